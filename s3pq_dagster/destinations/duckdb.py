@@ -1,0 +1,569 @@
+"""Tables and ledger in a DuckDB file."""
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from s3pq_dagster import schemas
+from s3pq_dagster.destinations import Commit, Owner, TableState
+from s3pq_dagster.errors import (
+    DestinationError,
+    DestinationLockedError,
+    LedgerVersionError,
+    TableNotManagedError,
+    TableOwnedElsewhereError,
+    UnsupportedSchemaError,
+)
+from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger, Status
+from s3pq_dagster.logs import line
+
+_JOIN_ROWS = 32_768
+"""Batches are joined up to this many rows: DuckDB takes 500 at a time half as fast."""
+_LOCKED_CONFIG = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "enable_external_access": "false",
+    "python_enable_replacements": "false",
+    "lock_configuration": "true",
+}
+_OBJECTS_DDL = """
+    table_name VARCHAR NOT NULL, bucket VARCHAR NOT NULL, key VARCHAR NOT NULL, e_tag VARCHAR,
+    size BIGINT NOT NULL, last_modified TIMESTAMPTZ NOT NULL, "rows" BIGINT NOT NULL,
+    status VARCHAR NOT NULL, reason VARCHAR, run_id VARCHAR NOT NULL, loaded_at TIMESTAMPTZ NOT NULL
+"""
+_TABLES_DDL = """
+    table_name VARCHAR NOT NULL, bucket VARCHAR NOT NULL, prefix VARCHAR NOT NULL,
+    arrow_schema BLOB, schema_key VARCHAR, fingerprint VARCHAR, "cursor" TIMESTAMPTZ,
+    updated_at TIMESTAMPTZ NOT NULL, format_version INTEGER NOT NULL
+"""
+_one_writer: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)
+"""DuckDB's lock is between processes; this one is between the threads of ours."""
+
+
+def quoted(identifier: str) -> str:
+    """Quote an SQL identifier: the one place where a name becomes SQL.
+
+    Raises:
+        UnsupportedSchemaError: The name holds NUL, where DuckDB would cut it, or is empty.
+    """
+    if not identifier or "\x00" in identifier:
+        msg = f"{identifier!r} cannot be a name in DuckDB: it is empty or holds NUL"
+        raise UnsupportedSchemaError(msg)
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+class DuckDBDestination:
+    """A namespace of a DuckDB file.
+
+    The file is opened for each call and closed again, so others can have it in between.
+    """
+
+    kind = "duckdb"
+
+    def __init__(
+        self,
+        database: str,
+        *,
+        namespace: str = "main",
+        memory_limit: str | None = None,
+        lock_timeout_seconds: float = 300,
+        log: logging.Logger | None = None,
+    ) -> None:
+        """Name the file; nothing is opened yet.
+
+        Args:
+            database: Path of the file; it and its directory are created when first written.
+            namespace: DuckDB schema of the tables and the ledger; created when first written.
+            memory_limit: DuckDB's own bound on its memory, ``"1GB"`` say.
+            lock_timeout_seconds: How long to wait for a file that another process has open.
+            log: Gets a line each time the lock has to be waited for.
+        """
+        self._path = Path(database).absolute()
+        self._namespace = namespace
+        self._memory_limit = memory_limit
+        self._lock_timeout_seconds = lock_timeout_seconds
+        self._log = log or logging.getLogger(__name__)
+
+    def state(self, owner: Owner) -> TableState:
+        """See :meth:`Destination.state`."""
+        if not self._path.exists():
+            return TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
+        with self._connected(read_only=True) as connection, _translated(self._path):
+            return _Session(connection, self._namespace, owner).state()
+
+    @contextmanager
+    def write(
+        self, owner: Owner, *, run_id: str, append: bool, refresh: bool
+    ) -> Iterator["_Session"]:
+        """See :meth:`Destination.write`."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"cannot create the directory of {self._path}: {error}"
+            raise DestinationError(msg) from error
+        with self._connected(read_only=False) as connection:
+            session = _Session(connection, self._namespace, owner, run_id=run_id, append=append)
+            with _translated(self._path):
+                session.create_ledger()
+                if not refresh:
+                    yield session
+                    return
+                with session.transaction():
+                    session.start_over()
+                    yield session
+
+    @contextmanager
+    def read(
+        self, table: str, columns: Sequence[str] | None
+    ) -> Iterator[pa.RecordBatchReader]:
+        """See :meth:`Destination.read`."""
+        if not self._path.exists():
+            msg = f"{self._path} is not there yet: materialize the table {table!r} first"
+            raise DestinationError(msg)
+        with self._connected(read_only=True) as connection, _translated(self._path):
+            session = _Session(connection, self._namespace, Owner(table, "", ""))
+            chosen = "*" if columns is None else ", ".join(quoted(name) for name in columns)
+            relation = connection.sql(f"SELECT {chosen} FROM {session.table}")  # noqa: S608 - quoted
+            yield _as_stored(relation.to_arrow_reader(_JOIN_ROWS), session.stored_schema())
+
+    @contextmanager
+    def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        with _one_writer[self._path]:
+            connection = self._connect(read_only=read_only)
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        config = _LOCKED_CONFIG | ({"memory_limit": self._memory_limit} if self._memory_limit else {})
+
+        def once() -> duckdb.DuckDBPyConnection:
+            try:
+                return duckdb.connect(str(self._path), read_only=read_only, config=config)
+            except duckdb.IOException as error:
+                if "Could not set lock" in str(error):
+                    msg = f"{self._path} is open in another process: {_first_line(error)}"
+                    raise DestinationLockedError(msg) from error
+                msg = f"cannot open {self._path} as a DuckDB file: {_first_line(error)}"
+                raise DestinationError(msg) from error
+            except duckdb.Error as error:
+                msg = f"cannot open {self._path} as a DuckDB file: {_first_line(error)}"
+                raise DestinationError(msg) from error
+
+        return Retrying(
+            retry=retry_if_exception_type(DestinationLockedError),
+            stop=stop_after_delay(self._lock_timeout_seconds),
+            wait=wait_random_exponential(multiplier=0.05, max=5),
+            before_sleep=self._say_locked,
+            reraise=True,
+        )(once)
+
+    def _say_locked(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._log.warning(
+            line(
+                "destination_locked",
+                database=self._path,
+                waited_seconds=round(state.seconds_since_start or 0, 1),
+                give_up_after_seconds=self._lock_timeout_seconds,
+                found=error,
+            )
+        )
+
+
+class _Session:
+    """One table over one open connection."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        namespace: str,
+        owner: Owner,
+        *,
+        run_id: str = "",
+        append: bool = False,
+    ) -> None:
+        self._connection = connection
+        self._namespace = namespace
+        self._owner = owner
+        self._run_id = run_id
+        self._append = append
+        self._in_transaction = False
+        space = quoted(namespace)
+        self.table = f"{space}.{quoted(owner.table)}"
+        self._objects = f"{space}._s3pq_objects"
+        self._tables = f"{space}._s3pq_tables"
+
+    def create_ledger(self) -> None:
+        """Create namespace and ledger if they are not there."""
+        with self.transaction():
+            self._run(f"CREATE SCHEMA IF NOT EXISTS {quoted(self._namespace)}")
+            self._run(f"CREATE TABLE IF NOT EXISTS {self._objects} ({_OBJECTS_DDL})")
+            self._run(f"CREATE TABLE IF NOT EXISTS {self._tables} ({_TABLES_DDL})")
+
+    def start_over(self) -> None:
+        """Drop the table and its entries; visible to nobody until the transaction commits."""
+        self.state()
+        name = [self._owner.table]
+        self._run(f"DROP TABLE IF EXISTS {self.table}")
+        self._run(f"DELETE FROM {self._objects} WHERE table_name = ?", name)
+        self._run(f"DELETE FROM {self._tables} WHERE table_name = ?", name)
+
+    def state(self) -> TableState:
+        """Read ledger and schema; check that they are ours and belong together."""
+        found = self._found()
+        exists = self._owner.table in found
+        if not {"_s3pq_objects", "_s3pq_tables"} & found and not exists:
+            return TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
+        if not {"_s3pq_objects", "_s3pq_tables"} <= found:
+            missing = sorted({"_s3pq_objects", "_s3pq_tables"} - found)
+            raise self._not_managed(f"{' and '.join(missing)} is not")
+        newest = self._rows(f"SELECT max(format_version) FROM {self._tables}")[0][0]
+        if newest is not None and newest > FORMAT_VERSION:
+            raise LedgerVersionError(newest, FORMAT_VERSION)
+        schema, schema_key = self._check_owner(exists=exists)
+        rows = self._rows(f"SELECT count(*) FROM {self.table}")[0][0] if exists else 0
+        return TableState(self._ledger(), exists, schema, schema_key, rows)
+
+    def commit(
+        self,
+        batches: pa.RecordBatchReader | None,
+        *,
+        schema_key: str | None,
+        seal: Callable[[], Commit],
+    ) -> None:
+        """See :meth:`TableWriter.commit`."""
+        if batches is not None:
+            check_schema(batches.schema)
+        with self.transaction():
+            mark = None
+            if batches is not None:
+                self._create_table(batches.schema)
+                mark = self._rows(f"SELECT max(rowid) FROM {self.table}")[0][0]
+                self._insert(batches)
+            sealed = seal()
+            if mark is not None and not self._append:
+                self._delete_replaced(sealed.entries, mark)
+            self._write_entries(sealed.entries)
+            schema = None if batches is None else batches.schema
+            self._write_table(sealed, schema, schema_key)
+
+    def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
+        """See :meth:`TableWriter.remove`."""
+        with self.transaction():
+            gone = self._rows(
+                f"DELETE FROM {self.table} WHERE _s3_key IN (SELECT unnest(?::VARCHAR[]))",
+                [list(keys)],
+            )[0][0]
+            self._run(
+                f"UPDATE {self._objects} SET status = 'removed', run_id = ?, loaded_at = ? "
+                "WHERE table_name = ? AND status = 'loaded' "
+                "AND key IN (SELECT unnest(?::VARCHAR[]))",
+                [self._run_id, datetime.now(UTC), self._owner.table, list(keys)],
+            )
+            self._write_table(seal(), None, None)
+        return int(gone)
+
+    def stored_schema(self) -> pa.Schema | None:
+        """The Arrow schema the table was made with."""
+        if "_s3pq_tables" not in self._found():
+            return None
+        found = self._rows(
+            f"SELECT arrow_schema FROM {self._tables} WHERE table_name = ?", [self._owner.table]
+        )
+        return schemas.from_bytes(found[0][0]) if found and found[0][0] is not None else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; inside another, a part of that."""
+        if self._in_transaction:
+            yield
+            return
+        self._run("BEGIN TRANSACTION")
+        self._in_transaction = True
+        try:
+            yield
+            self._run("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+        finally:
+            self._in_transaction = False
+
+    def _rollback(self) -> None:
+        try:
+            self._run("ROLLBACK")
+        except duckdb.Error as error:
+            # A failed COMMIT has rolled back by itself; closing the connection does the rest.
+            logging.getLogger(__name__).debug(line("rollback", found=error))
+
+    def _create_table(self, schema: pa.Schema) -> None:
+        if self._owner.table in self._found():
+            return
+        self._connection.register("s3pq_new", schema.empty_table())
+        try:
+            self._run(f"CREATE TABLE {self.table} AS SELECT * FROM s3pq_new")
+        finally:
+            self._connection.unregister("s3pq_new")
+
+    def _insert(self, batches: pa.RecordBatchReader) -> None:
+        joined = pa.RecordBatchReader.from_batches(batches.schema, _joined(batches))
+        self._connection.register("s3pq_batches", joined)
+        try:
+            self._run(f"INSERT INTO {self.table} BY NAME SELECT * FROM s3pq_batches")
+        finally:
+            self._connection.unregister("s3pq_batches")
+
+    def _delete_replaced(self, entries: Sequence[Entry], mark: int) -> None:
+        """Delete rows of earlier versions: those that were there before this transaction's."""
+        keys = [entry.object.key for entry in entries if entry.status is Status.LOADED]
+        replaced = self._rows(
+            f"SELECT DISTINCT key FROM {self._objects} WHERE table_name = ? AND status = 'loaded' "
+            "AND key IN (SELECT unnest(?::VARCHAR[]))",
+            [self._owner.table, keys],
+        )
+        if replaced:
+            self._run(
+                f"DELETE FROM {self.table} WHERE rowid <= ? "
+                "AND _s3_key IN (SELECT unnest(?::VARCHAR[]))",
+                [mark, [key for (key,) in replaced]],
+            )
+
+    def _write_entries(self, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        frame = _entries_frame(entries, self._owner, self._run_id)
+        self._connection.register("s3pq_entries", frame.to_arrow())
+        same = "o.table_name = e.table_name AND o.key = e.key"
+        old_version = "FALSE" if self._append else "e.status = 'loaded' OR o.status <> 'loaded'"
+        try:
+            self._refuse_loaded_again(same)
+            self._run(
+                f"DELETE FROM {self._objects} AS o USING s3pq_entries AS e WHERE {same} "
+                f"AND ((o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded') OR {old_version})"
+            )
+            self._run(f"INSERT INTO {self._objects} BY NAME SELECT * FROM s3pq_entries")
+        finally:
+            self._connection.unregister("s3pq_entries")
+
+    def _refuse_loaded_again(self, same: str) -> None:
+        """Stop if another writer loaded one of these since the ledger was asked."""
+        again = self._rows(
+            f"SELECT o.key FROM {self._objects} AS o JOIN s3pq_entries AS e ON {same} "
+            "WHERE o.status = 'loaded' AND e.status = 'loaded' AND o.e_tag = e.e_tag"
+        )
+        if again:
+            msg = (
+                f"{len(again)} objects of table {self._owner.table!r} were loaded by another run "
+                f"meanwhile, {again[0][0]!r} among them; nothing of this checkpoint is written. "
+                f"Run again: they will not be read."
+            )
+            raise DestinationError(msg)
+
+    def _write_table(
+        self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None
+    ) -> None:
+        owner, now = self._owner, datetime.now(UTC)
+        if not self._rows(f"SELECT 1 FROM {self._tables} WHERE table_name = ?", [owner.table]):
+            self._run(
+                f"INSERT INTO {self._tables} VALUES (?, ?, ?, NULL, NULL, NULL, NULL, ?, ?)",
+                [owner.table, owner.bucket, owner.prefix, now, FORMAT_VERSION],
+            )
+        self._run(
+            f'UPDATE {self._tables} SET "cursor" = ?, updated_at = ?, '
+            "fingerprint = coalesce(?, fingerprint), arrow_schema = coalesce(arrow_schema, ?), "
+            "schema_key = coalesce(schema_key, ?) WHERE table_name = ?",
+            [
+                sealed.cursor,
+                now,
+                sealed.fingerprint,
+                None if schema is None else schemas.to_bytes(schema.remove_metadata()),
+                None if schema is None else schema_key,
+                owner.table,
+            ],
+        )
+
+    def _check_owner(self, *, exists: bool) -> tuple[pa.Schema | None, str | None]:
+        owner = self._owner
+        found = self._rows(
+            f"SELECT bucket, prefix, arrow_schema, schema_key FROM {self._tables} "
+            "WHERE table_name = ?",
+            [owner.table],
+        )
+        if not found:
+            if exists:
+                raise self._not_managed("it has no row in _s3pq_tables")
+            return None, None
+        bucket, prefix, data, schema_key = found[0]
+        if (bucket, prefix) != (owner.bucket, owner.prefix):
+            raise TableOwnedElsewhereError(
+                owner.table,
+                owner=f"s3://{bucket}/{prefix}",
+                asked=f"s3://{owner.bucket}/{owner.prefix}",
+            )
+        if data is not None and not exists:
+            raise self._not_managed("its row in _s3pq_tables is there but the table is not")
+        return (None if data is None else schemas.from_bytes(data)), schema_key
+
+    def _not_managed(self, found: str) -> TableNotManagedError:
+        return TableNotManagedError(
+            f"table {self._owner.table!r} and its ledger do not belong together: {found}. Loading "
+            f"it now could duplicate or lose rows. Put back what was dropped, or drop the table "
+            f"and its rows in _s3pq_objects and _s3pq_tables to load it anew."
+        )
+
+    def _ledger(self) -> Ledger:
+        names = ", ".join(f'"{name}"' for name in ENTRY_COLUMNS)
+        relation = self._connection.sql(
+            f"SELECT {names} FROM {self._objects} WHERE table_name = ?",  # noqa: S608 - our names
+            params=[self._owner.table],
+        )
+        frame = pl.DataFrame(relation.to_arrow_table())
+        return Ledger(
+            frame.select(
+                pl.col("last_modified").dt.convert_time_zone("UTC").cast(kind)
+                if name == "last_modified"
+                else pl.col(name).cast(kind)
+                for name, kind in ENTRY_COLUMNS.items()
+            )
+        )
+
+    def _found(self) -> set[str]:
+        names = self._rows(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() "
+            "AND schema_name = ? AND lower(table_name) IN ('_s3pq_objects', '_s3pq_tables', ?)",
+            [self._namespace, self._owner.table.lower()],
+        )
+        ours = {"_s3pq_objects", "_s3pq_tables"}
+        return {name if name in ours else self._owner.table for (name,) in names}
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, list(parameters)).fetchall()
+
+    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        self._rows(sql, parameters)
+
+
+def check_schema(schema: pa.Schema) -> None:
+    """Refuse what DuckDB would change, cut or fail on, before anything is written.
+
+    Raises:
+        UnsupportedSchemaError: It names the columns and why.
+    """
+    problems = []
+    folded: dict[str, str] = {}
+    for field in schema:
+        quoted(field.name)
+        other = folded.setdefault(field.name.lower(), field.name)
+        if other != field.name:
+            problems.append(f"columns {other!r} and {field.name!r} differ only by case")
+        if reason := _unsupported(field.type):
+            problems.append(f"column {field.name!r} has type {field.type}, {reason}")
+    if problems:
+        msg = f"DuckDB cannot hold this unchanged: {'; '.join(problems)}"
+        raise UnsupportedSchemaError(msg)
+
+
+def _unsupported(kind: pa.DataType) -> str | None:
+    types = pa.types
+    if types.is_float16(kind):
+        return "which DuckDB does not have"
+    if types.is_decimal256(kind):
+        return "whose precision is beyond DuckDB's 38 digits"
+    if types.is_duration(kind) and kind.unit == "ns":
+        return "whose nanoseconds DuckDB cuts"
+    if types.is_nested(kind):
+        inner = (_unsupported(kind.field(i).type) for i in range(kind.num_fields))
+        return next((reason for reason in inner if reason), None)
+    return None
+
+
+def _joined(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        waiting.append(batch)
+        rows += batch.num_rows
+        if rows >= _JOIN_ROWS:
+            yield pa.concat_batches(waiting)
+            waiting, rows = [], 0
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
+def _entries_frame(entries: Sequence[Entry], owner: Owner, run_id: str) -> pl.DataFrame:
+    now = datetime.now(UTC)
+    return pl.DataFrame(
+        {
+            "key": [e.object.key for e in entries],
+            "e_tag": [e.object.e_tag for e in entries],
+            "size": [e.object.size for e in entries],
+            "last_modified": [e.object.last_modified for e in entries],
+            "rows": [e.rows for e in entries],
+            "status": [str(e.status) for e in entries],
+            "reason": [e.reason for e in entries],
+        },
+        schema=ENTRY_COLUMNS | {"reason": pl.String},
+    ).with_columns(
+        table_name=pl.lit(owner.table),
+        bucket=pl.lit(owner.bucket),
+        run_id=pl.lit(run_id),
+        loaded_at=pl.lit(now).cast(pl.Datetime("us", "UTC")),
+    )
+
+
+def _as_stored(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.RecordBatchReader:
+    """Give the columns the Arrow types they were written with, where DuckDB returns others."""
+    stored = {} if schema is None else {field.name: field.type for field in schema}
+    target = pa.schema(
+        [pa.field(f.name, _restorable(f.type, stored.get(f.name, f.type))) for f in reader.schema]
+    )
+    if target == reader.schema:
+        return reader
+    return pa.RecordBatchReader.from_batches(
+        target, (schemas.conform(batch, target) for batch in reader)
+    )
+
+
+def _restorable(returned: pa.DataType, written: pa.DataType) -> pa.DataType:
+    """Choose the written type where a cast from the returned one is lossless."""
+    if isinstance(written, pa.BaseExtensionType):
+        return returned
+    try:
+        pa.nulls(1, returned).cast(written)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return returned
+    return written
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        msg = (
+            f"DuckDB could not do as asked in {path}: {_first_line(error)}. The transaction is "
+            f"rolled back; run again once the cause is gone: what is committed is not read again."
+        )
+        raise DestinationError(msg) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,245 @@
+"""Everything that can go wrong, and whether trying again may help.
+
+::
+
+    S3ParquetError
+    ├── ConfigurationError            an environment variable or URL that cannot be used
+    ├── StoreError                    the source bucket did not answer as it should   (retried)
+    │   ├── BucketNotFoundError
+    │   ├── AccessDeniedError
+    │   ├── CredentialsError
+    │   ├── StoreUnreachableError
+    │   ├── ObjectNotFoundError       deleted since it was listed
+    │   └── ObjectChangedError        overwritten since it was listed
+    ├── MalformedObjectError          one object cannot be read as Parquet: it is quarantined
+    ├── TableNameError                a prefix gives no table name
+    ├── TableNameCollisionError       two prefixes give one table name
+    ├── SchemaMismatchError           two objects of a table differ
+    ├── UnsupportedSchemaError        a destination cannot hold a column without changing it
+    ├── EmptyListingError             mirror would remove everything
+    ├── DestinationError              the destination did not do as asked             (retried)
+    │   ├── DestinationLockedError
+    │   ├── TableOwnedElsewhereError
+    │   ├── TableNotManagedError
+    │   └── LedgerVersionError
+    └── UnsupportedValueError         a value this IO manager does not take
+"""
+
+from typing import ClassVar
+
+
+class S3ParquetError(Exception):
+    """Say what was tried, what was found and what to do next."""
+
+    retryable: ClassVar[bool] = False
+
+
+class ConfigurationError(S3ParquetError):
+    """An environment variable or a destination URL cannot be used."""
+
+
+class StoreError(S3ParquetError):
+    """The source bucket did not answer as it should, retries included."""
+
+    retryable = True
+
+
+class BucketNotFoundError(StoreError):
+    """The bucket does not exist at this endpoint."""
+
+    retryable = False
+
+    def __init__(self, bucket: str, endpoint: str) -> None:
+        self.bucket = bucket
+        super().__init__(
+            f"bucket {bucket!r} not found at {endpoint}. Check `bucket`, `region` and "
+            f"`endpoint_url` for a typo, and that the bucket has not been deleted."
+        )
+
+
+class AccessDeniedError(StoreError):
+    """The credentials work but do not allow this."""
+
+    retryable = False
+
+    def __init__(self, bucket: str, permission: str, *, key: str | None = None) -> None:
+        self.bucket, self.permission, self.key = bucket, permission, key
+        where = f"s3://{bucket}/{key}" if key is not None else f"s3://{bucket}"
+        resource = f"arn:aws:s3:::{bucket}" + ("" if permission == "s3:ListBucket" else "/*")
+        super().__init__(
+            f"access denied to {where}: the credentials in use lack {permission}. Allow "
+            f"{permission} on {resource} (and kms:Decrypt on the key if the bucket is encrypted "
+            f"with KMS), or check which credentials and profile are in use."
+        )
+
+
+class CredentialsError(StoreError):
+    """There are no credentials, or S3 does not accept them."""
+
+    retryable = False
+
+    def __init__(self, bucket: str, found: str) -> None:
+        self.bucket = bucket
+        super().__init__(
+            f"no usable AWS credentials for bucket {bucket!r}: {found}. Set AWS_ACCESS_KEY_ID and "
+            f"AWS_SECRET_ACCESS_KEY, or `local_profile`, or run where a role gives credentials; "
+            f"if they are temporary, renew them."
+        )
+
+
+class StoreUnreachableError(StoreError):
+    """Nothing answers at the endpoint."""
+
+    retryable = False
+
+    def __init__(self, endpoint: str, found: str) -> None:
+        self.endpoint = endpoint
+        super().__init__(
+            f"cannot reach S3 at {endpoint}: {found}. Check `endpoint_url`, `region` and the "
+            f"network, then run again: what is already loaded is not read again."
+        )
+
+
+class ObjectNotFoundError(StoreError):
+    """An object was deleted between listing and reading."""
+
+    retryable = False
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"object {key!r} was deleted between listing and reading")
+
+
+class ObjectChangedError(StoreError):
+    """An object was overwritten between listing and reading, again and again."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"object {key!r} was overwritten while it was being read. Run again once its writer "
+            f"is done with it."
+        )
+
+
+class MalformedObjectError(S3ParquetError):
+    """One object cannot be read as Parquet, whatever is tried."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key, self.reason = key, reason
+        super().__init__(f"object {key!r} cannot be read: {reason}")
+
+
+class TableNameError(S3ParquetError):
+    """A prefix holds no letter, digit or underscore to make a table name of."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        super().__init__(
+            f"prefix {prefix!r} gives an empty table name: it has no ASCII letter or digit. "
+            f"Rename the prefix, or narrow `path_prefix` so that it is not listed."
+        )
+
+
+class TableNameCollisionError(S3ParquetError):
+    """Several prefixes give one table name, or names that differ only by case."""
+
+    def __init__(self, collisions: list[tuple[str, list[str]]]) -> None:
+        self.collisions = collisions
+        lines = "; ".join(
+            f"table {name!r} would come from prefixes {', '.join(map(repr, prefixes))}"
+            for name, prefixes in collisions
+        )
+        super().__init__(
+            f"{lines}. Destinations fold case, so names that differ only by case are one name. "
+            f"Rename a prefix, leave the name out with `skip_tables`, or narrow `path_prefix`."
+        )
+
+
+class SchemaMismatchError(S3ParquetError):
+    """An object's schema is not its table's."""
+
+    def __init__(  # noqa: PLR0913 - every fact of the message has a name
+        self,
+        table: str,
+        *,
+        expected_key: str,
+        found_key: str,
+        differences: list[str],
+        committed: int = 0,
+        last_key: str | None = None,
+    ) -> None:
+        self.table, self.expected_key, self.found_key = table, expected_key, found_key
+        self.differences = differences
+        upto = (
+            f" {committed} objects are committed, up to {last_key!r}; none of this object's rows."
+            if committed
+            else " Nothing of this run is written to the table."
+        )
+        super().__init__(
+            f"schemas differ in table {table!r}: {found_key!r} does not match {expected_key!r}: "
+            f"{'; '.join(differences)}.{upto} Repair or move one of the two objects; if the new "
+            f"schema is the right one, run the table with full_refresh after all its objects "
+            f"have it."
+        )
+
+
+class UnsupportedSchemaError(S3ParquetError):
+    """A destination cannot hold a column without changing it."""
+
+
+class EmptyListingError(S3ParquetError):
+    """A mirrored table's listing came back empty, which is never taken for "all deleted"."""
+
+    def __init__(self, table: str, prefix: str, rows: int) -> None:
+        self.table = table
+        super().__init__(
+            f"table {table!r} mirrors {prefix!r}, whose listing is empty while {rows} objects are "
+            f"loaded. Nothing is removed. If all of them really were deleted, run the table with "
+            f"allow_empty_listing: true."
+        )
+
+
+class DestinationError(S3ParquetError):
+    """The destination did not do as asked; its transaction is rolled back."""
+
+    retryable = True
+
+
+class DestinationLockedError(DestinationError):
+    """Another process holds the destination's lock."""
+
+
+class TableOwnedElsewhereError(DestinationError):
+    """The table in the destination belongs to another bucket or prefix."""
+
+    retryable = False
+
+    def __init__(self, table: str, *, owner: str, asked: str) -> None:
+        self.table = table
+        super().__init__(
+            f"table {table!r} in the destination is loaded from {owner}, not from {asked}. Use "
+            f"another namespace or database for one of them, or drop the table and its rows in "
+            f"_s3pq_objects and _s3pq_tables to hand it over."
+        )
+
+
+class TableNotManagedError(DestinationError):
+    """Table and ledger do not belong together: one is there without the other."""
+
+    retryable = False
+
+
+class LedgerVersionError(DestinationError):
+    """A newer release wrote this ledger."""
+
+    retryable = False
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(
+            f"the ledger has format version {found}; this release knows up to {known}. Upgrade "
+            f"s3pq-dagster, or use the release that wrote it."
+        )
+
+
+class UnsupportedValueError(S3ParquetError):
+    """An IO manager was handed a value, or asked for a type, it does not take."""

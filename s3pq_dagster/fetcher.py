@@ -1,0 +1,226 @@
+"""Objects' bytes, ahead of time and within bounds."""
+
+import os
+import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Condition
+from types import TracebackType
+from typing import IO, Self
+
+import pyarrow as pa
+
+from s3pq_dagster.errors import ObjectChangedError
+from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster.store import Store
+
+_LEAST_COST = 64 * 1024
+"""What the smallest read counts against the byte bound: a thread is not free either."""
+_MOST_SPOOLED = 2
+"""Large objects on disk at a time: one being read, one being fetched."""
+_MOST_CHANGES = 3
+"""How often an object may be overwritten while it is read before that is an error."""
+
+
+@dataclass(slots=True, eq=False)
+class Fetched:
+    """One object's bytes; free them with :meth:`Fetcher.release`."""
+
+    object: ObjectMeta
+    error: Exception | None = None
+    """Why there are none."""
+    data: bytes = b""
+    """A small object's bytes."""
+    spool: IO[bytes] | None = None
+    """A large object's bytes, in a temporary file that goes when it is closed."""
+    parts_left: int = 1
+    held: int = 0
+    """Bytes counted against the bound until release."""
+    changes: int = field(default=0, kw_only=True)
+
+    def open(self) -> pa.NativeFile:
+        """Open the bytes for random access."""
+        if self.spool is not None:
+            return pa.OSFile(f"/dev/fd/{self.spool.fileno()}")
+        return pa.BufferReader(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    fetched: Fetched
+    start: int
+    end: int
+
+    @property
+    def cost(self) -> int:
+        return max(self.end - self.start, _LEAST_COST)
+
+
+class Fetcher:
+    """Fetch objects in parallel, hand them out in order.
+
+    At most ``concurrency`` requests are under way and at most ``max_bytes_in_flight`` bytes are
+    held, or one object or range if that alone is more. A small object is held from its request
+    until its release; a range of a large one until it is written to the temporary file.
+
+    Objects are admitted in their order, so the one that is waited for is always under way: no
+    later object can starve it.
+    """
+
+    def __init__(self, store: Store, objects: Iterable[ObjectMeta], spec: S3ParquetSpec) -> None:
+        self._store = store
+        self._spec = spec
+        self._waiting = iter(objects)
+        self._parts: deque[_Part] = deque()
+        self._admitted: deque[Fetched] = deque()
+        self._changed = Condition()
+        self._held = 0
+        self._spooled = 0
+        self._closed = False
+        self._exhausted = False
+        most = max(1, spec.max_bytes_in_flight // _LEAST_COST)
+        workers = min(spec.concurrency, most) if spec.concurrency > 0 else most
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="s3pq-read")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop: requests not begun are dropped, those under way are waited for, files go."""
+        with self._changed:
+            self._closed = True
+            self._parts.clear()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for fetched in self._admitted:
+            _close_spool(fetched)
+        self._admitted.clear()
+
+    def __iter__(self) -> Iterator[Fetched]:
+        """Yield each object once its bytes, or its error, are there; release it when done."""
+        while True:
+            with self._changed:
+                self._admit()
+                if not self._admitted:
+                    return
+                head = self._admitted[0]
+                while head.parts_left:
+                    self._changed.wait()
+            if isinstance(head.error, ObjectChangedError) and head.changes < _MOST_CHANGES:
+                self._again(head)
+                continue
+            with self._changed:
+                self._admitted.popleft()
+            yield head
+
+    def release(self, fetched: Fetched) -> None:
+        """Free an object's bytes and let others be fetched in their place."""
+        with self._changed:
+            self._free(fetched)
+            self._admit()
+
+    def _free(self, fetched: Fetched) -> None:
+        self._held -= fetched.held
+        fetched.held = 0
+        fetched.data = b""
+        if fetched.spool is not None:
+            self._spooled -= 1
+            _close_spool(fetched)
+
+    def _again(self, head: Fetched) -> None:
+        """Fetch the object that stands at the key now in place of the overwritten one."""
+        with self._changed:
+            self._free(head)
+        changes = head.changes + 1
+        try:
+            again = self._begin(self._store.stat(head.object.key))
+        except Exception as error:  # noqa: BLE001 - handed on with its object
+            again = Fetched(head.object, error=error, parts_left=0)
+        again.changes = changes
+        with self._changed:
+            self._admitted[0] = again
+            for part in reversed(self._parts_of(again)):
+                self._parts.appendleft(part)
+
+    def _admit(self) -> None:
+        """Start as many requests as the bounds allow. The caller holds the lock."""
+        while not self._closed and (part := self._next_part()) is not None:
+            if self._held and self._held + part.cost > self._spec.max_bytes_in_flight:
+                return
+            self._parts.popleft()
+            self._held += part.cost
+            self._pool.submit(self._fetch, part)
+
+    def _next_part(self) -> _Part | None:
+        while not self._parts:
+            if self._exhausted or self._spooled >= _MOST_SPOOLED:
+                return None
+            found = next(self._waiting, None)
+            if found is None:
+                self._exhausted = True
+                return None
+            fetched = self._begin(found)
+            self._admitted.append(fetched)
+            self._parts.extend(self._parts_of(fetched))
+        return self._parts[0]
+
+    def _begin(self, found: ObjectMeta) -> Fetched:
+        fetched = Fetched(found)
+        if found.size > self._spec.max_object_bytes_in_memory:
+            with self._changed:
+                self._spooled += 1
+            fetched.spool = tempfile.TemporaryFile(prefix="s3pq-")  # noqa: SIM115 - closed on release
+        return fetched
+
+    def _parts_of(self, fetched: Fetched) -> list[_Part]:
+        if fetched.error is not None:
+            return []
+        size, step = fetched.object.size, self._spec.max_object_bytes_in_memory
+        starts = range(0, size, step) if fetched.spool is not None else [0]
+        parts = [_Part(fetched, start, min(start + step, size)) for start in starts]
+        fetched.parts_left = len(parts)
+        return parts
+
+    def _fetch(self, part: _Part) -> None:
+        fetched = part.fetched
+        error: Exception | None = None
+        try:
+            if fetched.error is None and not self._closed:
+                self._read(part)
+        except Exception as caught:  # noqa: BLE001 - handed on with its object
+            error = caught
+        with self._changed:
+            fetched.error = fetched.error or error
+            if fetched.spool is None and fetched.error is None:
+                fetched.held = part.cost
+            else:
+                self._held -= part.cost
+            fetched.parts_left -= 1
+            self._admit()
+            self._changed.notify_all()
+
+    def _read(self, part: _Part) -> None:
+        fetched = part.fetched
+        if fetched.object.size == 0:
+            return
+        data = self._store.read(fetched.object, part.start, part.end)
+        if fetched.spool is None:
+            fetched.data = data
+        else:
+            os.pwrite(fetched.spool.fileno(), data, part.start)
+
+
+def _close_spool(fetched: Fetched) -> None:
+    if fetched.spool is not None:
+        fetched.spool.close()
+        fetched.spool = None

@@ -1,0 +1,264 @@
+"""How a table's pending objects become committed checkpoints, whatever the destination."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import chain
+
+import polars as pl
+import pyarrow as pa
+
+from s3pq_dagster.destinations import Commit, Destination, Owner, TableState, TableWriter
+from s3pq_dagster.errors import EmptyListingError, MalformedObjectError
+from s3pq_dagster.ledger import Difference, Entry, Ledger, Status, fingerprint
+from s3pq_dagster.logs import line
+from s3pq_dagster.objects import Listing
+from s3pq_dagster.reader import Checkpoint, Reference, TableStream
+from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How one run departs from the spec."""
+
+    full_refresh: bool = False
+    max_objects: int | None = None
+    retry_quarantined: bool = False
+    allow_empty_listing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load did, and what the table is now."""
+
+    rows: int
+    """Rows written by this load."""
+    objects: int
+    """Objects loaded by this load."""
+    bytes: int
+    """Bytes of the objects read by this load."""
+    removed: int
+    """Objects whose rows went because S3 no longer has them."""
+    missing: int
+    """Objects deleted between listing and reading."""
+    seconds: float
+    table_rows: int
+    table_schema: pa.Schema | None
+    objects_loaded: int
+    """Objects in the ledger as loaded, by this load and earlier ones."""
+    objects_quarantined: int
+    """Objects in the ledger as quarantined, by this load and earlier ones."""
+    quarantined_keys: Sequence[str]
+    """Of them, those set aside by this load."""
+    cursor: datetime | None
+    fingerprint: str
+
+
+@dataclass(slots=True)
+class TableLoad:
+    """One table and its listing, with everything needed to load what is pending of it.
+
+    Small and lazy: nothing is read before :meth:`into` or the Arrow stream is asked for.
+    """
+
+    store: Store
+    spec: S3ParquetSpec
+    owner: Owner
+    listing: Listing
+    options: LoadOptions
+    log: logging.Logger
+    run_id: str = ""
+    on_loaded: Callable[[LoadReport], None] = field(default=lambda report: None)
+    """Called once everything is committed."""
+
+    @property
+    def refresh(self) -> bool:
+        """Whether the table is replaced as a whole."""
+        return self.options.full_refresh or not self.spec.incremental
+
+    def difference(self, state: TableState) -> Difference:
+        """Say what is pending, given what the destination holds.
+
+        Raises:
+            EmptyListingError: ``mirror`` would remove everything because nothing is listed.
+        """
+        ledger = Ledger.empty() if self.refresh else state.ledger
+        mirror = self.spec.write_mode == "mirror" and not self.refresh
+        found = ledger.difference(
+            self.listing, mirror=mirror, retry_quarantined=self.options.retry_quarantined
+        )
+        emptied = self.spec.write_mode == "mirror" and not len(self.listing)
+        loaded = state.ledger.count(Status.LOADED)
+        if emptied and loaded and not self.options.allow_empty_listing:
+            raise EmptyListingError(self.owner.table, self.owner.prefix, loaded)
+        if self.options.max_objects is not None and not self.refresh:
+            pending = Listing(found.pending.frame.head(self.options.max_objects))
+            found = replace(found, pending=pending)
+        return found
+
+    def is_due(self, state: TableState) -> bool:
+        """Tell whether a run has anything to do."""
+        return self.refresh or bool(self.difference(state))
+
+    def into(self, destination: Destination) -> LoadReport:
+        """Load what is pending, checkpoint by checkpoint.
+
+        The destination is asked again, now under its lock, so what another run loaded meanwhile
+        is not read.
+
+        Raises:
+            StoreError: The bucket failed; committed checkpoints stand.
+            SchemaMismatchError: Two objects differ; checkpoints before stand.
+            DestinationError: The destination failed; committed checkpoints stand.
+        """
+        started = time.monotonic()
+        append = self.spec.write_mode == "append"
+        opened = destination.write(
+            self.owner, run_id=self.run_id, append=append, refresh=self.refresh
+        )
+        with opened as writer:
+            report = _Load(self, writer).run(started)
+        self.on_loaded(report)
+        return report
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Offer all rows of the listing as one Arrow stream, committing nothing.
+
+        Reads as it is drained; an exhausted or dropped stream closes what it opened.
+        """
+        stream = TableStream(
+            self.store,
+            self.listing.in_reading_order(),
+            self.spec,
+            table=self.owner.table,
+            reference=None,
+            log=self.log,
+        )
+        checkpoints = stream.checkpoints()
+        first = next(checkpoints, None)
+        schema = pa.schema([]) if first is None or first.schema is None else first.schema
+        reader = pa.RecordBatchReader.from_batches(schema, _rows_of(stream, first, checkpoints))
+        return reader.__arrow_c_stream__(requested_schema)
+
+
+def _rows_of(
+    stream: TableStream, first: Checkpoint | None, others: Iterator[Checkpoint]
+) -> Iterator[pa.RecordBatch]:
+    with stream:
+        for checkpoint in [] if first is None else chain([first], others):
+            yield from checkpoint.batches or ()
+
+
+class _Load:
+    """One load under way."""
+
+    def __init__(self, load: TableLoad, writer: TableWriter) -> None:
+        self._load = load
+        self._writer = writer
+        self._state = writer.state()
+        self._difference = load.difference(self._state)
+        self._entries: list[Entry] = []
+        self._cursor = self._state.ledger.cursor
+
+    def run(self, started: float) -> LoadReport:
+        removed = self._remove()
+        with self._stream() as stream:
+            for checkpoint in stream.checkpoints():
+                self._commit(checkpoint)
+        progress = stream.progress
+        if not self._entries and not removed:
+            self._writer.commit(None, schema_key=None, seal=lambda: self._sealed([], last=True))
+        state = self._writer.state()
+        seconds = time.monotonic() - started
+        accounted = state.ledger.accounted(self._load.listing)
+        return LoadReport(
+            rows=sum(entry.rows for entry in self._entries),
+            objects=sum(entry.status is Status.LOADED for entry in self._entries),
+            bytes=progress.bytes,
+            removed=removed,
+            missing=progress.missing,
+            seconds=seconds,
+            table_rows=state.rows,
+            table_schema=state.schema,
+            objects_loaded=state.ledger.count(Status.LOADED),
+            objects_quarantined=state.ledger.count(Status.QUARANTINED),
+            quarantined_keys=[
+                e.object.key for e in self._entries if e.status is Status.QUARANTINED
+            ],
+            cursor=state.ledger.cursor,
+            fingerprint=fingerprint(accounted),
+        )
+
+    def _stream(self) -> TableStream:
+        state, load = self._state, self._load
+        known = state.schema is not None and not load.refresh
+        return TableStream(
+            load.store,
+            self._difference.pending,
+            load.spec,
+            table=load.owner.table,
+            reference=Reference(state.schema, str(state.schema_key)) if known else None,
+            log=load.log,
+            verify=load.refresh,
+        )
+
+    def _remove(self) -> int:
+        keys = self._difference.removed
+        if not keys:
+            return 0
+        last = not len(self._difference.pending)
+        rows = self._writer.remove(keys, seal=lambda: self._sealed([], last=last, removed=keys))
+        for key in keys:
+            self._load.log.info(line("object_removed", table=self._load.owner.table, key=key))
+        self._load.log.info(
+            line("rows_removed", table=self._load.owner.table, objects=len(keys), rows=rows)
+        )
+        return len(keys)
+
+    def _commit(self, checkpoint: Checkpoint) -> None:
+        try:
+            self._writer.commit(
+                checkpoint.batches,
+                schema_key=checkpoint.schema_key,
+                seal=lambda: self._sealed(checkpoint.entries, last=checkpoint.is_last),
+            )
+        except BaseException as error:
+            if checkpoint.error is None:
+                raise
+            if not isinstance(checkpoint.error, MalformedObjectError):
+                raise checkpoint.error from error
+            # A large object turned out malformed half-way: its rows are rolled back, and nothing
+            # else was in its checkpoint. What is left to say goes into the ledger.
+            self._writer.commit(
+                None, schema_key=None, seal=lambda: self._sealed(checkpoint.entries, last=False)
+            )
+        self._entries += checkpoint.entries
+        self._load.log.info(
+            line(
+                "checkpoint_committed",
+                table=self._load.owner.table,
+                objects=len(checkpoint.entries),
+                rows=sum(entry.rows for entry in checkpoint.entries),
+            )
+        )
+
+    def _sealed(
+        self, entries: Sequence[Entry], *, last: bool, removed: Sequence[str] = ()
+    ) -> Commit:
+        loaded = [e.object.last_modified for e in entries if e.status is Status.LOADED]
+        times = [*loaded, *([self._cursor] if self._cursor else [])]
+        self._cursor = max(times, default=None)
+        return Commit(entries, self._cursor, self._fingerprint(entries, removed) if last else None)
+
+    def _fingerprint(self, entries: Sequence[Entry], removed: Sequence[str]) -> str:
+        """Hash what the ledger accounts for once these entries are in it."""
+        before = Ledger.empty() if self._load.refresh else self._state.ledger
+        written = [*self._entries, *entries]
+        held = before.accounted(self._load.listing).frame.filter(
+            ~pl.col("key").is_in(list(removed))
+        )
+        added = Listing.of(entry.object for entry in written).frame
+        return fingerprint(Listing(pl.concat([held, added]).unique(["key", "e_tag"])))

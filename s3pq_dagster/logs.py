@@ -1,0 +1,26 @@
+"""How a log line reads: ``event key=value …`` (logfmt)."""
+
+import json
+import re
+
+_PLAIN = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+")
+
+
+def line(event: str, /, **fields: object) -> str:
+    """Write one structured log line.
+
+    Args:
+        event: What happened, in ``snake_case``.
+        **fields: Facts, in the order they should read. ``None`` is left out; text that would
+            break the line (spaces, quotes, newlines) is quoted as JSON.
+
+    Returns:
+        One line without a newline, whatever is in the fields.
+    """
+    parts = [event]
+    for name, value in fields.items():
+        if value is None:
+            continue
+        text = f"{value:.3f}" if isinstance(value, float) else str(value)
+        parts.append(f"{name}={text if _PLAIN.fullmatch(text) else json.dumps(text)}")
+    return " ".join(parts)

@@ -1,0 +1,405 @@
+"""Objects to one bounded stream of Arrow batches, in checkpoints."""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s3pq_dagster import schemas
+from s3pq_dagster.cq_ids import ID_COLUMN, PARENT_COLUMN, cq_ids
+from s3pq_dagster.errors import (
+    MalformedObjectError,
+    ObjectNotFoundError,
+    SchemaMismatchError,
+    UnsupportedSchemaError,
+)
+from s3pq_dagster.fetcher import Fetched, Fetcher
+from s3pq_dagster.ledger import Entry, Status
+from s3pq_dagster.logs import line
+from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster.store import Store
+
+KEY_COLUMN = "_s3_key"
+_DECODE_ROWS = 65_536
+_PROGRESS_SECONDS = 10
+_REASON_CHARACTERS = 500
+
+
+@dataclass(slots=True, eq=False)
+class Checkpoint:
+    """Objects whose rows and ledger entries are committed together."""
+
+    schema: pa.Schema | None
+    """Of every batch; ``None`` when no object so far could be read and no schema is known."""
+    schema_key: str | None
+    """The object the schema comes from."""
+    batches: pa.RecordBatchReader | None
+    """The rows, once; ``None`` without a schema."""
+    entries: list[Entry] = field(default_factory=list)
+    """What to write to the ledger; complete once ``batches`` is drained."""
+    is_last: bool = False
+    """Whether nothing comes after it; known once ``batches`` is drained."""
+    error: BaseException | None = None
+    """What stopped ``batches``. Destinations' drivers keep only its text: raise this instead."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts of a stream so far."""
+
+    objects: int = 0
+    bytes: int = 0
+    rows: int = 0
+    missing: int = 0
+    seen: int = 0
+    """Objects read, set aside or found missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The schema every object of a table must have, and the object it comes from."""
+
+    schema: pa.Schema
+    key: str
+
+
+class TableStream:
+    """The pending objects of one table, read once, in order.
+
+    Small objects are decoded whole before their first batch is handed on, so a malformed one is
+    set aside without undoing anything. Larger ones are decoded as they stream and are a
+    checkpoint of their own, unless ``verify`` decodes them twice.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a fact of the table
+        self,
+        store: Store,
+        pending: Listing,
+        spec: S3ParquetSpec,
+        *,
+        table: str,
+        reference: Reference | None,
+        log: logging.Logger,
+        verify: bool = False,
+    ) -> None:
+        """Open the stream; requests start at once.
+
+        Args:
+            store: Where the objects are.
+            pending: What to read, in this order.
+            spec: The bounds, and which columns to add.
+            table: For errors, log lines and the batches' schema metadata.
+            reference: The stored schema; ``None`` takes the first readable object's.
+            log: Gets one line an object and one every ten seconds.
+            verify: Decode large objects once without handing on anything, to find the malformed
+                before the first of their rows.
+        """
+        self._spec = spec
+        self._table = table
+        self._reference = reference
+        self._log = log
+        self._verify = verify
+        self._total_bytes = pending.total_bytes
+        self._total_objects = len(pending)
+        self._fetcher = Fetcher(store, pending, spec)
+        self._fetched = iter(self._fetcher)
+        self._next: _Opened | None = None
+        self._aside: list[Entry] = []
+        self._started = self._reported = time.monotonic()
+        self._committed: tuple[int, str | None] = (0, None)
+        self._failed: Exception | None = None
+        self.progress = Progress()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading and free everything."""
+        if self._next is not None:
+            self._fetcher.release(self._next.fetched)
+            self._next = None
+        self._fetcher.close()
+
+    def checkpoints(self) -> Iterator[Checkpoint]:
+        """Yield the checkpoints; drain each one's batches before taking the next.
+
+        A checkpoint without rows still has entries when objects were set aside.
+
+        Raises:
+            StoreError: The store failed. Raised here or while iterating batches.
+            SchemaMismatchError: An object differs from the reference. Raised while iterating.
+        """
+        while self._peek() is not None or self._aside:
+            checkpoint = self._checkpoint()
+            yield checkpoint
+            loaded = [e for e in checkpoint.entries if e.status is Status.LOADED]
+            if loaded and checkpoint.error is None:
+                self._committed = (self._committed[0] + len(loaded), loaded[-1].object.key)
+
+    def _checkpoint(self) -> Checkpoint:
+        entries, self._aside = self._aside, []
+        if self._reference is None:
+            return Checkpoint(None, None, None, entries, is_last=True)
+        schema = self._reference.schema.with_metadata({schemas.TABLE_NAME_KEY: self._table})
+        checkpoint = Checkpoint(schema, self._reference.key, None, entries)
+        checkpoint.batches = pa.RecordBatchReader.from_batches(schema, self._batches(checkpoint))
+        return checkpoint
+
+    def _batches(self, checkpoint: Checkpoint) -> Iterator[pa.RecordBatch]:
+        try:
+            bytes_left = self._spec.checkpoint_bytes
+            while bytes_left > 0 and (opened := self._peek()) is not None:
+                large = opened.size > self._spec.max_object_bytes_in_memory
+                if large and bytes_left < self._spec.checkpoint_bytes:
+                    break
+                self._next = None
+                yield from self._object(opened, checkpoint)
+                checkpoint.entries += self._aside
+                self._aside = []
+                bytes_left = 0 if large else bytes_left - opened.size
+            self._finish(checkpoint)
+        except BaseException as error:
+            checkpoint.error = error
+            raise
+
+    def _finish(self, checkpoint: Checkpoint) -> None:
+        """Look whether anything follows; what fails there is the next checkpoint's business."""
+        try:
+            checkpoint.is_last = self._peek() is None
+        except Exception as error:  # noqa: BLE001 - raised when the next object is asked for
+            self._failed = error
+        checkpoint.entries += self._aside
+        self._aside = []
+
+    def _object(self, opened: "_Opened", checkpoint: Checkpoint) -> Iterator[pa.RecordBatch]:
+        reference, found = self._reference, opened.object
+        assert reference is not None  # noqa: S101 - a checkpoint with batches has one
+        try:
+            self._check_schema(opened, reference)
+            rows = 0
+            for decoded in opened.batches():
+                batch = self._decorate(decoded, found, rows, reference.schema)
+                rows += batch.num_rows
+                self.progress.rows += batch.num_rows
+                for start in range(0, batch.num_rows, self._spec.rows_per_record):
+                    yield batch.slice(start, self._spec.rows_per_record)
+                self._report()
+        except MalformedObjectError as error:
+            checkpoint.entries.append(self._quarantine(found, error))
+            raise
+        finally:
+            self._fetcher.release(opened.fetched)
+        checkpoint.entries.append(Entry(found, Status.LOADED, rows))
+        self.progress.objects += 1
+        self._count(found)
+        self._log.info(
+            line("object_read", table=self._table, key=found.key, size=found.size, rows=rows)
+        )
+
+    def _peek(self) -> "_Opened | None":
+        """Open the next readable object; set the others aside on the way."""
+        if self._failed is not None:
+            raise self._failed
+        while self._next is None and (fetched := next(self._fetched, None)) is not None:
+            self._report()
+            try:
+                opened = _open(fetched, whole=self._is_small(fetched.object) or self._verify)
+            except MalformedObjectError as error:
+                self._aside.append(self._quarantine(fetched.object, error))
+                self._fetcher.release(fetched)
+            except ObjectNotFoundError:
+                self.progress.missing += 1
+                self._count(fetched.object)
+                self._log.warning(
+                    line(
+                        "object_missing",
+                        table=self._table,
+                        key=fetched.object.key,
+                        reason="deleted between listing and reading; skipped",
+                    )
+                )
+                self._fetcher.release(fetched)
+            except BaseException:
+                self._fetcher.release(fetched)
+                raise
+            else:
+                self._next = opened
+                if self._reference is None:
+                    schema = self._full_schema(opened.schema, opened.object.key)
+                    self._reference = Reference(schema, opened.object.key)
+        return self._next
+
+    def _is_small(self, found: ObjectMeta) -> bool:
+        return found.size <= self._spec.max_object_bytes_in_memory
+
+    def _check_schema(self, opened: "_Opened", reference: Reference) -> None:
+        found = self._full_schema(opened.schema, opened.object.key)
+        if differences := schemas.differences(reference.schema, found):
+            committed, last_key = self._committed
+            raise SchemaMismatchError(
+                self._table,
+                expected_key=reference.key,
+                found_key=opened.object.key,
+                differences=differences,
+                committed=committed,
+                last_key=last_key,
+            )
+
+    def _full_schema(self, schema: pa.Schema, key: str) -> pa.Schema:
+        """Add our columns to an object's schema."""
+        if names := schemas.duplicates(schema):
+            msg = f"object {key!r} has more than one column named {', '.join(map(repr, names))}"
+            raise UnsupportedSchemaError(msg)
+        if KEY_COLUMN in schema.names:
+            msg = (
+                f"object {key!r} has a column {KEY_COLUMN!r}, the name under which its rows' key "
+                f"is stored. Rename the column, or leave its table out with `skip_tables`."
+            )
+            raise UnsupportedSchemaError(msg)
+        names = [ID_COLUMN, PARENT_COLUMN] if self._spec.add_cq_ids else []
+        for name in names:
+            if name not in schema.names:
+                schema = schema.append(pa.field(name, pa.uuid()))
+        return schema.append(pa.field(KEY_COLUMN, pa.string()))
+
+    def _decorate(
+        self, batch: pa.RecordBatch, found: ObjectMeta, first_row: int, schema: pa.Schema
+    ) -> pa.RecordBatch:
+        rows = batch.num_rows
+        columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
+        if self._spec.add_cq_ids:
+            if ID_COLUMN not in columns:
+                columns[ID_COLUMN] = cq_ids(found, self._bucket, np.arange(first_row, first_row + rows))
+            columns.setdefault(PARENT_COLUMN, pa.nulls(rows, pa.uuid()))
+        columns[KEY_COLUMN] = pa.repeat(pa.scalar(found.key, pa.string()), rows)
+        full = pa.record_batch(list(columns.values()), names=list(columns))
+        with_table = schema.with_metadata({schemas.TABLE_NAME_KEY: self._table})
+        return schemas.conform(full, with_table)
+
+    @property
+    def _bucket(self) -> str:
+        return self._spec.bucket
+
+    def _quarantine(self, found: ObjectMeta, error: MalformedObjectError) -> Entry:
+        self._count(found)
+        self._log.warning(
+            line("object_quarantined", table=self._table, key=found.key, size=found.size,
+                 reason=error.reason)
+        )
+        return Entry(found, Status.QUARANTINED, 0, error.reason)
+
+    def _count(self, found: ObjectMeta) -> None:
+        self.progress.seen += 1
+        self.progress.bytes += found.size
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        if now - self._reported < _PROGRESS_SECONDS:
+            return
+        self._reported = now
+        seconds, done = now - self._started, self.progress
+        left = (self._total_bytes - done.bytes) * seconds / done.bytes if done.bytes else None
+        self._log.info(
+            line(
+                "progress",
+                table=self._table,
+                objects=f"{done.seen}/{self._total_objects}",
+                bytes=f"{done.bytes}/{self._total_bytes}",
+                rows=done.rows,
+                rows_per_second=round(done.rows / seconds),
+                seconds_left=None if left is None else round(left),
+            )
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Opened:
+    """One object, opened as Parquet."""
+
+    fetched: Fetched
+    schema: pa.Schema
+    """Canonical, the file's own columns."""
+    rows: int
+    file: pq.ParquetFile
+    decoded: list[pa.RecordBatch] | None = None
+    """All rows, where they were decoded whole."""
+
+    @property
+    def object(self) -> ObjectMeta:
+        return self.fetched.object
+
+    @property
+    def size(self) -> int:
+        return self.fetched.object.size
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Decode the rows.
+
+        Raises:
+            MalformedObjectError: A page cannot be decoded, or rows are missing.
+        """
+        if self.decoded is not None:
+            yield from self.decoded
+            return
+        yield from _decode(self.file, self.rows, self.object.key)
+
+
+def _open(fetched: Fetched, *, whole: bool) -> _Opened:
+    if fetched.error is not None:
+        raise fetched.error
+    key = fetched.object.key
+    if fetched.object.size == 0:
+        raise MalformedObjectError(key, "it has 0 bytes")
+    try:
+        file = pq.ParquetFile(
+            fetched.open(), pre_buffer=False, buffer_size=1024 * 1024, page_checksum_verification=True
+        )
+        schema = schemas.canonical(file.schema_arrow)
+        rows = file.metadata.num_rows
+    except Exception as error:
+        raise MalformedObjectError(key, _reason(error)) from error
+    opened = _Opened(fetched, schema, rows, file)
+    if whole:
+        decoded = list(_decode(file, rows, key)) if fetched.spool is None else None
+        if decoded is None:
+            for _ in _decode(file, rows, key):
+                pass
+        opened.decoded = decoded
+    return opened
+
+
+def _decode(file: pq.ParquetFile, rows: int, key: str) -> Iterator[pa.RecordBatch]:
+    """Decode and check every batch; fewer rows than the footer says is an error too."""
+    found = 0
+    batches = file.iter_batches(batch_size=_DECODE_ROWS)
+    while True:
+        try:
+            batch = next(batches, None)
+            if batch is None:
+                break
+            batch.validate(full=True)
+        except Exception as error:
+            raise MalformedObjectError(key, _reason(error)) from error
+        found += batch.num_rows
+        yield batch
+    if found != rows:
+        raise MalformedObjectError(key, f"its footer says {rows} rows, its pages hold {found}")
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS]

@@ -1,0 +1,97 @@
+"""Comparing Arrow schemas, whoever wrote the Parquet."""
+
+from typing import Any
+
+import pyarrow as pa
+
+TABLE_NAME_KEY = b"cq:table_name"
+"""Schema metadata key on every batch, as the CloudQuery SDK has it."""
+
+
+def canonical_type(kind: pa.DataType) -> pa.DataType:
+    """Give the one Arrow type for what Parquet stores alike.
+
+    Parquet knows no large, view or dictionary types: writers leave a hint in the footer, and two
+    writers of the same data leave different ones. Values are the same in each.
+
+    Returns:
+        The type with ``large_`` and ``_view`` variants and dictionaries replaced by the plain
+        type, at every depth.
+    """
+    types = pa.types
+    if types.is_dictionary(kind):
+        return canonical_type(kind.value_type)
+    if types.is_large_string(kind) or types.is_string_view(kind):
+        return pa.string()
+    if types.is_large_binary(kind) or types.is_binary_view(kind):
+        return pa.binary()
+    if types.is_list(kind) or types.is_large_list(kind) or _is_list_view(kind):
+        return pa.list_(canonical_type(kind.value_type))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(canonical_type(kind.value_type), kind.list_size)
+    if types.is_struct(kind):
+        return pa.struct([(field.name, canonical_type(field.type)) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(canonical_type(kind.key_type), canonical_type(kind.item_type))
+    return kind
+
+
+def canonical(schema: pa.Schema) -> pa.Schema:
+    """Make every column's type canonical and nullable, and drop all metadata."""
+    return pa.schema([(field.name, canonical_type(field.type)) for field in schema])
+
+
+def differences(expected: pa.Schema, found: pa.Schema) -> list[str]:
+    """Say what differs between two canonical schemas; order of columns does not count.
+
+    Returns:
+        One phrase a column, expected columns first; empty when they are equal.
+    """
+    wanted, got = _types(expected), _types(found)
+    phrases = []
+    for name, kind in wanted.items():
+        if name not in got:
+            phrases.append(f"column {name!r}: expected {kind}, found none")
+        elif got[name] != kind:
+            phrases.append(f"column {name!r}: expected {kind}, found {got[name]}")
+    phrases += [
+        f"column {name!r}: expected none, found {kind}"
+        for name, kind in got.items()
+        if name not in wanted
+    ]
+    return phrases
+
+
+def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Reorder and cast a batch to a schema that :func:`differences` found equal to its own.
+
+    Only canonical casts happen, which change no value. Zero-copy where types are the same already.
+    """
+    columns = []
+    for field in schema:
+        column = batch.column(field.name)
+        columns.append(column if column.type == field.type else column.cast(field.type))
+    return pa.record_batch(columns, schema=schema)
+
+
+def to_bytes(schema: pa.Schema) -> bytes:
+    """Serialize a schema as an Arrow IPC message."""
+    return bytes(schema.serialize())
+
+
+def from_bytes(data: bytes) -> pa.Schema:
+    """Read what :func:`to_bytes` wrote."""
+    return pa.ipc.read_schema(pa.py_buffer(data))
+
+
+def duplicates(schema: pa.Schema) -> list[str]:
+    """List column names that occur more than once in a schema."""
+    return sorted({name for name in schema.names if schema.names.count(name) > 1})
+
+
+def _types(schema: pa.Schema) -> dict[str, Any]:
+    return {field.name: field.type for field in schema}
+
+
+def _is_list_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))

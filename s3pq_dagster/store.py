@@ -1,0 +1,275 @@
+"""The only module that reads the source bucket."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Self, TypeVar
+from urllib.parse import unquote_plus
+
+import boto3
+from botocore import exceptions as boto_errors
+from botocore.config import Config
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from urllib3.exceptions import HTTPError
+
+from s3pq_dagster.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    CredentialsError,
+    MalformedObjectError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StoreError,
+    StoreUnreachableError,
+)
+from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.spec import S3ParquetSpec
+
+PAGE_SIZE = 1000
+"""Keys a listing request returns at most, by S3's rule."""
+
+_ATTEMPTS = 4
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 20
+_BAD_CREDENTIALS = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnrecognizedClientException",
+}
+_NO_CREDENTIALS = (
+    boto_errors.NoCredentialsError,
+    boto_errors.PartialCredentialsError,
+    boto_errors.ProfileNotFound,
+    boto_errors.CredentialRetrievalError,
+    boto_errors.TokenRetrievalError,
+    boto_errors.SSOError,
+)
+_UNREACHABLE = (
+    boto_errors.EndpointConnectionError,
+    boto_errors.ConnectTimeoutError,
+    boto_errors.ProxyConnectionError,
+)
+
+T = TypeVar("T")
+
+
+class BrokenAnswerError(StoreError):
+    """An answer broke off or is not what was asked for; asking again may help."""
+
+
+class Store:
+    """A bucket of one S3 API.
+
+    Requests are retried with backoff on throttling, 5xx and broken connections or bodies. Every
+    answer's length, range and e_tag is checked against what was asked. Safe to use from many
+    threads at a time.
+    """
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    @classmethod
+    def open(cls, spec: S3ParquetSpec, session: boto3.session.Session | None = None) -> Self:
+        """Make a client; nothing is sent yet.
+
+        Args:
+            spec: Bucket, region, endpoint, profile and concurrency.
+            session: Where credentials come from instead of ``local_profile`` and the usual chain.
+
+        Raises:
+            CredentialsError: ``local_profile`` names no profile.
+        """
+        try:
+            session = session or boto3.session.Session(profile_name=spec.local_profile)
+            client = session.client(
+                "s3",
+                region_name=spec.region,
+                endpoint_url=spec.endpoint_url,
+                config=Config(
+                    connect_timeout=_CONNECT_SECONDS,
+                    read_timeout=_READ_SECONDS,
+                    max_pool_connections=min(spec.concurrency, 1024) if spec.concurrency > 0 else 1024,
+                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                    s3={"addressing_style": "path" if spec.endpoint_url else "auto"},
+                ),
+            )
+        except _NO_CREDENTIALS as error:
+            raise CredentialsError(spec.bucket, str(error)) from error
+        return cls(client, spec.bucket)
+
+    @property
+    def endpoint(self) -> str:
+        """The URL requests go to."""
+        return str(self._client.meta.endpoint_url)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def list_objects(self, prefix: str, *, delimiter: str = "") -> Iterator[ObjectMeta]:
+        """List the objects whose keys start with a raw string, page by page.
+
+        Args:
+            prefix: Any string; empty lists the bucket.
+            delimiter: ``/`` leaves out keys with a further slash behind the prefix.
+
+        Yields:
+            Objects in the store's order, keys exactly as S3 has them.
+
+        Raises:
+            BucketNotFoundError: The bucket is not there.
+            AccessDeniedError: ``s3:ListBucket`` is missing.
+            CredentialsError: Credentials are missing, wrong or expired.
+            StoreUnreachableError: Nothing answers.
+            StoreError: Anything else, after retries.
+        """
+        asked = {
+            "Bucket": self.bucket,
+            "Prefix": prefix,
+            "MaxKeys": PAGE_SIZE,
+            # Asking by name keeps botocore from decoding: some servers write a space as `+`, which
+            # only unquote_plus reads; a literal plus is always %2B.
+            "EncodingType": "url",
+        }
+        if delimiter:
+            asked["Delimiter"] = delimiter
+        while True:
+            page = self._retry(lambda: self._list_page(asked))
+            for found in page.get("Contents", ()):
+                tag = found.get("ETag", "").strip('"')
+                yield ObjectMeta(
+                    unquote_plus(found["Key"]), found["Size"], tag or None, found["LastModified"]
+                )
+            if not page["IsTruncated"]:
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def stat(self, key: str) -> ObjectMeta:
+        """Ask for an object as it is now.
+
+        Raises:
+            ObjectNotFoundError: It is gone.
+            StoreError: As :meth:`read`.
+        """
+        found = self._retry(
+            lambda: self._call(self._client.head_object, "s3:GetObject", key=key)
+        )
+        tag = found.get("ETag", "").strip('"')
+        return ObjectMeta(key, found["ContentLength"], tag or None, found["LastModified"])
+
+    def read(self, found: ObjectMeta, start: int = 0, end: int | None = None) -> bytes:
+        """Read an object, or a range of it, in one request.
+
+        Args:
+            found: The object as listed; ``If-Match`` carries its e_tag.
+            start: First byte.
+            end: One past the last byte; ``None`` is the object's end.
+
+        Returns:
+            Exactly ``end - start`` bytes.
+
+        Raises:
+            ObjectNotFoundError: It was deleted since it was listed.
+            ObjectChangedError: It was overwritten since it was listed.
+            MalformedObjectError: It is in an archived storage class.
+            AccessDeniedError: ``s3:GetObject`` is missing.
+            CredentialsError: Credentials are missing, wrong or expired.
+            StoreUnreachableError: Nothing answers.
+            StoreError: Anything else, after retries.
+        """
+        return self._retry(lambda: self._read(found, start, found.size if end is None else end))
+
+    def _list_page(self, asked: dict[str, Any]) -> dict[str, Any]:
+        page = self._call(self._client.list_objects_v2, "s3:ListBucket", **asked)
+        # An HTML page answered with 200 parses as a listing of nothing.
+        if "IsTruncated" not in page or "Name" not in page:
+            msg = f"{self.endpoint} did not answer a listing of {self.bucket!r} with an S3 listing"
+            raise BrokenAnswerError(msg)
+        return page
+
+    def _read(self, found: ObjectMeta, start: int, end: int) -> bytes:
+        whole = start == 0 and end == found.size
+        asked: dict[str, Any] = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
+        if found.e_tag is not None:
+            asked["IfMatch"] = f'"{found.e_tag}"'
+        answer = self._call(self._client.get_object, "s3:GetObject", key=found.key, **asked)
+        try:
+            with answer["Body"] as body:
+                data: bytes = body.read()
+        except (boto_errors.HTTPClientError, boto_errors.IncompleteReadError, HTTPError) as error:
+            msg = f"the body of {found.key!r} broke off: {error}"
+            raise BrokenAnswerError(msg) from error
+        except boto_errors.FlexibleChecksumError as error:
+            msg = f"the body of {found.key!r} does not have the checksum S3 stored: {error}"
+            raise BrokenAnswerError(msg) from error
+        _check_answer(answer, data, found, start, end)
+        return data
+
+    def _call(
+        self, method: Callable[..., dict[str, Any]], permission: str, key: str | None = None, **asked: Any
+    ) -> dict[str, Any]:
+        if key is not None:
+            asked |= {"Bucket": self.bucket, "Key": key}
+        try:
+            return method(**asked)
+        except boto_errors.ClientError as error:
+            raise self._translated(error, permission, key) from error
+        except _NO_CREDENTIALS as error:
+            raise CredentialsError(self.bucket, str(error)) from error
+        except _UNREACHABLE as error:
+            raise StoreUnreachableError(self.endpoint, str(error)) from error
+        except (boto_errors.BotoCoreError, HTTPError) as error:
+            msg = f"{self.endpoint} did not answer about {key or self.bucket!r} as it should: {error}"
+            raise BrokenAnswerError(msg) from error
+
+    def _translated(
+        self, error: boto_errors.ClientError, permission: str, key: str | None
+    ) -> Exception:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code == "NoSuchBucket":
+            return BucketNotFoundError(self.bucket, self.endpoint)
+        if code in _BAD_CREDENTIALS:
+            return CredentialsError(self.bucket, f"S3 answered {code}")
+        if code == "InvalidObjectState" and key is not None:
+            return MalformedObjectError(key, "it is in an archived storage class; restore it")
+        if status == 403:  # noqa: PLR2004 - HTTP
+            return AccessDeniedError(self.bucket, permission, key=key)
+        if status == 404 and key is not None:  # noqa: PLR2004 - HTTP
+            return ObjectNotFoundError(key)
+        if status == 412 and key is not None:  # noqa: PLR2004 - HTTP
+            return ObjectChangedError(key)
+        where = f"s3://{self.bucket}" + ("" if key is None else f"/{key}")
+        return StoreError(
+            f"{self.endpoint} answered {status} {code} about {where}: "
+            f"{error.response.get('Error', {}).get('Message', 'no message')}. "
+            f"Run again; if it stays, ask whoever runs this S3."
+        )
+
+    def _retry(self, once: Callable[[], T]) -> T:
+        """Ask again when an answer broke: botocore retries requests, but not bodies."""
+        return Retrying(
+            retry=retry_if_exception_type(BrokenAnswerError),
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            reraise=True,
+        )(once)
+
+
+def _check_answer(
+    answer: dict[str, Any], data: bytes, found: ObjectMeta, start: int, end: int
+) -> None:
+    tag = answer.get("ETag", "").strip('"') or None
+    if tag != found.e_tag:
+        raise ObjectChangedError(found.key)
+    whole = start == 0 and end == found.size
+    expected = None if whole else f"bytes {start}-{end - 1}/{found.size}"
+    if answer.get("ContentRange") != expected or len(data) != end - start:
+        msg = (
+            f"asked for bytes {start} to {end} of {found.key!r} ({found.size} bytes), got "
+            f"{len(data)} bytes with Content-Range {answer.get('ContentRange')!r}"
+        )
+        raise BrokenAnswerError(msg)
