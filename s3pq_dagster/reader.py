@@ -5,19 +5,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
-from s3pq_dagster.cq_ids import ID_COLUMN, PARENT_COLUMN, cq_ids
+from s3pq_dagster.columns import add_ours, with_ours
 from s3pq_dagster.errors import (
     MalformedObjectError,
     ObjectNotFoundError,
     SchemaMismatchError,
-    UnsupportedSchemaError,
 )
 from s3pq_dagster.fetcher import Fetched, Fetcher
 from s3pq_dagster.ledger import Entry, Status
@@ -26,7 +24,6 @@ from s3pq_dagster.objects import Listing, ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 
-KEY_COLUMN = "_s3_key"
 _DECODE_ROWS = 65_536
 _PROGRESS_SECONDS = 10
 _REASON_CHARACTERS = 500
@@ -187,13 +184,12 @@ class TableStream:
         self._aside = []
 
     def _object(self, opened: "_Opened", checkpoint: Checkpoint) -> Iterator[pa.RecordBatch]:
-        reference, found = self._reference, opened.object
-        assert reference is not None  # noqa: S101 - a checkpoint with batches has one
+        found, schema = opened.object, checkpoint.schema
         try:
-            self._check_schema(opened, reference)
+            self._check_schema(opened)
             rows = 0
             for decoded in opened.batches():
-                batch = self._decorate(decoded, found, rows, reference.schema)
+                batch = add_ours(decoded, found, self._spec.bucket, rows, schema)
                 rows += batch.num_rows
                 self.progress.rows += batch.num_rows
                 for start in range(0, batch.num_rows, self._spec.rows_per_record):
@@ -240,15 +236,17 @@ class TableStream:
             else:
                 self._next = opened
                 if self._reference is None:
-                    schema = self._full_schema(opened.schema, opened.object.key)
+                    schema = self._with_ours(opened)
                     self._reference = Reference(schema, opened.object.key)
         return self._next
 
     def _is_small(self, found: ObjectMeta) -> bool:
         return found.size <= self._spec.max_object_bytes_in_memory
 
-    def _check_schema(self, opened: "_Opened", reference: Reference) -> None:
-        found = self._full_schema(opened.schema, opened.object.key)
+    def _check_schema(self, opened: "_Opened") -> None:
+        reference = self._reference
+        assert reference is not None  # noqa: S101 - a checkpoint with batches has one
+        found = self._with_ours(opened)
         if differences := schemas.differences(reference.schema, found):
             committed, last_key = self._committed
             raise SchemaMismatchError(
@@ -260,40 +258,8 @@ class TableStream:
                 last_key=last_key,
             )
 
-    def _full_schema(self, schema: pa.Schema, key: str) -> pa.Schema:
-        """Add our columns to an object's schema."""
-        if names := schemas.duplicates(schema):
-            msg = f"object {key!r} has more than one column named {', '.join(map(repr, names))}"
-            raise UnsupportedSchemaError(msg)
-        if KEY_COLUMN in schema.names:
-            msg = (
-                f"object {key!r} has a column {KEY_COLUMN!r}, the name under which its rows' key "
-                f"is stored. Rename the column, or leave its table out with `skip_tables`."
-            )
-            raise UnsupportedSchemaError(msg)
-        names = [ID_COLUMN, PARENT_COLUMN] if self._spec.add_cq_ids else []
-        for name in names:
-            if name not in schema.names:
-                schema = schema.append(pa.field(name, pa.uuid()))
-        return schema.append(pa.field(KEY_COLUMN, pa.string()))
-
-    def _decorate(
-        self, batch: pa.RecordBatch, found: ObjectMeta, first_row: int, schema: pa.Schema
-    ) -> pa.RecordBatch:
-        rows = batch.num_rows
-        columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
-        if self._spec.add_cq_ids:
-            if ID_COLUMN not in columns:
-                columns[ID_COLUMN] = cq_ids(found, self._bucket, np.arange(first_row, first_row + rows))
-            columns.setdefault(PARENT_COLUMN, pa.nulls(rows, pa.uuid()))
-        columns[KEY_COLUMN] = pa.repeat(pa.scalar(found.key, pa.string()), rows)
-        full = pa.record_batch(list(columns.values()), names=list(columns))
-        with_table = schema.with_metadata({schemas.TABLE_NAME_KEY: self._table})
-        return schemas.conform(full, with_table)
-
-    @property
-    def _bucket(self) -> str:
-        return self._spec.bucket
+    def _with_ours(self, opened: "_Opened") -> pa.Schema:
+        return with_ours(opened.schema, opened.object.key, add_cq_ids=self._spec.add_cq_ids)
 
     def _quarantine(self, found: ObjectMeta, error: MalformedObjectError) -> Entry:
         self._count(found)

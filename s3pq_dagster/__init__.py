@@ -1,0 +1,30 @@
+"""Parquet out of S3 into a warehouse, under Dagster, exactly once."""
+
+from s3pq_dagster.assets import LoadConfig, build_s3_parquet_assets
+from s3pq_dagster.discovery import DiscoveredTable, discover
+from s3pq_dagster.factory import build_s3_parquet_definitions
+from s3pq_dagster.io_managers import (
+    S3ParquetDuckDBIOManager,
+    S3ParquetIOManager,
+    build_io_manager,
+)
+from s3pq_dagster.resource import S3ParquetResource
+from s3pq_dagster.sensor import build_s3_parquet_sensor
+from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster.translator import S3ParquetTableProps, S3ParquetTranslator
+
+__all__ = [
+    "DiscoveredTable",
+    "LoadConfig",
+    "S3ParquetDuckDBIOManager",
+    "S3ParquetIOManager",
+    "S3ParquetResource",
+    "S3ParquetSpec",
+    "S3ParquetTableProps",
+    "S3ParquetTranslator",
+    "build_io_manager",
+    "build_s3_parquet_assets",
+    "build_s3_parquet_definitions",
+    "build_s3_parquet_sensor",
+    "discover",
+]

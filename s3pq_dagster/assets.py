@@ -1,0 +1,225 @@
+"""Tables as assets."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import dagster as dg
+from pydantic import Field
+
+from s3pq_dagster.destinations import Owner
+from s3pq_dagster.discovery import DiscoveredTable, discover
+from s3pq_dagster.failures import as_failures
+from s3pq_dagster.io_managers import S3ParquetIOManager
+from s3pq_dagster.ledger import Status, cursor_key, fingerprint, format_cursor
+from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
+from s3pq_dagster.logs import line
+from s3pq_dagster.metadata import (
+    DATA_VERSION_TAG,
+    FULL_REFRESH_TAG,
+    OBJECTS_LOADED,
+    OBJECTS_QUARANTINED,
+    PREFIX,
+    TABLE,
+    is_step_process,
+    table_metadata,
+)
+from s3pq_dagster.objects import Listing
+from s3pq_dagster.resource import S3ParquetResource
+from s3pq_dagster.translator import S3ParquetTableProps, S3ParquetTranslator
+
+SOURCE_KEY = "s3_parquet"
+IO_MANAGER_KEY = "s3_parquet_io_manager"
+
+DEFAULT_RETRY_POLICY = dg.RetryPolicy(
+    max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+
+
+class LoadConfig(dg.Config):
+    """Run config of a table's op."""
+
+    full_refresh: bool = Field(
+        default=False, description="Load the table anew and swap it in one transaction."
+    )
+    max_objects: int | None = Field(
+        default=None, description="Load at most this many objects, the oldest first."
+    )
+    retry_quarantined: bool = Field(
+        default=False, description="Read quarantined objects again although they did not change."
+    )
+    allow_empty_listing: bool = Field(
+        default=False, description="Let `mirror` remove every row when nothing is listed."
+    )
+
+
+def build_s3_parquet_assets(
+    source: S3ParquetResource,
+    *,
+    destination: S3ParquetIOManager,
+    tables: Sequence[DiscoveredTable] | None = None,
+    granularity: Literal["table", "all"] = "table",
+    translator: S3ParquetTranslator | None = None,
+    source_key: str = SOURCE_KEY,
+    io_manager_key: str = IO_MANAGER_KEY,
+    retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
+) -> list[dg.AssetsDefinition]:
+    """Build one asset for each table of a bucket.
+
+    Args:
+        source: The bucket; bind it under ``source_key``.
+        destination: Where rows go; bind it under ``io_manager_key``.
+        tables: What :func:`discover` gave; by default it is called.
+        granularity: ``"table"`` is an op a table: one that fails leaves the others alone.
+            ``"all"`` is one op for all: a failure ends it.
+        translator: Says key, group, tags and description of each asset.
+        source_key: Resource key of the source.
+        io_manager_key: Resource key of the destination.
+        retry_policy: For each op, on errors that trying again may mend.
+
+    Returns:
+        Definitions that hold one asset a table, subsettable; one without assets when there are no
+        tables.
+
+    Raises:
+        StoreError: The bucket cannot be listed, and no earlier result is saved.
+        TableNameCollisionError: Two prefixes give one table name.
+    """
+    tables = discover(source) if tables is None else tables
+    translator = translator or S3ParquetTranslator()
+    specs = [_spec_of(t, source, destination, translator).with_io_manager_key(io_manager_key) for t in tables]
+    keys = [spec.key for spec in specs]
+    resource_keys = {source_key, io_manager_key}
+
+    def op_for(name: str, specs: list[dg.AssetSpec]) -> dg.AssetsDefinition:
+        @dg.multi_asset(
+            name=name,
+            specs=specs,
+            can_subset=True,
+            required_resource_keys=resource_keys,
+            retry_policy=retry_policy,
+        )
+        def load(context: dg.AssetExecutionContext, config: LoadConfig) -> Iterator[Any]:
+            source_now = getattr(context.resources, source_key)
+            io_manager = getattr(context.resources, io_manager_key)
+            for spec in specs:
+                if spec.key in context.selected_asset_keys:
+                    with as_failures():
+                        load_now = _load_of(context, config, spec, source_now, keys)
+                        yield from _results(context, spec, load_now, io_manager)
+
+        return load
+
+    if granularity == "all" or not specs:
+        return [op_for(f"load_{_identifier(source)}", specs)]
+    return [op_for(f"load_{spec.metadata[TABLE]}", [spec]) for spec in specs]
+
+
+def _identifier(source: S3ParquetResource) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in str(source.bucket))
+
+
+def _spec_of(
+    table: DiscoveredTable,
+    source: S3ParquetResource,
+    destination: S3ParquetIOManager,
+    translator: S3ParquetTranslator,
+) -> dg.AssetSpec:
+    props = S3ParquetTableProps(
+        table=table,
+        storage_kind=destination.storage_kind(),
+        table_name=destination.table_name(table.name),
+        add_cq_ids=source.add_cq_ids,
+    )
+    # What loads and reads the table later must find it, whatever the translator left out.
+    return translator.get_asset_spec(props).merge_attributes(
+        metadata={TABLE: table.name, PREFIX: table.prefix}
+    )
+
+
+def _load_of(
+    context: dg.AssetExecutionContext,
+    config: LoadConfig,
+    spec: dg.AssetSpec,
+    source: S3ParquetResource,
+    keys: Sequence[dg.AssetKey],
+) -> TableLoad:
+    tagged = context.run.tags.get(FULL_REFRESH_TAG, "").lower() == "true"
+    options = LoadOptions(**(config.model_dump() | {"full_refresh": config.full_refresh or tagged}))
+    owner = Owner(spec.metadata[TABLE], source.bucket, spec.metadata[PREFIX])
+    return TableLoad(
+        store=source.store,
+        spec=source,
+        owner=owner,
+        listing=_listing(context, source, owner.prefix, keys),
+        options=options,
+        log=context.log,
+        run_id=context.run.run_id,
+    )
+
+
+def _listing(
+    context: dg.AssetExecutionContext,
+    source: S3ParquetResource,
+    prefix: str,
+    keys: Sequence[dg.AssetKey],
+) -> Listing:
+    """List the bucket once for all tables of the run, or this table where it is alone."""
+    chosen = context.run.asset_selection
+    selected = len(keys) if chosen is None else len(chosen & set(keys))
+    if context.retry_number or selected == 1 or is_step_process():
+        return source.list_table(prefix, context.log)
+    return source.list_tables(context.log).by_prefix.get(prefix, Listing.of([]))
+
+
+def _results(
+    context: dg.AssetExecutionContext,
+    spec: dg.AssetSpec,
+    load: TableLoad,
+    io_manager: S3ParquetIOManager,
+) -> Iterator[Any]:
+    state = io_manager.destination(context.log).state(load.owner)
+    if not load.is_due(state):
+        _observe(context, spec, load, io_manager, state.ledger, state.rows)
+        return
+
+    def on_loaded(report: LoadReport) -> None:
+        context.set_data_version(spec.key, dg.DataVersion(report.fingerprint))
+
+    load.on_loaded = on_loaded
+    yield dg.MaterializeResult(asset_key=spec.key, value=load)
+
+
+def _observe(
+    context: dg.AssetExecutionContext,
+    spec: dg.AssetSpec,
+    load: TableLoad,
+    io_manager: S3ParquetIOManager,
+    ledger: Any,
+    rows: int,
+) -> None:
+    """Say that there was nothing to do."""
+    version = fingerprint(ledger.accounted(load.listing))
+    metadata = {
+        **table_metadata(
+            uri=f"s3://{load.owner.bucket}/{load.owner.prefix}",
+            storage_kind=io_manager.storage_kind(),
+            table_name=io_manager.table_name(load.owner.table),
+            schema=None,
+            rows=rows,
+        ),
+        OBJECTS_LOADED: ledger.count(Status.LOADED),
+        OBJECTS_QUARANTINED: ledger.count(Status.QUARANTINED),
+    }
+    if ledger.cursor is not None:
+        metadata[cursor_key(load.owner.bucket, load.owner.table)] = format_cursor(ledger.cursor)
+    context.log_event(
+        dg.AssetObservation(
+            asset_key=spec.key,
+            description="Nothing new: every listed object is in the ledger.",
+            metadata=metadata,
+            tags={DATA_VERSION_TAG: version},
+        )
+    )
+    context.log.info(
+        line("nothing_new", table=load.owner.table, objects=len(load.listing), rows=rows)
+    )

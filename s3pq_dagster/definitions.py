@@ -1,0 +1,74 @@
+"""The default code location: environment variables to definitions, when it is imported."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import dagster as dg
+from pydantic import ValidationError
+
+from s3pq_dagster.errors import ConfigurationError, S3ParquetError
+from s3pq_dagster.factory import build_s3_parquet_definitions
+from s3pq_dagster.io_managers import DEFAULT_DESTINATION
+from s3pq_dagster.resource import S3ParquetResource
+from s3pq_dagster.spec import S3ParquetSpec
+
+PREFIX = "S3PQ_"
+DESTINATION = "S3PQ_DESTINATION"
+_LISTS = ("tables", "skip_tables")
+_REQUIRED = ("bucket", "region")
+
+
+def definitions_from(environment: Mapping[str, str]) -> dg.Definitions:
+    """Build definitions from ``S3PQ_*`` variables.
+
+    One variable for each field of :class:`S3ParquetSpec`, in capitals; lists are comma-separated;
+    an empty one counts as unset. ``S3PQ_DESTINATION`` is a destination URL.
+
+    Raises:
+        ConfigurationError: A variable is missing, unknown or breaks its field's rule.
+        S3ParquetError: As :func:`build_s3_parquet_definitions`.
+    """
+    given = {k: v for k, v in environment.items() if k.startswith(PREFIX) and v}
+    destination = given.pop(DESTINATION, DEFAULT_DESTINATION)
+    known = {PREFIX + name.upper(): name for name in S3ParquetSpec.model_fields}
+    if unknown := sorted(set(given) - set(known)):
+        msg = f"unknown variable {', '.join(unknown)}; known: {', '.join([*known, DESTINATION])}"
+        raise ConfigurationError(msg)
+    missing = [PREFIX + name.upper() for name in _REQUIRED if PREFIX + name.upper() not in given]
+    if missing:
+        msg = (
+            f"{' and '.join(missing)} not set: set S3PQ_BUCKET and S3PQ_REGION to the bucket to "
+            f"load and its region, as in S3PQ_BUCKET=lake S3PQ_REGION=eu-central-1 dagster dev"
+        )
+        raise ConfigurationError(msg)
+    fields: dict[str, Any] = {known[k]: _value(known[k], v) for k, v in given.items()}
+    try:
+        source = S3ParquetResource(**fields)
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_phrases(error))) from error
+    return build_s3_parquet_definitions(source, destination=destination)
+
+
+def _value(field: str, text: str) -> Any:
+    return [part.strip() for part in text.split(",") if part.strip()] if field in _LISTS else text
+
+
+def _phrases(error: ValidationError) -> list[str]:
+    return [
+        f"{PREFIX}{str(found['loc'][0]).upper()}={found['input']!r}: {found['msg']}"
+        for found in error.errors()
+    ]
+
+
+def _load() -> dg.Definitions:
+    try:
+        return definitions_from(os.environ)
+    except S3ParquetError as error:
+        # Dagster prints this one without a traceback, and shows it as the location's error.
+        msg = f"{type(error).__name__}: {error}"
+        raise click.ClickException(msg) from error
+
+
+defs = _load()

@@ -1,0 +1,80 @@
+"""A table's schema, from the tail of one object."""
+
+import logging
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s3pq_dagster import schemas
+from s3pq_dagster.errors import (
+    AccessDeniedError,
+    MalformedObjectError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+)
+from s3pq_dagster.logs import line
+from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.store import Store
+
+_TAIL_BYTES = 64 * 1024
+_MAGIC = b"PAR1"
+_MOST_TRIED = 3
+_END_BYTES = 8
+"""Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
+
+
+def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
+    """Read an object's schema in one ranged request, two if its footer is over 64 KiB.
+
+    Returns:
+        The canonical schema of the file's own columns.
+
+    Raises:
+        MalformedObjectError: There is no Parquet footer.
+        StoreError: As :meth:`Store.read`.
+    """
+    if found.size < 2 * len(_MAGIC) + _END_BYTES:
+        raise MalformedObjectError(found.key, f"it has only {found.size} bytes")
+    # Never the whole object: the magic at its start is of no use here.
+    tail = store.read(found, max(len(_MAGIC), found.size - _TAIL_BYTES), found.size)
+    if tail[-4:] != _MAGIC:
+        raise MalformedObjectError(found.key, f"it ends in {tail[-4:]!r}, not in {_MAGIC!r}")
+    length = int.from_bytes(tail[-8:-4], "little") + _END_BYTES
+    if length > found.size - len(_MAGIC):
+        raise MalformedObjectError(found.key, f"its footer of {length} bytes is longer than it")
+    if length > len(tail):
+        tail = store.read(found, found.size - length, found.size - len(tail)) + tail
+    try:
+        return schemas.canonical(pq.read_schema(pa.BufferReader(_MAGIC + tail[-length:])))
+    except Exception as error:
+        raise MalformedObjectError(found.key, f"{type(error).__name__}: {error}") from error
+
+
+def table_schema(
+    store: Store, table: str, listing: Listing, log: logging.Logger
+) -> tuple[pa.Schema, ObjectMeta] | None:
+    """Read the schema of a table's first readable object in reading order.
+
+    Args:
+        store: Where the objects are.
+        table: For the log.
+        listing: The table's objects.
+        log: Gets a warning for each object that gives none.
+
+    Returns:
+        Schema and object; ``None`` when the first three give none.
+
+    Raises:
+        StoreError: The store failed otherwise than for one object.
+    """
+    for found in Listing(listing.in_reading_order().frame.head(_MOST_TRIED)):
+        try:
+            return read_schema(store, found), found
+        except (
+            AccessDeniedError,
+            MalformedObjectError,
+            ObjectChangedError,
+            ObjectNotFoundError,
+        ) as error:
+            log.warning(line("schema_skipped", table=table, key=found.key, reason=error))
+    return None

@@ -1,0 +1,163 @@
+"""Destinations as IO managers."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+import dagster as dg
+import polars as pl
+import pyarrow as pa
+from pydantic import Field
+
+from s3pq_dagster.destinations import Destination
+from s3pq_dagster.errors import ConfigurationError, UnsupportedValueError
+from s3pq_dagster.failures import as_failures
+from s3pq_dagster.loading import TableLoad
+from s3pq_dagster.metadata import TABLE, report_metadata, table_metadata
+
+DEFAULT_DESTINATION = "duckdb:///s3pq.duckdb"
+
+
+class S3ParquetIOManager(dg.ConfigurableIOManager):
+    """Commits what our assets yield, and reads tables for the assets downstream.
+
+    ``load_input`` gives ``pyarrow.Table`` (without annotation too), ``pyarrow.RecordBatchReader``,
+    ``polars.DataFrame`` or ``polars.LazyFrame``, by the input's annotation; only the columns in the
+    input's metadata ``columns``, if that is there.
+    """
+
+    @abstractmethod
+    def destination(self, log: logging.Logger) -> Destination:
+        """Make the destination; ``log`` gets its lines."""
+
+    @abstractmethod
+    def storage_kind(self) -> str:
+        """Name the destination's kind."""
+
+    @abstractmethod
+    def table_name(self, table: str) -> str:
+        """Qualify a table's name as the destination's users do."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Load a table: rows and ledger, checkpoint by checkpoint."""
+        if not isinstance(obj, TableLoad):
+            msg = (
+                f"{type(self).__name__} takes what build_s3_parquet_assets yields, got "
+                f"{type(obj).__name__} from {context.asset_key.to_user_string()!r}. For other "
+                f"values use one of Dagster's own IO managers (dagster-duckdb-pandas, "
+                f"dagster-duckdb-polars, FilesystemIOManager) under another io_manager_key."
+            )
+            raise UnsupportedValueError(msg)
+        with as_failures():
+            report = obj.into(self.destination(context.log))
+        owner = obj.owner
+        context.add_output_metadata(
+            {
+                **table_metadata(
+                    uri=f"s3://{owner.bucket}/{owner.prefix}",
+                    storage_kind=self.storage_kind(),
+                    table_name=self.table_name(owner.table),
+                    schema=report.table_schema,
+                    rows=report.table_rows,
+                ),
+                **report_metadata(report, bucket=owner.bucket, table=owner.table),
+            }
+        )
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """Read a table as the type the input is annotated with."""
+        upstream = context.upstream_output
+        known = {} if upstream is None else upstream.definition_metadata or {}
+        table = known.get(TABLE, context.asset_key.path[-1])
+        wanted = context.dagster_type.typing_type
+        columns = (context.definition_metadata or {}).get("columns")
+        stack = ExitStack()
+        with as_failures(), stack:
+            reader = stack.enter_context(self.destination(context.log).read(table, columns))
+            if wanted is pa.RecordBatchReader:
+                held = stack.pop_all()
+                return pa.RecordBatchReader.from_batches(reader.schema, _until_end(reader, held))
+            return _converted(reader, wanted)
+
+
+class S3ParquetDuckDBIOManager(S3ParquetIOManager):
+    """Tables and ledger in a DuckDB file."""
+
+    database: str = Field(description="Path of the file; created when first written.")
+    namespace: str = Field(default="main", description="DuckDB schema of tables and ledger.")
+    memory_limit: str | None = Field(
+        default=None, description="DuckDB's bound on its memory, `1GB` say; unset: DuckDB's own."
+    )
+    lock_timeout_seconds: float = Field(
+        default=300, description="How long to wait while another process has the file open."
+    )
+
+    def destination(self, log: logging.Logger) -> Destination:
+        """See :meth:`S3ParquetIOManager.destination`."""
+        try:
+            from s3pq_dagster.destinations.duckdb import DuckDBDestination  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as error:
+            msg = "the DuckDB destination needs DuckDB: pip install 's3pq-dagster[duckdb]'"
+            raise ConfigurationError(msg) from error
+        return DuckDBDestination(
+            self.database,
+            namespace=self.namespace,
+            memory_limit=self.memory_limit,
+            lock_timeout_seconds=self.lock_timeout_seconds,
+            log=log,
+        )
+
+    def storage_kind(self) -> str:
+        """See :meth:`S3ParquetIOManager.storage_kind`."""
+        return "duckdb"
+
+    def table_name(self, table: str) -> str:
+        """See :meth:`S3ParquetIOManager.table_name`."""
+        return f"{self.namespace}.{table}"
+
+
+def build_io_manager(url: str) -> S3ParquetIOManager:
+    """Make the IO manager a destination URL stands for.
+
+    Args:
+        url: ``duckdb:///lake.duckdb`` is relative to the working directory,
+            ``duckdb:////data/lake.duckdb`` absolute.
+
+    Raises:
+        ConfigurationError: The URL is of no known kind.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "duckdb" and not parts.netloc and len(parts.path) > 1:
+        return S3ParquetDuckDBIOManager(database=parts.path[1:])
+    shown = parts._replace(netloc=parts.hostname or "").geturl() if parts.netloc else url
+    msg = (
+        f"destination {shown!r} is not one this release knows. Use duckdb:///lake.duckdb "
+        f"(three slashes: relative to the working directory) or duckdb:////data/lake.duckdb "
+        f"(four: absolute)."
+    )
+    raise ConfigurationError(msg)
+
+
+def _until_end(reader: pa.RecordBatchReader, held: ExitStack) -> Iterator[pa.RecordBatch]:
+    with held:
+        yield from reader
+
+
+def _converted(reader: pa.RecordBatchReader, wanted: Any) -> Any:
+    if wanted in (Any, pa.Table, type(None)):
+        return reader.read_all()
+    if wanted is pl.DataFrame:
+        return pl.from_arrow(reader.read_all())
+    if wanted is pl.LazyFrame:
+        frame = pl.from_arrow(reader.read_all())
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table gives a frame
+        return frame.lazy()
+    msg = (
+        f"cannot give a table as {wanted}. Annotate the input as pyarrow.Table, "
+        f"pyarrow.RecordBatchReader, polars.DataFrame or polars.LazyFrame; for pandas take a "
+        f"pyarrow.Table and call to_pandas()."
+    )
+    raise UnsupportedValueError(msg)

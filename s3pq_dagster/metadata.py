@@ -1,0 +1,105 @@
+"""Metadata keys, and the one place for Dagster's private imports."""
+
+import multiprocessing
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+from dagster._core.definitions.definitions_load_context import (  # noqa: TID251 - the one place
+    DefinitionsLoadContext,
+    DefinitionsLoadType,
+)
+from dagster._core.definitions.metadata.metadata_set import (  # noqa: TID251 - the one place
+    TableMetadataSet,
+    UriMetadataSet,
+)
+
+from s3pq_dagster.ledger import cursor_key, format_cursor
+from s3pq_dagster.loading import LoadReport
+
+TABLE = "s3pq/table"
+PREFIX = "s3pq/prefix"
+OBJECTS = "s3pq/objects"
+OBJECTS_LISTED = "s3pq/objects_listed"
+BYTES = "s3pq/bytes"
+ROWS = "s3pq/rows"
+ROWS_PER_SECOND = "s3pq/rows_per_second"
+SECONDS = "s3pq/seconds"
+OBJECTS_LOADED = "s3pq/objects_loaded"
+OBJECTS_QUARANTINED = "s3pq/objects_quarantined"
+OBJECTS_REMOVED = "s3pq/objects_removed"
+OBJECTS_MISSING = "s3pq/objects_missing"
+QUARANTINED_KEYS = "s3pq/quarantined_keys"
+FULL_REFRESH_TAG = "s3pq/full_refresh"
+DATA_VERSION_TAG = "dagster/data_version"
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    """Describe an Arrow schema for the UI."""
+    return dg.TableSchema(
+        columns=[dg.TableColumn(name=field.name, type=str(field.type)) for field in schema]
+    )
+
+
+def table_metadata(
+    *, uri: str, storage_kind: str, table_name: str, schema: pa.Schema | None, rows: int | None = None
+) -> dict[str, Any]:
+    """Give the metadata every table has under Dagster's own keys."""
+    columns = None if schema is None else column_schema(schema)
+    table = TableMetadataSet(
+        column_schema=columns, row_count=rows, table_name=table_name, storage_kind=storage_kind
+    )
+    return {**table, **UriMetadataSet(uri=uri)}
+
+
+def report_metadata(report: LoadReport, *, bucket: str, table: str) -> dict[str, Any]:
+    """Give a load's numbers; the keys never change, so the UI plots them over time."""
+    metadata: dict[str, Any] = {
+        ROWS: report.rows,
+        OBJECTS: report.objects,
+        BYTES: report.bytes,
+        SECONDS: round(report.seconds, 3),
+        ROWS_PER_SECOND: round(report.rows / report.seconds, 1) if report.seconds else 0.0,
+        OBJECTS_LOADED: report.objects_loaded,
+        OBJECTS_QUARANTINED: report.objects_quarantined,
+        OBJECTS_REMOVED: report.removed,
+        OBJECTS_MISSING: report.missing,
+    }
+    if report.quarantined_keys:
+        metadata[QUARANTINED_KEYS] = dg.MetadataValue.json(list(report.quarantined_keys))
+    if report.cursor is not None:
+        metadata[cursor_key(bucket, table)] = format_cursor(report.cursor)
+    return metadata
+
+
+def is_initial_load() -> bool:
+    """Tell whether definitions are being built anew, not rebuilt for a run or a step.
+
+    A code server says so. The command line does not: there the first process is the one that
+    builds anew, and the processes Dagster starts for steps rebuild.
+    """
+    context = DefinitionsLoadContext.get()
+    if context.load_type is DefinitionsLoadType.INITIALIZATION:
+        return True
+    return not context.reconstruction_metadata and not is_step_process()
+
+
+def is_step_process() -> bool:
+    """Tell whether Dagster started this process for one step of a run."""
+    return multiprocessing.parent_process() is not None or "execute_step" in sys.argv
+
+
+def remember_for_runs(key: str, value: str) -> None:
+    """Hand a small text to the processes that rebuild these definitions."""
+    DefinitionsLoadContext.get().add_to_pending_reconstruction_metadata(key, value)
+
+
+def remembered(key: str) -> str | None:
+    """Give what :func:`remember_for_runs` handed over, if anything."""
+    context = DefinitionsLoadContext.get()
+    if context.load_type is DefinitionsLoadType.INITIALIZATION:
+        return None
+    found: Mapping[str, Any] = context.reconstruction_metadata
+    return found.get(key)

@@ -1,0 +1,111 @@
+"""The spec as a Dagster resource: a bucket, opened once a run."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import boto3
+import dagster as dg
+
+from pydantic import PrivateAttr
+
+from s3pq_dagster.catalog import Grouping, group
+from s3pq_dagster.logs import line
+from s3pq_dagster.naming import is_parquet, prefix_of
+from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster.store import Store
+
+
+_INT_ENV_VAR = type(dg.EnvVar.int("S3PQ"))
+
+
+class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource):  # type: ignore[misc]
+    """A bucket to load from; the fields are those of :class:`S3ParquetSpec`.
+
+    Literal values are checked when it is made, values of ``EnvVar`` when it starts.
+
+    ``s3`` may be a ``dagster_aws.s3.S3Resource``; only its credentials, profile and endpoint are
+    used. Credentials are never a field of this resource, and its ``repr`` shows none.
+    """
+
+    s3: dg.ResourceDependency[Any] = None
+
+    _store: Store | None = PrivateAttr(default=None)
+    _grouping: Grouping | None = PrivateAttr(default=None)
+
+    @classmethod
+    def is_deferred(cls, value: object) -> bool:
+        """See :meth:`S3ParquetSpec.is_deferred`: an ``EnvVar`` stands for its value."""
+        return isinstance(value, dg.EnvVar | _INT_ENV_VAR)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return [(name, value) for name, value in super().__repr_args__() if name != "s3"]
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Open the bucket; nothing is sent yet."""
+        self._store = Store.open(self, self._session())
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Close the connections."""
+        if self._store is not None:
+            self._store.close()
+        self._store = self._grouping = None
+
+    @property
+    def store(self) -> Store:
+        """The bucket, between setup and teardown."""
+        if self._store is None:
+            msg = "S3ParquetResource is used outside a run: open it with a `with` block first"
+            raise RuntimeError(msg)
+        return self._store
+
+    def list_tables(self, log: logging.Logger) -> Grouping:
+        """List everything under ``path_prefix``, once between setup and teardown.
+
+        The tables of a run share this listing.
+
+        Raises:
+            StoreError: As :meth:`Store.list_objects`.
+        """
+        if self._grouping is None:
+            listing = Listing.of(self.store.list_objects(self.path_prefix))
+            self._grouping = group(listing)
+            log.info(
+                line(
+                    "bucket_listed",
+                    bucket=self.bucket,
+                    path_prefix=self.path_prefix or None,
+                    objects=len(listing),
+                    prefixes=len(self._grouping.by_prefix),
+                    ignored=self._grouping.ignored,
+                    not_parquet=self._grouping.other,
+                )
+            )
+        return self._grouping
+
+    def list_table(self, prefix: str, log: logging.Logger) -> Listing:
+        """List the objects of one prefix, now.
+
+        Raises:
+            StoreError: As :meth:`Store.list_objects`.
+        """
+        listing = Listing.of(self._objects_of(prefix))
+        log.info(line("prefix_listed", bucket=self.bucket, prefix=prefix, objects=len(listing)))
+        return listing
+
+    def _objects_of(self, prefix: str) -> Iterable[ObjectMeta]:
+        delimiter = "/" if prefix.endswith("/") else ""
+        for found in self.store.list_objects(prefix, delimiter=delimiter):
+            if is_parquet(found.key) and prefix_of(found.key) == prefix:
+                yield found
+
+    def _session(self) -> boto3.session.Session | None:
+        if self.s3 is None:
+            return None
+        return boto3.session.Session(
+            profile_name=self.local_profile or self.s3.profile_name,
+            aws_access_key_id=self.s3.aws_access_key_id,
+            aws_secret_access_key=self.s3.aws_secret_access_key,
+            aws_session_token=self.s3.aws_session_token,
+        )

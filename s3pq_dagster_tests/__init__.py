@@ -1,0 +1,1 @@
+"""Every promise of s3pq_dagster, tested with real parts."""

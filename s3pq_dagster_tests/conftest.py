@@ -1,0 +1,85 @@
+"""Servers, buckets and a Dagster instance for every test that asks for them."""
+
+import itertools
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from moto.server import ThreadedMotoServer
+
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.proxy import Proxy
+from s3pq_dagster_tests.servers import admin_client, seaweedfs, use_credentials
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's AWS files, Dagster home and S3PQ_* variables out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("home")
+        patch.setenv("HOME", str(home))
+        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", str(home / "aws-config"))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "aws-credentials"))
+        patch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
+        for name in ("DAGSTER_HOME", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            patch.delenv(name, raising=False)
+        use_credentials()
+        yield
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """A moto server; its endpoint URL."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A SeaweedFS server that checks signatures; its endpoint URL."""
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(moto: str) -> Iterator[Bucket]:
+    """A fresh bucket on moto, behind a counting proxy."""
+    yield from _bucket_on(moto)
+
+
+@pytest.fixture
+def weed_bucket(weed: str) -> Iterator[Bucket]:
+    """A fresh bucket on SeaweedFS, behind a counting proxy."""
+    yield from _bucket_on(weed)
+
+
+def _bucket_on(endpoint: str) -> Iterator[Bucket]:
+    client = admin_client(endpoint)
+    name = f"lake-{next(_numbers)}"
+    client.create_bucket(Bucket=name)
+    with Proxy(endpoint) as proxy:
+        yield Bucket(name, client, proxy)
+    client.close()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of its own."""
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Where a DuckDB file may be made."""
+    return tmp_path / "lake.duckdb"

@@ -1,0 +1,137 @@
+"""A lake in one object: bucket, definitions and destination, driven as a user would."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from s3pq_dagster import (
+    S3ParquetDuckDBIOManager,
+    S3ParquetResource,
+    build_s3_parquet_definitions,
+)
+from s3pq_dagster_tests.buckets import Bucket
+
+LEDGER_COLUMNS = "key, e_tag, size, last_modified, rows, status, reason, run_id"
+
+
+@dataclass
+class Lake:
+    """Definitions of a bucket over one instance and one DuckDB file."""
+
+    bucket: Bucket
+    instance: dg.DagsterInstance
+    database: Path
+    spec: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def definitions(self, **spec: Any) -> dg.Definitions:
+        """Build the definitions as a code location that starts does."""
+        return build_s3_parquet_definitions(
+            S3ParquetResource(**(self.bucket.spec | self.spec | spec)),
+            destination=S3ParquetDuckDBIOManager(
+                database=str(self.database), lock_timeout_seconds=5
+            ),
+            **({"retry_policy": None} | self.options),
+        )
+
+    def run(
+        self,
+        *tables: str,
+        definitions: dg.Definitions | None = None,
+        config: dict[str, Any] | None = None,
+        tags: dict[str, str] | None = None,
+        **spec: Any,
+    ) -> dg.ExecuteInProcessResult:
+        """Materialize tables, all by default; ``config`` goes to each of their ops."""
+        definitions = definitions or self.definitions(**spec)
+        job = definitions.resolve_implicit_global_asset_job_def()
+        keys = [dg.AssetKey([self.bucket.name, table]) for table in tables]
+        chosen = tables or [key.path[-1] for key in job.asset_layer.executable_asset_keys]
+        ops = {f"load_{table}": {"config": config} for table in chosen} if config else {}
+        return job.execute_in_process(
+            instance=self.instance,
+            asset_selection=keys or None,
+            run_config={"ops": ops},
+            tags=tags,
+            raise_on_error=False,
+        )
+
+    def tick(
+        self,
+        cursor: str | None = None,
+        *,
+        definitions: dg.Definitions | None = None,
+        **spec: Any,
+    ) -> dg.SensorResult:
+        """Evaluate the sensor once, as the daemon does."""
+        definitions = definitions or self.definitions(**spec)
+        sensor = definitions.get_repository_def().get_sensor_def("s3_parquet_sensor")
+        with dg.build_sensor_context(instance=self.instance, cursor=cursor) as context:
+            return sensor.evaluate_tick(context)  # type: ignore[return-value]
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask the DuckDB file."""
+        with duckdb.connect(str(self.database), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    def rows(self, table: str) -> int:
+        """Count a table's rows."""
+        return int(self.query(f'SELECT count(*) FROM "{table}"')[0][0])
+
+    def rows_by_key(self, table: str) -> dict[str, int]:
+        """Count a table's rows by the object they came from."""
+        return dict(self.query(f'SELECT _s3_key, count(*) FROM "{table}" GROUP BY 1'))  # type: ignore[arg-type]
+
+    def tables(self) -> set[str]:
+        """Name everything in the file, ours included."""
+        return {name for (name,) in self.query("SELECT table_name FROM duckdb_tables()")}
+
+    def ledger(self, table: str) -> list[dict[str, Any]]:
+        """Give the ledger's entries of a table, by key."""
+        found = self.query(
+            f"SELECT {LEDGER_COLUMNS} FROM _s3pq_objects WHERE table_name = '{table}' ORDER BY ALL"
+        )
+        return [dict(zip(LEDGER_COLUMNS.split(", "), row, strict=True)) for row in found]
+
+    def statuses(self, table: str) -> dict[str, str]:
+        """Give each key's status; the last version's where there are several."""
+        return {entry["key"]: entry["status"] for entry in self.ledger(table)}
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetMaterialization]:
+    """Give what a run materialized, by table."""
+    events = result.get_asset_materialization_events()
+    return {
+        event.asset_key.path[-1]: event.step_materialization_data.materialization
+        for event in events
+        if event.asset_key is not None
+    }
+
+
+def observed(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetObservation]:
+    """Give what a run observed, by table."""
+    events = result.get_asset_observation_events()
+    return {
+        event.asset_key.path[-1]: event.asset_observation_data.asset_observation
+        for event in events
+        if event.asset_key is not None
+    }
+
+
+def values(event: dg.AssetMaterialization | dg.AssetObservation) -> dict[str, Any]:
+    """Give an event's metadata as plain values."""
+    return {key: value.value for key, value in event.metadata.items()}
+
+
+def messages(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """Give a run's log lines."""
+    return [entry.user_message for entry in instance.all_logs(run_id)]
+
+
+def names(keys: Sequence[dg.AssetKey]) -> set[str]:
+    """Give the table names of asset keys."""
+    return {key.path[-1] for key in keys}

