@@ -1,12 +1,13 @@
 """Tables as assets."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
-from s3pq_dagster.destinations import Owner
+from s3pq_dagster.destinations import Owner, TableState
 from s3pq_dagster.discovery import DiscoveredTable, discover
 from s3pq_dagster.failures import as_failures
 from s3pq_dagster.io_managers import S3ParquetIOManager
@@ -86,7 +87,10 @@ def build_s3_parquet_assets(
     """
     tables = discover(source) if tables is None else tables
     translator = translator or S3ParquetTranslator()
-    specs = [_spec_of(t, source, destination, translator).with_io_manager_key(io_manager_key) for t in tables]
+    specs = [
+        _spec_of(t, source, destination, translator).with_io_manager_key(io_manager_key)
+        for t in tables
+    ]
     keys = [spec.key for spec in specs]
     resource_keys = {source_key, io_manager_key}
 
@@ -110,12 +114,13 @@ def build_s3_parquet_assets(
         return load
 
     if granularity == "all" or not specs:
-        return [op_for(f"load_{_identifier(source)}", specs)]
+        return [op_for(f"load_{_identifier(tables)}", specs)]
     return [op_for(f"load_{spec.metadata[TABLE]}", [spec]) for spec in specs]
 
 
-def _identifier(source: S3ParquetResource) -> str:
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in str(source.bucket))
+def _identifier(tables: Sequence[DiscoveredTable]) -> str:
+    """Name the one op of all tables after their bucket, whose name may be deferred itself."""
+    return re.sub(r"\W", "_", tables[0].bucket) if tables else SOURCE_KEY
 
 
 def _spec_of(
@@ -179,7 +184,7 @@ def _results(
 ) -> Iterator[Any]:
     state = io_manager.destination(context.log).state(load.owner)
     if not load.is_due(state):
-        _observe(context, spec, load, io_manager, state.ledger, state.rows)
+        _observe(context, spec, load, io_manager, state)
         return
 
     def on_loaded(report: LoadReport) -> None:
@@ -194,10 +199,10 @@ def _observe(
     spec: dg.AssetSpec,
     load: TableLoad,
     io_manager: S3ParquetIOManager,
-    ledger: Any,
-    rows: int,
+    state: TableState,
 ) -> None:
     """Say that there was nothing to do."""
+    ledger = state.ledger
     version = fingerprint(ledger.accounted(load.listing))
     metadata = {
         **table_metadata(
@@ -205,7 +210,7 @@ def _observe(
             storage_kind=io_manager.storage_kind(),
             table_name=io_manager.table_name(load.owner.table),
             schema=None,
-            rows=rows,
+            rows=state.rows,
         ),
         OBJECTS_LOADED: ledger.count(Status.LOADED),
         OBJECTS_QUARANTINED: ledger.count(Status.QUARANTINED),
@@ -221,5 +226,5 @@ def _observe(
         )
     )
     context.log.info(
-        line("nothing_new", table=load.owner.table, objects=len(load.listing), rows=rows)
+        line("nothing_new", table=load.owner.table, objects=len(load.listing), rows=state.rows)
     )

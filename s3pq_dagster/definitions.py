@@ -1,13 +1,16 @@
 """The default code location: environment variables to definitions, when it is imported."""
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
 import dagster as dg
 from pydantic import ValidationError
 
+from s3pq_dagster.discovery import LOGGER
 from s3pq_dagster.errors import ConfigurationError, S3ParquetError
 from s3pq_dagster.factory import build_s3_parquet_definitions
 from s3pq_dagster.io_managers import DEFAULT_DESTINATION
@@ -62,9 +65,27 @@ def _phrases(error: ValidationError) -> list[str]:
     ]
 
 
+@contextmanager
+def _shown_on_stderr() -> Iterator[None]:
+    """Show what discovery finds where nobody set up logging yet, as on the command line."""
+    log = dg.get_dagster_logger(LOGGER)
+    if log.hasHandlers():
+        yield
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
 def _load() -> dg.Definitions:
     try:
-        return definitions_from(os.environ)
+        with _shown_on_stderr():
+            return definitions_from(os.environ)
     except S3ParquetError as error:
         # Dagster prints this one without a traceback, and shows it as the location's error.
         msg = f"{type(error).__name__}: {error}"

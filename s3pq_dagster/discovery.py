@@ -22,6 +22,8 @@ from s3pq_dagster.logs import line
 from s3pq_dagster.metadata import is_initial_load, remember_for_runs, remembered
 from s3pq_dagster.resource import S3ParquetResource
 
+LOGGER = "s3pq_dagster"
+"""Under Dagster's own, where what is logged outside runs goes."""
 _FORMAT = 1
 _MOST_FOOTERS = 32
 
@@ -67,7 +69,7 @@ def discover(source: S3ParquetResource, log: logging.Logger | None = None) -> li
         TableNameError: A prefix gives no name.
         TableNameCollisionError: Prefixes give one name.
     """
-    log = log or dg.get_dagster_logger("s3pq_dagster")
+    log = log or dg.get_dagster_logger(LOGGER)
     with source.process_config_and_initialize_cm() as opened:
         saved = _Saved.of(opened)
         if not is_initial_load() and (tables := saved.load(remembered(saved.key))) is not None:
@@ -79,7 +81,11 @@ def discover(source: S3ParquetResource, log: logging.Logger | None = None) -> li
             if not known:
                 raise
             log.warning(
-                line("discovery_failed", using=f"{len(known)} tables saved in {saved.path}", reason=error)
+                line(
+                    "discovery_failed",
+                    using=f"{len(known)} tables saved in {saved.path}",
+                    reason=error,
+                )
             )
             tables = known
         else:
@@ -162,8 +168,12 @@ class _Saved:
     @classmethod
     def of(cls, source: S3ParquetResource) -> "_Saved":
         facts = [
-            source.endpoint_url, source.region, source.bucket, source.path_prefix,
-            source.tables, source.skip_tables,
+            source.endpoint_url,
+            source.region,
+            source.bucket,
+            source.path_prefix,
+            source.tables,
+            source.skip_tables,
         ]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         name = f"{source.bucket}-{digest}"
@@ -191,8 +201,12 @@ class _Saved:
             Path(file.name).replace(self.path)
         except OSError as error:
             log.warning(
-                line("catalog_not_saved", path=self.path, reason=error,
-                     consequence="runs list the bucket again to rebuild the definitions")
+                line(
+                    "catalog_not_saved",
+                    path=self.path,
+                    reason=error,
+                    consequence="runs list the bucket again to rebuild the definitions",
+                )
             )
 
 

@@ -158,7 +158,7 @@ class TableNameCollisionError(S3ParquetError):
 class SchemaMismatchError(S3ParquetError):
     """An object's schema is not its table's."""
 
-    def __init__(  # noqa: PLR0913 - every fact of the message has a name
+    def __init__(
         self,
         table: str,
         *,

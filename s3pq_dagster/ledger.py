@@ -12,7 +12,7 @@ from s3pq_dagster.objects import Listing, ObjectMeta
 FORMAT_VERSION = 1
 """Of the two tables in the destination."""
 
-ENTRY_COLUMNS = {
+ENTRY_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.String,
     "e_tag": pl.String,
     "size": pl.Int64,
@@ -86,9 +86,7 @@ class Ledger:
         keep = [Status.LOADED] if retry_quarantined else [Status.LOADED, Status.QUARANTINED]
         known = self._with_version().filter(pl.col("status").is_in(keep))
         pending = (
-            listing.with_version()
-            .join(known, on=["key", "version"], how="anti")
-            .drop("version")
+            listing.with_version().join(known, on=["key", "version"], how="anti").drop("version")
         )
         removed: list[str] = []
         if mirror:
@@ -122,8 +120,8 @@ def fingerprint(listing: Listing) -> str:
     """Hash the set of ``(key, version)`` of a listing, whatever its order.
 
     Returns:
-        The first 128 bits, in hex, of SHA-256 over the pairs, sorted, each part behind its length in
-        bytes. Stable across releases of every library in use.
+        The first 128 bits, in hex, of SHA-256 over the pairs, sorted, each part behind its length
+        in bytes. Stable across releases of every library in use.
     """
     pairs = listing.with_version().sort("key", "version")
     digest = hashlib.sha256()

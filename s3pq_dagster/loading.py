@@ -71,7 +71,7 @@ class TableLoad:
     options: LoadOptions
     log: logging.Logger
     run_id: str = ""
-    on_loaded: Callable[[LoadReport], None] = field(default=lambda report: None)
+    on_loaded: Callable[[LoadReport], None] = field(default=lambda _report: None)
     """Called once everything is committed."""
 
     @property

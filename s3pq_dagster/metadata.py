@@ -44,7 +44,12 @@ def column_schema(schema: pa.Schema) -> dg.TableSchema:
 
 
 def table_metadata(
-    *, uri: str, storage_kind: str, table_name: str, schema: pa.Schema | None, rows: int | None = None
+    *,
+    uri: str,
+    storage_kind: str,
+    table_name: str,
+    schema: pa.Schema | None,
+    rows: int | None = None,
 ) -> dict[str, Any]:
     """Give the metadata every table has under Dagster's own keys."""
     columns = None if schema is None else column_schema(schema)

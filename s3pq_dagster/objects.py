@@ -83,9 +83,7 @@ class Listing:
 
     def with_version(self) -> pl.DataFrame:
         """Add the ``version`` column of :attr:`ObjectMeta.version`."""
-        stamp = pl.format(
-            "{}@{}", pl.col("size"), pl.col("last_modified").dt.timestamp("us")
-        )
+        stamp = pl.format("{}@{}", pl.col("size"), pl.col("last_modified").dt.timestamp("us"))
         return self.frame.with_columns(version=pl.coalesce("e_tag", stamp))
 
 

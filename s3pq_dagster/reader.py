@@ -75,7 +75,7 @@ class TableStream:
     checkpoint of their own, unless ``verify`` decodes them twice.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a fact of the table
+    def __init__(
         self,
         store: Store,
         pending: Listing,
@@ -264,8 +264,13 @@ class TableStream:
     def _quarantine(self, found: ObjectMeta, error: MalformedObjectError) -> Entry:
         self._count(found)
         self._log.warning(
-            line("object_quarantined", table=self._table, key=found.key, size=found.size,
-                 reason=error.reason)
+            line(
+                "object_quarantined",
+                table=self._table,
+                key=found.key,
+                size=found.size,
+                reason=error.reason,
+            )
         )
         return Entry(found, Status.QUARANTINED, 0, error.reason)
 
@@ -333,7 +338,10 @@ def _open(fetched: Fetched, *, whole: bool) -> _Opened:
         raise MalformedObjectError(key, "it has 0 bytes")
     try:
         file = pq.ParquetFile(
-            fetched.open(), pre_buffer=False, buffer_size=1024 * 1024, page_checksum_verification=True
+            fetched.open(),
+            pre_buffer=False,
+            buffer_size=1024 * 1024,
+            page_checksum_verification=True,
         )
         schema = schemas.canonical(file.schema_arrow)
         rows = file.metadata.num_rows

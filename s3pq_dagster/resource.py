@@ -6,7 +6,6 @@ from typing import Any
 
 import boto3
 import dagster as dg
-
 from pydantic import PrivateAttr
 
 from s3pq_dagster.catalog import Grouping, group
@@ -16,11 +15,10 @@ from s3pq_dagster.objects import Listing, ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 
-
 _INT_ENV_VAR = type(dg.EnvVar.int("S3PQ"))
 
 
-class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource):  # type: ignore[misc]
+class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
     """A bucket to load from; the fields are those of :class:`S3ParquetSpec`.
 
     Literal values are checked when it is made, values of ``EnvVar`` when it starts.
@@ -29,7 +27,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource):  # type: ignore
     used. Credentials are never a field of this resource, and its ``repr`` shows none.
     """
 
-    s3: dg.ResourceDependency[Any] = None
+    s3: dg.ResourceDependency[Any] = None  # type: ignore[assignment]  # Dagster's "none given"
 
     _store: Store | None = PrivateAttr(default=None)
     _grouping: Grouping | None = PrivateAttr(default=None)
@@ -42,11 +40,11 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource):  # type: ignore
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return [(name, value) for name, value in super().__repr_args__() if name != "s3"]
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's
         """Open the bucket; nothing is sent yet."""
         self._store = Store.open(self, self._session())
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's
         """Close the connections."""
         if self._store is not None:
             self._store.close()

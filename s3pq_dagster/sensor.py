@@ -73,7 +73,7 @@ def build_s3_parquet_sensor(
         target=list(assets) if known else None,
         default_status=default_status,
         minimum_interval_seconds=minimum_interval_seconds,
-        description=f"Watches s3://{source.bucket} and loads what is not in the ledger yet.",
+        description="Lists the bucket and asks for a run where objects are not loaded yet.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         with source.process_config_and_initialize_cm() as opened:
@@ -109,7 +109,7 @@ class _Asked:
 
     @property
     def next_at(self) -> float:
-        backoff = _FIRST_BACKOFF_SECONDS * 2 ** (self.attempts - 1)
+        backoff: int = _FIRST_BACKOFF_SECONDS * 2 ** max(self.attempts - 1, 0)
         return self.at + min(backoff, _MOST_BACKOFF_SECONDS)
 
 
@@ -168,7 +168,7 @@ class _Tick:
         """Decide what to ask for."""
         cursor = _Cursor.parse(self.context.cursor)
         entries = _entries(self.context.instance, list(self.known.values()))
-        in_flight = _cached(lambda run_id: self._in_flight(run_id))
+        in_flight = _cached(self._in_flight)
         now = time.time()
         for table in self.known.values():
             asked = cursor.tables.setdefault(table.name, _Asked())
@@ -208,7 +208,9 @@ class _Tick:
             self.waiting.append(f"{table.name} (run {held.run_id[:8]})")
         elif asked.fingerprint == current and now < asked.next_at:
             seconds = round(asked.next_at - now)
-            self.backing_off.append(f"{table.name} (attempt {asked.attempts} failed, next in {seconds} s)")
+            self.backing_off.append(
+                f"{table.name} (attempt {asked.attempts} failed, next in {seconds} s)"
+            )
         else:
             self.due.append((table, current, held))
 
@@ -233,9 +235,7 @@ class _Tick:
         asked.accepted, asked.accepted_for = current, held.version
         return True
 
-    def _requests(
-        self, cursor: _Cursor, *, run_per_table: bool, now: float
-    ) -> list[dg.RunRequest]:
+    def _requests(self, cursor: _Cursor, *, run_per_table: bool, now: float) -> list[dg.RunRequest]:
         groups = [[due] for due in self.due[:_MOST_REQUESTS]] if run_per_table else [self.due]
         requests = []
         for group in filter(None, groups):
@@ -270,9 +270,8 @@ class _Tick:
         return True
 
     def _summary(self) -> str:
-        parts = [
-            f"{self.up_to_date} of {len(self.known)} tables up to date, {self.objects} objects listed"
-        ]
+        tables = f"{self.up_to_date} of {len(self.known)} tables up to date"
+        parts = [f"{tables}, {self.objects} objects listed"]
         for what, names in (
             ("something to load", [table.name for table, _, _ in self.due]),
             ("run in flight", self.waiting),
@@ -300,9 +299,7 @@ class _Tick:
         return [table.name for table in found if table.name not in self.known]
 
 
-def _entries(
-    instance: dg.DagsterInstance, tables: Sequence[_Known]
-) -> dict[dg.AssetKey, Any]:
+def _entries(instance: dg.DagsterInstance, tables: Sequence[_Known]) -> dict[dg.AssetKey, Any]:
     records = instance.get_asset_records([table.key for table in tables])
     return {record.asset_entry.asset_key: record.asset_entry for record in records}
 

@@ -79,7 +79,7 @@ class S3ParquetSpec(BaseModel):
     )
 
     @classmethod
-    def is_deferred(cls, value: object) -> bool:
+    def is_deferred(cls, value: object) -> bool:  # noqa: ARG003 - a subclass looks at it
         """Tell whether a value stands for one that is known only later.
 
         A subclass may have such values (an environment variable's name, say); the rules are then
@@ -94,7 +94,8 @@ class S3ParquetSpec(BaseModel):
             return value
         text = check(value)
         if not text or text != text.strip():
-            msg = f"{info.field_name} must be a non-empty string without spaces around it, got {text!r}"
+            rule = "must be a non-empty string without spaces around it"
+            msg = f"{info.field_name} {rule}, got {text!r}"
             raise ValueError(msg)
         return text
 
@@ -162,7 +163,6 @@ class S3ParquetSpec(BaseModel):
             msg = "tables must hold at least one glob, got []; '*' is every table"
             raise ValueError(msg)
         return self
-
 
 
 def _check_endpoint(url: str) -> None:

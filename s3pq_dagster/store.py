@@ -91,7 +91,9 @@ class Store:
                 config=Config(
                     connect_timeout=_CONNECT_SECONDS,
                     read_timeout=_READ_SECONDS,
-                    max_pool_connections=min(spec.concurrency, 1024) if spec.concurrency > 0 else 1024,
+                    max_pool_connections=min(spec.concurrency, 1024)
+                    if spec.concurrency > 0
+                    else 1024,
                     retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
                     s3={"addressing_style": "path" if spec.endpoint_url else "auto"},
                 ),
@@ -154,9 +156,7 @@ class Store:
             ObjectNotFoundError: It is gone.
             StoreError: As :meth:`read`.
         """
-        found = self._retry(
-            lambda: self._call(self._client.head_object, "s3:GetObject", key=key)
-        )
+        found = self._retry(lambda: self._call(self._client.head_object, "s3:GetObject", key=key))
         tag = found.get("ETag", "").strip('"')
         return ObjectMeta(key, found["ContentLength"], tag or None, found["LastModified"])
 
@@ -209,7 +209,11 @@ class Store:
         return data
 
     def _call(
-        self, method: Callable[..., dict[str, Any]], permission: str, key: str | None = None, **asked: Any
+        self,
+        method: Callable[..., dict[str, Any]],
+        permission: str,
+        key: str | None = None,
+        **asked: Any,
     ) -> dict[str, Any]:
         if key is not None:
             asked |= {"Bucket": self.bucket, "Key": key}
@@ -222,7 +226,9 @@ class Store:
         except _UNREACHABLE as error:
             raise StoreUnreachableError(self.endpoint, str(error)) from error
         except (boto_errors.BotoCoreError, HTTPError) as error:
-            msg = f"{self.endpoint} did not answer about {key or self.bucket!r} as it should: {error}"
+            msg = (
+                f"{self.endpoint} did not answer about {key or self.bucket!r} as it should: {error}"
+            )
             raise BrokenAnswerError(msg) from error
 
     def _translated(

@@ -35,7 +35,7 @@ from s3pq_dagster.logs import line
 
 _JOIN_ROWS = 32_768
 """Batches are joined up to this many rows: DuckDB takes 500 at a time half as fast."""
-_LOCKED_CONFIG = {
+_LOCKED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "enable_external_access": "false",
@@ -129,9 +129,7 @@ class DuckDBDestination:
                     yield session
 
     @contextmanager
-    def read(
-        self, table: str, columns: Sequence[str] | None
-    ) -> Iterator[pa.RecordBatchReader]:
+    def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
         """See :meth:`Destination.read`."""
         if not self._path.exists():
             msg = f"{self._path} is not there yet: materialize the table {table!r} first"
@@ -139,7 +137,7 @@ class DuckDBDestination:
         with self._connected(read_only=True) as connection, _translated(self._path):
             session = _Session(connection, self._namespace, Owner(table, "", ""))
             chosen = "*" if columns is None else ", ".join(quoted(name) for name in columns)
-            relation = connection.sql(f"SELECT {chosen} FROM {session.table}")  # noqa: S608 - quoted
+            relation = connection.sql(f"SELECT {chosen} FROM {session.table}")
             yield _as_stored(relation.to_arrow_reader(_JOIN_ROWS), session.stored_schema())
 
     @contextmanager
@@ -152,7 +150,9 @@ class DuckDBDestination:
                 connection.close()
 
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-        config = _LOCKED_CONFIG | ({"memory_limit": self._memory_limit} if self._memory_limit else {})
+        config = _LOCKED_CONFIG | (
+            {"memory_limit": self._memory_limit} if self._memory_limit else {}
+        )
 
         def once() -> duckdb.DuckDBPyConnection:
             try:
@@ -352,12 +352,14 @@ class _Session:
         frame = _entries_frame(entries, self._owner, self._run_id)
         self._connection.register("s3pq_entries", frame.to_arrow())
         same = "o.table_name = e.table_name AND o.key = e.key"
-        old_version = "FALSE" if self._append else "e.status = 'loaded' OR o.status <> 'loaded'"
+        gone = "o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded'"
+        if not self._append:
+            gone = "e.status = 'loaded' OR o.status <> 'loaded'"
         try:
             self._refuse_loaded_again(same)
             self._run(
-                f"DELETE FROM {self._objects} AS o USING s3pq_entries AS e WHERE {same} "
-                f"AND ((o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded') OR {old_version})"
+                f"DELETE FROM {self._objects} AS o USING s3pq_entries AS e "
+                f"WHERE {same} AND ({gone})"
             )
             self._run(f"INSERT INTO {self._objects} BY NAME SELECT * FROM s3pq_entries")
         finally:
@@ -432,7 +434,7 @@ class _Session:
     def _ledger(self) -> Ledger:
         names = ", ".join(f'"{name}"' for name in ENTRY_COLUMNS)
         relation = self._connection.sql(
-            f"SELECT {names} FROM {self._objects} WHERE table_name = ?",  # noqa: S608 - our names
+            f"SELECT {names} FROM {self._objects} WHERE table_name = ?",
             params=[self._owner.table],
         )
         frame = pl.DataFrame(relation.to_arrow_table())
