@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import polars as pl
@@ -17,6 +17,7 @@ _SCHEMA = pa.schema(
     ]
 )
 _PAGE = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class ObjectMeta:
         """What tells this content of the key from another: the e_tag, or size and time."""
         if self.e_tag is not None:
             return self.e_tag
-        return f"{self.size}@{int(self.last_modified.timestamp() * 1_000_000)}"
+        return f"{self.size}@{(self.last_modified - _EPOCH) // timedelta(microseconds=1)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     Literal values are checked when it is made, values of ``EnvVar`` when it starts.
 
-    ``s3`` may be a ``dagster_aws.s3.S3Resource``; only its credentials, profile and endpoint are
-    used. Credentials are never a field of this resource, and its ``repr`` shows none.
+    ``s3`` may be a ``dagster_aws.s3.S3Resource``; only its credentials and profile are used, region
+    and endpoint are this resource's own. Credentials are never a field here, and ``repr`` shows
+    none.
     """
 
     s3: dg.ResourceDependency[Any] = None  # type: ignore[assignment]  # Dagster's "none given"

@@ -7,6 +7,7 @@ from urllib.parse import unquote_plus
 import boto3
 from botocore import exceptions as boto_errors
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from urllib3.exceptions import HTTPError
 
@@ -225,7 +226,7 @@ class Store:
             raise CredentialsError(self.bucket, str(error)) from error
         except _UNREACHABLE as error:
             raise StoreUnreachableError(self.endpoint, str(error)) from error
-        except (boto_errors.BotoCoreError, HTTPError) as error:
+        except (boto_errors.BotoCoreError, ResponseParserError, HTTPError) as error:
             msg = (
                 f"{self.endpoint} did not answer about {key or self.bucket!r} as it should: {error}"
             )

@@ -74,8 +74,8 @@ def _bucket_on(endpoint: str) -> Iterator[Bucket]:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance of its own."""
-    with dg.instance_for_test() as instance:
+    """A Dagster instance of its own, in memory."""
+    with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 

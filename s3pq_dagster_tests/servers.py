@@ -95,7 +95,7 @@ def seaweedfs(directory: Path, *identities: Identity) -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(2)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -1,6 +1,6 @@
 """What every destination promises.
 
-A destination is one module with one class that fits :class:`Destination`, and none knows another.
+A destination is one package with one class that fits :class:`Destination`; none knows another.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,47 +1,30 @@
-"""Tables and ledger in a DuckDB file."""
+"""One table over one open connection: its ledger, its transactions."""
 
 import logging
-import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import polars as pl
 import pyarrow as pa
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_random_exponential,
-)
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations import Commit, Owner, TableState
+from s3pq_dagster.destinations.duckdb.names import quoted
+from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.errors import (
     DestinationError,
-    DestinationLockedError,
     LedgerVersionError,
     TableNotManagedError,
     TableOwnedElsewhereError,
-    UnsupportedSchemaError,
 )
 from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger, Status
 from s3pq_dagster.logs import line
 
-_JOIN_ROWS = 32_768
+JOIN_ROWS = 32_768
 """Batches are joined up to this many rows: DuckDB takes 500 at a time half as fast."""
-_LOCKED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "enable_external_access": "false",
-    "python_enable_replacements": "false",
-    "lock_configuration": "true",
-}
 _OBJECTS_DDL = """
     table_name VARCHAR NOT NULL, bucket VARCHAR NOT NULL, key VARCHAR NOT NULL, e_tag VARCHAR,
     size BIGINT NOT NULL, last_modified TIMESTAMPTZ NOT NULL, "rows" BIGINT NOT NULL,
@@ -52,143 +35,9 @@ _TABLES_DDL = """
     arrow_schema BLOB, schema_key VARCHAR, fingerprint VARCHAR, "cursor" TIMESTAMPTZ,
     updated_at TIMESTAMPTZ NOT NULL, format_version INTEGER NOT NULL
 """
-_one_writer: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)
-"""DuckDB's lock is between processes; this one is between the threads of ours."""
 
 
-def quoted(identifier: str) -> str:
-    """Quote an SQL identifier: the one place where a name becomes SQL.
-
-    Raises:
-        UnsupportedSchemaError: The name holds NUL, where DuckDB would cut it, or is empty.
-    """
-    if not identifier or "\x00" in identifier:
-        msg = f"{identifier!r} cannot be a name in DuckDB: it is empty or holds NUL"
-        raise UnsupportedSchemaError(msg)
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-class DuckDBDestination:
-    """A namespace of a DuckDB file.
-
-    The file is opened for each call and closed again, so others can have it in between.
-    """
-
-    kind = "duckdb"
-
-    def __init__(
-        self,
-        database: str,
-        *,
-        namespace: str = "main",
-        memory_limit: str | None = None,
-        lock_timeout_seconds: float = 300,
-        log: logging.Logger | None = None,
-    ) -> None:
-        """Name the file; nothing is opened yet.
-
-        Args:
-            database: Path of the file; it and its directory are created when first written.
-            namespace: DuckDB schema of the tables and the ledger; created when first written.
-            memory_limit: DuckDB's own bound on its memory, ``"1GB"`` say.
-            lock_timeout_seconds: How long to wait for a file that another process has open.
-            log: Gets a line each time the lock has to be waited for.
-        """
-        self._path = Path(database).absolute()
-        self._namespace = namespace
-        self._memory_limit = memory_limit
-        self._lock_timeout_seconds = lock_timeout_seconds
-        self._log = log or logging.getLogger(__name__)
-
-    def state(self, owner: Owner) -> TableState:
-        """See :meth:`Destination.state`."""
-        if not self._path.exists():
-            return TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
-        with self._connected(read_only=True) as connection, _translated(self._path):
-            return _Session(connection, self._namespace, owner).state()
-
-    @contextmanager
-    def write(
-        self, owner: Owner, *, run_id: str, append: bool, refresh: bool
-    ) -> Iterator["_Session"]:
-        """See :meth:`Destination.write`."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            msg = f"cannot create the directory of {self._path}: {error}"
-            raise DestinationError(msg) from error
-        with self._connected(read_only=False) as connection:
-            session = _Session(connection, self._namespace, owner, run_id=run_id, append=append)
-            with _translated(self._path):
-                session.create_ledger()
-                if not refresh:
-                    yield session
-                    return
-                with session.transaction():
-                    session.start_over()
-                    yield session
-
-    @contextmanager
-    def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
-        """See :meth:`Destination.read`."""
-        if not self._path.exists():
-            msg = f"{self._path} is not there yet: materialize the table {table!r} first"
-            raise DestinationError(msg)
-        with self._connected(read_only=True) as connection, _translated(self._path):
-            session = _Session(connection, self._namespace, Owner(table, "", ""))
-            chosen = "*" if columns is None else ", ".join(quoted(name) for name in columns)
-            relation = connection.sql(f"SELECT {chosen} FROM {session.table}")
-            yield _as_stored(relation.to_arrow_reader(_JOIN_ROWS), session.stored_schema())
-
-    @contextmanager
-    def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        with _one_writer[self._path]:
-            connection = self._connect(read_only=read_only)
-            try:
-                yield connection
-            finally:
-                connection.close()
-
-    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-        config = _LOCKED_CONFIG | (
-            {"memory_limit": self._memory_limit} if self._memory_limit else {}
-        )
-
-        def once() -> duckdb.DuckDBPyConnection:
-            try:
-                return duckdb.connect(str(self._path), read_only=read_only, config=config)
-            except duckdb.IOException as error:
-                if "Could not set lock" in str(error):
-                    msg = f"{self._path} is open in another process: {_first_line(error)}"
-                    raise DestinationLockedError(msg) from error
-                msg = f"cannot open {self._path} as a DuckDB file: {_first_line(error)}"
-                raise DestinationError(msg) from error
-            except duckdb.Error as error:
-                msg = f"cannot open {self._path} as a DuckDB file: {_first_line(error)}"
-                raise DestinationError(msg) from error
-
-        return Retrying(
-            retry=retry_if_exception_type(DestinationLockedError),
-            stop=stop_after_delay(self._lock_timeout_seconds),
-            wait=wait_random_exponential(multiplier=0.05, max=5),
-            before_sleep=self._say_locked,
-            reraise=True,
-        )(once)
-
-    def _say_locked(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self._log.warning(
-            line(
-                "destination_locked",
-                database=self._path,
-                waited_seconds=round(state.seconds_since_start or 0, 1),
-                give_up_after_seconds=self._lock_timeout_seconds,
-                found=error,
-            )
-        )
-
-
-class _Session:
+class Session:
     """One table over one open connection."""
 
     def __init__(
@@ -220,7 +69,6 @@ class _Session:
 
     def start_over(self) -> None:
         """Drop the table and its entries; visible to nobody until the transaction commits."""
-        self.state()
         name = [self._owner.table]
         self._run(f"DROP TABLE IF EXISTS {self.table}")
         self._run(f"DELETE FROM {self._objects} WHERE table_name = ?", name)
@@ -240,7 +88,10 @@ class _Session:
             raise LedgerVersionError(newest, FORMAT_VERSION)
         schema, schema_key = self._check_owner(exists=exists)
         rows = self._rows(f"SELECT count(*) FROM {self.table}")[0][0] if exists else 0
-        return TableState(self._ledger(), exists, schema, schema_key, rows)
+        ledger = self._ledger()
+        if not exists and ledger.count(Status.LOADED):
+            raise self._not_managed("its objects are in _s3pq_objects but the table is not there")
+        return TableState(ledger, exists, schema, schema_key, rows)
 
     def commit(
         self,
@@ -253,14 +104,11 @@ class _Session:
         if batches is not None:
             check_schema(batches.schema)
         with self.transaction():
-            mark = None
-            if batches is not None:
+            if batches is None:
+                sealed = seal()
+            else:
                 self._create_table(batches.schema)
-                mark = self._rows(f"SELECT max(rowid) FROM {self.table}")[0][0]
-                self._insert(batches)
-            sealed = seal()
-            if mark is not None and not self._append:
-                self._delete_replaced(sealed.entries, mark)
+                sealed = self._replace(batches, seal)
             self._write_entries(sealed.entries)
             schema = None if batches is None else batches.schema
             self._write_table(sealed, schema, schema_key)
@@ -314,25 +162,54 @@ class _Session:
             # A failed COMMIT has rolled back by itself; closing the connection does the rest.
             logging.getLogger(__name__).debug(line("rollback", found=error))
 
+    @contextmanager
+    def _registered(self, name: str, data: Any) -> Iterator[None]:
+        """Let SQL see Arrow data under a name."""
+        self._connection.register(name, data)
+        try:
+            yield
+        finally:
+            # In a failed transaction even this fails; what failed first is what counts.
+            with suppress(duckdb.Error):
+                self._connection.unregister(name)
+
     def _create_table(self, schema: pa.Schema) -> None:
         if self._owner.table in self._found():
             return
-        self._connection.register("s3pq_new", schema.empty_table())
-        try:
+        with self._registered("s3pq_new", schema.empty_table()):
             self._run(f"CREATE TABLE {self.table} AS SELECT * FROM s3pq_new")
-        finally:
-            self._connection.unregister("s3pq_new")
 
-    def _insert(self, batches: pa.RecordBatchReader) -> None:
+    def _insert(self, into: str, batches: pa.RecordBatchReader) -> None:
         joined = pa.RecordBatchReader.from_batches(batches.schema, _joined(batches))
-        self._connection.register("s3pq_batches", joined)
-        try:
-            self._run(f"INSERT INTO {self.table} BY NAME SELECT * FROM s3pq_batches")
-        finally:
-            self._connection.unregister("s3pq_batches")
+        with self._registered("s3pq_batches", joined):
+            self._run(f"INSERT INTO {into} BY NAME SELECT * FROM s3pq_batches")
 
-    def _delete_replaced(self, entries: Sequence[Entry], mark: int) -> None:
-        """Delete rows of earlier versions: those that were there before this transaction's."""
+    def _replace(self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]) -> Commit:
+        """Insert, then delete the rows of earlier versions: those that were there before.
+
+        Which objects those are is known only once the batches are drained.
+        """
+        if any(name.lower() == "rowid" for name in batches.schema.names):
+            return self._replace_staged(batches, seal)
+        mark = self._rows(f"SELECT max(rowid) FROM {self.table}")[0][0]
+        self._insert(self.table, batches)
+        sealed = seal()
+        if mark is not None and not self._append:
+            self._delete_replaced(sealed.entries, f"rowid <= {int(mark)}")
+        return sealed
+
+    def _replace_staged(self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]) -> Commit:
+        """Do so where a column hides DuckDB's own ``rowid``, by way of a temporary table."""
+        self._run(f"CREATE OR REPLACE TEMP TABLE s3pq_staged AS SELECT * FROM {self.table} LIMIT 0")
+        self._insert("temp.s3pq_staged", batches)
+        sealed = seal()
+        if not self._append:
+            self._delete_replaced(sealed.entries, "TRUE")
+        self._run(f"INSERT INTO {self.table} BY NAME SELECT * FROM temp.s3pq_staged")
+        self._run("DROP TABLE temp.s3pq_staged")
+        return sealed
+
+    def _delete_replaced(self, entries: Sequence[Entry], before: str) -> None:
         keys = [entry.object.key for entry in entries if entry.status is Status.LOADED]
         replaced = self._rows(
             f"SELECT DISTINCT key FROM {self._objects} WHERE table_name = ? AND status = 'loaded' "
@@ -341,29 +218,26 @@ class _Session:
         )
         if replaced:
             self._run(
-                f"DELETE FROM {self.table} WHERE rowid <= ? "
+                f"DELETE FROM {self.table} WHERE {before} "
                 "AND _s3_key IN (SELECT unnest(?::VARCHAR[]))",
-                [mark, [key for (key,) in replaced]],
+                [[key for (key,) in replaced]],
             )
 
     def _write_entries(self, entries: Sequence[Entry]) -> None:
         if not entries:
             return
         frame = _entries_frame(entries, self._owner, self._run_id)
-        self._connection.register("s3pq_entries", frame.to_arrow())
         same = "o.table_name = e.table_name AND o.key = e.key"
         gone = "o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded'"
         if not self._append:
             gone = "e.status = 'loaded' OR o.status <> 'loaded'"
-        try:
+        with self._registered("s3pq_entries", frame.to_arrow()):
             self._refuse_loaded_again(same)
             self._run(
                 f"DELETE FROM {self._objects} AS o USING s3pq_entries AS e "
                 f"WHERE {same} AND ({gone})"
             )
             self._run(f"INSERT INTO {self._objects} BY NAME SELECT * FROM s3pq_entries")
-        finally:
-            self._connection.unregister("s3pq_entries")
 
     def _refuse_loaded_again(self, same: str) -> None:
         """Stop if another writer loaded one of these since the ledger was asked."""
@@ -463,47 +337,13 @@ class _Session:
         self._rows(sql, parameters)
 
 
-def check_schema(schema: pa.Schema) -> None:
-    """Refuse what DuckDB would change, cut or fail on, before anything is written.
-
-    Raises:
-        UnsupportedSchemaError: It names the columns and why.
-    """
-    problems = []
-    folded: dict[str, str] = {}
-    for field in schema:
-        quoted(field.name)
-        other = folded.setdefault(field.name.lower(), field.name)
-        if other != field.name:
-            problems.append(f"columns {other!r} and {field.name!r} differ only by case")
-        if reason := _unsupported(field.type):
-            problems.append(f"column {field.name!r} has type {field.type}, {reason}")
-    if problems:
-        msg = f"DuckDB cannot hold this unchanged: {'; '.join(problems)}"
-        raise UnsupportedSchemaError(msg)
-
-
-def _unsupported(kind: pa.DataType) -> str | None:
-    types = pa.types
-    if types.is_float16(kind):
-        return "which DuckDB does not have"
-    if types.is_decimal256(kind):
-        return "whose precision is beyond DuckDB's 38 digits"
-    if types.is_duration(kind) and kind.unit == "ns":
-        return "whose nanoseconds DuckDB cuts"
-    if types.is_nested(kind):
-        inner = (_unsupported(kind.field(i).type) for i in range(kind.num_fields))
-        return next((reason for reason in inner if reason), None)
-    return None
-
-
 def _joined(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     waiting: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
         waiting.append(batch)
         rows += batch.num_rows
-        if rows >= _JOIN_ROWS:
+        if rows >= JOIN_ROWS:
             yield pa.concat_batches(waiting)
             waiting, rows = [], 0
     if waiting:
@@ -529,43 +369,3 @@ def _entries_frame(entries: Sequence[Entry], owner: Owner, run_id: str) -> pl.Da
         run_id=pl.lit(run_id),
         loaded_at=pl.lit(now).cast(pl.Datetime("us", "UTC")),
     )
-
-
-def _as_stored(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.RecordBatchReader:
-    """Give the columns the Arrow types they were written with, where DuckDB returns others."""
-    stored = {} if schema is None else {field.name: field.type for field in schema}
-    target = pa.schema(
-        [pa.field(f.name, _restorable(f.type, stored.get(f.name, f.type))) for f in reader.schema]
-    )
-    if target == reader.schema:
-        return reader
-    return pa.RecordBatchReader.from_batches(
-        target, (schemas.conform(batch, target) for batch in reader)
-    )
-
-
-def _restorable(returned: pa.DataType, written: pa.DataType) -> pa.DataType:
-    """Choose the written type where a cast from the returned one is lossless."""
-    if isinstance(written, pa.BaseExtensionType):
-        return returned
-    try:
-        pa.nulls(1, returned).cast(written)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return returned
-    return written
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except duckdb.Error as error:
-        msg = (
-            f"DuckDB could not do as asked in {path}: {_first_line(error)}. The transaction is "
-            f"rolled back; run again once the cause is gone: what is committed is not read again."
-        )
-        raise DestinationError(msg) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -1,0 +1,5 @@
+"""Tables and ledger in a DuckDB file."""
+
+from s3pq_dagster.destinations.duckdb.file import DuckDBDestination
+
+__all__ = ["DuckDBDestination"]

@@ -1,0 +1,174 @@
+"""The file: opened for each call, waited for while another process has it."""
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from s3pq_dagster.destinations import Owner, TableState
+from s3pq_dagster.destinations.duckdb.names import quoted
+from s3pq_dagster.destinations.duckdb.session import JOIN_ROWS, Session
+from s3pq_dagster.destinations.duckdb.types import as_stored
+from s3pq_dagster.errors import DestinationError, DestinationLockedError
+from s3pq_dagster.ledger import Ledger
+from s3pq_dagster.logs import line
+
+_LOCKED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "enable_external_access": "false",
+    "python_enable_replacements": "false",
+    "lock_configuration": "true",
+}
+_one_writer: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)
+"""DuckDB's lock is between processes; this one is between the threads of ours."""
+
+
+class DuckDBDestination:
+    """A namespace of a DuckDB file.
+
+    The file is opened for each call and closed again, so others can have it in between.
+    """
+
+    kind = "duckdb"
+
+    def __init__(
+        self,
+        database: str,
+        *,
+        namespace: str = "main",
+        memory_limit: str | None = None,
+        lock_timeout_seconds: float = 300,
+        log: logging.Logger | None = None,
+    ) -> None:
+        """Name the file; nothing is opened yet.
+
+        Args:
+            database: Path of the file; it and its directory are created when first written.
+            namespace: DuckDB schema of the tables and the ledger; created when first written.
+            memory_limit: DuckDB's own bound on its memory, ``"1GB"`` say.
+            lock_timeout_seconds: How long to wait for a file that another process has open.
+            log: Gets a line each time the lock has to be waited for.
+        """
+        self._path = Path(database).absolute()
+        self._namespace = namespace
+        self._memory_limit = memory_limit
+        self._lock_timeout_seconds = lock_timeout_seconds
+        self._log = log or logging.getLogger(__name__)
+
+    def state(self, owner: Owner) -> TableState:
+        """See :meth:`Destination.state`."""
+        if not self._path.exists():
+            return TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
+        with self._connected(read_only=True) as connection, _translated(self._path):
+            return Session(connection, self._namespace, owner).state()
+
+    @contextmanager
+    def write(
+        self, owner: Owner, *, run_id: str, append: bool, refresh: bool
+    ) -> Iterator["Session"]:
+        """See :meth:`Destination.write`."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"cannot create the directory of {self._path}: {error}"
+            raise DestinationError(msg) from error
+        with self._connected(read_only=False) as connection:
+            session = Session(connection, self._namespace, owner, run_id=run_id, append=append)
+            with _translated(self._path):
+                session.state()  # refuses what is not ours, before anything is created
+                session.create_ledger()
+                if not refresh:
+                    yield session
+                    return
+                with session.transaction():
+                    session.start_over()
+                    yield session
+
+    @contextmanager
+    def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
+        """See :meth:`Destination.read`."""
+        if not self._path.exists():
+            msg = f"{self._path} is not there yet: materialize the table {table!r} first"
+            raise DestinationError(msg)
+        with self._connected(read_only=True) as connection, _translated(self._path):
+            session = Session(connection, self._namespace, Owner(table, "", ""))
+            chosen = "*" if columns is None else ", ".join(quoted(name) for name in columns)
+            schema = session.stored_schema()
+            relation = connection.sql(f"SELECT {chosen} FROM {session.table}")
+            yield as_stored(relation.to_arrow_reader(JOIN_ROWS), schema)
+
+    @contextmanager
+    def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        with _one_writer[self._path]:
+            connection = self._connect(read_only=read_only)
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        config = _LOCKED_CONFIG | (
+            {"memory_limit": self._memory_limit} if self._memory_limit else {}
+        )
+
+        def once() -> duckdb.DuckDBPyConnection:
+            try:
+                return duckdb.connect(str(self._path), read_only=read_only, config=config)
+            except duckdb.IOException as error:
+                if "Could not set lock" in str(error):
+                    msg = f"{self._path} is open in another process: {_first_line(error)}"
+                    raise DestinationLockedError(msg) from error
+                msg = f"cannot open {self._path} as a DuckDB file: {_first_line(error)}"
+                raise DestinationError(msg) from error
+            except duckdb.Error as error:
+                msg = f"cannot open {self._path} as a DuckDB file: {_first_line(error)}"
+                raise DestinationError(msg) from error
+
+        return Retrying(
+            retry=retry_if_exception_type(DestinationLockedError),
+            stop=stop_after_delay(self._lock_timeout_seconds),
+            wait=wait_random_exponential(multiplier=0.05, max=5),
+            before_sleep=self._say_locked,
+            reraise=True,
+        )(once)
+
+    def _say_locked(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._log.warning(
+            line(
+                "destination_locked",
+                database=self._path,
+                waited_seconds=round(state.seconds_since_start or 0, 1),
+                give_up_after_seconds=self._lock_timeout_seconds,
+                found=error,
+            )
+        )
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        msg = (
+            f"DuckDB could not do as asked in {path}: {_first_line(error)}. The transaction is "
+            f"rolled back; run again once the cause is gone: what is committed is not read again."
+        )
+        raise DestinationError(msg) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

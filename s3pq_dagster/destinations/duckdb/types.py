@@ -1,0 +1,78 @@
+"""Which Arrow types DuckDB holds unchanged, and how they come back."""
+
+import pyarrow as pa
+
+from s3pq_dagster import schemas
+from s3pq_dagster.destinations.duckdb.names import quoted
+from s3pq_dagster.errors import UnsupportedSchemaError
+
+
+def check_schema(schema: pa.Schema) -> None:
+    """Refuse what DuckDB would change, cut or fail on, before anything is written.
+
+    Raises:
+        UnsupportedSchemaError: It names the columns and why.
+    """
+    problems = []
+    folded: dict[str, str] = {}
+    for field in schema:
+        other = folded.setdefault(field.name.lower(), field.name)
+        if other != field.name:
+            problems.append(f"columns {other!r} and {field.name!r} differ only by case")
+        _check_names(field)
+        if reason := _unsupported(field.type):
+            problems.append(f"column {field.name!r} has type {field.type}, {reason}")
+    if problems:
+        msg = f"DuckDB cannot hold this unchanged: {'; '.join(problems)}"
+        raise UnsupportedSchemaError(msg)
+
+
+def _check_names(field: pa.Field) -> None:
+    quoted(field.name)
+    if pa.types.is_struct(field.type):
+        for inner in field.type:
+            _check_names(inner)
+    elif pa.types.is_nested(field.type):
+        for index in range(field.type.num_fields):
+            inner = field.type.field(index)
+            _check_names(inner.with_name(inner.name or "element"))
+
+
+def _unsupported(kind: pa.DataType) -> str | None:
+    types = pa.types
+    if types.is_float16(kind):
+        return "which DuckDB does not have"
+    if types.is_decimal256(kind):
+        return "whose precision is beyond DuckDB's 38 digits"
+    if types.is_decimal(kind) and kind.scale < 0:
+        return "whose negative scale DuckDB does not have"
+    if types.is_duration(kind) and kind.unit == "ns":
+        return "whose nanoseconds DuckDB cuts"
+    if types.is_nested(kind):
+        inner = (_unsupported(kind.field(i).type) for i in range(kind.num_fields))
+        return next((reason for reason in inner if reason), None)
+    return None
+
+
+def as_stored(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.RecordBatchReader:
+    """Give the columns the Arrow types they were written with, where DuckDB returns others."""
+    stored = {} if schema is None else {field.name: field.type for field in schema}
+    target = pa.schema(
+        [pa.field(f.name, _restorable(f.type, stored.get(f.name, f.type))) for f in reader.schema]
+    )
+    if target == reader.schema:
+        return reader
+    return pa.RecordBatchReader.from_batches(
+        target, (schemas.conform(batch, target) for batch in reader)
+    )
+
+
+def _restorable(returned: pa.DataType, written: pa.DataType) -> pa.DataType:
+    """Choose the written type where a cast from the returned one is lossless."""
+    if isinstance(written, pa.BaseExtensionType):
+        return returned
+    try:
+        pa.nulls(1, returned).cast(written)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return returned
+    return written

@@ -1,0 +1,92 @@
+"""What goes over the wire, counted at the server."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.command_line import headless_sync
+from s3pq_dagster_tests.lake import Lake
+
+
+def fill(bucket: Bucket, *, tables: int, objects: int) -> None:
+    """Put so many objects into each of so many tables."""
+    for table in range(tables):
+        for number in range(objects):
+            bucket.put(f"t{table}/{number}.parquet", 3)
+
+
+def test_a_first_sync_makes_one_request_an_object_beside_one_footer_a_table(lake: Lake) -> None:
+    """Footers are ranged requests, objects whole ones; nothing is asked for twice."""
+    fill(lake.bucket, tables=3, objects=4)
+    definitions = lake.definitions()
+    footers = lake.bucket.proxy.object_reads
+    assert len(footers) == 3
+    assert all(read.range and not read.range.startswith("bytes=0-") for read in footers)
+    lake.bucket.proxy.forget()
+    assert lake.run(definitions=definitions).success
+    reads = lake.bucket.proxy.object_reads
+    assert len(reads) == len({read.key for read in reads}) == 12
+    assert all(read.if_match for read in reads)
+
+
+def test_a_headless_sync_lists_the_prefix_twice_however_many_tables(
+    weed_bucket: Bucket, tmp_path: Path
+) -> None:
+    """Once for the definitions, once for the run, shared by its tables."""
+    fill(weed_bucket, tables=5, objects=2)
+    weed_bucket.proxy.forget()
+    done = headless_sync(weed_bucket, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(weed_bucket.proxy.listings) == 2
+    assert len(weed_bucket.proxy.object_reads) == 5 + 10
+
+
+def test_a_sync_with_nothing_new_makes_no_object_request(
+    weed_bucket: Bucket, tmp_path: Path
+) -> None:
+    """Footers come from the saved catalog, rows from nowhere."""
+    fill(weed_bucket, tables=2, objects=2)
+    assert headless_sync(weed_bucket, tmp_path).returncode == 0
+    weed_bucket.proxy.forget()
+    assert headless_sync(weed_bucket, tmp_path).returncode == 0
+    assert weed_bucket.proxy.object_reads == []
+    assert len(weed_bucket.proxy.listings) == 2
+
+
+def test_materializing_one_table_lists_only_its_prefix(lake: Lake) -> None:
+    """Neither the other prefixes nor what lies deeper."""
+    fill(lake.bucket, tables=3, objects=1)
+    lake.bucket.put("t1/deeper/x.parquet", 1)
+    definitions = lake.definitions()
+    lake.bucket.proxy.forget()
+    assert lake.run("t1", definitions=definitions).success
+    assert [listing.query["prefix"] for listing in lake.bucket.proxy.listings] == [["t1/"]]
+    assert [listing.query["delimiter"] for listing in lake.bucket.proxy.listings] == [["/"]]
+    assert lake.rows("t1") == 3
+
+
+def test_a_large_object_is_fetched_in_ranges_each_byte_once(lake: Lake) -> None:
+    """Every range carries If-Match, and they add up to the object."""
+    lake.bucket.put("a/1.parquet", 20_000)
+    definitions = lake.definitions(max_object_bytes_in_memory=50_000)
+    lake.bucket.proxy.forget()
+    assert lake.run(definitions=definitions).success
+    reads = lake.bucket.proxy.object_reads
+    spans = sorted(tuple(map(int, str(r.range).removeprefix("bytes=").split("-"))) for r in reads)
+    assert len(spans) > 1
+    assert spans[0][0] == 0
+    assert all(after[0] == before[1] + 1 for before, after in zip(spans, spans[1:], strict=False))
+    assert spans[-1][1] + 1 == lake.ledger("a")[0]["size"]
+    assert all(read.if_match for read in reads)
+    assert lake.rows("a") == 20_000
+
+
+def test_a_reload_reads_no_footer_again(lake: Lake) -> None:
+    """The saved catalog knows the schema of that key and e_tag."""
+    fill(lake.bucket, tables=2, objects=1)
+    lake.definitions()
+    lake.bucket.proxy.forget()
+    found = lake.definitions().resolve_asset_graph().get_all_asset_keys()
+    assert found == {dg.AssetKey([lake.bucket.name, f"t{n}"]) for n in range(2)}
+    assert lake.bucket.proxy.object_reads == []

@@ -1,0 +1,249 @@
+"""The sensor reconciles levels: the listing with what was last materialized."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from s3pq_dagster_tests.lake import Lake, names
+from s3pq_dagster_tests.proxy import Answer
+
+DENIED = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+
+
+def asked(result: Any) -> list[set[str]]:
+    """Give the tables of each requested run."""
+    return [names(list(request.asset_selection or [])) for request in result.run_requests or []]
+
+
+def reason(result: Any) -> str:
+    """Give the skip reason."""
+    return str(result.skip_message or "")
+
+
+def perform(lake: Lake, definitions: dg.Definitions, result: Any) -> bool:
+    """Run what the sensor asked for."""
+    return all(lake.run(*tables, definitions=definitions).success for tables in asked(result))
+
+
+def test_the_first_tick_asks_for_every_table_and_the_next_for_none(lake: Lake) -> None:
+    """Then the skip reason has the counts and the cursors."""
+    lake.bucket.put("a/1.parquet", 1)
+    lake.bucket.set_last_modified("a/1.parquet", datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC))
+    lake.bucket.put("b/1.parquet", 1)
+    definitions = lake.definitions()
+    first = lake.tick(definitions=definitions)
+    assert asked(first) == [{"a", "b"}]
+    assert perform(lake, definitions, first)
+    second = lake.tick(first.cursor, definitions=definitions)
+    assert not second.run_requests
+    assert "nothing new: 2 of 2 tables up to date, 2 objects listed" in reason(second)
+    key = f"s3/{lake.bucket.name}/a/last_modified_cursor"
+    assert f"{key} 2024-05-06T07:08:09Z" in reason(second)
+    assert json.loads(str(second.cursor))[key] == "2024-05-06T07:08:09Z"
+
+
+def test_a_new_object_asks_for_its_table_only(lake: Lake) -> None:
+    """Also when its LastModified is before the cursor."""
+    lake.bucket.put("a/1.parquet", 1)
+    lake.bucket.put("b/1.parquet", 1)
+    definitions = lake.definitions()
+    lake.run(definitions=definitions)
+    lake.bucket.put("b/0.parquet", 2)
+    lake.bucket.set_last_modified("b/0.parquet", datetime(2001, 1, 1, tzinfo=UTC))
+    tick = lake.tick(definitions=definitions)
+    assert asked(tick) == [{"b"}]
+    assert perform(lake, definitions, tick)
+    assert lake.rows("b") == 3
+    assert not lake.tick(tick.cursor, definitions=definitions).run_requests
+
+
+def test_one_run_a_table_on_request(lake: Lake) -> None:
+    """Each with a run key of its own."""
+    lake.bucket.put("a/1.parquet", 1)
+    lake.bucket.put("b/1.parquet", 1)
+    lake.options = {"run_per_table": True}
+    tick = lake.tick()
+    assert asked(tick) == [{"a"}, {"b"}]
+    assert len({request.run_key for request in tick.run_requests or []}) == 2
+
+
+def test_a_failed_run_is_asked_for_again_with_backoff(lake: Lake) -> None:
+    """At once the sensor waits; after the backoff it asks with another run key."""
+    lake.bucket.put("a/1.parquet", 1)
+    definitions = lake.definitions()
+    first = lake.tick(definitions=definitions)
+    lake.bucket.proxy.before = lambda request: DENIED if request.is_object else None
+    assert not perform(lake, definitions, first)
+    waiting = lake.tick(first.cursor, definitions=definitions)
+    assert not waiting.run_requests
+    assert "backing off: a (attempt 1 failed, next in" in reason(waiting)
+    later = json.loads(str(waiting.cursor))
+    later["tables"]["a"]["at"] -= 61
+    again = lake.tick(json.dumps(later), definitions=definitions)
+    assert asked(again) == [{"a"}]
+    assert {r.run_key for r in again.run_requests or []}.isdisjoint(
+        r.run_key for r in first.run_requests or []
+    )
+    lake.bucket.proxy.before = lambda _request: None
+    assert perform(lake, definitions, again)
+    assert not lake.tick(again.cursor, definitions=definitions).run_requests
+
+
+def test_another_object_is_not_held_up_by_an_earlier_failure(lake: Lake) -> None:
+    """The backoff is for the listing that failed."""
+    lake.bucket.put("a/1.parquet", 1)
+    definitions = lake.definitions()
+    first = lake.tick(definitions=definitions)
+    lake.bucket.put("a/2.parquet", 1)
+    assert asked(lake.tick(first.cursor, definitions=definitions)) == [{"a"}]
+
+
+def test_a_lost_cursor_costs_nothing(lake: Lake) -> None:
+    """Neither a second load nor a stuck run key."""
+    lake.bucket.put("a/1.parquet", 1)
+    definitions = lake.definitions()
+    lake.run(definitions=definitions)
+    assert not lake.tick("not json", definitions=definitions).run_requests
+    assert not lake.tick(None, definitions=definitions).run_requests
+
+
+@contextmanager
+def run_in_status(
+    lake: Lake, definitions: dg.Definitions, status: dg.DagsterRunStatus
+) -> Iterator[dg.DagsterRun]:
+    """Plan a run of table a and leave it as a launcher would."""
+    key = dg.AssetKey([lake.bucket.name, "a"])
+    job = definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection={key})
+    yield lake.instance.create_run_for_job(job, status=status, asset_selection=frozenset({key}))
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        dg.DagsterRunStatus.NOT_STARTED,
+        dg.DagsterRunStatus.STARTED,
+        dg.DagsterRunStatus.CANCELING,
+    ],
+)
+def test_a_run_in_flight_is_waited_for(lake: Lake, status: dg.DagsterRunStatus) -> None:
+    """Whoever started it."""
+    lake.bucket.put("a/1.parquet", 1)
+    lake.bucket.put("b/1.parquet", 1)
+    definitions = lake.definitions()
+    with run_in_status(lake, definitions, status) as run:
+        tick = lake.tick(definitions=definitions)
+    assert asked(tick) == [{"b"}]
+    assert f"a (run {run.run_id[:8]})" in log_of(lake, definitions)
+
+
+def log_of(lake: Lake, definitions: dg.Definitions) -> str:
+    """Give the summary of a tick that asks for nothing of table b."""
+    lake.run("b", definitions=definitions)
+    return reason(lake.tick(definitions=definitions))
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+def test_an_ended_run_is_not_waited_for(lake: Lake, status: dg.DagsterRunStatus) -> None:
+    """A failed or cancelled one is followed by another."""
+    lake.bucket.put("a/1.parquet", 1)
+    definitions = lake.definitions()
+    with run_in_status(lake, definitions, status):
+        assert asked(lake.tick(definitions=definitions)) == [{"a"}]
+
+
+def test_a_dead_run_is_not_waited_for(lake: Lake) -> None:
+    """A killed process leaves its run started; without an event for so long it is dead."""
+    lake.bucket.put("a/1.parquet", 1)
+    lake.options = {"stale_run_seconds": 0}
+    definitions = lake.definitions()
+    with run_in_status(lake, definitions, dg.DagsterRunStatus.STARTED):
+        deadline = time.monotonic() + 10
+        while not (found := asked(lake.tick(definitions=definitions))):
+            assert time.monotonic() < deadline
+        assert found == [{"a"}]
+
+
+def test_a_table_that_is_not_in_the_definitions_is_named(lake: Lake) -> None:
+    """It says how to get it."""
+    lake.bucket.put("a/1.parquet", 1)
+    definitions = lake.definitions()
+    lake.run(definitions=definitions)
+    lake.bucket.put("brand-new/1.parquet", 1)
+    found = reason(lake.tick(definitions=definitions))
+    assert "not in the definitions yet, reload the code location: brand_new" in found
+
+
+def test_a_deleted_object_asks_for_nothing_unless_mirrored(lake: Lake) -> None:
+    """A run would have nothing to do."""
+    for key in ("a/1.parquet", "a/2.parquet"):
+        lake.bucket.put(key, 1)
+    definitions, mirrored = lake.definitions(), lake.definitions(write_mode="mirror")
+    lake.run(definitions=definitions)
+    first = lake.tick(definitions=definitions)
+    lake.bucket.delete("a/2.parquet")
+    second = lake.tick(first.cursor, definitions=definitions)
+    assert not second.run_requests
+    assert "1 of 1 tables up to date" in reason(second)
+    restarted = lake.tick(second.cursor, definitions=lake.definitions())
+    assert not restarted.run_requests
+    assert asked(lake.tick(first.cursor, definitions=mirrored)) == [{"a"}]
+
+
+def test_a_deletion_does_not_hide_a_new_object(lake: Lake) -> None:
+    """One gone and one come is one to load."""
+    for key in ("a/1.parquet", "a/2.parquet"):
+        lake.bucket.put(key, 1)
+    definitions = lake.definitions()
+    lake.run(definitions=definitions)
+    first = lake.tick(definitions=definitions)
+    lake.bucket.delete("a/2.parquet")
+    second = lake.tick(first.cursor, definitions=definitions)
+    lake.bucket.put("a/3.parquet", 1)
+    assert asked(lake.tick(second.cursor, definitions=definitions)) == [{"a"}]
+
+
+def test_an_empty_listing_of_a_mirror_is_named_and_not_run(lake: Lake) -> None:
+    """A run could only fail."""
+    lake.bucket.put("a/1.parquet", 1)
+    definitions = lake.definitions(write_mode="mirror")
+    lake.run(definitions=definitions)
+    lake.bucket.delete("a/1.parquet")
+    tick = lake.tick(definitions=definitions)
+    assert not tick.run_requests
+    assert "nothing removed without allow_empty_listing: a" in reason(tick)
+
+
+def test_a_partly_loaded_table_is_asked_for_again(lake: Lake) -> None:
+    """`max_objects` leaves objects pending."""
+    for number in range(3):
+        lake.bucket.put(f"a/{number}.parquet", 1)
+    definitions = lake.definitions()
+    lake.run("a", definitions=definitions, config={"max_objects": 1})
+    tick = lake.tick(definitions=definitions)
+    assert asked(tick) == [{"a"}]
+    assert perform(lake, definitions, tick)
+    assert lake.rows("a") == 3
+
+
+def test_a_quarantined_object_is_not_asked_for_again(lake: Lake) -> None:
+    """The ledger accounts for it."""
+    lake.bucket.put("a/1.parquet", b"malformed")
+    definitions = lake.definitions()
+    lake.run(definitions=definitions)
+    assert not lake.tick(definitions=definitions).run_requests
+
+
+def test_a_tick_makes_one_listing_and_never_opens_the_destination(lake: Lake) -> None:
+    """A destination that is no DuckDB file at all does not matter to it."""
+    lake.bucket.put("a/1.parquet", 1)
+    definitions = lake.definitions()
+    lake.database.write_bytes(b"no DuckDB file")
+    lake.bucket.proxy.forget()
+    assert asked(lake.tick(definitions=definitions)) == [{"a"}]
+    assert [request.is_listing for request in lake.bucket.proxy.requests] == [True]

@@ -1,0 +1,35 @@
+"""The demo, run as a user runs it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.mark.timeout(170)
+def test_the_demo_loads_everything_then_one_object_then_nothing(tmp_path: Path) -> None:
+    """It ends well, and says that only the new object's rows came and that then nothing did."""
+    done = subprocess.run(
+        [sys.executable, "-m", "demo.run", "--directory", str(tmp_path / "demo")],
+        cwd=PROJECT,
+        env=os.environ | {"AWS_SESSION_TOKEN": "a user's own", "S3PQ_BUCKET": "a-users-own"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    for expected in (
+        "95 Parquet objects with 85,498 rows are in s3://nyc",
+        "2 listings, 104 object requests",
+        "has loaded nyc/flights_2013_03",
+        "22,284 + 978 = 23,262 rows, 24 + 1 = 25 objects; one object request",
+        "nothing new: 9 of 9 tables up to date, 96 objects listed",
+        "no object request, no row written",
+        "Everything is as expected.",
+    ):
+        assert expected in done.stdout

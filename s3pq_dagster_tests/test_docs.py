@@ -1,0 +1,460 @@
+"""What the documentation says, run or looked up: commands, snippets, tables, names, links.
+
+Run as a script it writes the README's configuration table anew.
+"""
+
+import ast
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pyarrow as pa
+import pytest
+
+import s3pq_dagster
+from s3pq_dagster import S3ParquetSpec, errors
+from s3pq_dagster.naming import prefix_of, table_name
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.servers import free_port
+
+ROOT = Path(__file__).parents[1]
+TESTS = ROOT / "s3pq_dagster_tests"
+PACKAGE = Path(s3pq_dagster.__file__).parent
+"""Not beside the tests where they run against the wheel."""
+README = ROOT / "README.md"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+START = "<!-- configuration: "
+END = "<!-- end of configuration -->"
+MIB = 1024 * 1024
+DEV_SECONDS = 120
+ORDERS = {"orders/2024/a.parquet": 3, "orders/2024/b.parquet": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block of a document."""
+
+    document: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.document.relative_to(ROOT)}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One line of a shell block: what is set for it, and what is called."""
+
+    block: Block
+    environment: dict[str, str]
+    words: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.block} {' '.join(self.words[:3])}"
+
+
+def blocks(language: str) -> list[Block]:
+    """Find the fenced blocks of one language in all documents."""
+    found = []
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(Block(document, line, match[1], match[2]))
+    return [block for block in found if block.language == language]
+
+
+def commands() -> list[Command]:
+    """Find every line of every shell block."""
+    found = []
+    for block in blocks("sh"):
+        for text in filter(None, block.text.splitlines()):
+            words = shlex.split(text, comments=True)
+            environment = {}
+            while "=" in words[0]:
+                name, _, value = words.pop(0).partition("=")
+                environment[name] = value
+            found.append(Command(block, environment, words))
+    return found
+
+
+def is_called(*words: str) -> Callable[[Command], bool]:
+    """Recognise commands by their first words."""
+    return lambda command: command.words[: len(words)] == list(words)
+
+
+MAKE = is_called("make")
+PIP = is_called("pip", "install")
+DEV = is_called("dagster", "dev")
+MATERIALIZE = is_called("dagster", "asset", "materialize")
+MODULE = is_called(".venv/bin/python", "-m")
+PYTEST = is_called(".venv/bin/pytest")
+KINDS = [MAKE, PIP, DEV, MATERIALIZE, MODULE, PYTEST]
+
+each = partial(pytest.mark.parametrize, ids=str)
+
+
+def commands_of(kind: Callable[[Command], bool]) -> list[Command]:
+    """Find the commands one test runs; the same line twice is run once."""
+    unique = {(tuple(c.words), tuple(c.environment)): c for c in commands() if kind(c)}
+    return list(unique.values())
+
+
+def configuration_table() -> str:
+    """Write the configuration table from the spec."""
+    rows = ["| field | variable | default | description |", "|---|---|---|---|"]
+    for name, field in S3ParquetSpec.model_fields.items():
+        default = "required" if field.is_required() else _shown(field.default)
+        rows.append(f"| `{name}` | `S3PQ_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _shown(default: Any) -> str:
+    if default in (None, "", []):
+        return {"None": "unset", "": "empty", "[]": "none"}[str(default)]
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, int) and default >= MIB:
+        return f"`{default}` ({default // MIB} MiB)"
+    return f"`{','.join(default)}`" if isinstance(default, list) else f"`{default}`"
+
+
+def configuration_block(text: str) -> tuple[int, int]:
+    """Find where the README's configuration table starts and ends."""
+    start = text.index("\n", text.index(START)) + 1
+    return start, text.index(END)
+
+
+def table_after(text: str, heading: str) -> list[list[str]]:
+    """Give the cells of the first table behind a heading, without its head."""
+    _, _, rest = text.partition(f"\n{heading}\n")
+    rows = re.search(r"(?:^\|.*\n)+", rest, re.MULTILINE)
+    assert rows is not None, f"no table behind {heading!r}"
+    return [
+        [cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[0].splitlines()[2:]
+    ]
+
+
+def in_code(text: str) -> list[str]:
+    """Give what is written as `code`."""
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+@pytest.fixture
+def folder(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The bucket the documentation speaks of, ``lake``; an empty working directory to load into.
+
+    The snippets and commands say neither endpoint nor credentials: both come from variables that
+    the AWS chain reads by itself, so every text runs as it is written.
+    """
+    named = Bucket("lake", bucket.client, bucket.proxy)
+    named.client.create_bucket(Bucket=named.name)
+    for key, rows in ORDERS.items():
+        columns = {"customer": [f"c{i}" for i in range(rows)], "amount": [float(rows)] * rows}
+        named.put(key, pa.table(columns))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", bucket.proxy.endpoint)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("S3PQ_BUCKET", "lake")
+    monkeypatch.setenv("S3PQ_REGION", "eu-central-1")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for key in ORDERS:
+        named.delete(key)
+    named.client.delete_bucket(Bucket=named.name)
+
+
+def loaded(database: Path) -> dict[str, int]:
+    """Count the rows of ``orders_2024`` by key."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+        return dict(
+            connection.execute("SELECT _s3_key, count(*) FROM orders_2024 GROUP BY 1").fetchall()
+        )
+
+
+def run_snippet(block: Block, run_config: dict[str, Any] | None = None) -> None:
+    """Execute a Python snippet and materialize everything it defines."""
+    namespace: dict[str, Any] = {}
+    exec(compile(block.text, str(block), "exec"), namespace)
+    definitions: dg.Definitions = namespace["defs"]
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with dg.instance_for_test() as instance:
+        result = job.execute_in_process(instance=instance, run_config=run_config)
+    keys = job.asset_layer.executable_asset_keys
+    assert keys
+    events = result.get_asset_materialization_events()
+    assert {event.asset_key for event in events} == keys
+
+
+def test_every_command_is_of_a_kind_that_a_test_runs() -> None:
+    """No shell block holds a line that nobody checks."""
+    unknown = [str(c) for c in commands() if not any(kind(c) for kind in KINDS)]
+    assert unknown == []
+
+
+def test_every_block_is_of_a_language_that_a_test_reads() -> None:
+    """No fenced block is left out of the tests but plain drawings."""
+    fences = [
+        fence
+        for document in DOCUMENTS
+        for fence in re.findall(r"^```(.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert set(fences) <= {"sh", "python", "yaml", "sql", "text"}
+
+
+@each("block", blocks("python"))
+def test_each_python_snippet_loads_the_bucket(block: Block, folder: Path) -> None:
+    """Every Python snippet runs as it stands and loads each object's rows once."""
+    run_snippet(block)
+    assert loaded(folder / "lake.duckdb") == ORDERS
+
+
+@each("block", blocks("yaml"))
+def test_each_yaml_snippet_is_run_config_of_a_run(block: Block, folder: Path) -> None:
+    """Every YAML snippet is accepted as run config by the first Python snippet's job."""
+    run_snippet(blocks("python")[0], dict(dg.config_from_yaml_strings([block.text])))
+    assert loaded(folder / "lake.duckdb") == ORDERS
+
+
+@each("block", blocks("sql"))
+def test_each_sql_snippet_answers(block: Block, folder: Path) -> None:
+    """Every statement runs on a loaded file; the last one shows that rows and ledger agree."""
+    run_snippet(blocks("python")[0])
+    with duckdb.connect(str(folder / "lake.duckdb"), read_only=True) as connection:
+        statements = duckdb.extract_statements(block.text)
+        answers = [connection.execute(statement).fetchall() for statement in statements]
+    assert sorted(answers[-1]) == [(key, rows, rows) for key, rows in sorted(ORDERS.items())]
+
+
+@each("command", commands_of(MATERIALIZE))
+def test_each_headless_command_loads_the_bucket(command: Command, folder: Path) -> None:
+    """The headless commands exit with 0, twice, and leave each object's rows once."""
+    for _ in range(2):
+        subprocess.run(command.words, env=os.environ | command.environment, check=True, cwd=folder)
+    assert loaded(folder / "s3pq.duckdb") == ORDERS
+
+
+@each("command", commands_of(DEV))
+def test_each_ui_command_serves_the_tables(command: Command, folder: Path) -> None:
+    """`dagster dev` comes up and its GraphQL API knows the bucket's table."""
+    port = str(free_port())
+    process = subprocess.Popen(
+        [*command.words, "--host", "127.0.0.1", "--port", port],
+        env=os.environ | command.environment,
+        cwd=folder,
+        start_new_session=True,
+    )
+    try:
+        _wait_for_asset(f"http://127.0.0.1:{port}/graphql", ["lake", "orders_2024"], process)
+    finally:
+        _stop(process)
+
+
+def _wait_for_asset(url: str, path: list[str], process: subprocess.Popen[bytes]) -> None:
+    query = json.dumps({"query": "{assetNodes {assetKey {path}}}"}).encode()
+    request = urllib.request.Request(url, query, {"Content-Type": "application/json"})
+    deadline = time.monotonic() + DEV_SECONDS
+    answer = "nothing"
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                answer = response.read().decode()
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+            continue
+        nodes = json.loads(answer)["data"]["assetNodes"]
+        if path in [node["assetKey"]["path"] for node in nodes]:
+            return
+        time.sleep(0.2)
+    pytest.fail(f"{url} answered {answer}; exit code {process.poll()}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_clone_needs_no_module_name() -> None:
+    """`workspace.yaml` names the default code location."""
+    assert "python_module: s3pq_dagster.definitions" in (ROOT / "workspace.yaml").read_text("utf-8")
+
+
+@each("command", commands_of(MAKE))
+def test_each_make_target_exists(command: Command) -> None:
+    """`make` knows how to make every target that is named in a block."""
+    subprocess.run(["make", "--dry-run", *command.words[1:]], cwd=ROOT, check=True)
+
+
+def test_each_make_target_in_prose_exists() -> None:
+    """`make` knows how to make every target that is named in a sentence."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = {
+        target
+        for document in DOCUMENTS
+        for code in in_code(document.read_text(encoding="utf-8"))
+        for target in re.findall(r"^make (\w+)$", code)
+    }
+    assert named - set(re.findall(r"^(\w+):", makefile, re.MULTILINE)) == set()
+
+
+@each("command", commands_of(PIP))
+def test_each_requirement_is_one_of_ours(command: Command) -> None:
+    """What is to be installed is this distribution with an extra it has, or something we use."""
+    ours = importlib.metadata.metadata("s3pq-dagster")
+    for requirement in command.words[2:]:
+        found = re.fullmatch(r"([\w.-]+)(?:\[(\w+)\])?", requirement)
+        assert found is not None
+        name, extra = found.groups()
+        if name in (".", ours["Name"]):
+            assert extra in ours.get_all("Provides-Extra", [])
+        else:
+            assert importlib.metadata.version(name)
+
+
+@each("command", commands_of(PYTEST))
+def test_each_pytest_command_finds_tests(command: Command) -> None:
+    """Every selection of tests in a block holds some."""
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", *command.words[1:]]
+    subprocess.run(collect, cwd=ROOT, check=True)
+
+
+@each("command", commands_of(MODULE))
+def test_each_module_command_names_a_module(command: Command) -> None:
+    """What is run with `python -m` can be imported."""
+    assert importlib.util.find_spec(command.words[2])
+
+
+def test_the_hooks_of_pre_commit_run_what_check_runs() -> None:
+    """A commit is held up by the same tools as `make check`."""
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert recipe is not None
+    checked = re.findall(r"\$\(BIN\)/([\w-]+)", recipe[1])
+    assert re.findall(r"entry: \.venv/bin/([\w-]+)", hooks) == checked
+
+
+def test_the_configuration_table_is_the_specs() -> None:
+    """The README's table has every field with its variable, default and description."""
+    text = README.read_text(encoding="utf-8")
+    start, end = configuration_block(text)
+    assert text[start:end] == configuration_table()
+
+
+def test_the_error_table_names_every_error() -> None:
+    """The README's table has each public error, and says of each whether it is retried."""
+    documented = {
+        in_code(row[0])[0]: row[2] == "yes"
+        for row in table_after(README.read_text(encoding="utf-8"), "## Errors")
+    }
+    known = {
+        name: found.retryable
+        for name, found in vars(errors).items()
+        if isinstance(found, type) and issubclass(found, errors.S3ParquetError)
+    }
+    del known["S3ParquetError"]
+    assert documented == known
+
+
+def test_the_log_table_names_every_event() -> None:
+    """The README's table has each event that the package logs above debug, and no other."""
+    documented = {
+        event
+        for row in table_after(README.read_text(encoding="utf-8"), "## Logs")
+        for event in in_code(row[0])
+    }
+    logged = {
+        call.args[0].value
+        for module in PACKAGE.rglob("*.py")
+        for call in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id == "line"
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert documented == logged - {"rollback"}
+
+
+def test_the_table_of_names_is_what_naming_gives() -> None:
+    """Each key in the README's table gives the table name beside it."""
+    rows = table_after(README.read_text(encoding="utf-8"), "## Which objects, which tables")
+    for key, name in ((in_code(row[0])[0], in_code(row[1])[0]) for row in rows):
+        assert table_name(prefix_of(key)) == name
+
+
+@each("document", DOCUMENTS)
+def test_every_link_to_a_file_resolves(document: Path) -> None:
+    """Relative links and images point at files that are there."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    local = [target.partition("#")[0] for target in targets if "://" not in target]
+    assert [t for t in local if t and not (document.parent / t).exists()] == []
+
+
+@each("document", DOCUMENTS)
+def test_every_path_that_is_named_exists(document: Path) -> None:
+    """Files and folders of the repository that a sentence names are there."""
+    named = [
+        code
+        for code in in_code(document.read_text(encoding="utf-8"))
+        if re.fullmatch(r"(s3pq_dagster|s3pq_dagster_tests|docs|demo|bench|\.ci)/[\w./-]*", code)
+    ]
+    roots = [ROOT, PACKAGE.parent]
+    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
+
+
+def test_every_test_that_is_named_exists() -> None:
+    """Each test id in `docs/differences.md` is a test function of that file."""
+    named = {
+        code
+        for document in DOCUMENTS
+        for code in in_code(document.read_text(encoding="utf-8"))
+        if "::" in code
+    }
+    assert named
+    assert sorted(id_ for id_ in named if not _is_test(id_)) == []
+
+
+def _is_test(node_id: str) -> bool:
+    path, _, name = node_id.partition("::")
+    if not (TESTS / path).is_file():
+        return False
+    tree = ast.parse((TESTS / path).read_text(encoding="utf-8"))
+    return name in {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+
+
+def test_every_difference_names_a_test() -> None:
+    """No row of `docs/differences.md` is without a test that shows it."""
+    text = (ROOT / "docs" / "differences.md").read_text(encoding="utf-8")
+    rows = [row for row in text.splitlines() if row.startswith("|") and "---" not in row]
+    heads = [row for row in rows if row.endswith("| shown by |")]
+    assert heads
+    assert [row for row in rows if row not in heads and "::" not in row.split("|")[-2]] == []
+
+
+if __name__ == "__main__":
+    before = README.read_text(encoding="utf-8")
+    first, last = configuration_block(before)
+    README.write_text(before[:first] + configuration_table() + before[last:], encoding="utf-8")
