@@ -60,8 +60,8 @@ def _value(field: str, text: str) -> Any:
 
 def _phrases(error: ValidationError) -> list[str]:
     return [
-        f"{PREFIX}{str(found['loc'][0]).upper()}={found['input']!r}: {found['msg']}"
-        for found in error.errors()
+        f"{PREFIX}{str(found['loc'][0]).upper()}: {found['msg'].removeprefix('Value error, ')}"
+        for found in error.errors(include_input=False)
     ]
 
 

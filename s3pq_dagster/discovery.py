@@ -19,13 +19,20 @@ from s3pq_dagster.catalog import TableListing, tables_in
 from s3pq_dagster.errors import StoreError
 from s3pq_dagster.footers import table_schema
 from s3pq_dagster.logs import line
-from s3pq_dagster.metadata import is_initial_load, remember_for_runs, remembered
+from s3pq_dagster.metadata import (
+    is_code_server_start,
+    is_worker_process,
+    remember_for_runs,
+    remembered,
+)
 from s3pq_dagster.resource import S3ParquetResource
 
 LOGGER = "s3pq_dagster"
 """Under Dagster's own, where what is logged outside runs goes."""
 _FORMAT = 1
 _MOST_FOOTERS = 32
+_found_here: dict[str, list["DiscoveredTable"]] = {}
+"""What this process found, by :attr:`_Saved.key`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ def discover(source: S3ParquetResource, log: logging.Logger | None = None) -> li
     log = log or dg.get_dagster_logger(LOGGER)
     with source.process_config_and_initialize_cm() as opened:
         saved = _Saved.of(opened)
-        if not is_initial_load() and (tables := saved.load(remembered(saved.key))) is not None:
+        if (tables := _rebuilt(saved)) is not None:
             return tables
         known = saved.load() or []
         try:
@@ -92,7 +99,21 @@ def discover(source: S3ParquetResource, log: logging.Logger | None = None) -> li
             tables = _kept(tables, known, saved, opened, log)
             saved.save(tables, log)
         remember_for_runs(saved.key, str(saved.path))
+        _found_here[saved.key] = tables
         return tables
+
+
+def _rebuilt(saved: "_Saved") -> list[DiscoveredTable] | None:
+    """Give what was found before, where definitions are only rebuilt.
+
+    A process that Dagster started for a run or a step reads the saved result. The command line
+    builds the same definitions several times in one process; the first time counts.
+    """
+    if is_code_server_start():
+        return None
+    if (path := remembered(saved.key)) is not None or is_worker_process():
+        return saved.load(path)
+    return _found_here.get(saved.key)
 
 
 def _look(

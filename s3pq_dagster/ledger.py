@@ -154,4 +154,4 @@ def format_cursor(moment: datetime) -> str:
     """
     utc = moment.astimezone(UTC)
     fraction = f".{utc.microsecond:06d}".rstrip("0").rstrip(".") if utc.microsecond else ""
-    return f"{utc:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    return f"{utc.replace(tzinfo=None, microsecond=0).isoformat()}{fraction}Z"

@@ -79,16 +79,22 @@ def report_metadata(report: LoadReport, *, bucket: str, table: str) -> dict[str,
     return metadata
 
 
-def is_initial_load() -> bool:
-    """Tell whether definitions are being built anew, not rebuilt for a run or a step.
+def is_code_server_start() -> bool:
+    """Tell whether a code location is being loaded or reloaded.
 
-    A code server says so. The command line does not: there the first process is the one that
-    builds anew, and the processes Dagster starts for steps rebuild.
+    Also so where nobody says: in a notebook or a test.
     """
-    context = DefinitionsLoadContext.get()
-    if context.load_type is DefinitionsLoadType.INITIALIZATION:
-        return True
-    return not context.reconstruction_metadata and not is_step_process()
+    return DefinitionsLoadContext.get().load_type is DefinitionsLoadType.INITIALIZATION
+
+
+def is_worker_process() -> bool:
+    """Tell whether Dagster started this process for a run or a step of one.
+
+    By ``dagster api execute_run`` and ``execute_step``, as all launchers and executors do, or by
+    ``multiprocessing``, as the multiprocess executor does.
+    """
+    started_for = {"execute_run", "execute_step"} & set(sys.argv)
+    return bool(started_for) or is_step_process()
 
 
 def is_step_process() -> bool:

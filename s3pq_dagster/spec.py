@@ -1,9 +1,10 @@
 """What the user asks for."""
 
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 FILETYPES = ("parquet",)
 WRITE_MODES = ("append", "replace", "mirror")
@@ -18,7 +19,7 @@ class S3ParquetSpec(BaseModel):
             names the field, the value and what is allowed.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     bucket: str = Field(description="The bucket to read.", examples=["lake"])
     region: str = Field(description="The bucket's AWS region.", examples=["eu-central-1"])
@@ -87,92 +88,84 @@ class S3ParquetSpec(BaseModel):
         """
         return False
 
-    @field_validator("bucket", "region", mode="wrap")
+    @field_validator("*", mode="wrap")
     @classmethod
-    def _required_text(cls, value: Any, check: Any, info: Any) -> Any:
+    def _checked(cls, value: Any, check: Any, info: Any) -> Any:
+        """Check a field's type and rule; the message is whole, since pydantic adds no input."""
         if cls.is_deferred(value):
             return value
-        text = check(value)
-        if not text or text != text.strip():
-            rule = "must be a non-empty string without spaces around it"
-            msg = f"{info.field_name} {rule}, got {text!r}"
-            raise ValueError(msg)
-        return text
+        name = info.field_name
+        try:
+            checked = check(value)
+        except ValidationError as error:
+            found = "" if name in _MAY_HOLD_SECRETS else f", got {value!r}"
+            raise ValueError(f"{name}: {error.errors()[0]['msg']}{found}") from None
+        if name in _RULES:
+            _RULES[name](name, checked)
+        return checked
 
-    @field_validator("local_profile", "endpoint_url", mode="wrap")
-    @classmethod
-    def _optional_text(cls, value: Any, check: Any, info: Any) -> Any:
-        if cls.is_deferred(value):
-            return value
-        text = check(value)
-        if text is not None and not text.strip():
-            msg = f"{info.field_name} must be unset or a non-empty string, got {text!r}"
-            raise ValueError(msg)
-        if info.field_name == "endpoint_url" and text is not None:
-            _check_endpoint(text)
-        return text
 
-    @field_validator("path_prefix", mode="wrap")
-    @classmethod
-    def _deferrable(cls, value: Any, check: Any) -> Any:
-        return value if cls.is_deferred(value) else check(value)
+def _required_text(name: str, text: str) -> None:
+    if not text or text != text.strip():
+        rule = "must be a non-empty string without spaces around it"
+        raise ValueError(f"{name} {rule}, got {text!r}")
 
-    @field_validator("filetype", "write_mode", mode="wrap")
-    @classmethod
-    def _one_of(cls, value: Any, check: Any, info: Any) -> Any:
-        if cls.is_deferred(value):
-            return value
-        allowed = FILETYPES if info.field_name == "filetype" else WRITE_MODES
-        text = check(value)
+
+def _optional_text(name: str, text: str | None) -> None:
+    if text is not None and not text.strip():
+        raise ValueError(f"{name} must be unset or a non-empty string, got {text!r}")
+
+
+def _one_of(allowed: tuple[str, ...]) -> Callable[[str, str], None]:
+    def rule(name: str, text: str) -> None:
         if text not in allowed:
-            msg = f"{info.field_name} {text!r} is not supported; supported: {', '.join(allowed)}"
-            raise ValueError(msg)
-        return text
+            raise ValueError(f"{name} {text!r} is not supported; supported: {', '.join(allowed)}")
 
-    @field_validator(
-        "rows_per_record",
-        "max_bytes_in_flight",
-        "max_object_bytes_in_memory",
-        "checkpoint_bytes",
-        mode="wrap",
-    )
-    @classmethod
-    def _positive(cls, value: Any, check: Any, info: Any) -> Any:
-        if cls.is_deferred(value):
-            return value
-        number = check(value)
-        if number < 1:
-            msg = f"{info.field_name} must be at least 1, got {number}"
-            raise ValueError(msg)
-        return number
-
-    @field_validator("concurrency", mode="wrap")
-    @classmethod
-    def _not_zero(cls, value: Any, check: Any) -> Any:
-        if cls.is_deferred(value):
-            return value
-        number = check(value)
-        if number == 0:
-            msg = "concurrency must be at least 1, or negative for no limit, got 0"
-            raise ValueError(msg)
-        return number
-
-    @model_validator(mode="after")
-    def _some_tables(self) -> Self:
-        if not self.tables:
-            msg = "tables must hold at least one glob, got []; '*' is every table"
-            raise ValueError(msg)
-        return self
+    return rule
 
 
-def _check_endpoint(url: str) -> None:
+def _positive(name: str, number: int) -> None:
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+
+
+def _not_zero(name: str, number: int) -> None:
+    if number == 0:
+        raise ValueError(f"{name} must be at least 1, or negative for no limit, got 0")
+
+
+def _some_globs(name: str, globs: list[str]) -> None:
+    if not globs:
+        raise ValueError(f"{name} must hold at least one glob, got []; '*' is every table")
+
+
+def _endpoint(name: str, url: str | None) -> None:
+    _optional_text(name, url)
+    if url is None:
+        return
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        msg = f"endpoint_url must be http://host[:port] or https://host[:port], got {url!r}"
-        raise ValueError(msg)
-    if parts.username or parts.password or parts.query:
-        msg = (
-            "endpoint_url must not carry a user name, password or query; credentials come from "
-            f"the AWS chain. Found them in the URL for host {parts.hostname!r}"
+    if "@" in url or parts.query:
+        raise ValueError(
+            f"{name} must not carry a user name, password or query: it is printed and logged. "
+            f"Credentials come from the AWS chain"
         )
-        raise ValueError(msg)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{name} must be http://host[:port] or https://host[:port], got {url!r}")
+
+
+_MAY_HOLD_SECRETS = {"endpoint_url"}
+_RULES: dict[str, Callable[[str, Any], None]] = {
+    "bucket": _required_text,
+    "region": _required_text,
+    "local_profile": _optional_text,
+    "endpoint_url": _endpoint,
+    "filetype": _one_of(FILETYPES),
+    "write_mode": _one_of(WRITE_MODES),
+    "rows_per_record": _positive,
+    "concurrency": _not_zero,
+    "tables": _some_globs,
+    "max_bytes_in_flight": _positive,
+    "max_object_bytes_in_memory": _positive,
+    "checkpoint_bytes": _positive,
+}
+"""What a field must be beyond its type."""

@@ -29,7 +29,8 @@ PAGE_SIZE = 1000
 
 _ATTEMPTS = 4
 _CONNECT_SECONDS = 5
-_READ_SECONDS = 20
+_READ_SECONDS = 12
+"""With four attempts a server that accepts and never answers is given up within a minute."""
 _BAD_CREDENTIALS = {
     "ExpiredToken",
     "ExpiredTokenException",
@@ -50,6 +51,7 @@ _NO_CREDENTIALS = (
 _UNREACHABLE = (
     boto_errors.EndpointConnectionError,
     boto_errors.ConnectTimeoutError,
+    boto_errors.ReadTimeoutError,
     boto_errors.ProxyConnectionError,
 )
 
@@ -141,10 +143,10 @@ class Store:
             asked["Delimiter"] = delimiter
         while True:
             page = self._retry(lambda: self._list_page(asked))
+            decode = unquote_plus if page.get("EncodingType") == "url" else str
             for found in page.get("Contents", ()):
-                tag = found.get("ETag", "").strip('"')
                 yield ObjectMeta(
-                    unquote_plus(found["Key"]), found["Size"], tag or None, found["LastModified"]
+                    decode(found["Key"]), found["Size"], _e_tag(found), found["LastModified"]
                 )
             if not page["IsTruncated"]:
                 return
@@ -158,8 +160,7 @@ class Store:
             StoreError: As :meth:`read`.
         """
         found = self._retry(lambda: self._call(self._client.head_object, "s3:GetObject", key=key))
-        tag = found.get("ETag", "").strip('"')
-        return ObjectMeta(key, found["ContentLength"], tag or None, found["LastModified"])
+        return ObjectMeta(key, found["ContentLength"], _e_tag(found), found["LastModified"])
 
     def read(self, found: ObjectMeta, start: int = 0, end: int | None = None) -> bytes:
         """Read an object, or a range of it, in one request.
@@ -226,11 +227,14 @@ class Store:
             raise CredentialsError(self.bucket, str(error)) from error
         except _UNREACHABLE as error:
             raise StoreUnreachableError(self.endpoint, str(error)) from error
-        except (boto_errors.BotoCoreError, ResponseParserError, HTTPError) as error:
-            msg = (
-                f"{self.endpoint} did not answer about {key or self.bucket!r} as it should: {error}"
-            )
-            raise BrokenAnswerError(msg) from error
+        except (boto_errors.BotoCoreError, HTTPError) as error:  # retried by botocore
+            raise StoreError(self._broken(key, error)) from error
+        except ResponseParserError as error:
+            raise BrokenAnswerError(self._broken(key, error)) from error
+
+    def _broken(self, key: str | None, error: Exception) -> str:
+        where = self.bucket if key is None else key
+        return f"{self.endpoint} did not answer about {where!r} as it should: {error}"
 
     def _translated(
         self, error: boto_errors.ClientError, permission: str, key: str | None
@@ -266,11 +270,14 @@ class Store:
         )(once)
 
 
+def _e_tag(answer: dict[str, Any]) -> str | None:
+    return str(answer.get("ETag", "")).strip('"') or None
+
+
 def _check_answer(
     answer: dict[str, Any], data: bytes, found: ObjectMeta, start: int, end: int
 ) -> None:
-    tag = answer.get("ETag", "").strip('"') or None
-    if tag != found.e_tag:
+    if _e_tag(answer) != found.e_tag:
         raise ObjectChangedError(found.key)
     whole = start == 0 and end == found.size
     expected = None if whole else f"bytes {start}-{end - 1}/{found.size}"

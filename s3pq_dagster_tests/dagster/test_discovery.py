@@ -1,0 +1,179 @@
+"""When the bucket is listed, and what stands in when it cannot be."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from s3pq_dagster import S3ParquetResource, discover
+from s3pq_dagster.errors import AccessDeniedError, CredentialsError, StoreUnreachableError
+from s3pq_dagster_tests.buckets import Bucket, numbers
+from s3pq_dagster_tests.proxy import Answer
+from s3pq_dagster_tests.servers import Identity, free_port, seaweedfs, use_credentials
+
+DENIED = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A DAGSTER_HOME of its own."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    return tmp_path
+
+
+def found(bucket: Bucket, **spec: object) -> dict[str, int]:
+    """Discover, and give each table's object count."""
+    return {t.name: t.objects for t in discover(S3ParquetResource(**bucket.spec | spec))}
+
+
+def test_the_last_good_result_stands_in_while_s3_is_away(
+    bucket: Bucket, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a warning that says why; schemas included."""
+    bucket.put("a/1.parquet", numbers(1))
+    before = discover(S3ParquetResource(**bucket.spec))
+    bucket.proxy.before = lambda _request: DENIED
+    after = discover(S3ParquetResource(**bucket.spec))
+    assert after == before
+    assert after[0].schema is not None
+    warning = next(r for r in caplog.records if r.levelno == logging.WARNING)
+    assert "discovery_failed" in warning.getMessage()
+    assert "access denied" in warning.getMessage()
+
+
+def test_without_an_earlier_result_the_error_is_raised(bucket: Bucket, home: Path) -> None:
+    """It names the permission."""
+    bucket.proxy.before = lambda _request: DENIED
+    with pytest.raises(AccessDeniedError, match="s3:ListBucket"):
+        found(bucket)
+
+
+def test_one_empty_listing_drops_no_table(
+    bucket: Bucket, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says how to forget them."""
+    bucket.put("a/1.parquet", 1)
+    found(bucket)
+    bucket.delete("a/1.parquet")
+    assert found(bucket) == {"a": 1}
+    assert "delete it to forget them" in caplog.text
+
+
+def test_another_selection_is_saved_apart(bucket: Bucket, home: Path) -> None:
+    """Two code locations over one bucket do not mix."""
+    bucket.put("a/1.parquet", 1)
+    bucket.put("b/1.parquet", 1)
+    assert found(bucket, tables=["a"]) == {"a": 1}
+    assert found(bucket, skip_tables=["a"]) == {"b": 1}
+    assert len(list((home / "storage" / "s3pq_dagster").iterdir())) == 2
+
+
+def test_a_malformed_object_does_not_stop_discovery(bucket: Bucket, home: Path) -> None:
+    """The schema comes from the next readable object."""
+    bucket.put("a/1.parquet", b"not parquet, but long enough")
+    bucket.put("a/2.parquet", numbers(1))
+    table = discover(S3ParquetResource(**bucket.spec))[0]
+    assert (table.objects, table.schema_key) == (2, "a/2.parquet")
+
+
+def test_a_changed_first_object_gives_the_new_schema(bucket: Bucket, home: Path) -> None:
+    """A footer is known by key and e_tag."""
+    bucket.put("a/1.parquet", numbers(1))
+    found(bucket)
+    bucket.put("a/1.parquet", numbers(1).rename_columns(["number", "text"]))
+    schema = discover(S3ParquetResource(**bucket.spec))[0].schema
+    assert schema is not None
+    assert schema.names == ["number", "text"]
+
+
+def test_a_folder_that_cannot_be_written_is_a_warning(
+    bucket: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Discovery itself goes on."""
+    (tmp_path / "storage").write_text("a file where a folder should be")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    bucket.put("a/1.parquet", 1)
+    assert found(bucket) == {"a": 1}
+    assert "catalog_not_saved" in caplog.text
+
+
+def test_an_unreachable_server_is_named_within_its_time(home: Path) -> None:
+    """Nothing listens there."""
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    source = S3ParquetResource(bucket="lake", region="us-east-1", endpoint_url=endpoint)
+    with pytest.raises(StoreUnreachableError, match=endpoint):
+        discover(source)
+
+
+@contextmanager
+def credentials(identity: Identity) -> Iterator[None]:
+    """Use other credentials for a while."""
+    before = Identity(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
+    use_credentials(identity)
+    try:
+        yield
+    finally:
+        use_credentials(before)
+
+
+def test_wrong_credentials_are_told_from_denied_access(tmp_path: Path, home: Path) -> None:
+    """As a server that checks signatures answers."""
+    reader = Identity("reader", "reader-secret", ("Read:other", "List:other"))
+    with seaweedfs(tmp_path / "weed", reader) as endpoint:
+        from s3pq_dagster_tests.servers import admin_client  # noqa: PLC0415 - needs the server
+
+        client = admin_client(endpoint)
+        client.create_bucket(Bucket="lake")
+        source = S3ParquetResource(bucket="lake", region="us-east-1", endpoint_url=endpoint)
+        with (
+            credentials(Identity("reader", "wrong")),
+            pytest.raises(CredentialsError, match="lake"),
+        ):
+            discover(source)
+        with (
+            credentials(Identity("nobody", "wrong")),
+            pytest.raises(CredentialsError, match="lake"),
+        ):
+            discover(source)
+        with credentials(reader), pytest.raises(AccessDeniedError, match="s3:ListBucket"):
+            discover(source)
+
+
+def test_a_step_process_reads_the_saved_result(bucket: Bucket, home: Path) -> None:
+    """Under the multiprocess executor the bucket is not listed for the definitions again."""
+    bucket.put("a/1.parquet", 1)
+    bucket.put("b/1.parquet", 1)
+    script = home / "multi.py"
+    script.write_text(
+        "import dagster as dg\n"
+        "from s3pq_dagster import S3ParquetResource, build_s3_parquet_definitions\n"
+        f"source = S3ParquetResource(**{bucket.spec!r})\n"
+        "@dg.definitions\n"
+        "def defs():\n"
+        f"    url = 'duckdb:///{home}/x.duckdb'\n"
+        "    built = build_s3_parquet_definitions(source, destination=url)\n"
+        "    return dg.Definitions(\n"
+        "        built.assets, resources=built.resources, executor=dg.multiprocess_executor\n"
+        "    )\n"
+    )
+    command = [sys.executable, "-m", "dagster", "asset", "materialize", "-f", str(script)]
+    bucket.proxy.forget()
+    done = subprocess.run(
+        [*command, "--select", "*"],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    listed = [listing.query["prefix"][0] for listing in bucket.proxy.listings]
+    assert sorted(listed) == ["", "a/", "b/"]
