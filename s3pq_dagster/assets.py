@@ -21,7 +21,6 @@ from s3pq_dagster.metadata import (
     OBJECTS_QUARANTINED,
     PREFIX,
     TABLE,
-    is_step_process,
     table_metadata,
 )
 from s3pq_dagster.objects import Listing
@@ -30,6 +29,8 @@ from s3pq_dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 
 SOURCE_KEY = "s3_parquet"
 IO_MANAGER_KEY = "s3_parquet_io_manager"
+_ONE_PROCESS = {"in_process", "execute_in_process"}
+"""Executors under which the tables of a run share what the resource holds."""
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(
     max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
@@ -171,7 +172,8 @@ def _listing(
     """List the bucket once for all tables of the run, or this table where it is alone."""
     chosen = context.run.asset_selection
     selected = len(keys) if chosen is None else len(chosen & set(keys))
-    if context.retry_number or selected == 1 or is_step_process():
+    shared = context.job_def.executor_def.name in _ONE_PROCESS
+    if context.retry_number or selected == 1 or not shared:
         return source.list_table(prefix, context.log)
     return source.list_tables(context.log).by_prefix.get(prefix, Listing.of([]))
 

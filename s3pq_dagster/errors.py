@@ -9,9 +9,11 @@
     │   ├── AccessDeniedError
     │   ├── CredentialsError
     │   ├── StoreUnreachableError
+    │   ├── BrokenAnswerError         an answer broke off or is not what was asked for
     │   ├── ObjectNotFoundError       deleted since it was listed
     │   └── ObjectChangedError        overwritten since it was listed
     ├── MalformedObjectError          one object cannot be read as Parquet: it is quarantined
+    ├── ReadAbandonedError            reading was stopped from outside
     ├── TableNameError                a prefix gives no table name
     ├── TableNameCollisionError       two prefixes give one table name
     ├── SchemaMismatchError           two objects of a table differ
@@ -100,6 +102,10 @@ class StoreUnreachableError(StoreError):
         )
 
 
+class BrokenAnswerError(StoreError):
+    """An answer broke off or is not what was asked for, again and again."""
+
+
 class ObjectNotFoundError(StoreError):
     """An object was deleted between listing and reading."""
 
@@ -127,6 +133,10 @@ class MalformedObjectError(S3ParquetError):
     def __init__(self, key: str, reason: str) -> None:
         self.key, self.reason = key, reason
         super().__init__(f"object {key!r} cannot be read: {reason}")
+
+
+class ReadAbandonedError(S3ParquetError):
+    """Reading was stopped from outside; nobody who waits for objects sees more of them."""
 
 
 class TableNameError(S3ParquetError):

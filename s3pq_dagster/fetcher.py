@@ -12,7 +12,7 @@ from typing import IO, Self
 
 import pyarrow as pa
 
-from s3pq_dagster.errors import ObjectChangedError
+from s3pq_dagster.errors import ObjectChangedError, ReadAbandonedError
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
@@ -94,28 +94,40 @@ class Fetcher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(wait=kind is None)
 
-    def close(self) -> None:
-        """Stop: requests not begun are dropped, those under way are waited for, files go."""
+    def close(self, *, wait: bool = True) -> None:
+        """Stop: requests not begun are dropped, files go.
+
+        Args:
+            wait: Whether to wait for requests under way. A run that was cancelled does not: they
+                may be stalled, and what they bring is thrown away.
+        """
         with self._changed:
             self._closed = True
             self._parts.clear()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+            self._changed.notify_all()
+        self._pool.shutdown(wait=wait, cancel_futures=True)
         for fetched in self._admitted:
             _close_spool(fetched)
         self._admitted.clear()
 
     def __iter__(self) -> Iterator[Fetched]:
-        """Yield each object once its bytes, or its error, are there; release it when done."""
+        """Yield each object once its bytes, or its error, are there; release it when done.
+
+        Raises:
+            ReadAbandonedError: Closed by another thread meanwhile.
+        """
         while True:
             with self._changed:
                 self._admit()
                 if not self._admitted:
                     return
                 head = self._admitted[0]
-                while head.parts_left:
+                while head.parts_left and not self._closed:
                     self._changed.wait()
+                if self._closed:
+                    raise ReadAbandonedError
             if isinstance(head.error, ObjectChangedError) and head.changes < _MOST_CHANGES:
                 self._again(head)
                 continue
@@ -213,11 +225,19 @@ class Fetcher:
         fetched = part.fetched
         if fetched.object.size == 0:
             return
-        data = self._store.read(fetched.object, part.start, part.end)
         if fetched.spool is None:
-            fetched.data = data
-        else:
-            os.pwrite(fetched.spool.fileno(), data, part.start)
+            fetched.data = self._store.read(fetched.object, part.start, part.end)
+            return
+        with self._changed:
+            if self._closed:
+                return
+            # A descriptor of this thread's own: closing the file cannot make it another's.
+            descriptor = os.dup(fetched.spool.fileno())
+        try:
+            data = self._store.read(fetched.object, part.start, part.end)
+            os.pwrite(descriptor, data, part.start)
+        finally:
+            os.close(descriptor)
 
 
 def _close_spool(fetched: Fetched) -> None:

@@ -3,6 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
@@ -144,6 +146,21 @@ class TableLoad:
         return reader.__arrow_c_stream__(requested_schema)
 
 
+@contextmanager
+def _interruptible(stream: TableStream) -> Iterator[None]:
+    """Let this thread be interrupted while another commits.
+
+    Destinations drain batches from inside their drivers, where a cancelled run is not heard. So
+    they do it in a thread of their own; when the run is cancelled here, the stream stops there,
+    what is not committed is rolled back, and only then the interrupt goes on.
+    """
+    try:
+        yield
+    except BaseException:
+        stream.close(wait=False)
+        raise
+
+
 def _rows_of(
     stream: TableStream, first: Checkpoint | None, others: Iterator[Checkpoint]
 ) -> Iterator[pa.RecordBatch]:
@@ -165,9 +182,10 @@ class _Load:
 
     def run(self, started: float) -> LoadReport:
         removed = self._remove()
-        with self._stream() as stream:
+        with self._stream() as stream, ThreadPoolExecutor(1, "s3pq-commit") as thread:
             for checkpoint in stream.checkpoints():
-                self._commit(checkpoint)
+                with _interruptible(stream):
+                    thread.submit(self._commit, checkpoint).result()
         progress = stream.progress
         if not self._entries and not removed:
             self._writer.commit(None, schema_key=None, seal=lambda: self._sealed([], last=True))

@@ -90,16 +90,11 @@ def is_code_server_start() -> bool:
 def is_worker_process() -> bool:
     """Tell whether Dagster started this process for a run or a step of one.
 
-    By ``dagster api execute_run`` and ``execute_step``, as all launchers and executors do, or by
-    ``multiprocessing``, as the multiprocess executor does.
+    By ``dagster api execute_run`` and ``execute_step``, as launchers and executors for other
+    machines do, or by ``multiprocessing``, as code servers and the multiprocess executor do.
     """
     started_for = {"execute_run", "execute_step"} & set(sys.argv)
-    return bool(started_for) or is_step_process()
-
-
-def is_step_process() -> bool:
-    """Tell whether Dagster started this process for one step of a run."""
-    return multiprocessing.parent_process() is not None or "execute_step" in sys.argv
+    return bool(started_for) or multiprocessing.parent_process() is not None
 
 
 def remember_for_runs(key: str, value: str) -> None:

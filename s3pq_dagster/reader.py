@@ -123,14 +123,14 @@ class TableStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(wait=kind is None)
 
-    def close(self) -> None:
-        """Stop reading and free everything."""
+    def close(self, *, wait: bool = True) -> None:
+        """Stop reading and free everything; see :meth:`Fetcher.close`."""
         if self._next is not None:
             self._fetcher.release(self._next.fetched)
             self._next = None
-        self._fetcher.close()
+        self._fetcher.close(wait=wait)
 
     def checkpoints(self) -> Iterator[Checkpoint]:
         """Yield the checkpoints; drain each one's batches before taking the next.

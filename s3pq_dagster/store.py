@@ -13,6 +13,7 @@ from urllib3.exceptions import HTTPError
 
 from s3pq_dagster.errors import (
     AccessDeniedError,
+    BrokenAnswerError,
     BucketNotFoundError,
     CredentialsError,
     MalformedObjectError,
@@ -56,10 +57,6 @@ _UNREACHABLE = (
 )
 
 T = TypeVar("T")
-
-
-class BrokenAnswerError(StoreError):
-    """An answer broke off or is not what was asked for; asking again may help."""
 
 
 class Store:
