@@ -1,5 +1,6 @@
 """Servers, buckets and a Dagster instance for every test that asks for them."""
 
+import functools
 import itertools
 import logging
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.servers import admin_client, seaweedfs, use_credentials
 
 _numbers = itertools.count(1)
+_client = functools.cache(admin_client)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,12 +66,11 @@ def weed_bucket(weed: str) -> Iterator[Bucket]:
 
 
 def _bucket_on(endpoint: str) -> Iterator[Bucket]:
-    client = admin_client(endpoint)
+    client = _client(endpoint)
     name = f"lake-{next(_numbers)}"
     client.create_bucket(Bucket=name)
     with Proxy(endpoint) as proxy:
         yield Bucket(name, client, proxy)
-    client.close()
 
 
 @pytest.fixture

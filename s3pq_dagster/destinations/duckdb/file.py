@@ -32,8 +32,43 @@ _LOCKED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",
     "lock_configuration": "true",
 }
-_one_writer: defaultdict[Path, threading.RLock] = defaultdict(threading.RLock)
-"""DuckDB's lock is between processes; this one is between the threads of ours."""
+
+
+class _Gate:
+    """Many readers or one writer of a file among the threads of this process.
+
+    DuckDB's own lock is between processes. Any thread may leave for another: a reader is closed
+    where it is drained.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._taken = False
+
+    @contextmanager
+    def entered(self, path: Path, *, alone: bool, seconds: float) -> Iterator[None]:
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._has_room(alone=alone), seconds):
+                raise DestinationLockedError(
+                    f"{path} has been open in this process for more than {seconds} s: drain or "
+                    f"close the readers of its tables that are still open"
+                )
+            self._inside += 1
+            self._taken = alone
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._taken = False
+                self._changed.notify_all()
+
+    def _has_room(self, *, alone: bool) -> bool:
+        return not self._taken and not (alone and self._inside)
+
+
+_gates: defaultdict[Path, _Gate] = defaultdict(_Gate)
 
 
 class DuckDBDestination:
@@ -107,12 +142,18 @@ class DuckDBDestination:
             session = Session(connection, self._namespace, Owner(table, "", ""))
             chosen = "*" if columns is None else ", ".join(quoted(name) for name in columns)
             schema = session.stored_schema()
-            relation = connection.sql(f"SELECT {chosen} FROM {session.table}")
-            yield as_stored(relation.to_arrow_reader(JOIN_ROWS), schema)
+            found = connection.sql(f"SELECT {chosen} FROM {session.table}")
+            reader = found.to_arrow_reader(JOIN_ROWS)
+            try:
+                yield as_stored(reader, schema)
+            finally:
+                # DuckDB 2.0 hangs when it opens a file that such a reader still holds.
+                reader.close()
 
     @contextmanager
     def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        with _one_writer[self._path]:
+        gate = _gates[self._path]
+        with gate.entered(self._path, alone=not read_only, seconds=self._lock_timeout_seconds):
             connection = self._connect(read_only=read_only)
             try:
                 yield connection

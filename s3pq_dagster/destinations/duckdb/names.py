@@ -9,7 +9,12 @@ def quoted(identifier: str) -> str:
     Raises:
         UnsupportedSchemaError: The name holds NUL, where DuckDB would cut it, or is empty.
     """
-    if not identifier or "\x00" in identifier:
+    if not is_usable(identifier):
         msg = f"{identifier!r} cannot be a name in DuckDB: it is empty or holds NUL"
         raise UnsupportedSchemaError(msg)
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def is_usable(identifier: str) -> bool:
+    """Tell whether DuckDB keeps a name as it is: it cuts at NUL and invents one for none."""
+    return bool(identifier) and "\x00" not in identifier

@@ -55,6 +55,7 @@ class Session:
         self._run_id = run_id
         self._append = append
         self._in_transaction = False
+        self._names: set[str] = set()
         space = quoted(namespace)
         self.table = f"{space}.{quoted(owner.table)}"
         self._objects = f"{space}._s3pq_objects"
@@ -161,17 +162,26 @@ class Session:
         except duckdb.Error as error:
             # A failed COMMIT has rolled back by itself; closing the connection does the rest.
             logging.getLogger(__name__).debug(line("rollback", found=error))
+        self._take_names_back()
 
     @contextmanager
     def _registered(self, name: str, data: Any) -> Iterator[None]:
-        """Let SQL see Arrow data under a name."""
+        """Let SQL see Arrow data under a name.
+
+        In a failed transaction even taking the name back fails; :meth:`_rollback` does it then.
+        """
         self._connection.register(name, data)
+        self._names.add(name)
         try:
             yield
         finally:
-            # In a failed transaction even this fails; what failed first is what counts.
+            self._take_names_back()
+
+    def _take_names_back(self) -> None:
+        for name in list(self._names):
             with suppress(duckdb.Error):
                 self._connection.unregister(name)
+                self._names.discard(name)
 
     def _create_table(self, schema: pa.Schema) -> None:
         if self._owner.table in self._found():
@@ -324,7 +334,8 @@ class Session:
     def _found(self) -> set[str]:
         names = self._rows(
             "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() "
-            "AND schema_name = ? AND lower(table_name) IN ('_s3pq_objects', '_s3pq_tables', ?)",
+            "AND lower(schema_name) = lower(?) "
+            "AND lower(table_name) IN ('_s3pq_objects', '_s3pq_tables', ?)",
             [self._namespace, self._owner.table.lower()],
         )
         ours = {"_s3pq_objects", "_s3pq_tables"}

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.duckdb.names import quoted
+from s3pq_dagster.destinations.duckdb.names import is_usable
 from s3pq_dagster.errors import UnsupportedSchemaError
 
 
@@ -19,7 +19,8 @@ def check_schema(schema: pa.Schema) -> None:
         other = folded.setdefault(field.name.lower(), field.name)
         if other != field.name:
             problems.append(f"columns {other!r} and {field.name!r} differ only by case")
-        _check_names(field)
+        if (name := _unusable_name(field)) is not None:
+            problems.append(f"column {field.name!r} has a name {name!r} in it, empty or with NUL")
         if reason := _unsupported(field.type):
             problems.append(f"column {field.name!r} has type {field.type}, {reason}")
     if problems:
@@ -27,15 +28,19 @@ def check_schema(schema: pa.Schema) -> None:
         raise UnsupportedSchemaError(msg)
 
 
-def _check_names(field: pa.Field) -> None:
-    quoted(field.name)
-    if pa.types.is_struct(field.type):
-        for inner in field.type:
-            _check_names(inner)
-    elif pa.types.is_nested(field.type):
-        for index in range(field.type.num_fields):
-            inner = field.type.field(index)
-            _check_names(inner.with_name(inner.name or "element"))
+def _unusable_name(field: pa.Field) -> str | None:
+    """Find a name, of the column or a field within, that DuckDB would cut or change."""
+    if not is_usable(field.name):
+        return str(field.name)
+    return next(filter(None.__ne__, map(_unusable_name, _inner(field.type))), None)
+
+
+def _inner(kind: pa.DataType) -> list[pa.Field]:
+    """Give the fields within a type; those of lists and maps have no name of the user's."""
+    if not pa.types.is_nested(kind):
+        return []
+    fields = [kind.field(index) for index in range(kind.num_fields)]
+    return fields if pa.types.is_struct(kind) else [field.with_name("item") for field in fields]
 
 
 def _unsupported(kind: pa.DataType) -> str | None:
@@ -49,7 +54,7 @@ def _unsupported(kind: pa.DataType) -> str | None:
     if types.is_duration(kind) and kind.unit == "ns":
         return "whose nanoseconds DuckDB cuts"
     if types.is_nested(kind):
-        inner = (_unsupported(kind.field(i).type) for i in range(kind.num_fields))
+        inner = (_unsupported(field.type) for field in _inner(kind))
         return next((reason for reason in inner if reason), None)
     return None
 

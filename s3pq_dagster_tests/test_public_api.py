@@ -1,0 +1,130 @@
+"""The package's public face: what is importable, and with what installed."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import s3pq_dagster
+from s3pq_dagster import errors
+from s3pq_dagster_tests.buckets import Bucket
+
+ROOT = Path(__file__).parents[1]
+_WITHOUT_DUCKDB = """
+import sys
+
+class NoDuckDB:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "duckdb":
+            raise ModuleNotFoundError("No module named 'duckdb'", name="duckdb")
+
+sys.meta_path.insert(0, NoDuckDB())
+import s3pq_dagster
+"""
+_BUILD = """
+from s3pq_dagster.errors import ConfigurationError
+try:
+    s3pq_dagster.build_s3_parquet_definitions(
+        s3pq_dagster.S3ParquetResource(
+            bucket=sys.argv[1], region="us-east-1", endpoint_url=sys.argv[2]
+        ),
+        destination="duckdb:///lake.duckdb",
+    )
+except ConfigurationError as error:
+    print(error)
+else:
+    print("built")
+"""
+
+
+def run(code: str, *arguments: str, directory: Path) -> str:
+    """Run code in an interpreter of its own, without DuckDB."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_DUCKDB + code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_everything_public_is_importable_and_sorted() -> None:
+    """`__all__` is what there is, in order."""
+    assert s3pq_dagster.__all__ == sorted(s3pq_dagster.__all__)
+    for name in s3pq_dagster.__all__:
+        assert getattr(s3pq_dagster, name).__module__.startswith("s3pq_dagster.")
+
+
+def test_nothing_else_is_public() -> None:
+    """What can be imported from the package and is no module is in `__all__`."""
+    modules = {name.partition(".")[2] for name in sys.modules if name.startswith("s3pq_dagster.")}
+    public = {name for name in vars(s3pq_dagster) if not name.startswith("_")} - modules
+    assert public == set(s3pq_dagster.__all__)
+
+
+def test_everything_public_is_documented() -> None:
+    """Each public name says what it is."""
+    assert [name for name in s3pq_dagster.__all__ if not getattr(s3pq_dagster, name).__doc__] == []
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """Type checkers take the annotations of an installed package only with its marker."""
+    assert (Path(s3pq_dagster.__file__).parent / "py.typed").exists()
+
+
+def test_the_package_imports_without_duckdb(tmp_path: Path) -> None:
+    """Extras are extras: importing the package needs none of them."""
+    assert run("print('imported')", directory=tmp_path) == "imported\n"
+
+
+def test_building_without_duckdb_says_what_to_install(bucket: Bucket, tmp_path: Path) -> None:
+    """Definitions over DuckDB without DuckDB fail when they are built, with the command to run."""
+    said = run(_BUILD, bucket.name, bucket.proxy.endpoint, directory=tmp_path)
+    assert "pip install 's3pq-dagster[duckdb]'" in said
+
+
+def test_the_extras_named_in_errors_exist() -> None:
+    """The command in the error works."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "duckdb" in project["project"]["optional-dependencies"]
+
+
+def drawn(text: str) -> dict[str, str]:
+    """Read a tree as drawn: each name's parent."""
+    parents: dict[str, str] = {}
+    path: list[str] = []
+    for line in text.splitlines():
+        found = re.match(r"^    (?P<indent>[│ ]*)(?P<branch>[├└]── )?(?P<name>\w+Error)\b", line)
+        if found is None:
+            continue
+        depth = len(found["indent"]) // 4 + bool(found["branch"])
+        path[depth:] = [found["name"]]
+        if depth:
+            parents[found["name"]] = path[depth - 1]
+    return parents
+
+
+def test_the_error_tree_is_drawn_as_it_is() -> None:
+    """Every error has its place in the drawing at the top of errors.py, under its base."""
+    classes = [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.S3ParquetError)
+    ]
+    is_so = {c.__name__: c.__bases__[0].__name__ for c in classes if c is not errors.S3ParquetError}
+    assert drawn(str(errors.__doc__)) == is_so
+
+
+@pytest.mark.parametrize("base", [errors.StoreError, errors.DestinationError])
+def test_only_what_may_mend_itself_is_retried(base: type[errors.S3ParquetError]) -> None:
+    """The two branches marked as retried are, and the rest is not."""
+    assert base.retryable
+    assert not errors.S3ParquetError.retryable
+    for name in ("MalformedObjectError", "SchemaMismatchError", "TableNameCollisionError"):
+        assert not getattr(errors, name).retryable
