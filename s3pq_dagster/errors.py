@@ -18,7 +18,7 @@
     ├── TableNameCollisionError       two prefixes give one table name
     ├── SchemaMismatchError           two objects of a table differ
     ├── UnsupportedSchemaError        a destination cannot hold a column without changing it
-    ├── EmptyListingError             mirror would remove everything
+    ├── EmptyListingError             nothing is listed, and all rows would go
     ├── DestinationError              the destination did not do as asked             (retried)
     │   ├── DestinationLockedError
     │   ├── TableOwnedElsewhereError
@@ -198,13 +198,14 @@ class UnsupportedSchemaError(S3ParquetError):
 
 
 class EmptyListingError(S3ParquetError):
-    """A mirrored table's listing came back empty, which is never taken for "all deleted"."""
+    """A listing came back empty, which is never taken for "all deleted"."""
 
-    def __init__(self, table: str, prefix: str, rows: int) -> None:
+    def __init__(self, table: str, prefix: str, objects: int) -> None:
         self.table = table
         super().__init__(
-            f"table {table!r} mirrors {prefix!r}, whose listing is empty while {rows} objects are "
-            f"loaded. Nothing is removed. If all of them really were deleted, run the table with "
+            f"the listing of {prefix!r} is empty while {objects} objects of it are loaded into "
+            f"table {table!r}; to mirror or refresh it now would remove every row. Nothing is "
+            f"removed. If all objects really were deleted, run the table with "
             f"allow_empty_listing: true."
         )
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -85,14 +86,15 @@ class TableLoad:
         """Say what is pending, given what the destination holds.
 
         Raises:
-            EmptyListingError: ``mirror`` would remove everything because nothing is listed.
+            EmptyListingError: ``mirror`` or a refresh would remove everything because nothing is
+                listed.
         """
         ledger = Ledger.empty() if self.refresh else state.ledger
         mirror = self.spec.write_mode == "mirror" and not self.refresh
         found = ledger.difference(
             self.listing, mirror=mirror, retry_quarantined=self.options.retry_quarantined
         )
-        emptied = self.spec.write_mode == "mirror" and not len(self.listing)
+        emptied = (self.spec.write_mode == "mirror" or self.refresh) and not len(self.listing)
         loaded = state.ledger.count(Status.LOADED)
         if emptied and loaded and not self.options.allow_empty_listing:
             raise EmptyListingError(self.owner.table, self.owner.prefix, loaded)
@@ -103,7 +105,7 @@ class TableLoad:
 
     def is_due(self, state: TableState) -> bool:
         """Tell whether a run has anything to do."""
-        return self.refresh or bool(self.difference(state))
+        return bool(self.difference(state)) or self.refresh
 
     def into(self, destination: Destination) -> LoadReport:
         """Load what is pending, checkpoint by checkpoint.
@@ -115,8 +117,11 @@ class TableLoad:
             StoreError: The bucket failed; committed checkpoints stand.
             SchemaMismatchError: Two objects differ; checkpoints before stand.
             DestinationError: The destination failed; committed checkpoints stand.
+            EmptyListingError: As :meth:`difference`; nothing is touched.
         """
         started = time.monotonic()
+        if self.refresh:
+            self.difference(destination.state(self.owner))  # refuses an empty listing
         append = self.spec.write_mode == "append"
         opened = destination.write(
             self.owner, run_id=self.run_id, append=append, refresh=self.refresh
@@ -139,11 +144,20 @@ class TableLoad:
             reference=None,
             log=self.log,
         )
+        rows = _rows_of(stream)
+        return pa.RecordBatchReader.from_batches(next(rows), rows).__arrow_c_stream__(
+            requested_schema
+        )
+
+
+def _rows_of(stream: TableStream) -> Iterator[Any]:
+    """Yield the schema, then the batches; the stream is closed however this ends."""
+    with stream:
         checkpoints = stream.checkpoints()
         first = next(checkpoints, None)
-        schema = pa.schema([]) if first is None or first.schema is None else first.schema
-        reader = pa.RecordBatchReader.from_batches(schema, _rows_of(stream, first, checkpoints))
-        return reader.__arrow_c_stream__(requested_schema)
+        yield pa.schema([]) if first is None or first.schema is None else first.schema
+        for checkpoint in [] if first is None else chain([first], checkpoints):
+            yield from checkpoint.batches or ()
 
 
 @contextmanager
@@ -161,14 +175,6 @@ def _interruptible(stream: TableStream) -> Iterator[None]:
         raise
 
 
-def _rows_of(
-    stream: TableStream, first: Checkpoint | None, others: Iterator[Checkpoint]
-) -> Iterator[pa.RecordBatch]:
-    with stream:
-        for checkpoint in [] if first is None else chain([first], others):
-            yield from checkpoint.batches or ()
-
-
 class _Load:
     """One load under way."""
 
@@ -179,6 +185,8 @@ class _Load:
         self._difference = load.difference(self._state)
         self._entries: list[Entry] = []
         self._cursor = self._state.ledger.cursor
+        self._is_sealed = False
+        """Whether the fingerprint of all that is loaded is written."""
 
     def run(self, started: float) -> LoadReport:
         removed = self._remove()
@@ -187,7 +195,7 @@ class _Load:
                 with _interruptible(stream):
                     thread.submit(self._commit, checkpoint).result()
         progress = stream.progress
-        if not self._entries and not removed:
+        if not self._is_sealed:
             self._writer.commit(None, schema_key=None, seal=lambda: self._sealed([], last=True))
         state = self._writer.state()
         seconds = time.monotonic() - started
@@ -269,6 +277,7 @@ class _Load:
         loaded = [e.object.last_modified for e in entries if e.status is Status.LOADED]
         times = [*loaded, *([self._cursor] if self._cursor else [])]
         self._cursor = max(times, default=None)
+        self._is_sealed = last
         return Commit(entries, self._cursor, self._fingerprint(entries, removed) if last else None)
 
     def _fingerprint(self, entries: Sequence[Entry], removed: Sequence[str]) -> str:

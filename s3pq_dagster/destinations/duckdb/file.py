@@ -18,6 +18,7 @@ from tenacity import (
 )
 
 from s3pq_dagster.destinations import Owner, TableState
+from s3pq_dagster.destinations.duckdb.failures import first_line, translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.session import JOIN_ROWS, Session
 from s3pq_dagster.destinations.duckdb.types import as_stored
@@ -107,8 +108,8 @@ class DuckDBDestination:
         """See :meth:`Destination.state`."""
         if not self._path.exists():
             return TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
-        with self._connected(read_only=True) as connection, _translated(self._path):
-            return Session(connection, self._namespace, owner).state()
+        with self._connected(read_only=True) as connection, translated(self._path):
+            return Session(connection, self._path, self._namespace, owner).state()
 
     @contextmanager
     def write(
@@ -121,8 +122,10 @@ class DuckDBDestination:
             msg = f"cannot create the directory of {self._path}: {error}"
             raise DestinationError(msg) from error
         with self._connected(read_only=False) as connection:
-            session = Session(connection, self._namespace, owner, run_id=run_id, append=append)
-            with _translated(self._path):
+            session = Session(
+                connection, self._path, self._namespace, owner, run_id=run_id, append=append
+            )
+            with translated(self._path):
                 session.state()  # refuses what is not ours, before anything is created
                 session.create_ledger()
                 if not refresh:
@@ -138,8 +141,8 @@ class DuckDBDestination:
         if not self._path.exists():
             msg = f"{self._path} is not there yet: materialize the table {table!r} first"
             raise DestinationError(msg)
-        with self._connected(read_only=True) as connection, _translated(self._path):
-            session = Session(connection, self._namespace, Owner(table, "", ""))
+        with self._connected(read_only=True) as connection, translated(self._path):
+            session = Session(connection, self._path, self._namespace, Owner(table, "", ""))
             chosen = "*" if columns is None else ", ".join(quoted(name) for name in columns)
             schema = session.stored_schema()
             found = connection.sql(f"SELECT {chosen} FROM {session.table}")
@@ -170,12 +173,12 @@ class DuckDBDestination:
                 return duckdb.connect(str(self._path), read_only=read_only, config=config)
             except duckdb.IOException as error:
                 if "Could not set lock" in str(error):
-                    msg = f"{self._path} is open in another process: {_first_line(error)}"
+                    msg = f"{self._path} is open in another process: {first_line(error)}"
                     raise DestinationLockedError(msg) from error
-                msg = f"cannot open {self._path} as a DuckDB file: {_first_line(error)}"
+                msg = f"cannot open {self._path} as a DuckDB file: {first_line(error)}"
                 raise DestinationError(msg) from error
             except duckdb.Error as error:
-                msg = f"cannot open {self._path} as a DuckDB file: {_first_line(error)}"
+                msg = f"cannot open {self._path} as a DuckDB file: {first_line(error)}"
                 raise DestinationError(msg) from error
 
         return Retrying(
@@ -197,19 +200,3 @@ class DuckDBDestination:
                 found=error,
             )
         )
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except duckdb.Error as error:
-        msg = (
-            f"DuckDB could not do as asked in {path}: {_first_line(error)}. The transaction is "
-            f"rolled back; run again once the cause is gone: what is committed is not read again."
-        )
-        raise DestinationError(msg) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations import Commit, Owner, TableState
+from s3pq_dagster.destinations.duckdb.failures import translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.errors import (
@@ -43,6 +45,7 @@ class Session:
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
+        path: Path,
         namespace: str,
         owner: Owner,
         *,
@@ -50,6 +53,7 @@ class Session:
         append: bool = False,
     ) -> None:
         self._connection = connection
+        self._path = path
         self._namespace = namespace
         self._owner = owner
         self._run_id = run_id
@@ -104,7 +108,7 @@ class Session:
         """See :meth:`TableWriter.commit`."""
         if batches is not None:
             check_schema(batches.schema)
-        with self.transaction():
+        with translated(self._path), self.transaction():
             if batches is None:
                 sealed = seal()
             else:
@@ -116,7 +120,7 @@ class Session:
 
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
         """See :meth:`TableWriter.remove`."""
-        with self.transaction():
+        with translated(self._path), self.transaction():
             gone = self._rows(
                 f"DELETE FROM {self.table} WHERE _s3_key IN (SELECT unnest(?::VARCHAR[]))",
                 [list(keys)],

@@ -32,7 +32,8 @@ def _unusable_name(field: pa.Field) -> str | None:
     """Find a name, of the column or a field within, that DuckDB would cut or change."""
     if not is_usable(field.name):
         return str(field.name)
-    return next(filter(None.__ne__, map(_unusable_name, _inner(field.type))), None)
+    found = (_unusable_name(inner) for inner in _inner(field.type))
+    return next((name for name in found if name is not None), None)
 
 
 def _inner(kind: pa.DataType) -> list[pa.Field]:
