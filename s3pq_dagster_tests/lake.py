@@ -84,7 +84,7 @@ class Lake:
 
     def rows_by_key(self, table: str) -> dict[str, int]:
         """Count a table's rows by the object they came from."""
-        return dict(self.query(f'SELECT _s3_key, count(*) FROM "{table}" GROUP BY 1'))  # type: ignore[arg-type]
+        return dict(self.query(f'SELECT _s3_key, count(*) FROM "{table}" GROUP BY 1'))
 
     def tables(self) -> set[str]:
         """Name everything in the file, ours included."""

@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 ACCESS_KEY = "s3pq-demo"
-SECRET_KEY = "s3pq-demo-secret"  # noqa: S105 - of a throw-away server on loopback
+SECRET_KEY = "s3pq-demo-secret"
 REGION = "us-east-1"
 _GRPC_OFFSET = 10_000
 _START_SECONDS = 60

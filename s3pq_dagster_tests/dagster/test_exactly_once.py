@@ -197,7 +197,7 @@ def test_an_object_overwritten_while_it_is_read_is_read_again(lake: Lake) -> Non
     """The new version's rows are loaded, under the new version's e_tag."""
     lake.bucket.put("a/1.parquet", 5)
     definitions = lake.definitions()
-    overwritten = []
+    overwritten: list[Request] = []
 
     def overwrite(request: Request) -> None:
         if request.is_object and not overwritten:

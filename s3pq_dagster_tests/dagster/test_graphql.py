@@ -36,7 +36,8 @@ def dev(bucket: Bucket, home: Path, **variables: str) -> Iterator[Webserver]:
 
 def query(home: Path, sql: str) -> list[tuple[Any, ...]]:
     """Ask the DuckDB file, once no run has it open."""
-    return until(lambda: _query(home, sql))
+    found: list[tuple[Any, ...]] = until(lambda: _query(home, sql))
+    return found
 
 
 def _query(home: Path, sql: str) -> list[tuple[Any, ...]] | None:
@@ -101,7 +102,7 @@ def _ended(run: dict[str, Any]) -> bool:
 def test_a_cancelled_run_leaves_exactly_its_committed_checkpoints(
     bucket: Bucket, tmp_path: Path, checkpoint_bytes: int
 ) -> None:
-    """It stops within seconds, though the server stalls; a plain re-run ends with every row once."""
+    """It stops within seconds though the server stalls; a re-run ends with every row once."""
     for number in range(6):
         bucket.put(f"a/{number}.parquet", 10)
     stalled, go_on = threading.Event(), threading.Event()

@@ -1,5 +1,6 @@
 """What goes over the wire, counted at the server."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -76,7 +77,7 @@ def test_a_large_object_is_fetched_in_ranges_each_byte_once(lake: Lake) -> None:
     spans = sorted(tuple(map(int, str(r.range).removeprefix("bytes=").split("-"))) for r in reads)
     assert len(spans) > 1
     assert spans[0][0] == 0
-    assert all(after[0] == before[1] + 1 for before, after in zip(spans, spans[1:], strict=False))
+    assert all(after[0] == before[1] + 1 for before, after in pairwise(spans))
     assert spans[-1][1] + 1 == lake.ledger("a")[0]["size"]
     assert all(read.if_match for read in reads)
     assert lake.rows("a") == 20_000

@@ -119,8 +119,8 @@ def test_environment_values_are_used_when_the_resource_starts(
     lake.bucket.put("a/1.parquet", 1)
     monkeypatch.setenv("TEST_BUCKET", lake.bucket.name)
     monkeypatch.setenv("TEST_ROWS", "7")
-    source = {"bucket": dg.EnvVar("TEST_BUCKET"), "rows_per_record": dg.EnvVar.int("TEST_ROWS")}
-    assert lake.run(**source).success
+    rows = dg.EnvVar.int("TEST_ROWS")
+    assert lake.run(bucket=dg.EnvVar("TEST_BUCKET"), rows_per_record=rows).success
     assert lake.rows("a") == 1
 
 
@@ -216,7 +216,7 @@ def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, ba
     """Story 5: 1000 rows cross the waist in so many batches."""
     lake.bucket.put("a/1.parquet", 1000)
     source = S3ParquetResource(**lake.bucket.spec | {"rows_per_record": rows_per_record})
-    seen = []
+    seen: list[int] = []
 
     @dg.op(out=dg.Out(dg.Nothing), required_resource_keys={"source"})
     def count(context: dg.OpExecutionContext) -> None:
