@@ -29,7 +29,7 @@ from s3pq_dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 
 SOURCE_KEY = "s3_parquet"
 IO_MANAGER_KEY = "s3_parquet_io_manager"
-_ONE_PROCESS = {"in_process", "execute_in_process"}
+_ONE_PROCESS = {"in_process", "execute_in_process_executor"}
 """Executors under which the tables of a run share what the resource holds."""
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(
@@ -44,7 +44,7 @@ class LoadConfig(dg.Config):
         default=False, description="Load the table anew and swap it in one transaction."
     )
     max_objects: int | None = Field(
-        default=None, description="Load at most this many objects, the oldest first."
+        default=None, ge=1, description="Load at most this many objects, the oldest first."
     )
     retry_quarantined: bool = Field(
         default=False, description="Read quarantined objects again although they did not change."

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Condition
@@ -23,6 +23,7 @@ _MOST_SPOOLED = 2
 """Large objects on disk at a time: one being read, one being fetched."""
 _MOST_CHANGES = 3
 """How often an object may be overwritten while it is read before that is an error."""
+_WAIT_SECONDS = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -70,8 +71,24 @@ class Fetcher:
     later object can starve it.
     """
 
-    def __init__(self, store: Store, objects: Iterable[ObjectMeta], spec: S3ParquetSpec) -> None:
+    def __init__(
+        self,
+        store: Store,
+        objects: Iterable[ObjectMeta],
+        spec: S3ParquetSpec,
+        *,
+        while_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Get ready; the first requests start when iterated.
+
+        Args:
+            store: Where the objects are.
+            objects: What to fetch, in this order; taken as it is needed.
+            spec: The bounds.
+            while_waiting: Called every few seconds while the next object is waited for.
+        """
         self._store = store
+        self._while_waiting = while_waiting
         self._spec = spec
         self._waiting = iter(objects)
         self._parts: deque[_Part] = deque()
@@ -124,10 +141,13 @@ class Fetcher:
                 if not self._admitted:
                     return
                 head = self._admitted[0]
-                while head.parts_left and not self._closed:
-                    self._changed.wait()
+                if head.parts_left and not self._closed:
+                    self._changed.wait(_WAIT_SECONDS)
                 if self._closed:
                     raise ReadAbandonedError
+            if head.parts_left:
+                self._while_waiting()
+                continue
             if isinstance(head.error, ObjectChangedError) and head.changes < _MOST_CHANGES:
                 self._again(head)
                 continue

@@ -22,6 +22,8 @@ from s3pq_dagster.reader import Checkpoint, Reference, TableStream
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 
+_LINES_A_MESSAGE = 100
+
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
@@ -185,8 +187,8 @@ class _Load:
         self._difference = load.difference(self._state)
         self._entries: list[Entry] = []
         self._cursor = self._state.ledger.cursor
-        self._is_sealed = False
-        """Whether the fingerprint of all that is loaded is written."""
+        self._fingerprint_now = ""
+        """Of all that is loaded, once it is written; empty while more is to come."""
 
     def run(self, started: float) -> LoadReport:
         removed = self._remove()
@@ -195,15 +197,14 @@ class _Load:
                 with _interruptible(stream):
                     thread.submit(self._commit, checkpoint).result()
         progress = stream.progress
-        if not self._is_sealed:
+        if not self._fingerprint_now:
             self._writer.commit(None, schema_key=None, seal=lambda: self._sealed([], last=True))
         state = self._writer.state()
         seconds = time.monotonic() - started
-        accounted = state.ledger.accounted(self._load.listing)
         return LoadReport(
             rows=sum(entry.rows for entry in self._entries),
             objects=sum(entry.status is Status.LOADED for entry in self._entries),
-            bytes=progress.bytes,
+            bytes=sum(entry.object.size for entry in self._entries),
             removed=removed,
             missing=progress.missing,
             seconds=seconds,
@@ -215,7 +216,7 @@ class _Load:
                 e.object.key for e in self._entries if e.status is Status.QUARANTINED
             ],
             cursor=state.ledger.cursor,
-            fingerprint=fingerprint(accounted),
+            fingerprint=self._fingerprint_now,
         )
 
     def _stream(self) -> TableStream:
@@ -262,13 +263,21 @@ class _Load:
                 None, schema_key=None, seal=lambda: self._sealed(checkpoint.entries, last=False)
             )
         self._entries += checkpoint.entries
+        self._say_committed(checkpoint.entries)
+
+    def _say_committed(self, entries: Sequence[Entry]) -> None:
+        """Log the objects of a checkpoint, many lines to a message: Dagster stores each one."""
+        table = self._load.owner.table
+        lines = [
+            line("object_loaded", table=table, key=e.object.key, size=e.object.size, rows=e.rows)
+            for e in entries
+            if e.status is Status.LOADED
+        ]
+        for start in range(0, len(lines), _LINES_A_MESSAGE):
+            self._load.log.info("\n".join(lines[start : start + _LINES_A_MESSAGE]))
+        rows = sum(entry.rows for entry in entries)
         self._load.log.info(
-            line(
-                "checkpoint_committed",
-                table=self._load.owner.table,
-                objects=len(checkpoint.entries),
-                rows=sum(entry.rows for entry in checkpoint.entries),
-            )
+            line("checkpoint_committed", table=table, objects=len(entries), rows=rows)
         )
 
     def _sealed(
@@ -277,8 +286,8 @@ class _Load:
         loaded = [e.object.last_modified for e in entries if e.status is Status.LOADED]
         times = [*loaded, *([self._cursor] if self._cursor else [])]
         self._cursor = max(times, default=None)
-        self._is_sealed = last
-        return Commit(entries, self._cursor, self._fingerprint(entries, removed) if last else None)
+        self._fingerprint_now = self._fingerprint(entries, removed) if last else ""
+        return Commit(entries, self._cursor, self._fingerprint_now or None)
 
     def _fingerprint(self, entries: Sequence[Entry], removed: Sequence[str]) -> str:
         """Hash what the ledger accounts for once these entries are in it."""

@@ -86,7 +86,7 @@ class TableStream:
         log: logging.Logger,
         verify: bool = False,
     ) -> None:
-        """Open the stream; requests start at once.
+        """Open the stream; requests start when the first checkpoint is asked for.
 
         Args:
             store: Where the objects are.
@@ -94,7 +94,7 @@ class TableStream:
             spec: The bounds, and which columns to add.
             table: For errors, log lines and the batches' schema metadata.
             reference: The stored schema; ``None`` takes the first readable object's.
-            log: Gets one line an object and one every ten seconds.
+            log: Gets a line every ten seconds and one for each object that is left out.
             verify: Decode large objects once without handing on anything, to find the malformed
                 before the first of their rows.
         """
@@ -105,7 +105,7 @@ class TableStream:
         self._verify = verify
         self._total_bytes = pending.total_bytes
         self._total_objects = len(pending)
-        self._fetcher = Fetcher(store, pending, spec)
+        self._fetcher = Fetcher(store, pending, spec, while_waiting=self._report)
         self._fetched = iter(self._fetcher)
         self._next: _Opened | None = None
         self._aside: list[Entry] = []
@@ -203,9 +203,6 @@ class TableStream:
         checkpoint.entries.append(Entry(found, Status.LOADED, rows))
         self.progress.objects += 1
         self._count(found)
-        self._log.info(
-            line("object_read", table=self._table, key=found.key, size=found.size, rows=rows)
-        )
 
     def _peek(self) -> "_Opened | None":
         """Open the next readable object; set the others aside on the way."""

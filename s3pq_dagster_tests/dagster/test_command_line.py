@@ -19,7 +19,7 @@ def test_a_headless_sync_loads_everything_and_exits_0(bucket: Bucket, tmp_path: 
     done = headless_sync(bucket, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "table_found table=data_2024 prefix=data/2024/ objects=1" in done.stderr
-    assert "object_read table=data_2024 key=data/2024/x.parquet" in done.stderr
+    assert "object_loaded table=data_2024 key=data/2024/x.parquet" in done.stderr
     with duckdb.connect(str(tmp_path / "lake.duckdb")) as connection:
         assert connection.sql("SELECT count(*) FROM data_2024").fetchall() == [(3,)]
     again = headless_sync(bucket, tmp_path)

@@ -55,6 +55,16 @@ def test_a_sync_with_nothing_new_makes_no_object_request(
     assert len(weed_bucket.proxy.listings) == 2
 
 
+def test_the_tables_of_a_run_share_one_listing(lake: Lake) -> None:
+    """Also when some of the bucket's tables are not in the run."""
+    fill(lake.bucket, tables=3, objects=1)
+    definitions = lake.definitions()
+    for tables in ((), ("t0", "t2")):
+        lake.bucket.proxy.forget()
+        assert lake.run(*tables, definitions=definitions).success
+        assert len(lake.bucket.proxy.listings) == 1
+
+
 def test_materializing_one_table_lists_only_its_prefix(lake: Lake) -> None:
     """Neither the other prefixes nor what lies deeper."""
     fill(lake.bucket, tables=3, objects=1)

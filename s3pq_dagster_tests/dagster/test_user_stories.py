@@ -272,7 +272,7 @@ def test_discovery_and_reading_are_logged(lake: Lake, caplog: pytest.LogCaptureF
     assert "table_found table=a prefix=a/ objects=1" in caplog.text
     size = len(parquet(numbers(5)))
     found = messages(lake.instance, result.run_id)
-    assert f"object_read table=a key=a/1.parquet size={size} rows=5" in found
+    assert f"object_loaded table=a key=a/1.parquet size={size} rows=5" in found
 
 
 def test_a_missing_bucket_is_named_when_listing(bucket: Bucket, lake: Lake) -> None:
