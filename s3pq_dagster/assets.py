@@ -83,9 +83,11 @@ def build_s3_parquet_assets(
         tables.
 
     Raises:
+        ConfigurationError: What the destination needs is not installed.
         StoreError: The bucket cannot be listed, and no earlier result is saved.
         TableNameCollisionError: Two prefixes give one table name.
     """
+    destination.check_installed()
     tables = discover(source) if tables is None else tables
     translator = translator or S3ParquetTranslator()
     specs = [

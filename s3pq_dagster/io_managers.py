@@ -4,6 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +33,14 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
     @abstractmethod
     def destination(self, log: logging.Logger) -> Destination:
         """Make the destination; ``log`` gets its lines."""
+
+    @abstractmethod
+    def check_installed(self) -> None:
+        """See that what the destination needs is there.
+
+        Raises:
+            ConfigurationError: It is not; the message says what to install.
+        """
 
     @abstractmethod
     def storage_kind(self) -> str:
@@ -97,11 +106,9 @@ class S3ParquetDuckDBIOManager(S3ParquetIOManager):
 
     def destination(self, log: logging.Logger) -> Destination:
         """See :meth:`S3ParquetIOManager.destination`."""
-        try:
-            from s3pq_dagster.destinations.duckdb import DuckDBDestination  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError as error:
-            msg = "the DuckDB destination needs DuckDB: pip install 's3pq-dagster[duckdb]'"
-            raise ConfigurationError(msg) from error
+        self.check_installed()
+        from s3pq_dagster.destinations.duckdb import DuckDBDestination  # noqa: PLC0415 - an extra
+
         return DuckDBDestination(
             self.database,
             namespace=self.namespace,
@@ -109,6 +116,15 @@ class S3ParquetDuckDBIOManager(S3ParquetIOManager):
             lock_timeout_seconds=self.lock_timeout_seconds,
             log=log,
         )
+
+    def check_installed(self) -> None:
+        """See :meth:`S3ParquetIOManager.check_installed`."""
+        try:
+            import_module("s3pq_dagster.destinations.duckdb")
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                "the DuckDB destination needs DuckDB: pip install 's3pq-dagster[duckdb]'"
+            ) from error
 
     def storage_kind(self) -> str:
         """See :meth:`S3ParquetIOManager.storage_kind`."""

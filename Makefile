@@ -1,0 +1,91 @@
+# `make` or `make help` says what there is. All of it needs python3 (3.11 or later) and nothing else.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+# The interface test drives a system Chromium. In CI it has to be there; elsewhere it may be missing.
+BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+NO_UI   := $(if $(BROWSER)$(CI),,-m "not ui")
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo dev dev-object test check format build clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  PYTHON=python3.13 chooses another interpreter, ARGS=… goes to pytest.'
+
+demo: $(VENV)/.demo ## load real Parquet from an S3 server into DuckDB, then one more object, then nothing
+	@$(BIN)/python -m demo.run
+
+dev: $(VENV)/.demo ## open Dagster's UI on the demo's bucket, with the sensor running
+	@$(BIN)/python -m demo.dev
+
+dev-object: $(VENV)/.demo ## put one more object into the bucket of a running `make dev`
+	@$(BIN)/python -m demo.add
+
+ifdef WHEEL
+test: $(VENV)-wheel/.stamp build/tree/.stamp
+	cd build/tree && ../../$(VENV)-wheel/bin/python -c "$$IS_WHEEL"
+	cd build/tree && ../../$(VENV)-wheel/bin/python -m pytest $(NO_UI) $(ARGS)
+else
+test: $(VENV)/.dev ## run the tests; WHEEL=1 runs them against the wheel that `make build` made
+	$(if $(NO_UI),@echo 'No Chromium found: the tests that drive a browser are left out.')
+	$(BIN)/python -m pytest $(NO_UI) $(ARGS)
+endif
+
+check: $(VENV)/.dev ## check format, lint, types and architecture
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format the code, and mend what ruff can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+build: $(VENV)/.dev ## build the source archive and from it the wheel, into dist/
+	rm -rf dist
+	$(BIN)/python -m build
+
+clean: ## remove everything that these commands made
+	rm -rf $(VENV) $(VENV)-wheel build dist .demo
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One environment, two stages: what `demo` needs, and everything.
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is " + sys.version + "; choose with PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(VENV)/.demo $@
+
+# The wheel in an environment of its own, and the tests where the checkout's package is not beside them.
+
+define IS_WHEEL
+import s3pq_dagster
+assert "$(VENV)-wheel/" in s3pq_dagster.__file__, s3pq_dagster.__file__
+print("testing", s3pq_dagster.__file__)
+endef
+export IS_WHEEL
+
+$(VENV)-wheel/.stamp: $(wildcard dist/*.whl)
+	@test -n "$^" || { echo 'no wheel in dist/: make build'; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check '$^[test]'
+	@touch $@
+
+build/tree/.stamp: $(wildcard dist/*.tar.gz)
+	rm -rf build/tree
+	mkdir -p build/tree
+	tar -xzf $^ -C build/tree --strip-components=1
+	rm -r build/tree/s3pq_dagster
+	@touch $@

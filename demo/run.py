@@ -1,0 +1,208 @@
+"""`make demo`: real Parquet from a bucket to tables, then one more object, then nothing new."""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from demo import data
+from demo.lake import BUCKET, DIRECTORY, Lake, TableFacts, put
+from demo.webserver import PROJECT, Webserver, WebserverError, dagster_dev
+from s3pq_dagster.ledger import format_cursor
+from s3pq_dagster_tests.proxy import Proxy
+from s3pq_dagster_tests.servers import admin_client, free_port
+
+SYNC = ["dagster", "asset", "materialize", "-m", "s3pq_dagster.definitions", "--select", "*"]
+_SENSOR_SECONDS = 90
+_print = Console(highlight=False, soft_wrap=True).print
+
+
+class UnexpectedError(Exception):
+    """Something is not as this demo promises."""
+
+
+def main() -> int:
+    """Run the demo; gives the exit code."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--directory", type=Path, default=DIRECTORY)
+    lake = Lake(arguments.parse_args().directory)
+    try:
+        with lake.opened(fresh=True) as endpoint, Proxy(endpoint) as proxy:
+            _Demo(lake, admin_client(endpoint), proxy).run()
+    except BlockingIOError:
+        _print(f"[red]{lake.directory} is in use: stop the other `make demo` or `make dev`.[/]")
+        return 1
+    except (UnexpectedError, WebserverError) as error:
+        if lake.log.exists():
+            _print("\n".join(lake.log.read_text(errors="replace").splitlines()[-60:]), markup=False)
+        _print(f"[red]Not as expected: {error}[/]\nDagster's log: {lake.log}")
+        return 1
+    _print(f"\n[green]Everything is as expected.[/] Dagster's log is {lake.log}")
+    _print(f"  the tables are in  {lake.database}")
+    _print("  next, Dagster's UI on them:  make dev")
+    return 0
+
+
+class _Demo:
+    """The bucket as a user has it, with a counter of requests in between."""
+
+    def __init__(self, lake: Lake, client: Any, proxy: Proxy) -> None:
+        self._lake = lake
+        self._client = client
+        self._proxy = proxy
+        self._environment = lake.environment(proxy.endpoint)
+        self._expected: dict[str, int] = {}
+        """Rows by key, of what is in the bucket."""
+
+    def run(self) -> None:
+        held_back = self._fill()
+        self._first_sync()
+        self._one_more_object(data.LATER[0], held_back)
+        self._nothing_new()
+
+    def _fill(self) -> pa.Table:
+        """Upload all but the objects that come later; gives the rows of the first of those."""
+        _heading("A bucket")
+        self._client.create_bucket(Bucket=BUCKET)
+        held_back = None
+        for key, rows in data.objects():
+            if key not in data.LATER:
+                self._put(key, rows)
+            elif key == data.LATER[0]:
+                held_back = rows
+        _print(
+            f"  {len(self._expected)} Parquet objects with {sum(self._expected.values()):,} rows "
+            f"are in s3://{BUCKET}: flights from New York in 2013, weather, planes, airports"
+        )
+        return held_back
+
+    def _first_sync(self) -> None:
+        _heading("First sync: every prefix becomes a table")
+        self._sync()
+        self._check_rows()
+        tables = self._lake.tables()
+        reads = len(self._proxy.object_reads)
+        _print(_as_table(tables))
+        _print(
+            f"  {len(self._proxy.listings)} listings, {reads} object requests: one for each of "
+            f"{len(self._expected)} objects, one footer for each of {len(tables)} tables"
+        )
+        _expect(reads, len(self._expected) + len(tables), "object requests")
+
+    def _one_more_object(self, key: str, rows: pa.Table) -> None:
+        _heading("One more object arrives, and the sensor finds it")
+        before = {table.name: table for table in self._lake.tables()}
+        self._put(key, rows)
+        _print(f"  put s3://{BUCKET}/{key} with {rows.num_rows:,} rows")
+        self._proxy.forget()
+        port = free_port()
+        with dagster_dev(port, self._environment, self._lake.log) as webserver:
+            _print("  dagster dev runs; the sensor is turned on")
+            started = time.monotonic()
+            webserver.start_sensor()
+            run = self._run_by_sensor(webserver)
+            asked = ["/".join(path["path"]) for path in run["assetSelection"]]
+            _print(
+                f"  after {time.monotonic() - started:.0f} s its run {run['runId'][:8]} has loaded "
+                f"{', '.join(asked)}"
+            )
+            tick = webserver.preview_tick()
+        table = _table_of(key)
+        _expect(asked, [f"{BUCKET}/{table}"], "assets asked for")
+        self._check_rows()
+        after = {found.name: found for found in self._lake.tables()}
+        changed = [name for name in after if after[name] != before.get(name)]
+        _expect(changed, [table], "tables changed")
+        _expect(after[table].rows - before[table].rows, rows.num_rows, "new rows")
+        _expect(self._lake.run_of(key), run["runId"], "run in the ledger")
+        _expect([r.key for r in self._proxy.object_reads], [key], "objects read")
+        _print(
+            f"  {table}: {before[table].rows:,} + {rows.num_rows:,} = {after[table].rows:,} rows, "
+            f"{before[table].objects} + 1 = {after[table].objects} objects; one object request"
+        )
+        _expect(tick["runRequests"] or [], [], "runs asked for next")
+        _print(f"  its next tick says: {tick['skipReason'].split(';')[0]}")
+
+    def _nothing_new(self) -> None:
+        _heading("Once more: nothing to do")
+        before = self._lake.tables()
+        self._proxy.forget()
+        self._sync()
+        _expect(self._lake.tables(), before, "tables")
+        _expect(self._proxy.object_reads, [], "object requests")
+        _print(f"  {len(self._proxy.listings)} listings, no object request, no row written")
+
+    def _put(self, key: str, rows: pa.Table) -> None:
+        put(self._client, key, rows)
+        self._expected[key] = rows.num_rows
+
+    def _sync(self) -> None:
+        _print(f"  $ {' '.join(SYNC)}", markup=False)
+        started = time.monotonic()
+        with self._lake.log.open("ab") as log:
+            done = subprocess.run(
+                [sys.executable, "-m", *SYNC],
+                cwd=PROJECT,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        _expect(done.returncode, 0, "exit code")
+        _print(f"  done in {time.monotonic() - started:.0f} s")
+
+    def _check_rows(self) -> None:
+        """Compare the rows of every object with what was uploaded."""
+        found = self._lake.rows_by_key()
+        wrong = sorted(key for key, _ in found.items() ^ self._expected.items())
+        if wrong:
+            msg = f"rows of {len(wrong)} objects differ, {wrong[0]!r} among them"
+            raise UnexpectedError(msg)
+
+    def _run_by_sensor(self, webserver: Webserver) -> dict[str, Any]:
+        deadline = time.monotonic() + _SENSOR_SECONDS
+        while time.monotonic() < deadline:
+            for run in webserver.runs():
+                if any(tag["key"] == "dagster/sensor_name" for tag in run["tags"]):
+                    _expect(webserver.finished(run["runId"]), "SUCCESS", "status of the run")
+                    return run
+            time.sleep(0.2)
+        msg = f"the sensor asked for nothing within {_SENSOR_SECONDS} s"
+        raise UnexpectedError(msg)
+
+
+def _table_of(key: str) -> str:
+    return key.rpartition("/")[0].replace("/", "_")
+
+
+def _heading(text: str) -> None:
+    _print(f"\n[bold]{text}[/]")
+
+
+def _as_table(tables: list[TableFacts]) -> Table:
+    shown = Table("table", box=box.SIMPLE_HEAD)
+    for name in ("rows", "objects"):
+        shown.add_column(name, justify="right")
+    shown.add_column("cursor (latest LastModified)")
+    for table in tables:
+        shown.add_row(
+            table.name, f"{table.rows:,}", f"{table.objects:,}", format_cursor(table.cursor)
+        )
+    return shown
+
+
+def _expect(found: Any, expected: Any, what: str) -> None:
+    if found != expected:
+        msg = f"{what}: {found!r}, should be {expected!r}"
+        raise UnexpectedError(msg)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""`dagster dev` as a child process, and what we ask of its GraphQL API."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s3pq_dagster.sensor import SENSOR_NAME
+
+PROJECT = Path(__file__).parents[1]
+_START_SECONDS = 120
+_STOP_SECONDS = 30
+_REPOSITORY = {
+    "repositoryName": "__repository__",
+    "repositoryLocationName": "s3pq_dagster.definitions",
+}
+_SENSOR = _REPOSITORY | {"sensorName": SENSOR_NAME}
+
+
+class WebserverError(Exception):
+    """`dagster dev` did not start, stopped, or refused a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webserver:
+    """A `dagster dev` that answers at ``url``."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        """Send one GraphQL request and give its ``data``.
+
+        Raises:
+            WebserverError: The answer holds errors.
+            OSError: Nobody answers.
+        """
+        request = urllib.request.Request(
+            f"{self.url}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=90) as answer:
+                found = json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                msg = f"{error}: {error.read(2000).decode(errors='replace')}"
+            raise WebserverError(msg) from error
+        if found.get("errors"):
+            raise WebserverError(json.dumps(found["errors"], indent=2))
+        return found["data"]
+
+    def assets(self) -> list[list[str]]:
+        """Name the assets of the code location; none while it loads."""
+        nodes = self.ask("{ assetNodes { assetKey { path } } }")["assetNodes"]
+        return [node["assetKey"]["path"] for node in nodes]
+
+    def materialize(self, assets: list[list[str]]) -> str:
+        """Launch a run of these asset keys; gives its id."""
+        selection = [{"path": path} for path in assets]
+        job = _REPOSITORY | {"jobName": "__ASSET_JOB", "assetSelection": selection}
+        done = self._do(
+            "mutation ($it: ExecutionParams!) { launchRun(executionParams: $it) { __typename "
+            "... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
+            it={"selector": job, "mode": "default"},
+            expected="LaunchRunSuccess",
+        )
+        return str(done["run"]["runId"])
+
+    def start_sensor(self) -> None:
+        """Turn the sensor on; its first tick comes within seconds."""
+        self._do(
+            "mutation ($it: SensorSelector!) { startSensor(sensorSelector: $it) { __typename "
+            "... on PythonError { message } } }",
+            it=_SENSOR,
+            expected="Sensor",
+        )
+
+    def preview_tick(self) -> dict[str, Any]:
+        """Evaluate the sensor in its code server, asking for nothing.
+
+        Returns:
+            ``skipReason`` and ``runRequests`` of the tick.
+        """
+        done = self._do(
+            "mutation ($it: SensorSelector!) { sensorDryRun(selectorData: $it, cursor: null) "
+            "{ __typename ... on PythonError { message } ... on DryRunInstigationTick "
+            "{ evaluationResult { skipReason runRequests { runKey } } } } }",
+            it=_SENSOR,
+            expected="DryRunInstigationTick",
+        )
+        result: dict[str, Any] = done["evaluationResult"]
+        return result
+
+    def runs(self) -> list[dict[str, Any]]:
+        """List the runs, the newest first: ``runId``, ``status``, ``tags``, ``assetSelection``."""
+        found = self.ask(
+            "{ runsOrError { ... on Runs { results "
+            "{ runId status tags { key value } assetSelection { path } } } } }"
+        )
+        runs: list[dict[str, Any]] = found["runsOrError"]["results"]
+        return runs
+
+    def finished(self, run_id: str, *, timeout_seconds: float = 120) -> str:
+        """Wait for a run to end; gives its status."""
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            status = next(str(run["status"]) for run in self.runs() if run["runId"] == run_id)
+            if status in ("SUCCESS", "FAILURE", "CANCELED"):
+                return status
+            time.sleep(0.2)
+        msg = f"run {run_id} has not ended after {timeout_seconds} s"
+        raise WebserverError(msg)
+
+    def _do(self, mutation: str, *, expected: str, **variables: Any) -> Any:
+        (done,) = self.ask(mutation, **variables).values()
+        if done["__typename"] != expected:
+            msg = f"{done['__typename']}: {done.get('message', 'no reason given')}"
+            raise WebserverError(msg)
+        return done
+
+
+@contextmanager
+def dagster_dev(
+    port: int, environment: Mapping[str, str], log: Path, *, workspace: Path | None = None
+) -> Iterator[Webserver]:
+    """Run `dagster dev` until the block ends; yields once the code location's assets are there.
+
+    Args:
+        port: Where on 127.0.0.1 to listen.
+        environment: Of the process; ``DAGSTER_HOME`` and ``S3PQ_*`` are in it.
+        log: Its output is appended here.
+        workspace: By default the project's ``workspace.yaml``.
+
+    Raises:
+        WebserverError: It stops, or shows no assets within two minutes.
+    """
+    workspace = workspace or PROJECT / "workspace.yaml"
+    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
+    # Children inherit an ignored SIGINT, and `dagster dev` then ignores it for good. In a session
+    # of its own it is stopped by us alone, before the bucket it reads from.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*command, "-w", str(workspace)],
+            env=dict(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        webserver = Webserver(f"http://127.0.0.1:{port}", process)
+        _wait_for_assets(webserver, log)
+        yield webserver
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_STOP_SECONDS)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait_for_assets(webserver: Webserver, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while webserver.process.poll() is None and time.monotonic() < deadline:
+        try:
+            if webserver.assets():
+                return
+        except OSError:
+            pass  # not listening yet
+        time.sleep(0.2)
+    msg = f"`dagster dev` shows no assets at {webserver.url}; its log is {log}"
+    raise WebserverError(msg)

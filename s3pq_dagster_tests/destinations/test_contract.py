@@ -1,0 +1,829 @@
+"""Every promise of the destination protocol, for every destination."""
+
+import datetime as dt
+import threading
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from s3pq_dagster.destinations import Destination, Owner
+from s3pq_dagster.errors import (
+    DestinationError,
+    DestinationLockedError,
+    LedgerVersionError,
+    TableNotManagedError,
+    TableOwnedElsewhereError,
+    UnsupportedSchemaError,
+)
+from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
+from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster_tests.destinations.places import PLACES, Place, held
+from s3pq_dagster_tests.destinations.tables import (
+    OWNER,
+    SCHEMA,
+    BrokenOffError,
+    batch,
+    commit,
+    entries,
+    ids_by_key,
+    load,
+    loaded,
+    rows,
+    sealed,
+    stream,
+)
+from s3pq_dagster_tests.unit.made import Lines, logger, meta
+
+A1, A2, A3 = meta("orders/a", "v1"), meta("orders/a", "v2", second=5), meta("orders/a", "v3")
+BROKEN = (BrokenOffError, DestinationError)
+"""What a stream that breaks comes out as: drivers keep no more than an exception's text."""
+B1, C1 = meta("orders/b", "v1", second=1), meta("orders/c", "v1", second=2)
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A place for each destination there is."""
+    return PLACES[request.param](tmp_path)
+
+
+@pytest.fixture
+def destination(place: Place) -> Destination:
+    """A destination that holds nothing yet."""
+    return place.open()
+
+
+def write(destination: Destination, *, append: bool = False, refresh: bool = False) -> Any:
+    """Open the table for writing."""
+    return destination.write(OWNER, run_id="run", append=append, refresh=refresh)
+
+
+def write_column(destination: Destination, column: pa.Array, name: str = "c") -> None:
+    """Load one object of one column."""
+    keys = pa.array(["orders/a"] * len(column))
+    each = pa.record_batch([column, keys], names=[name, "_s3_key"])
+    with write(destination) as writer:
+        writer.commit(
+            stream(each), schema_key="orders/a", seal=lambda: sealed(loaded(A1, len(column)))
+        )
+
+
+# Looking
+
+
+def test_a_destination_that_is_not_there_is_empty(destination: Destination) -> None:
+    """Before the first load there is neither table nor ledger, and looking makes none."""
+    for _ in range(2):
+        state = destination.state(OWNER)
+        assert (state.exists, state.schema, state.schema_key, state.rows) == (False, None, None, 0)
+        assert state.ledger.frame.is_empty()
+
+
+def test_a_destination_has_a_kind(destination: Destination) -> None:
+    """Dagster shows an icon by it."""
+    assert destination.kind
+
+
+# Loading
+
+
+def test_a_first_load_makes_the_table(destination: Destination) -> None:
+    """Rows, schema, its origin and the ledger are there once the context ends."""
+    load(destination, (A1, 3), (B1, 2))
+    state = destination.state(OWNER)
+    assert (state.exists, state.rows, state.schema, state.schema_key) == (True, 5, SCHEMA, A1.key)
+    assert ids_by_key(destination) == {A1.key: [0, 1, 2], B1.key: [0, 1]}
+
+
+@pytest.mark.parametrize("e_tag", ["v1", None])
+def test_the_ledger_keeps_the_facts_of_an_object(destination: Destination, e_tag: str) -> None:
+    """What is listed again unchanged is found unchanged, odd keys and missing e_tags included."""
+    found = meta("orders//ü '\";\x01 \U0001f600", e_tag, size=2**40, second=7)
+    load(destination, (found, 1))
+    (entry,) = destination.state(OWNER).ledger.frame.to_dicts()
+    assert entry == {
+        "key": found.key,
+        "e_tag": e_tag,
+        "size": 2**40,
+        "last_modified": found.last_modified,
+        "rows": 1,
+        "status": "loaded",
+    }
+    assert ids_by_key(destination) == {found.key: [0]}
+
+
+def test_microseconds_of_a_version_survive(destination: Destination) -> None:
+    """Without an e_tag the time is the version, so that none of it may be cut."""
+    moment = dt.datetime(2024, 2, 14, 12, 0, 0, 123_457, tzinfo=dt.UTC)
+    found = ObjectMeta("orders/a", 5, None, moment)
+    load(destination, (found, 1))
+    state = destination.state(OWNER)
+    assert list(state.ledger.frame["last_modified"]) == [moment]
+    assert state.ledger.cursor == moment
+
+
+def test_a_writer_sees_what_it_committed(destination: Destination) -> None:
+    """Within one context each checkpoint is in the state after it."""
+    with write(destination) as writer:
+        assert not writer.state().exists
+        commit(writer, (A1, 3))
+        assert (writer.state().rows, writer.state().schema) == (3, SCHEMA)
+        commit(writer, (B1, 2))
+        assert writer.state().rows == 5
+
+
+def test_objects_add_up_over_loads(destination: Destination) -> None:
+    """New objects' rows join those that are there; the schema's origin stays."""
+    load(destination, (A1, 3))
+    load(destination, (B1, 2))
+    state = destination.state(OWNER)
+    assert (state.rows, state.schema_key) == (5, A1.key)
+    assert entries(destination) == [(A1.key, "v1", "loaded"), (B1.key, "v1", "loaded")]
+
+
+def test_many_small_batches_arrive_whole_and_in_order(destination: Destination) -> None:
+    """A destination may join batches, but loses, doubles and reorders none."""
+    batches = [batch(A1.key, 7, start=7 * i) for i in range(6000)]
+    with write(destination) as writer:
+        writer.commit(stream(*batches), schema_key=A1.key, seal=lambda: sealed(loaded(A1, 42_000)))
+    with destination.read("orders", ["id"]) as reader:
+        assert reader.read_all().column("id").to_pylist() == list(range(42_000))
+
+
+def test_columns_are_matched_by_name(destination: Destination) -> None:
+    """A later batch in another order of columns puts values where their names are."""
+    load(destination, (A1, 1))
+    other = batch(B1.key, 1, start=9).select(["_s3_key", "text", "id"])
+    with write(destination) as writer:
+        writer.commit(stream(other), schema_key=B1.key, seal=lambda: sealed(loaded(B1, 1)))
+    assert {"id": 9, "text": "row 9", "_s3_key": B1.key} in rows(destination)
+
+
+def test_the_seal_is_asked_for_once_the_rows_are_drained(destination: Destination) -> None:
+    """Entries are known only then."""
+    drained: list[int] = []
+
+    def seal() -> Any:
+        drained.append(1)
+        return sealed(loaded(A1, 2))
+
+    def generate() -> Any:
+        yield batch(A1.key, 2)
+        assert not drained
+
+    with write(destination) as writer:
+        reader = pa.RecordBatchReader.from_batches(SCHEMA, generate())
+        writer.commit(reader, schema_key=A1.key, seal=seal)
+    assert drained == [1]
+
+
+def test_zero_rows_make_the_table(destination: Destination) -> None:
+    """A file without rows has its table with its schema, and its entry."""
+    load(destination, (A1, 0))
+    state = destination.state(OWNER)
+    assert (state.exists, state.rows, state.schema) == (True, 0, SCHEMA)
+    assert entries(destination) == [(A1.key, "v1", "loaded")]
+    with destination.read("orders", None) as reader:
+        assert reader.read_all().schema.equals(SCHEMA)
+
+
+def test_a_stream_without_batches_makes_the_table(destination: Destination) -> None:
+    """A schema without a single batch is a table all the same."""
+    with write(destination) as writer:
+        writer.commit(stream(), schema_key=A1.key, seal=lambda: sealed(loaded(A1, 0)))
+    assert destination.state(OWNER).exists
+
+
+def test_a_ledger_can_be_there_before_its_table(destination: Destination) -> None:
+    """All quarantined: entries, and no table; the first rows make it."""
+    entry = Entry(A1, Status.QUARANTINED, 0, "it has 0 bytes")
+    with write(destination) as writer:
+        writer.commit(None, schema_key=None, seal=lambda: sealed(entry))
+    state = destination.state(OWNER)
+    assert (state.exists, state.schema, state.rows) == (False, None, 0)
+    assert entries(destination) == [(A1.key, "v1", "quarantined")]
+    load(destination, (B1, 2))
+    assert ids_by_key(destination) == {B1.key: [0, 1]}
+    assert entries(destination) == [(A1.key, "v1", "quarantined"), (B1.key, "v1", "loaded")]
+
+
+def test_tables_do_not_know_each_other(destination: Destination) -> None:
+    """Two tables with objects of one key keep their own rows and entries."""
+    other = Owner("returns", "lake", "returns/")
+    load(destination, (A1, 3))
+    load(destination, (A1, 2), owner=other, start=10)
+    load(destination, (A2, 1), owner=other, start=20)
+    assert ids_by_key(destination) == {A1.key: [0, 1, 2]}
+    assert ids_by_key(destination, "returns") == {A1.key: [20]}
+    assert entries(destination) == [(A1.key, "v1", "loaded")]
+
+
+# Write modes
+
+
+@pytest.mark.parametrize(
+    ("append", "ids", "e_tags"),
+    [(False, [10, 11], ["v2"]), (True, [0, 1, 2, 10, 11], ["v1", "v2"])],
+    ids=["replace", "append"],
+)
+def test_an_overwritten_object(
+    destination: Destination, ids: list[int], e_tags: list[str], *, append: bool
+) -> None:
+    """Its rows are those of its current version; in append they are added."""
+    load(destination, (A1, 3), (B1, 1), append=append)
+    load(destination, (A2, 2), append=append, start=10)
+    assert ids_by_key(destination) == {A1.key: ids, B1.key: [0]}
+    assert [e_tag for key, e_tag, _ in entries(destination) if key == A1.key] == e_tags
+
+
+def test_a_version_that_comes_back_replaces_again(destination: Destination) -> None:
+    """v1, v2 and v1 once more end with v1's rows, once."""
+    load(destination, (A1, 3))
+    load(destination, (A2, 2), start=10)
+    load(destination, (A1, 3), start=20)
+    assert ids_by_key(destination) == {A1.key: [20, 21, 22]}
+    assert entries(destination) == [(A1.key, "v1", "loaded")]
+
+
+def test_an_object_overwritten_by_an_empty_one_has_no_rows(destination: Destination) -> None:
+    """Replacing by zero rows is replacing."""
+    load(destination, (A1, 3), (B1, 1))
+    load(destination, (A2, 0))
+    assert ids_by_key(destination) == {B1.key: [0]}
+
+
+def test_without_e_tags_an_overwritten_object_is_replaced(destination: Destination) -> None:
+    """The key says whose rows go, not the e_tag."""
+    load(destination, (meta("orders/a", None), 3))
+    load(destination, (meta("orders/a", None, second=9), 2), start=10)
+    assert ids_by_key(destination) == {A1.key: [10, 11]}
+    assert entries(destination) == [(A1.key, None, "loaded")]
+
+
+def test_a_malformed_new_version_leaves_the_old_rows(destination: Destination) -> None:
+    """Quarantine is beside what is loaded, until a version can be read again."""
+    load(destination, (A1, 3))
+    with write(destination) as writer:
+        bad = Entry(A2, Status.QUARANTINED, 0, "truncated")
+        writer.commit(None, schema_key=None, seal=lambda: sealed(bad))
+    assert ids_by_key(destination) == {A1.key: [0, 1, 2]}
+    assert entries(destination) == [(A1.key, "v1", "loaded"), (A1.key, "v2", "quarantined")]
+    load(destination, (A3, 1), start=30)
+    assert ids_by_key(destination) == {A1.key: [30]}
+    assert entries(destination) == [(A1.key, "v3", "loaded")]
+
+
+@pytest.mark.parametrize("append", [False, True], ids=["replace", "append"])
+def test_a_quarantined_object_that_reads_at_last_is_loaded(
+    destination: Destination, *, append: bool
+) -> None:
+    """The very same version can leave quarantine, and is entered once."""
+    with write(destination, append=append) as writer:
+        bad = Entry(A1, Status.QUARANTINED, 0, "denied")
+        writer.commit(None, schema_key=None, seal=lambda: sealed(bad))
+    load(destination, (A1, 2), append=append)
+    assert entries(destination) == [(A1.key, "v1", "loaded")]
+
+
+def test_quarantined_again_is_one_entry(destination: Destination) -> None:
+    """An object that is tried again in vain does not pile up."""
+    bad = Entry(A1, Status.QUARANTINED, 0, "truncated")
+    for _ in range(2):
+        with write(destination) as writer:
+            writer.commit(None, schema_key=None, seal=lambda: sealed(bad))
+    assert entries(destination) == [(A1.key, "v1", "quarantined")]
+
+
+def test_removing_deletes_rows_and_marks_entries(destination: Destination) -> None:
+    """Rows of removed keys go, their number is given, and the ledger remembers."""
+    load(destination, (A1, 3), (B1, 2), (C1, 1))
+    with write(destination) as writer:
+        assert writer.remove([A1.key, C1.key], seal=sealed) == 4
+    assert ids_by_key(destination) == {B1.key: [0, 1]}
+    assert entries(destination) == [
+        (A1.key, "v1", "removed"),
+        (B1.key, "v1", "loaded"),
+        (C1.key, "v1", "removed"),
+    ]
+
+
+@pytest.mark.parametrize("again", [A1, A2], ids=["same version", "new version"])
+def test_a_removed_object_can_come_back(destination: Destination, again: Any) -> None:
+    """Deleted and put again is loaded again, and entered once."""
+    load(destination, (A1, 3))
+    with write(destination) as writer:
+        writer.remove([A1.key], seal=sealed)
+    load(destination, (again, 2), start=10)
+    assert ids_by_key(destination) == {A1.key: [10, 11]}
+    assert entries(destination) == [(A1.key, again.e_tag, "loaded")]
+
+
+# All or nothing
+
+
+@pytest.mark.parametrize("break_at", range(4))
+@pytest.mark.parametrize("before", [False, True], ids=["new table", "old table"])
+def test_a_stream_that_breaks_leaves_no_rows(
+    destination: Destination, break_at: int, *, before: bool
+) -> None:
+    """At whichever batch it breaks, neither rows nor entries of it are there; a retry works."""
+    if before:
+        load(destination, (A1, 3), start=50)
+    was = (destination.state(OWNER).exists, entries(destination))
+    broken = stream(*(batch(A1.key, 20_000, i * 20_000) for i in range(3)), break_at=break_at)
+    with pytest.raises(BROKEN), write(destination) as writer:
+        writer.commit(broken, schema_key=A1.key, seal=lambda: sealed(loaded(A2, 60_000)))
+    assert (destination.state(OWNER).exists, entries(destination)) == was
+    if before:
+        assert ids_by_key(destination) == {A1.key: [50, 51, 52]}
+    load(destination, (A2, 1))
+    assert ids_by_key(destination) == {A1.key: [0]}
+
+
+def test_a_seal_that_fails_leaves_no_rows(destination: Destination) -> None:
+    """What breaks between rows and ledger leaves neither."""
+
+    def fail() -> Any:
+        raise BrokenOffError
+
+    with pytest.raises(BrokenOffError), write(destination) as writer:
+        writer.commit(stream(batch(A1.key, 3)), schema_key=A1.key, seal=fail)
+    assert not destination.state(OWNER).exists
+    assert entries(destination) == []
+
+
+def test_a_removal_that_fails_removes_nothing(destination: Destination) -> None:
+    """What breaks while removing leaves rows and entries as they were."""
+
+    def fail() -> Any:
+        raise BrokenOffError
+
+    load(destination, (A1, 3))
+    with pytest.raises(BrokenOffError), write(destination) as writer:
+        writer.remove([A1.key], seal=fail)
+    assert ids_by_key(destination) == {A1.key: [0, 1, 2]}
+    assert entries(destination) == [(A1.key, "v1", "loaded")]
+
+
+def test_a_writer_goes_on_after_a_checkpoint_that_broke(destination: Destination) -> None:
+    """A malformed object's rows are rolled back, and the next checkpoint commits all the same."""
+    with write(destination) as writer:
+        commit(writer, (A1, 2))
+        with pytest.raises(BROKEN):
+            writer.commit(stream(batch(B1.key, 5), break_at=1), schema_key=B1.key, seal=sealed)
+        bad = Entry(B1, Status.QUARANTINED, 0, "truncated")
+        writer.commit(None, schema_key=None, seal=lambda: sealed(bad))
+        commit(writer, (C1, 1))
+    assert ids_by_key(destination) == {A1.key: [0, 1], C1.key: [0]}
+    assert [status for _, _, status in entries(destination)] == ["loaded", "quarantined", "loaded"]
+
+
+def test_checkpoints_stand_when_a_later_one_breaks(destination: Destination) -> None:
+    """A backfill resumes where it was: what is committed is there, and in the ledger."""
+
+    def backfill() -> None:
+        with write(destination) as writer:
+            commit(writer, (A1, 2))
+            commit(writer, (B1, 3))
+            raise BrokenOffError
+
+    with pytest.raises(BrokenOffError):
+        backfill()
+    assert ids_by_key(destination) == {A1.key: [0, 1], B1.key: [0, 1, 2]}
+    assert entries(destination) == [(A1.key, "v1", "loaded"), (B1.key, "v1", "loaded")]
+
+
+def test_ledger_and_rows_agree(destination: Destination) -> None:
+    """After any mixture, the ledger's rows of each loaded key are the table's."""
+    load(destination, (A1, 3), (B1, 2))
+    load(destination, (A2, 4), (C1, 0))
+    with write(destination) as writer:
+        writer.remove([B1.key], seal=sealed)
+    ledger = destination.state(OWNER).ledger.frame
+    held_rows = {e["key"]: e["rows"] for e in ledger.to_dicts() if e["status"] == "loaded"}
+    counted = {key: len(ids) for key, ids in ids_by_key(destination).items()}
+    assert held_rows == {A1.key: 4, C1.key: 0}
+    assert counted == {key: count for key, count in held_rows.items() if count}
+
+
+# Refresh
+
+
+def test_a_refresh_replaces_the_whole_table(destination: Destination) -> None:
+    """Rows, schema and ledger start anew; another schema is welcome."""
+    load(destination, (A1, 3), (B1, 2))
+    new = pa.record_batch({"other": [1.5], "_s3_key": [C1.key]})
+    with write(destination, refresh=True) as writer:
+        assert writer.state().rows == 0
+        assert writer.state().ledger.frame.is_empty()
+        writer.commit(stream(new), schema_key=C1.key, seal=lambda: sealed(loaded(C1, 1)))
+    state = destination.state(OWNER)
+    assert (state.schema, state.schema_key, state.rows) == (new.schema, C1.key, 1)
+    assert entries(destination) == [(C1.key, "v1", "loaded")]
+
+
+@pytest.mark.parametrize("break_at", range(3))
+def test_a_refresh_that_breaks_leaves_the_old_table(
+    destination: Destination, break_at: int
+) -> None:
+    """In the first checkpoint, in the second or after both: rows and ledger are the old ones."""
+    load(destination, (A1, 3), (B1, 2))
+
+    def refresh() -> None:
+        with write(destination, refresh=True) as writer:
+            for number, found in enumerate((A1, C1)):
+                broken = stream(batch(found.key, 1, 90), break_at=1 if number == break_at else None)
+                writer.commit(
+                    broken, schema_key=found.key, seal=lambda f=found: sealed(loaded(f, 1))
+                )
+            raise BrokenOffError
+
+    with pytest.raises(BROKEN):
+        refresh()
+    assert ids_by_key(destination) == {A1.key: [0, 1, 2], B1.key: [0, 1]}
+    assert entries(destination) == [(A1.key, "v1", "loaded"), (B1.key, "v1", "loaded")]
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["to the end", "broken off"])
+def test_a_reader_sees_the_old_table_or_the_new(place: Place, *, broken: bool) -> None:
+    """Who reads while a table is refreshed sees one of the two, never a mixture."""
+    load(place.open(), (A1, 3))
+    seen: list[dict[str, list[int]]] = []
+    about_to_read = threading.Event()
+
+    def look() -> None:
+        about_to_read.set()
+        seen.append(ids_by_key(place.open()))
+
+    reading = threading.Thread(target=look)
+
+    def refresh() -> None:
+        with write(place.open(), refresh=True) as writer:
+            commit(writer, (B1, 2))
+            reading.start()
+            assert about_to_read.wait(20)
+            commit(writer, (C1, 1))
+            if broken:
+                raise BrokenOffError
+
+    if broken:
+        with pytest.raises(BrokenOffError):
+            refresh()
+    else:
+        refresh()
+    reading.join(20)
+    old, new = {A1.key: [0, 1, 2]}, {B1.key: [0, 1], C1.key: [0]}
+    assert seen in ([[old]] if broken else [[old], [new]])
+    assert ids_by_key(place.open()) == (old if broken else new)
+
+
+def test_two_writers_of_one_process_take_turns(place: Place) -> None:
+    """The second waits for the first, and then sees what the first committed."""
+    seen: list[int] = []
+    about_to_write = threading.Event()
+
+    def second() -> None:
+        about_to_write.set()
+        with write(place.open()) as writer:
+            seen.append(writer.state().rows)
+            commit(writer, (B1, 2))
+
+    writing = threading.Thread(target=second)
+    with write(place.open()) as writer:
+        writing.start()
+        assert about_to_write.wait(20)
+        commit(writer, (A1, 3))
+    writing.join(20)
+    assert seen == [3]
+    assert ids_by_key(place.open()) == {A1.key: [0, 1, 2], B1.key: [0, 1]}
+
+
+# Whose it is
+
+
+@pytest.mark.parametrize(
+    "other", [Owner("orders", "lake2", "orders/"), Owner("orders", "lake", "orders-v2/")], ids=str
+)
+def test_a_table_belongs_to_one_bucket_and_prefix(destination: Destination, other: Owner) -> None:
+    """Another owner is refused, reading and writing; the error names both; nothing changes."""
+    load(destination, (A1, 3))
+    for refresh in (False, True):
+        with (
+            pytest.raises(TableOwnedElsewhereError, match=r"s3://lake/orders/,.*") as caught,
+            destination.write(other, run_id="r", append=False, refresh=refresh) as writer,
+        ):
+            commit(writer, (B1, 1))
+        assert f"s3://{other.bucket}/{other.prefix}" in str(caught.value)
+    with pytest.raises(TableOwnedElsewhereError):
+        destination.state(other)
+    assert ids_by_key(destination) == {A1.key: [0, 1, 2]}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_table_without_its_ledger_is_refused(place: Place, *, whole: bool) -> None:
+    """Loading again would double the rows, so that a dropped ledger is an error."""
+    load(place.open(), (A1, 3))
+    place.drop_ledger(whole=whole)
+    with pytest.raises(TableNotManagedError, match="orders"):
+        place.open().state(OWNER)
+    with pytest.raises(TableNotManagedError):
+        load(place.open(), (A1, 3))
+
+
+def test_a_ledger_without_its_table_is_refused(place: Place) -> None:
+    """Nothing would be loaded again, so that a dropped table is an error."""
+    load(place.open(), (A1, 3))
+    place.drop_table("orders")
+    with pytest.raises(TableNotManagedError, match="orders"):
+        place.open().state(OWNER)
+    with pytest.raises(TableNotManagedError):
+        load(place.open(), (B1, 3))
+
+
+def test_a_newer_ledger_is_refused(place: Place) -> None:
+    """What a newer release wrote is neither read nor written."""
+    load(place.open(), (A1, 3))
+    place.set_format_version(FORMAT_VERSION + 1)
+    with pytest.raises(LedgerVersionError, match=f"version {FORMAT_VERSION + 1}.*Upgrade"):
+        place.open().state(OWNER)
+    with pytest.raises(LedgerVersionError):
+        load(place.open(), (B1, 3))
+
+
+# The lock
+
+
+def test_a_lock_that_stays_is_an_error_after_the_timeout(place: Place) -> None:
+    """Another process has it: every wait is logged, then the error says who to wait for."""
+    load(place.open(), (A1, 1))
+    lines = Lines()
+    waiting = place.open(log=logger(lines), lock_timeout_seconds=0.5)
+    with held(place):
+        for ask in (lambda: waiting.state(OWNER), lambda: load(waiting, (B1, 1))):
+            with pytest.raises(DestinationLockedError, match="another process") as caught:
+                ask()
+            assert caught.value.retryable
+    assert lines.of("destination_locked")
+    assert ids_by_key(place.open()) == {A1.key: [0]}
+
+
+def test_a_lock_that_is_released_is_waited_for(place: Place) -> None:
+    """The writer goes on once the other process lets go."""
+    load(place.open(), (A1, 1))
+    with held(place) as let_go:
+        lines = LetGo(let_go)
+        load(place.open(log=logger(lines), lock_timeout_seconds=60), (B1, 1))
+        assert lines.of("destination_locked")
+    assert ids_by_key(place.open()) == {A1.key: [0], B1.key: [0]}
+
+
+class LetGo(Lines):
+    """Lets go of a lock once somebody says that he waits."""
+
+    def __init__(self, let_go: Callable[[], None]) -> None:
+        super().__init__()
+        self._let_go = let_go
+
+    def emit(self, record: Any) -> None:
+        super().emit(record)
+        self._let_go()
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    "columns", [["id"], ["text", "id"], ["_s3_key", "text", "id"]], ids="-".join
+)
+def test_chosen_columns_come_in_the_order_asked_for(
+    destination: Destination, columns: list[str]
+) -> None:
+    """Only the chosen columns are read."""
+    load(destination, (A1, 2))
+    with destination.read("orders", columns) as reader:
+        table = reader.read_all()
+    assert table.schema.names == columns
+    assert table.num_rows == 2
+
+
+def test_what_is_not_there_cannot_be_read(destination: Destination) -> None:
+    """A missing destination, table or column is an error of the destination."""
+    for table, columns in (("orders", None), ("nothing", None), ("orders", ["nope"])):
+        with (
+            pytest.raises(DestinationError, match=f"{table}|nope"),
+            destination.read(table, columns) as reader,
+        ):
+            reader.read_all()
+        load(destination, (meta(f"orders/{columns}{table}"), 1))
+
+
+def test_a_reader_may_be_drained_in_another_thread(place: Place) -> None:
+    """Engines pull a stream from threads of their own, and may end it there; others go on."""
+    load(place.open(), (A1, 3))
+    context = place.open().read("orders", None)
+    reader = context.__enter__()
+    counted: list[int] = []
+    failed: list[Exception] = []
+
+    def drain() -> None:
+        try:
+            counted.append(reader.read_all().num_rows)
+            context.__exit__(None, None, None)
+        except Exception as error:  # noqa: BLE001 - told to the test
+            failed.append(error)
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    thread.join(20)
+    assert (counted, failed) == ([3], [])
+    load(place.open(), (B1, 1))
+    assert place.open().state(OWNER).rows == 4
+
+
+# Types and names
+
+DAY = dt.date(2024, 2, 14)
+MOMENT = dt.datetime(2024, 2, 14, 12, 0, 0, 123_456)  # noqa: DTZ001 - a column without a zone
+ROUND_TRIPS: list[pa.Array] = [
+    *(
+        pa.array([low, high, 0, None], kind)
+        for kind, low, high in [
+            (pa.int8(), -(2**7), 2**7 - 1),
+            (pa.int16(), -(2**15), 2**15 - 1),
+            (pa.int32(), -(2**31), 2**31 - 1),
+            (pa.int64(), -(2**63), 2**63 - 1),
+            (pa.uint8(), 0, 2**8 - 1),
+            (pa.uint16(), 0, 2**16 - 1),
+            (pa.uint32(), 0, 2**32 - 1),
+            (pa.uint64(), 0, 2**64 - 1),
+        ]
+    ),
+    pa.array([1.5, -0.0, float("inf"), 3.4028234663852886e38, None], pa.float32()),
+    pa.array([0.1, -0.0, float("-inf"), 5e-324, None], pa.float64()),
+    pa.array([True, False, None]),
+    pa.array(["", "a", "\x00", "ü\U0001f600", "a" * 10_000, None]),
+    pa.array([b"", b"\x00\xff", b"'", None]),
+    pa.array([b"abc", b"\x00\x01\x02", None], pa.binary(3)),
+    pa.array([Decimal("123456789.12"), Decimal("-0.01"), None], pa.decimal128(11, 2)),
+    pa.array([Decimal("9" * 38), Decimal("-" + "9" * 38), None], pa.decimal128(38, 0)),
+    pa.array([Decimal("0." + "9" * 38), None], pa.decimal128(38, 38)),
+    pa.array([Decimal("1.23"), None], pa.decimal32(9, 2)),
+    pa.array([Decimal("1.23"), None], pa.decimal64(18, 2)),
+    pa.array([DAY, dt.date(1, 1, 1), dt.date(9999, 12, 31), None]),
+    pa.array([DAY, None], pa.date64()),
+    *(pa.array([0, 1707912000, -1, None], pa.int64()).cast(pa.timestamp(u)) for u in ("s", "ms")),
+    *(pa.array([MOMENT, None], pa.timestamp(u)) for u in ("us", "ns")),
+    pa.array([1, -1, 1707912000123456789, None], pa.timestamp("ns")),
+    *(
+        pa.array([0, 1707912000, None], pa.timestamp(u, zone))
+        for u in ("s", "ms", "us", "ns")
+        for zone in ("UTC", "Europe/Berlin", "+05:30")
+    ),
+    pa.array([1, 86_399, None], pa.time32("s")),
+    pa.array([1, 86_399_999, None], pa.time32("ms")),
+    pa.array([1, 86_399_999_999, None], pa.time64("us")),
+    pa.array([1, 86_399_999_999_999, None], pa.time64("ns")),
+    pa.nulls(2),
+    pa.array([[1, None], [], None], pa.list_(pa.int32())),
+    pa.array([[["a"], None], None], pa.list_(pa.list_(pa.string()))),
+    pa.array([[1, 2], None], pa.list_(pa.int16(), 2)),
+    pa.array([{"a": 1, "b": {"c": ["x"]}}, None]),
+    pa.array([{"A b": 1, 'q"': "x", "select": 2.5}]),
+    pa.array([[("k", 1), ("l", None)], [], None], pa.map_(pa.string(), pa.int64())),
+    pa.array([[{"at": 1}], None], pa.list_(pa.struct([("at", pa.timestamp("ns", "UTC"))]))),
+]
+
+
+@pytest.mark.parametrize("column", ROUND_TRIPS, ids=lambda array: str(array.type)[:50])
+def test_a_type_comes_back_as_it_was(destination: Destination, column: pa.Array) -> None:
+    """Type and values of a column are those of the file, at the edges of its range too."""
+    write_column(destination, column)
+    with destination.read("orders", ["c"]) as reader:
+        found = reader.read_all().column("c").combine_chunks()
+    assert found.type == column.type
+    assert found.to_pylist() == column.to_pylist()
+    assert destination.state(OWNER).schema == pa.schema([("c", column.type), SCHEMA.field(2)])
+
+
+EXTREMES = [
+    pa.array([-(2**63) + 1, 2**63 - 1], pa.timestamp("us")),
+    pa.array([-(2**63) + 1, 2**63 - 1], pa.timestamp("ns")),
+    pa.array([-(2**63) + 1, 2**63 - 1], pa.timestamp("us", "UTC")),
+    pa.array([-(2**31) + 1, 2**31 - 1], pa.date32()),
+]
+
+
+@pytest.mark.parametrize("column", EXTREMES, ids=lambda array: str(array.type))
+def test_the_ends_of_time_come_back_or_are_refused(
+    destination: Destination, column: pa.Array
+) -> None:
+    """A moment no calendar shows is kept to the last digit, or nothing is written."""
+    try:
+        write_column(destination, column)
+    except (UnsupportedSchemaError, DestinationError):
+        assert not destination.state(OWNER).exists
+        return
+    with destination.read("orders", ["c"]) as reader:
+        assert reader.read_all().column("c").combine_chunks().equals(column)
+
+
+def test_a_uuid_column_keeps_its_values(destination: Destination) -> None:
+    """An id reads back as an id or as its text."""
+    made = uuid.UUID("282b19e3-0194-8a83-8800-000000000000")
+    write_column(destination, pa.array([made.bytes, None], pa.uuid()))
+    with destination.read("orders", ["c"]) as reader:
+        found = reader.read_all().column("c").to_pylist()
+    assert [value and uuid.UUID(str(value)) for value in found] == [made, None]
+    schema = destination.state(OWNER).schema
+    assert schema is not None
+    assert schema.field("c").type == pa.uuid()
+
+
+UNSUPPORTED = [
+    pa.array([1.5], pa.float16()),
+    pa.array([Decimal(1)], pa.decimal256(76, 0)),
+    pa.array([1], pa.duration("ns")),
+    pa.array([[1.5]], pa.list_(pa.float16())),
+    pa.array([{"a": {"b": 1}}], pa.struct([("a", pa.struct([("b", pa.duration("ns"))]))])),
+    pa.array([[("k", 1.5)]], pa.map_(pa.string(), pa.float16())),
+    pa.array([{"": 1}], pa.struct([("", pa.int8())])),
+    pa.array([{"a\x00b": 1}], pa.struct([("a\x00b", pa.int8())])),
+    pa.array([[{"a\x00b": 1}]], pa.list_(pa.struct([("a\x00b", pa.int8())]))),
+]
+
+
+@pytest.mark.parametrize("column", UNSUPPORTED, ids=lambda array: repr(str(array.type))[:50])
+def test_an_unsupported_type_is_refused_before_anything_is_written(
+    destination: Destination, column: pa.Array
+) -> None:
+    """What would be changed or lost is refused by column; neither table nor entry is there."""
+    with pytest.raises(UnsupportedSchemaError, match="'c'") as caught:
+        write_column(destination, column)
+    assert not caught.value.retryable
+    assert not destination.state(OWNER).exists
+    assert entries(destination) == []
+
+
+def test_every_unsupported_column_is_named(destination: Destination) -> None:
+    """One error tells about all columns, and the stream is not drained for it."""
+    schema = pa.schema([("a", pa.float16()), ("b", pa.duration("ns")), ("_s3_key", pa.string())])
+    drained: list[int] = []
+
+    def generate() -> Any:
+        drained.append(1)
+        yield pa.RecordBatch.from_pylist([], schema)
+
+    reader = pa.RecordBatchReader.from_batches(schema, generate())
+    with (
+        pytest.raises(UnsupportedSchemaError, match=r"'a'.*'b'"),
+        write(destination) as writer,
+    ):
+        writer.commit(reader, schema_key="k", seal=sealed)
+    assert not drained
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b"])
+def test_a_name_that_cannot_be_held_is_refused(destination: Destination, name: str) -> None:
+    """An empty name or one with NUL would be stored as another."""
+    with pytest.raises(UnsupportedSchemaError):
+        write_column(destination, pa.array([1]), name)
+    assert not destination.state(OWNER).exists
+
+
+def test_names_that_differ_only_by_case_are_refused(destination: Destination) -> None:
+    """Destinations fold case; the error names both columns."""
+    each = pa.record_batch({"Id": [1], "ID": [2], "_s3_key": ["k"]})
+    with (
+        pytest.raises(UnsupportedSchemaError, match=r"'Id' and 'ID'"),
+        write(destination) as writer,
+    ):
+        writer.commit(stream(each), schema_key="k", seal=sealed)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["select", "ID", "a b", 'a"b', "a'b", "a;--b", "ü", "\U0001f600", "a.b", "%", "rowid", "RowId"],
+)
+@pytest.mark.parametrize("append", [False, True], ids=["replace", "append"])
+def test_any_name_is_a_column_like_any_other(
+    destination: Destination, name: str, *, append: bool
+) -> None:
+    """Its values come back under it, and replacing an object replaces its rows alone."""
+
+    def put(found: Any, values: list[int]) -> None:
+        each = pa.record_batch({name: values, "_s3_key": [found.key] * len(values)})
+        with write(destination, append=append) as writer:
+            writer.commit(
+                stream(each), schema_key=found.key, seal=lambda: sealed(loaded(found, len(values)))
+            )
+
+    put(A1, [100, 3])
+    put(B1, [5])
+    put(A2, [7, 200])
+    old = [3, 100] if append else []
+    found = [(row["_s3_key"], row[name]) for row in rows(destination, "orders", ["_s3_key", name])]
+    assert sorted(found) == sorted([*((A1.key, value) for value in [*old, 7, 200]), (B1.key, 5)])

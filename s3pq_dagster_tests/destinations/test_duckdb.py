@@ -1,0 +1,289 @@
+"""What is peculiar to a DuckDB file."""
+
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from s3pq_dagster.destinations import Commit
+from s3pq_dagster.destinations.duckdb import DuckDBDestination
+from s3pq_dagster.errors import DestinationError, TableNotManagedError
+from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
+from s3pq_dagster_tests.destinations.tables import (
+    OWNER,
+    SCHEMA,
+    batch,
+    commit,
+    ids_by_key,
+    load,
+    loaded,
+    sealed,
+    stream,
+)
+from s3pq_dagster_tests.unit.made import NOON, meta
+
+A, B = meta("orders/a"), meta("orders/b")
+
+
+@pytest.fixture
+def destination(database: Path) -> DuckDBDestination:
+    """A file that is not there yet."""
+    return DuckDBDestination(str(database), lock_timeout_seconds=5)
+
+
+def ask(database: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Look into the file as its users do."""
+    with duckdb.connect(str(database)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_opening_makes_no_file(database: Path, destination: DuckDBDestination) -> None:
+    """Looking and reading leave no trace."""
+    destination.state(OWNER)
+    with pytest.raises(DestinationError, match="materialize"), destination.read("orders", None):
+        pass
+    assert not database.exists()
+
+
+def test_directories_are_made(tmp_path: Path) -> None:
+    """A file in a directory that is not there yet gets its directory."""
+    database = tmp_path / "a" / "b" / "lake.duckdb"
+    load(DuckDBDestination(str(database)), (A, 1))
+    assert database.exists()
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """A file where a directory should be is an error that names the place."""
+    (tmp_path / "file").write_text("x")
+    destination = DuckDBDestination(str(tmp_path / "file" / "lake.duckdb"))
+    with pytest.raises(DestinationError, match=r"file/lake\.duckdb"):
+        load(destination, (A, 1))
+
+
+def test_a_directory_in_place_of_the_file_is_named(tmp_path: Path) -> None:
+    """A directory is no DuckDB file."""
+    destination = DuckDBDestination(str(tmp_path), lock_timeout_seconds=1)
+    for look in (lambda: load(destination, (A, 1)), lambda: destination.state(OWNER)):
+        with pytest.raises(DestinationError, match=str(tmp_path)):
+            look()
+
+
+@pytest.mark.parametrize("spoil", [b"not a database", b"\x00" * 20_000])
+def test_a_file_that_is_no_database_is_named(
+    database: Path, destination: DuckDBDestination, spoil: bytes
+) -> None:
+    """Another kind of file is refused by name, and left as it is."""
+    database.write_bytes(spoil)
+    for look in (lambda: load(destination, (A, 1)), lambda: destination.state(OWNER)):
+        with pytest.raises(DestinationError, match=r"lake\.duckdb"):
+            look()
+    assert database.read_bytes() == spoil
+
+
+def test_a_damaged_file_is_an_error(database: Path, destination: DuckDBDestination) -> None:
+    """A header that was overwritten does not read as an empty database."""
+    load(destination, (A, 1000))
+    damaged = bytearray(database.read_bytes())
+    damaged[4096:12_288] = b"\xff" * 8192
+    database.write_bytes(damaged)
+    with pytest.raises(DestinationError, match=r"lake\.duckdb"):
+        destination.state(OWNER)
+
+
+def test_nothing_is_there_but_tables_and_ledger(
+    database: Path, destination: DuckDBDestination
+) -> None:
+    """One table a prefix and the two of the ledger; no view, no other schema."""
+    load(destination, (A, 1))
+    names = ask(database, "SELECT schema_name, table_name FROM duckdb_tables() ORDER BY 2")
+    assert names == [("main", "_s3pq_objects"), ("main", "_s3pq_tables"), ("main", "orders")]
+    assert ask(database, "SELECT view_name FROM duckdb_views() WHERE NOT internal") == []
+
+
+def test_the_ledger_has_every_documented_fact(
+    database: Path, destination: DuckDBDestination
+) -> None:
+    """Who, what, when and why of each object can be asked in SQL."""
+    before = datetime.now(UTC)
+    bad = Entry(B, Status.QUARANTINED, 0, "truncated")
+    with destination.write(OWNER, run_id="run 7", append=False, refresh=False) as writer:
+        writer.commit(
+            stream(batch(A.key, 2)), schema_key=A.key, seal=lambda: sealed(loaded(A, 2), bad)
+        )
+    columns = "table_name, bucket, key, e_tag, size, last_modified, rows, status, reason, run_id"
+    assert ask(database, f"SELECT {columns} FROM _s3pq_objects ORDER BY key") == [
+        ("orders", "lake", A.key, "v1", 10, NOON, 2, "loaded", None, "run 7"),
+        ("orders", "lake", B.key, "v1", 10, NOON, 0, "quarantined", "truncated", "run 7"),
+    ]
+    ((first, last),) = ask(database, "SELECT min(loaded_at), max(loaded_at) FROM _s3pq_objects")
+    assert before <= first <= last <= datetime.now(UTC)
+
+
+def test_the_ledger_has_a_line_a_table(database: Path, destination: DuckDBDestination) -> None:
+    """Owner, schema and its origin, fingerprint, cursor and format are in `_s3pq_tables`."""
+    with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+        writer.commit(
+            stream(batch(A.key, 2)),
+            schema_key=A.key,
+            seal=lambda: Commit([loaded(A, 2)], NOON, "fingerprint"),
+        )
+        writer.commit(
+            stream(batch(B.key, 1)), schema_key="x", seal=lambda: Commit([loaded(B, 1)], NOON, None)
+        )
+    columns = 'table_name, bucket, prefix, schema_key, fingerprint, "cursor", format_version'
+    assert ask(database, f"SELECT {columns} FROM _s3pq_tables") == [
+        ("orders", "lake", "orders/", A.key, "fingerprint", NOON, FORMAT_VERSION)
+    ]
+    ((data,),) = ask(database, "SELECT arrow_schema FROM _s3pq_tables")
+    assert pa.ipc.read_schema(pa.py_buffer(data)) == SCHEMA
+
+
+@pytest.mark.parametrize("namespace", ["raw", "Raw Data", 'q"', "MAIN", "select"])
+def test_a_namespace_is_made_and_used(database: Path, namespace: str) -> None:
+    """Tables and ledger are in the namespace asked for, whatever its name and case."""
+    destination = DuckDBDestination(str(database), namespace=namespace)
+    load(destination, (A, 2))
+    load(destination, (B, 1))
+    assert destination.state(OWNER).rows == 3
+    assert ids_by_key(destination) == {A.key: [0, 1], B.key: [0]}
+    ((schema, count),) = ask(
+        database, "SELECT schema_name, count(*) FROM duckdb_tables() GROUP BY ALL"
+    )
+    assert (schema.lower(), count) == (namespace.lower(), 3)
+
+
+def test_namespaces_do_not_know_each_other(database: Path) -> None:
+    """One table name in two namespaces is two tables, with two ledgers."""
+    one = DuckDBDestination(str(database), namespace="one")
+    other = DuckDBDestination(str(database), namespace="other")
+    load(one, (A, 2))
+    assert not other.state(OWNER).exists
+    load(other, (B, 1))
+    assert (ids_by_key(one), ids_by_key(other)) == ({A.key: [0, 1]}, {B.key: [0]})
+
+
+def test_a_users_table_is_not_taken(database: Path, destination: DuckDBDestination) -> None:
+    """A table of that name that was there before, in any case, is refused and left alone."""
+    ask(database, "CREATE TABLE Orders AS SELECT 1 AS mine")
+    for refresh in (False, True):
+        with pytest.raises(TableNotManagedError, match="orders"):
+            load(destination, (A, 1), refresh=refresh)
+    assert ask(database, "SELECT mine FROM Orders") == [(1,)]
+
+
+def test_a_users_view_is_not_taken(database: Path, destination: DuckDBDestination) -> None:
+    """A view of that name is refused and left alone."""
+    ask(database, "CREATE VIEW orders AS SELECT 1 AS mine")
+    for refresh in (False, True):
+        with pytest.raises(DestinationError, match="orders"):
+            load(destination, (A, 1), refresh=refresh)
+    assert ask(database, "SELECT mine FROM orders") == [(1,)]
+
+
+def test_entries_without_table_and_line_are_refused(
+    database: Path, destination: DuckDBDestination
+) -> None:
+    """Dropped half-way by hand: loaded objects of a table that is nowhere are not "nothing new"."""
+    load(destination, (A, 1))
+    ask(database, "DROP TABLE orders")
+    ask(database, "DELETE FROM _s3pq_tables")
+    with pytest.raises(TableNotManagedError, match="orders"):
+        destination.state(OWNER)
+
+
+def test_an_object_that_is_loaded_already_is_refused(destination: DuckDBDestination) -> None:
+    """Should two runs get that far, the second commit of one version writes nothing."""
+    load(destination, (A, 2))
+    with pytest.raises(DestinationError, match="another run"):
+        load(destination, (B, 1), (A, 2))
+    assert ids_by_key(destination) == {A.key: [0, 1]}
+
+
+def test_the_reason_of_a_failed_insert_is_told(destination: DuckDBDestination) -> None:
+    """What DuckDB says of the rows is in the error, not what it says of the rollback."""
+    twice = pa.array([[("k", 1), ("k", 2)]], pa.map_(pa.string(), pa.int64()))
+    each = pa.record_batch({"c": twice, "_s3_key": [A.key]})
+    with (
+        pytest.raises(DestinationError, match=r"(?i)map.*unique|duplicate"),
+        destination.write(OWNER, run_id="r", append=False, refresh=False) as writer,
+    ):
+        writer.commit(stream(each), schema_key=A.key, seal=lambda: sealed(loaded(A, 1)))
+    assert not destination.state(OWNER).exists
+
+
+def test_a_memory_limit_is_duckdbs_own(database: Path) -> None:
+    """A limit that DuckDB does not take is an error that shows DuckDB's words."""
+    with pytest.raises(DestinationError, match=r"lake\.duckdb"):
+        load(DuckDBDestination(str(database), memory_limit="many"), (A, 1))
+    load(DuckDBDestination(str(database), memory_limit="200MB"), (A, 50_000))
+
+
+_READ_ONE = """
+import sys
+from s3pq_dagster.destinations.duckdb import DuckDBDestination
+destination = DuckDBDestination(sys.argv[1])
+with destination.read("orders", None) as reader:
+    reader.read_next_batch()
+with destination.read("orders", ["id"]) as again:
+    print(again.read_all().num_rows)
+"""
+
+
+def test_a_reader_that_stops_early_does_not_hold_the_file(
+    database: Path, destination: DuckDBDestination
+) -> None:
+    """Who reads one batch and goes leaves the file to the next; in a process we can end."""
+    load(destination, (A, 100_000))
+    done = subprocess.run(
+        [sys.executable, "-c", _READ_ONE, str(database)],
+        timeout=20,
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.split() == [b"100000"]
+
+
+def test_the_file_is_free_between_calls(database: Path, destination: DuckDBDestination) -> None:
+    """Others may have the file as soon as a call is over, in whatever way it ended."""
+    load(destination, (A, 1))
+    destination.state(OWNER)
+    ids_by_key(destination)
+    with pytest.raises(DestinationError), destination.read("nothing", None):
+        pass
+    assert ask(database, "SELECT count(*) FROM orders") == [(1,)]
+
+
+def test_rows_can_be_replaced_after_duckdb_compacted(
+    database: Path, destination: DuckDBDestination
+) -> None:
+    """Deleting, checkpointing and inserting again does not confuse old rows with new ones."""
+    load(destination, (A, 200_000), (B, 5))
+    with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+        writer.remove([A.key], seal=sealed)
+    ask(database, "CHECKPOINT")
+    load(destination, (meta(B.key, "v2"), 3), start=50)
+    load(destination, (meta(A.key, "v2"), 4))
+    load(destination, (meta(A.key, "v3"), 2), start=90)
+    assert ids_by_key(destination) == {A.key: [90, 91], B.key: [50, 51, 52]}
+
+
+def test_one_writer_commits_the_same_key_twice(destination: DuckDBDestination) -> None:
+    """Checkpoints of one context replace each other's rows as those of two loads do."""
+    for refresh in (False, True):
+        with destination.write(OWNER, run_id="r", append=False, refresh=refresh) as writer:
+            commit(writer, (meta(A.key, "v8"), 3))
+            commit(writer, (meta(A.key, "v9"), 2), start=10)
+        assert ids_by_key(destination) == {A.key: [10, 11]}
+
+
+def test_no_thread_is_left(destination: DuckDBDestination) -> None:
+    """Whatever DuckDB starts ends with the connection."""
+    before = threading.active_count()
+    load(destination, (A, 100_000))
+    assert threading.active_count() <= before

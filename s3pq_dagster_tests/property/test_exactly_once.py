@@ -1,0 +1,147 @@
+"""Any sequence of puts, overwrites, deletions and loads ends with every row exactly once."""
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from s3pq_dagster.destinations import Owner
+from s3pq_dagster.destinations.duckdb import DuckDBDestination
+from s3pq_dagster.errors import EmptyListingError
+from s3pq_dagster.ledger import fingerprint
+from s3pq_dagster.loading import LoadOptions, TableLoad
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.unit.made import listed, logger, opened, spec
+
+KEYS = ["t/a", "t/b", "t/c"]
+CONTENTS = range(4)
+"""Content number ``n`` is ``n`` rows of ``n``: none at all for 0."""
+MALFORMED = -1
+
+PUT = st.tuples(st.just("put"), st.sampled_from(KEYS), st.sampled_from([*CONTENTS, MALFORMED]))
+DELETE = st.tuples(st.just("delete"), st.sampled_from(KEYS), st.just(0))
+LOAD = st.tuples(st.sampled_from(["load", "load", "load one", "refresh"]), st.just(""), st.just(0))
+STEPS = st.lists(st.one_of(PUT, PUT, DELETE, LOAD), max_size=8)
+Step = tuple[str, str, int]
+
+
+@dataclass
+class Model:
+    """What the table should hold, kept in the plainest way."""
+
+    write_mode: str
+    bucket: dict[str, int] = field(default_factory=dict)
+    held: dict[str, list[int]] = field(default_factory=dict)
+    """Contents loaded of each key."""
+
+    def load(self, keys: list[str]) -> None:
+        """Load some of the keys that are there."""
+        if self.write_mode == "mirror":
+            self.held = {k: v for k, v in self.held.items() if k in self.bucket}
+        for key in keys:
+            content = self.bucket[key]
+            before = self.held.get(key, [])
+            if content == MALFORMED or content in before:
+                continue
+            self.held[key] = [*before, content] if self.write_mode == "append" else [content]
+
+    @property
+    def rows(self) -> Counter[tuple[str, int]]:
+        counted = Counter({(k, c): c for k, contents in self.held.items() for c in contents})
+        return +counted
+
+
+@pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@example(
+    steps=[("put", "t/a", 1), ("load", "", 0), ("put", "t/a", 2), ("load", "", 0)] * 2
+)  # and back
+@example(
+    steps=[
+        ("put", "t/a", 2),
+        ("load", "", 0),
+        ("put", "t/a", MALFORMED),
+        ("load", "", 0),
+        ("delete", "t/a", 0),
+        ("put", "t/b", 1),
+        ("load", "", 0),
+        ("put", "t/a", 2),
+    ]
+)
+@example(steps=[("put", "t/a", 3), ("load", "", 0), ("delete", "t/a", 0), ("load", "", 0)])
+@given(steps=STEPS)
+def test_every_row_is_there_exactly_once(
+    bucket: Bucket, write_mode: str, steps: list[Step]
+) -> None:
+    """Whatever happens to the bucket between loads, the table is what the write mode says."""
+    for key in KEYS:
+        bucket.delete(key)
+    model = Model(write_mode)
+    with tempfile.TemporaryDirectory() as directory, opened(bucket) as store:
+        database = Path(directory) / "lake.duckdb"
+        for kind, key, content in [*steps, ("load", "", 0)]:
+            if kind == "put":
+                model.bucket[key] = content
+                bucket.put(key, body(content))
+            elif kind == "delete":
+                model.bucket.pop(key, None)
+                bucket.delete(key)
+            else:
+                load = TableLoad(
+                    store=store,
+                    spec=spec(**bucket.spec, write_mode=write_mode, checkpoint_bytes=1),
+                    owner=Owner("t", bucket.name, "t/"),
+                    listing=listed(store, "t/"),
+                    options=LoadOptions(
+                        full_refresh=kind == "refresh",
+                        max_objects=1 if kind == "load one" else None,
+                    ),
+                    log=logger(),
+                )
+                _load(load, model, database, kind)
+                assert rows_in(database) == model.rows
+
+
+def _load(load: TableLoad, model: Model, database: Path, kind: str) -> None:
+    destination = DuckDBDestination(str(database))
+    state = destination.state(load.owner)
+    emptied = model.write_mode == "mirror" and not model.bucket and any(model.held)
+    if emptied:
+        with pytest.raises(EmptyListingError):
+            load.into(destination)
+        return
+    if kind == "refresh":
+        model.held = {}
+        model.load(list(model.bucket))
+    else:
+        model.load([o.key for o in load.difference(state).pending])
+    report = load.into(destination)
+    assert report.table_rows == model.rows.total()
+    if kind != "load one":
+        assert report.fingerprint == fingerprint(load.listing)
+
+
+def body(content: int) -> pa.Table | bytes:
+    """Write a content."""
+    if content == MALFORMED:
+        return b"not Parquet"
+    return pa.table({"n": pa.array([content] * content, pa.int64())})
+
+
+def rows_in(database: Path) -> Counter[tuple[str, int]]:
+    """Count the rows by key and content."""
+    with duckdb.connect(str(database)) as connection:
+        if not connection.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE table_name = 't'"
+        ).fetchall():
+            return Counter()
+        found = connection.execute("SELECT _s3_key, n, count(*) FROM t GROUP BY ALL").fetchall()
+    return Counter({(key, n): count for key, n, count in found})

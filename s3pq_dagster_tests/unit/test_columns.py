@@ -1,0 +1,112 @@
+"""The columns we add to a file's."""
+
+import uuid
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from s3pq_dagster.columns import add_ours, cq_ids, with_ours
+from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster_tests.unit.made import meta
+
+OWN = pa.schema([("id", pa.int64())])
+ROWS = np.arange(1000)
+
+
+def ids(found: ObjectMeta = meta("a/x.parquet"), bucket: str = "lake") -> list[uuid.UUID]:  # noqa: B008 - frozen
+    """Make the ids of an object's first thousand rows."""
+    return list(cq_ids(found, bucket, ROWS).to_pylist())
+
+
+def test_ids_are_uuids_of_version_8() -> None:
+    """RFC 9562: version 8 and the RFC's variant are in every id."""
+    assert cq_ids(meta("a"), "lake", ROWS).type == pa.uuid()
+    for made in ids():
+        assert made.version == 8
+        assert made.variant == uuid.RFC_4122
+
+
+def test_ids_are_the_same_every_time() -> None:
+    """A row has one id however often it is loaded, in this release and the next."""
+    assert ids() == ids()
+    assert str(ids()[0]) == "282b19e3-0194-8a83-8800-000000000000"
+
+
+def test_ids_of_an_object_ascend() -> None:
+    """Ascending ids cost a destination next to nothing."""
+    made = ids()
+    assert made == sorted(made)
+    assert len(set(made)) == len(made)
+
+
+@pytest.mark.parametrize(
+    ("found", "bucket"),
+    [
+        (meta("b/x.parquet"), "lake"),
+        (meta("a/x.parquet", "v2"), "lake"),
+        (meta("a/x.parquet"), "lake2"),
+        (meta("ea/x.parquet"), "lak"),
+        (meta("a/x.parquetv", "1"), "lake"),
+        (meta("a/x.parquet", None), "lake"),
+    ],
+)
+def test_ids_of_other_objects_differ(found: ObjectMeta, bucket: str) -> None:
+    """Another bucket, key or version shares no id."""
+    assert not set(ids()) & set(ids(found, bucket))
+
+
+def test_a_row_number_is_part_of_its_id() -> None:
+    """Batches of one object continue where the one before ended."""
+    later = cq_ids(meta("a/x.parquet"), "lake", np.arange(500, 1000))
+    assert list(later.to_pylist()) == ids()[500:]
+
+
+def test_no_rows_have_no_ids() -> None:
+    """An empty batch is no special case."""
+    assert len(cq_ids(meta("a"), "lake", np.arange(0))) == 0
+
+
+@pytest.mark.parametrize(
+    ("add_cq_ids", "names"),
+    [(True, ["id", "_cq_id", "_cq_parent_id", "_s3_key"]), (False, ["id", "_s3_key"])],
+)
+def test_our_columns_follow_the_files(names: list[str], *, add_cq_ids: bool) -> None:
+    """Ours come last; CloudQuery's can be left out, the key cannot."""
+    assert with_ours(OWN, "a", add_cq_ids=add_cq_ids).names == names
+
+
+def test_our_columns_have_their_values() -> None:
+    """Each row has its id, no parent, and the key it came from."""
+    found = meta("a/x.parquet")
+    schema = with_ours(OWN, found.key, add_cq_ids=True)
+    batch = add_ours(pa.record_batch({"id": [7, 8]}), found, "lake", 3, schema)
+    assert batch.schema == schema
+    assert batch.to_pylist() == [
+        {"id": 7, "_cq_id": ids()[3], "_cq_parent_id": None, "_s3_key": "a/x.parquet"},
+        {"id": 8, "_cq_id": ids()[4], "_cq_parent_id": None, "_s3_key": "a/x.parquet"},
+    ]
+
+
+@pytest.mark.parametrize("column", ["_cq_id", "_cq_parent_id"])
+def test_a_file_keeps_its_own_cloudquery_column(column: str) -> None:
+    """Ids that CloudQuery gave are not replaced, whatever their type."""
+    own = OWN.append(pa.field(column, pa.string()))
+    schema = with_ours(own, "a", add_cq_ids=True)
+    batch = add_ours(pa.record_batch({"id": [1], column: ["mine"]}), meta("a"), "lake", 0, schema)
+    assert sorted(schema.names) == ["_cq_id", "_cq_parent_id", "_s3_key", "id"]
+    assert batch.column(column).to_pylist() == ["mine"]
+
+
+def test_a_column_of_our_name_is_refused() -> None:
+    """A file's own `_s3_key` cannot be stored; the error names object and way out."""
+    with pytest.raises(UnsupportedSchemaError, match=r"'a/x\.parquet'.*'_s3_key'.*skip_tables"):
+        with_ours(pa.schema([("_s3_key", pa.int8())]), "a/x.parquet", add_cq_ids=True)
+
+
+def test_duplicate_columns_are_refused() -> None:
+    """Two columns of one name cannot be told apart; the error names them."""
+    schema = pa.schema([("a", pa.int8()), ("b", pa.int8()), ("a", pa.int8())])
+    with pytest.raises(UnsupportedSchemaError, match=r"'k'.*'a'"):
+        with_ours(schema, "k", add_cq_ids=True)

@@ -1,0 +1,221 @@
+"""What is loaded, as a set."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from s3pq_dagster.ledger import Ledger, Status, cursor_key, fingerprint, format_cursor
+from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster_tests.unit.made import NOON, keys, ledger, listing, meta
+
+LOADED, QUARANTINED, REMOVED = Status.LOADED, Status.QUARANTINED, Status.REMOVED
+
+
+def test_everything_is_pending_for_an_empty_ledger() -> None:
+    """A table that is not there yet loads all it lists, the oldest first."""
+    found = Ledger.empty().difference(listing(meta("b", second=2), meta("a", second=3)))
+    assert keys(found.pending) == ["b", "a"]
+    assert bool(found)
+
+
+def test_nothing_is_pending_when_all_is_loaded() -> None:
+    """The same objects in any order are nothing to do."""
+    a, b = meta("a"), meta("b")
+    found = ledger((a, LOADED), (b, LOADED)).difference(listing(b, a))
+    assert not found
+    assert (keys(found.pending), found.removed) == ([], [])
+
+
+@pytest.mark.parametrize("second", [-3600, 0, 3600])
+def test_no_time_decides_what_is_pending(second: int) -> None:
+    """A late, tied or future object is pending because it is not in the ledger."""
+    old = ledger((meta("a"), LOADED))
+    assert keys(old.difference(listing(meta("a"), meta("new", second=second))).pending) == ["new"]
+    assert not old.difference(listing(meta("a", second=second)))
+
+
+@pytest.mark.parametrize(
+    ("now", "pending"),
+    [
+        (meta("a", "v2"), True),
+        (meta("a", "v1", size=99, second=5), False),
+        (meta("a", None), True),
+        (meta("A", "v1"), True),
+    ],
+)
+def test_a_new_version_is_pending(now: ObjectMeta, *, pending: bool) -> None:
+    """An overwritten object is another e_tag; equal bytes put again are not."""
+    assert bool(ledger((meta("a", "v1"), LOADED)).difference(listing(now))) is pending
+
+
+@pytest.mark.parametrize(
+    ("now", "pending"),
+    [(meta("a", None), False), (meta("a", None, size=9), True), (meta("a", None, second=1), True)],
+)
+def test_without_e_tags_size_and_time_tell(now: ObjectMeta, *, pending: bool) -> None:
+    """A store that sends no e_tag still has its overwritten objects noticed."""
+    assert bool(ledger((meta("a", None), LOADED)).difference(listing(now))) is pending
+
+
+@pytest.mark.parametrize(
+    ("status", "retry", "pending"),
+    [
+        (LOADED, False, False),
+        (LOADED, True, False),
+        (QUARANTINED, False, False),
+        (QUARANTINED, True, True),
+        (REMOVED, False, True),
+        (REMOVED, True, True),
+    ],
+)
+def test_a_status_says_whether_an_object_is_read_again(
+    status: Status, *, retry: bool, pending: bool
+) -> None:
+    """Quarantined objects wait until asked for; removed ones that are back are new."""
+    found = ledger((meta("a"), status)).difference(listing(meta("a")), retry_quarantined=retry)
+    assert bool(found) is pending
+
+
+def test_a_quarantined_object_is_retried_when_it_changes() -> None:
+    """A repaired object frees itself."""
+    found = ledger((meta("a", "bad"), QUARANTINED)).difference(listing(meta("a", "good")))
+    assert keys(found.pending) == ["a"]
+
+
+@pytest.mark.parametrize(("mirror", "removed"), [(False, []), (True, ["b", "c"])])
+def test_only_mirror_removes_what_is_gone(*, mirror: bool, removed: list[str]) -> None:
+    """A key that is no longer listed loses its rows in mirror, and there only."""
+    held = ledger(
+        (meta("c"), LOADED),
+        (meta("b", "v1"), LOADED),
+        (meta("b", "v2"), LOADED),
+        (meta("a"), LOADED),
+    )
+    found = held.difference(listing(meta("a")), mirror=mirror)
+    assert found.removed == removed
+    assert bool(found) is mirror
+
+
+@pytest.mark.parametrize("status", [QUARANTINED, REMOVED])
+def test_mirror_removes_nothing_that_has_no_rows(status: Status) -> None:
+    """Quarantined and removed objects that are gone are nothing to do."""
+    held = ledger((meta("a"), LOADED), (meta("b"), status))
+    assert not held.difference(listing(meta("a")), mirror=True)
+
+
+def test_mirror_keeps_a_key_that_is_listed_in_another_version() -> None:
+    """An overwritten object is replaced, not removed first."""
+    found = ledger((meta("a", "v1"), LOADED)).difference(listing(meta("a", "v2")), mirror=True)
+    assert (keys(found.pending), found.removed) == (["a"], [])
+
+
+def test_accounted_is_what_is_held_in_this_version() -> None:
+    """Loaded and quarantined objects count; removed ones and other versions do not."""
+    held = ledger(
+        (meta("a"), LOADED),
+        (meta("b"), QUARANTINED),
+        (meta("c"), REMOVED),
+        (meta("d", "v0"), LOADED),
+        (meta("gone"), LOADED),
+    )
+    found = held.accounted(listing(*map(meta, "abcde")))
+    assert sorted(keys(found)) == ["a", "b"]
+
+
+def test_the_cursor_is_the_latest_of_what_is_loaded() -> None:
+    """Quarantined and removed objects do not move it."""
+    held = ledger(
+        (meta("a", second=5), LOADED),
+        (meta("b", second=3), LOADED),
+        (meta("c", second=9), QUARANTINED),
+        (meta("d", second=8), REMOVED),
+    )
+    assert held.cursor == NOON + timedelta(seconds=5)
+
+
+def test_an_empty_ledger_has_no_cursor() -> None:
+    """Nothing loaded is no moment at all."""
+    assert Ledger.empty().cursor is None
+    assert ledger((meta("a"), QUARANTINED)).cursor is None
+
+
+def test_entries_are_counted_by_status() -> None:
+    """Each status is counted on its own."""
+    held = ledger((meta("a"), LOADED), (meta("b"), LOADED), (meta("c"), QUARANTINED))
+    assert [held.count(status) for status in Status] == [2, 1, 0]
+
+
+def test_a_fingerprint_knows_no_order() -> None:
+    """Any order of the same objects hashes alike, and only 128 bits of it show."""
+    a, b, c = meta("a"), meta("b"), meta("c")
+    assert fingerprint(listing(a, b, c)) == fingerprint(listing(c, a, b))
+    assert len(bytes.fromhex(fingerprint(listing(a)))) == 16
+
+
+def test_a_fingerprint_is_stable_across_releases() -> None:
+    """Stored fingerprints stay comparable: these are the first release's."""
+    assert fingerprint(listing()) == "e3b0c44298fc1c149afbf4c8996fb924"
+    assert fingerprint(listing(meta("ü", "tag"), meta("a", "t"))) == (
+        "243fe653c70a76129089b3e9c2eba659"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([], [meta("a")]),
+        ([meta("a")], [meta("b")]),
+        ([meta("a", "v1")], [meta("a", "v2")]),
+        ([meta("a", "v1")], [meta("a", None)]),
+        ([meta("ab", "c")], [meta("a", "bc")]),
+        ([meta("a", "1:b")], [meta("a", "1"), meta("b", "")]),
+        ([meta("a", None)], [meta("a", None, size=11)]),
+        ([meta("a", None)], [meta("a", None, second=1)]),
+        ([meta("é")], [meta("e\u0301")]),
+    ],
+)
+def test_a_fingerprint_changes_with_the_set(one: list[ObjectMeta], other: list[ObjectMeta]) -> None:
+    """Another key or another version is another fingerprint."""
+    assert fingerprint(listing(*one)) != fingerprint(listing(*other))
+
+
+def test_a_fingerprint_ignores_what_is_no_version() -> None:
+    """Size and time do not count where there is an e_tag: equal bytes put again are the same."""
+    assert fingerprint(listing(meta("a"))) == fingerprint(listing(meta("a", size=99, second=9)))
+
+
+def test_a_fingerprint_reads_more_than_one_slice() -> None:
+    """Hashing in slices gives what hashing at once would."""
+    many = [meta(f"k{i:06d}") for i in range(70_000)]
+    assert fingerprint(listing(*many)) == fingerprint(listing(*reversed(many)))
+    assert fingerprint(listing(*many)) != fingerprint(listing(*many[:-1]))
+
+
+def test_the_cursor_key_is_cloudquerys() -> None:
+    """State of cq-source-s3 has the same key."""
+    assert cursor_key("lake", "data_2024") == "s3/lake/data_2024/last_modified_cursor"
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (NOON, "2024-02-14T12:00:00Z"),
+        (NOON.replace(microsecond=123_456), "2024-02-14T12:00:00.123456Z"),
+        (NOON.replace(microsecond=123_000), "2024-02-14T12:00:00.123Z"),
+        (NOON.replace(microsecond=500_000), "2024-02-14T12:00:00.5Z"),
+        (NOON.replace(microsecond=1), "2024-02-14T12:00:00.000001Z"),
+        (NOON.replace(microsecond=100), "2024-02-14T12:00:00.0001Z"),
+        (
+            datetime(2024, 1, 1, 0, 30, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+            "2023-12-31T19:00:00Z",
+        ),
+        (
+            datetime(2024, 1, 1, 0, 0, 0, 10, tzinfo=timezone(timedelta(hours=-8))),
+            "2024-01-01T08:00:00.00001Z",
+        ),
+        (datetime(1, 1, 1, tzinfo=UTC), "0001-01-01T00:00:00Z"),
+    ],
+)
+def test_a_cursor_is_written_as_go_does(moment: datetime, text: str) -> None:
+    """RFC3339Nano in UTC: as many fractional digits as it needs, none for a whole second."""
+    assert format_cursor(moment) == text

@@ -1,0 +1,409 @@
+"""How pending objects become committed checkpoints: a real bucket into a real file."""
+
+import gc
+import threading
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from s3pq_dagster.destinations import Owner
+from s3pq_dagster.destinations.duckdb import DuckDBDestination
+from s3pq_dagster.errors import EmptyListingError, SchemaMismatchError, StoreError
+from s3pq_dagster.ledger import fingerprint
+from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
+from s3pq_dagster.objects import Listing
+from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
+from s3pq_dagster_tests.proxy import Answer
+from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec
+
+KIB = 1024
+SMALL_MEMORY: dict[str, Any] = {
+    "max_object_bytes_in_memory": 64 * KIB,
+    "checkpoint_bytes": 64 * KIB,
+}
+
+
+@dataclass
+class Table:
+    """One table of a bucket and its file."""
+
+    bucket: Bucket
+    database: Path
+    lines: Lines = field(default_factory=Lines)
+
+    @property
+    def owner(self) -> Owner:
+        return Owner("t", self.bucket.name, "t/")
+
+    @property
+    def destination(self) -> DuckDBDestination:
+        return DuckDBDestination(str(self.database), lock_timeout_seconds=5)
+
+    def load(
+        self,
+        listing: Listing | None = None,
+        *,
+        options: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> LoadReport:
+        """Load what is pending of the prefix."""
+        with opened(self.bucket) as store:
+            found = listed(store, "t/") if listing is None else listing
+            load = TableLoad(
+                store=store,
+                spec=spec(**(self.bucket.spec | fields)),
+                owner=self.owner,
+                listing=found,
+                options=LoadOptions(**(options or {})),
+                log=logger(self.lines),
+                run_id="run",
+            )
+            return load.into(self.destination)
+
+    def listing(self) -> Listing:
+        with opened(self.bucket) as store:
+            return listed(store, "t/")
+
+    def rows_by_key(self) -> dict[str, int]:
+        with duckdb.connect(str(self.database)) as connection:
+            found = connection.execute("SELECT _s3_key, count(*) FROM t GROUP BY 1").fetchall()
+        return dict(found)
+
+    def statuses(self) -> dict[str, str]:
+        frame = self.destination.state(self.owner).ledger.frame
+        return dict(frame.sort("key").select("key", "status").rows())
+
+    def stored_fingerprint(self) -> str | None:
+        with duckdb.connect(str(self.database)) as connection:
+            row = connection.execute("SELECT fingerprint FROM _s3pq_tables").fetchone()
+        assert row is not None
+        return None if row[0] is None else str(row[0])
+
+
+@pytest.fixture
+def table(bucket: Bucket, database: Path) -> Table:
+    """A table of which nothing is there yet."""
+    return Table(bucket, database)
+
+
+def test_a_first_load_reports_what_it_did(table: Table) -> None:
+    """Rows, objects and bytes of this load, and what the table holds now."""
+    table.bucket.put("t/a", 10)
+    table.bucket.put("t/b", 5)
+    report = table.load()
+    listing = table.listing()
+    assert (report.rows, report.objects, report.bytes) == (15, 2, listing.total_bytes)
+    assert (report.table_rows, report.objects_loaded, report.objects_quarantined) == (15, 2, 0)
+    assert (report.removed, report.missing, list(report.quarantined_keys)) == (0, 0, [])
+    assert report.cursor == max(listing.frame["last_modified"])
+    assert report.fingerprint == fingerprint(listing) == table.stored_fingerprint()
+    assert report.seconds > 0
+    assert report.table_schema is not None
+    assert report.table_schema.names == ["id", "text", "_cq_id", "_cq_parent_id", "_s3_key"]
+
+
+def test_nothing_new_reads_nothing(table: Table) -> None:
+    """A load with nothing pending asks for no object and leaves the fingerprint."""
+    table.bucket.put("t/a", 10)
+    first = table.load()
+    table.bucket.proxy.forget()
+    again = table.load()
+    assert table.bucket.proxy.object_reads == []
+    assert (again.rows, again.objects, again.table_rows) == (0, 0, 10)
+    assert again.fingerprint == first.fingerprint == table.stored_fingerprint()
+
+
+def test_only_what_is_new_is_read(table: Table) -> None:
+    """A new object's rows come, and its alone is asked for."""
+    table.bucket.put("t/a", 10)
+    table.load()
+    table.bucket.put("t/b", 5)
+    table.bucket.proxy.forget()
+    report = table.load()
+    assert [request.key for request in table.bucket.proxy.object_reads] == ["t/b"]
+    assert (report.rows, report.table_rows) == (5, 15)
+    assert report.fingerprint == fingerprint(table.listing()) == table.stored_fingerprint()
+
+
+def test_an_object_put_again_with_equal_bytes_is_not_read(table: Table) -> None:
+    """Equal bytes are the same version, whatever the clock says."""
+    table.bucket.put("t/a", 10)
+    table.load()
+    table.bucket.put("t/a", 10)
+    assert table.load().rows == 0
+
+
+@pytest.mark.parametrize(("write_mode", "rows"), [("append", 14), ("replace", 4), ("mirror", 4)])
+def test_an_overwritten_object(table: Table, write_mode: str, rows: int) -> None:
+    """Its rows are added in append, and replaced in the other modes."""
+    table.bucket.put("t/a", 10)
+    table.load(write_mode=write_mode)
+    table.bucket.put("t/a", 4)
+    report = table.load(write_mode=write_mode)
+    assert (report.rows, report.table_rows) == (4, rows)
+    assert report.fingerprint == fingerprint(table.listing()) == table.stored_fingerprint()
+    assert table.load(write_mode=write_mode).rows == 0
+
+
+@pytest.mark.parametrize(
+    ("write_mode", "removed", "rows"), [("append", 0, 15), ("replace", 0, 15), ("mirror", 1, 10)]
+)
+def test_a_deleted_object(table: Table, write_mode: str, removed: int, rows: int) -> None:
+    """Its rows go in mirror, and in no other mode."""
+    table.bucket.put("t/a", 10)
+    table.bucket.put("t/b", 5)
+    table.load(write_mode=write_mode)
+    table.bucket.delete("t/b")
+    report = table.load(write_mode=write_mode)
+    assert (report.removed, report.table_rows) == (removed, rows)
+    assert report.fingerprint == fingerprint(table.listing())
+    assert bool(table.lines.of("object_removed")) is bool(removed)
+
+
+def test_removing_and_loading_come_in_one_load(table: Table) -> None:
+    """Mirror deletes and adds; the stored fingerprint is of both."""
+    table.bucket.put("t/a", 10)
+    table.bucket.put("t/b", 5)
+    table.load(write_mode="mirror")
+    table.bucket.delete("t/a")
+    table.bucket.put("t/c", 2)
+    report = table.load(write_mode="mirror")
+    assert table.rows_by_key() == {"t/b": 5, "t/c": 2}
+    assert report.fingerprint == fingerprint(table.listing()) == table.stored_fingerprint()
+
+
+def test_an_empty_listing_is_not_all_deleted(table: Table) -> None:
+    """Mirror refuses to remove everything until it is told that this is meant."""
+    table.bucket.put("t/a", 10)
+    table.load(write_mode="mirror")
+    table.bucket.delete("t/a")
+    with pytest.raises(EmptyListingError, match="allow_empty_listing"):
+        table.load(write_mode="mirror")
+    assert table.rows_by_key() == {"t/a": 10}
+    report = table.load(write_mode="mirror", options={"allow_empty_listing": True})
+    assert (report.removed, report.table_rows) == (1, 0)
+
+
+def test_a_refresh_of_an_empty_listing_is_refused_in_mirror(table: Table) -> None:
+    """Starting over is no way around it."""
+    table.bucket.put("t/a", 10)
+    table.load(write_mode="mirror")
+    table.bucket.delete("t/a")
+    with pytest.raises(EmptyListingError):
+        table.load(write_mode="mirror", options={"full_refresh": True})
+    assert table.rows_by_key() == {"t/a": 10}
+
+
+@pytest.mark.parametrize("how", [{"options": {"full_refresh": True}}, {"incremental": False}])
+def test_a_refresh_loads_everything_anew(table: Table, how: dict[str, Any]) -> None:
+    """Every object is read again, deleted ones are gone, a new schema is welcome."""
+    table.bucket.put("t/a", 10)
+    table.bucket.put("t/b", 5)
+    table.load()
+    table.bucket.delete("t/a")
+    table.bucket.put("t/b", pa.table({"other": [1, 2]}))
+    report = table.load(**how)
+    assert table.rows_by_key() == {"t/b": 2}
+    assert (report.rows, report.objects_loaded) == (2, 1)
+    assert report.table_schema is not None
+    assert report.table_schema.names[0] == "other"
+    assert report.fingerprint == fingerprint(table.listing()) == table.stored_fingerprint()
+
+
+def test_a_refresh_that_fails_leaves_the_old_table(table: Table) -> None:
+    """The store fails at the last object: rows, ledger and fingerprint are the old ones."""
+    for key in "abc":
+        table.bucket.put(f"t/{key}", 10)
+    before = table.load()
+    listing = table.listing()
+    table.bucket.proxy.before = lambda r: Answer(501) if r.is_object and r.key == "t/c" else None
+    with pytest.raises(StoreError):
+        table.load(listing, options={"full_refresh": True}, checkpoint_bytes=1)
+    assert table.rows_by_key() == {"t/a": 10, "t/b": 10, "t/c": 10}
+    assert table.stored_fingerprint() == before.fingerprint
+
+
+def test_a_backfill_resumes_where_it_was(table: Table) -> None:
+    """Checkpoints before a failure stand; the next load reads the rest, each object once."""
+    for key in "abcd":
+        table.bucket.put(f"t/{key}", 10)
+    listing = table.listing()
+    table.bucket.proxy.before = lambda r: Answer(501) if r.is_object and r.key == "t/c" else None
+    with pytest.raises(StoreError):
+        table.load(listing, checkpoint_bytes=1)
+    assert table.rows_by_key() == {"t/a": 10, "t/b": 10}
+    assert table.statuses() == {"t/a": "loaded", "t/b": "loaded"}
+    table.bucket.proxy.before = lambda _: None
+    table.bucket.proxy.forget()
+    assert table.load().table_rows == 40
+    assert sorted(r.key for r in table.bucket.proxy.object_reads) == ["t/c", "t/d"]
+
+
+def test_a_mismatch_in_one_checkpoint_writes_nothing(table: Table) -> None:
+    """A table whose pending objects fit one checkpoint is not written at all."""
+    table.bucket.put("t/a", 10)
+    table.bucket.put("t/b", pa.table({"other": [1]}))
+    with pytest.raises(SchemaMismatchError, match="Nothing of this run"):
+        table.load()
+    state = table.destination.state(table.owner)
+    assert (state.exists, state.ledger.frame.height) == (False, 0)
+
+
+def test_a_malformed_object_is_quarantined_and_frees_itself(table: Table) -> None:
+    """It is set aside with its reason, not read again, and loaded once it is repaired."""
+    table.bucket.put("t/a", 10)
+    table.bucket.put("t/b", b"bad")
+    first = table.load()
+    assert table.statuses() == {"t/a": "loaded", "t/b": "quarantined"}
+    assert (first.objects, first.objects_quarantined) == (1, 1)
+    assert list(first.quarantined_keys) == ["t/b"]
+    assert first.fingerprint == fingerprint(table.listing()) == table.stored_fingerprint()
+    assert table.load().bytes == 0
+    assert table.load(options={"retry_quarantined": True}).bytes == 3
+    table.bucket.put("t/b", 5)
+    last = table.load()
+    assert (last.table_rows, last.objects_quarantined) == (15, 0)
+
+
+def broken_in_the_middle() -> bytes:
+    """Make a large object one of whose last pages is broken."""
+    body = bytearray(parquet(numbers(20_000), row_group_size=1000, compression="none"))
+    at = len(body) * 3 // 4
+    body[at : at + 4000] = b"\xff" * 4000
+    return bytes(body)
+
+
+@pytest.mark.parametrize("full_refresh", [False, True])
+@pytest.mark.parametrize("keys", ["abc", "acb", "b"])
+def test_a_large_malformed_object_is_quarantined_alone(
+    table: Table, keys: str, *, full_refresh: bool
+) -> None:
+    """First, last or alone: its rows are rolled back, the others stay, and all is accounted for."""
+    for number, key in enumerate(keys):
+        table.bucket.put(f"t/{number}{key}", broken_in_the_middle() if key == "b" else 10)
+    report = table.load(options={"full_refresh": full_refresh}, **SMALL_MEMORY)
+    expected = {
+        f"t/{n}{key}": ("quarantined" if key == "b" else "loaded") for n, key in enumerate(keys)
+    }
+    assert table.statuses() == expected
+    assert report.rows == 10 * (len(keys) - 1)
+    assert report.fingerprint == fingerprint(table.listing()) == table.stored_fingerprint()
+    if len(keys) > 1:
+        assert sum(table.rows_by_key().values()) == report.rows
+
+
+def test_only_malformed_objects_make_no_table(table: Table) -> None:
+    """Their quarantine is there; the table comes with the first rows."""
+    table.bucket.put("t/a", b"")
+    report = table.load()
+    assert (report.table_rows, report.table_schema, report.objects_quarantined) == (0, None, 1)
+    table.bucket.put("t/b", 3)
+    assert table.load().table_rows == 3
+
+
+def test_a_deleted_object_is_missing_and_not_in_the_ledger(table: Table) -> None:
+    """Deleted between listing and reading: counted, warned about, forgotten."""
+    table.bucket.put("t/a", 10)
+    table.bucket.put("t/b", 5)
+    listing = table.listing()
+    table.bucket.delete("t/b")
+    report = table.load(listing)
+    assert (report.missing, report.rows) == (1, 10)
+    assert table.statuses() == {"t/a": "loaded"}
+
+
+def test_an_object_overwritten_meanwhile_is_loaded_once(table: Table) -> None:
+    """The ledger has the version that was read, so the next load has nothing to do."""
+    table.bucket.put("t/a", 10)
+    listing = table.listing()
+    table.bucket.put("t/a", 4)
+    table.load(listing)
+    assert table.rows_by_key() == {"t/a": 4}
+    assert table.load().rows == 0
+    assert table.stored_fingerprint() == fingerprint(table.listing())
+
+
+def test_max_objects_takes_the_oldest_first(table: Table) -> None:
+    """A load of so many objects at most; the rest stays pending."""
+    for key in "cab":
+        table.bucket.put(f"t/{key}", 10)
+    seen = []
+    for _ in range(3):
+        table.load(options={"max_objects": 1})
+        seen.append(sorted(table.statuses()))
+    in_order = [f"t/{k}" for k in (o.key[2:] for o in table.listing())]
+    assert seen == [sorted(in_order[:n]) for n in (1, 2, 3)]
+
+
+def test_a_table_is_due_when_something_is_pending(table: Table) -> None:
+    """Before anything is opened for writing it can be told whether there is anything to do."""
+    table.bucket.put("t/a", 1)
+
+    def is_due(**options: Any) -> bool:
+        with opened(table.bucket) as store:
+            load = TableLoad(
+                store,
+                spec(**table.bucket.spec),
+                table.owner,
+                listed(store, "t/"),
+                LoadOptions(**options),
+                logger(),
+            )
+            return load.is_due(table.destination.state(table.owner))
+
+    assert is_due()
+    table.load()
+    assert not is_due()
+    assert is_due(full_refresh=True)
+
+
+def test_each_checkpoint_is_logged(table: Table) -> None:
+    """A line for each commit: its objects and rows."""
+    for key in "ab":
+        table.bucket.put(f"t/{key}", 10)
+    table.load(checkpoint_bytes=1)
+    assert (
+        table.lines.of("checkpoint_committed")
+        == ["checkpoint_committed table=t objects=1 rows=10"] * 2
+    )
+
+
+def test_every_object_is_logged_with_size_and_rows(table: Table) -> None:
+    """A line an object once it is committed: key, size, rows."""
+    table.bucket.put("t/with space", 7)
+    report = table.load()
+    logged = [line for text in table.lines.texts for line in text.splitlines()]
+    assert f'object_loaded table=t key="t/with space" size={report.bytes} rows=7' in logged
+
+
+@pytest.mark.parametrize(
+    ("taken", "rows"), [(None, 2000), (1, 500), (0, 0)], ids=["drained", "dropped", "never read"]
+)
+def test_a_load_is_an_arrow_stream(table: Table, taken: int | None, rows: int) -> None:
+    """Anything that reads Arrow reads a load's rows; nothing is committed, nothing stays open."""
+    for key in "ab":
+        table.bucket.put(f"t/{key}", 1000)
+    with opened(table.bucket) as store:
+        load = TableLoad(
+            store,
+            spec(**table.bucket.spec),
+            table.owner,
+            listed(store, "t/"),
+            LoadOptions(),
+            logger(),
+        )
+        before = set(threading.enumerate())
+        reader = pa.RecordBatchReader.from_stream(load)
+        assert sum(batch.num_rows for batch in islice(reader, taken)) == rows
+        del reader
+        gc.collect()
+        for thread in set(threading.enumerate()) - before:
+            if thread.name.startswith("s3pq-read"):
+                thread.join(5)
+                assert not thread.is_alive()
+    assert not table.database.exists()

@@ -1,0 +1,49 @@
+"""How a log line reads."""
+
+import json
+
+import pytest
+
+from s3pq_dagster.logs import line
+
+
+def test_an_event_alone_is_its_name() -> None:
+    """Nothing follows an event without facts."""
+    assert line("tick") == "tick"
+
+
+def test_facts_keep_their_order() -> None:
+    """Facts read in the order they were given."""
+    assert line("read", b=1, a="x", c=True) == "read b=1 a=x c=True"
+
+
+def test_none_is_left_out() -> None:
+    """A fact that is not there takes no place."""
+    assert line("read", a=None, b=0, c="") == 'read b=0 c=""'
+
+
+def test_a_float_has_three_digits() -> None:
+    """Seconds read the same everywhere."""
+    assert line("done", seconds=1.23456) == "done seconds=1.235"
+
+
+@pytest.mark.parametrize(
+    "text", ["a b", 'say "x"', "a\nb", "a\x00b", "a=b", "a\\b", "tab\there", "\x7f", ""]
+)
+def test_text_that_would_break_the_line_is_quoted(text: str) -> None:
+    """Whatever a key holds, the line stays one line and gives the text back."""
+    written = line("read", key=text)
+    assert "\n" not in written
+    assert json.loads(written.removeprefix("read key=")) == text
+
+
+@pytest.mark.parametrize("text", ["a/b.parquet", "//..", "ü", "{x}"])
+def test_plain_text_is_not_quoted(text: str) -> None:
+    """A key without spaces reads as it is."""
+    assert line("read", key=text) == f"read key={text}"
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_unicode_line_ends_do_not_break_the_line(separator: str) -> None:
+    """What a terminal or splitlines takes for a line end is escaped as well."""
+    assert len(line("read", key=f"a{separator}b").splitlines()) == 1

@@ -1,0 +1,73 @@
+"""What an object is, and many of them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster_tests.unit.made import NOON, keys, listing, meta
+
+
+def test_a_version_is_the_e_tag() -> None:
+    """Where the store sends an e_tag, it alone tells contents apart."""
+    assert meta("a", "tag", size=1).version == meta("a", "tag", size=2, second=9).version == "tag"
+
+
+def test_without_an_e_tag_a_version_is_size_and_time() -> None:
+    """Without an e_tag, size or time tell contents apart."""
+    same = meta("a", None, size=5).version
+    assert meta("a", None, size=5).version == same
+    assert meta("a", None, size=6).version != same
+    assert meta("a", None, size=5, second=1).version != same
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 7, 123_457, 999_999])
+def test_a_version_is_the_same_alone_and_in_columns(microsecond: int) -> None:
+    """Python's and Polars' version of one object agree to the microsecond."""
+    moments = [
+        NOON.replace(year=year, microsecond=microsecond) + timedelta(days=day)
+        for year in (2024, 2040)
+        for day in range(50)
+    ]
+    objects = [ObjectMeta("a", 1, None, moment) for moment in moments]
+    assert list(Listing.of(objects).with_version()["version"]) == [o.version for o in objects]
+
+
+def test_a_listing_gives_back_its_objects() -> None:
+    """Columns and objects hold the same facts, whatever the key."""
+    objects = [
+        meta("a//b/../c", None, size=0),
+        meta("\x01 \U0001f600", "t", size=2**40, second=3),
+        ObjectMeta("z", 1, "e", datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC)),
+    ]
+    assert list(Listing.of(objects)) == objects
+
+
+@pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 2500])
+def test_a_listing_counts_its_objects(count: int) -> None:
+    """Pages inside do not show, nor does an empty one."""
+    found = Listing.of(meta(f"k{i}", size=i) for i in range(count))
+    assert len(found) == count
+    assert found.total_bytes == sum(range(count))
+    assert keys(found) == [f"k{i}" for i in range(count)]
+
+
+def test_reading_order_is_time_then_key_in_bytes() -> None:
+    """Older objects come first, tied ones by the bytes of their keys."""
+    found = listing(
+        meta("b", second=1),
+        meta("\U0001f600", second=0),
+        meta("\uffff", second=0),
+        meta("a", second=1),
+        meta("B", second=1),
+        meta("z", second=0),
+    )
+    assert keys(found.in_reading_order()) == ["z", "\uffff", "\U0001f600", "B", "a", "b"]
+
+
+def test_times_come_back_aware_and_in_utc() -> None:
+    """A moment of another zone is the same moment in UTC."""
+    moment = datetime.fromisoformat("2024-02-14T13:00:00+01:00")
+    (found,) = Listing.of([ObjectMeta("a", 1, "e", moment)])
+    assert found.last_modified == NOON
+    assert found.last_modified.utcoffset() == timedelta(0)

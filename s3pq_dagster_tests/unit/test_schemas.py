@@ -1,0 +1,158 @@
+"""Comparing Arrow schemas, whoever wrote the Parquet."""
+
+import io
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from s3pq_dagster import schemas
+
+TEXT, LARGE = pa.string(), pa.large_string()
+
+
+def dictionary(values: pa.DataType) -> pa.DataType:
+    """Give the type of a column of repeated values."""
+    return pa.dictionary(pa.int32(), values)
+
+
+ALIKE: list[tuple[pa.DataType, pa.DataType, list[Any]]] = [
+    (LARGE, TEXT, ["a", None, ""]),
+    (pa.string_view(), TEXT, ["a", None, "longer than twelve bytes"]),
+    (dictionary(TEXT), TEXT, ["a", None, "a"]),
+    (dictionary(LARGE), TEXT, ["a", None, "a"]),
+    (dictionary(pa.int64()), pa.int64(), [1, None, 1]),
+    (pa.large_binary(), pa.binary(), [b"a", None]),
+    (pa.binary_view(), pa.binary(), [b"\x00", None]),
+    (pa.large_list(LARGE), pa.list_(TEXT), [["a", None], None, []]),
+    (pa.list_view(TEXT), pa.list_(TEXT), [["a", None], None, []]),
+    (pa.large_list_view(TEXT), pa.list_(TEXT), [["a", None], None, []]),
+    (pa.list_(pa.field("element", TEXT, nullable=False)), pa.list_(TEXT), [["a"], []]),
+    (pa.list_(dictionary(TEXT)), pa.list_(TEXT), [["a", "a"], None]),
+    (pa.list_(LARGE, 2), pa.list_(TEXT, 2), [["a", "b"], None]),
+    (
+        pa.struct([pa.field("x", LARGE, nullable=False)]),
+        pa.struct([("x", TEXT)]),
+        [{"x": "a"}, {"x": "b"}],
+    ),
+    (
+        pa.struct([("x", pa.large_list(pa.struct([("y", dictionary(LARGE))])))]),
+        pa.struct([("x", pa.list_(pa.struct([("y", TEXT)])))]),
+        [{"x": [{"y": "a"}]}, None],
+    ),
+    (pa.map_(LARGE, LARGE), pa.map_(TEXT, TEXT), [[("k", "v")], None]),
+    (pa.timestamp("ns", "Europe/Berlin"), pa.timestamp("ns", "Europe/Berlin"), [1, None]),
+    (pa.decimal128(38, 10), pa.decimal128(38, 10), [None]),
+]
+
+
+def from_parquet(kind: pa.DataType, rows: list[Any]) -> pa.RecordBatch:
+    """Write a column and read it back, with what its writer left in the footer."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"c": pa.array(rows, kind)}), buffer)
+    (batch,) = pq.ParquetFile(pa.BufferReader(buffer.getvalue())).iter_batches()
+    return batch
+
+
+@pytest.mark.parametrize(("kind", "plain", "rows"), ALIKE, ids=lambda v: str(v)[:40])
+def test_what_parquet_stores_alike_is_one_type(
+    kind: pa.DataType, plain: pa.DataType, rows: list[Any]
+) -> None:
+    """Hints of one writer do not make another schema than those of another."""
+    schema = schemas.canonical(
+        pa.schema([pa.field("c", kind, nullable=False, metadata={"a": "b"})])
+    )
+    assert schema == pa.schema([("c", plain)])
+    assert not schema.field("c").metadata
+    assert schemas.canonical(schema) == schema
+
+
+@pytest.mark.parametrize(("kind", "plain", "rows"), ALIKE, ids=lambda v: str(v)[:40])
+def test_casting_to_the_one_type_changes_no_value(
+    kind: pa.DataType, plain: pa.DataType, rows: list[Any]
+) -> None:
+    """A batch read from Parquet conforms with its values, and is valid in memory."""
+    batch = from_parquet(kind, rows)
+    made = schemas.conform(batch, schemas.canonical(batch.schema))
+    made.validate(full=True)
+    assert made.schema.field("c").type == plain
+    assert made.column("c").to_pylist() == batch.column("c").to_pylist()
+
+
+def test_the_order_of_columns_is_no_difference() -> None:
+    """Two writers may order columns as they like."""
+    one = pa.schema([("a", TEXT), ("b", pa.int64())])
+    other = pa.schema([("b", pa.int64()), ("a", TEXT)])
+    assert schemas.differences(one, other) == []
+
+
+def test_conforming_puts_columns_in_the_wanted_order() -> None:
+    """A batch takes the order, the types and the metadata of the schema it conforms to."""
+    batch = pa.record_batch({"b": pa.array([1]), "a": pa.array(["x"], LARGE)})
+    schema = pa.schema([("a", TEXT), ("b", pa.int64())], metadata={"cq:table_name": "t"})
+    made = schemas.conform(batch, schema)
+    assert made.schema.equals(schema, check_metadata=True)
+    assert made.to_pylist() == [{"a": "x", "b": 1}]
+
+
+@pytest.mark.parametrize(
+    ("found", "phrases"),
+    [
+        (pa.schema([("a", TEXT)]), ["column 'b': expected int64, found none"]),
+        (
+            pa.schema([("a", TEXT), ("b", pa.int64()), ("c", pa.bool_())]),
+            ["column 'c': expected none, found bool"],
+        ),
+        (
+            pa.schema([("a", TEXT), ("b", pa.int32())]),
+            ["column 'b': expected int64, found int32"],
+        ),
+        (
+            pa.schema([("A", TEXT), ("b", pa.float64())]),
+            [
+                "column 'a': expected string, found none",
+                "column 'b': expected int64, found double",
+                "column 'A': expected none, found string",
+            ],
+        ),
+    ],
+)
+def test_every_difference_is_named(found: pa.Schema, phrases: list[str]) -> None:
+    """Each column that differs is named with both types."""
+    assert schemas.differences(pa.schema([("a", TEXT), ("b", pa.int64())]), found) == phrases
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pa.timestamp("us"), pa.timestamp("ms")),
+        (pa.timestamp("us"), pa.timestamp("us", "UTC")),
+        (pa.decimal128(10, 2), pa.decimal128(10, 3)),
+        (pa.int64(), pa.uint64()),
+        (pa.list_(TEXT), pa.list_(TEXT, 2)),
+        (pa.struct([("x", TEXT)]), pa.struct([("y", TEXT)])),
+        (pa.map_(TEXT, TEXT), pa.map_(TEXT, pa.int8())),
+        (TEXT, pa.binary()),
+        (pa.binary(16), pa.uuid()),
+    ],
+    ids=str,
+)
+def test_types_that_differ_in_value_differ(one: pa.DataType, other: pa.DataType) -> None:
+    """Units, zones, scales and names inside are part of a type."""
+    phrases = schemas.differences(
+        schemas.canonical(pa.schema([("c", one)])), schemas.canonical(pa.schema([("c", other)]))
+    )
+    assert phrases == [f"column 'c': expected {one}, found {other}"]
+
+
+def test_a_schema_comes_back_from_its_bytes() -> None:
+    """What the ledger stores is the schema, extension types included."""
+    schema = pa.schema([("id", pa.uuid()), ("at", pa.timestamp("ns", "UTC")), ("", pa.null())])
+    assert schemas.from_bytes(schemas.to_bytes(schema)) == schema
+
+
+def test_duplicate_names_are_listed_once() -> None:
+    """A name that occurs three times is one problem."""
+    schema = pa.schema([(name, TEXT) for name in "babcaa"])
+    assert schemas.duplicates(schema) == ["a", "b"]

@@ -1,0 +1,162 @@
+"""What the user asks for, and how a wrong value is refused."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster_tests.unit.made import spec
+
+MIB = 1024 * 1024
+DEFAULTS: dict[str, Any] = {
+    "bucket": "lake",
+    "region": "us-east-1",
+    "local_profile": None,
+    "path_prefix": "",
+    "filetype": "parquet",
+    "rows_per_record": 500,
+    "concurrency": 50,
+    "endpoint_url": None,
+    "tables": ["*"],
+    "skip_tables": [],
+    "write_mode": "replace",
+    "incremental": True,
+    "add_cq_ids": True,
+    "max_bytes_in_flight": 64 * MIB,
+    "max_object_bytes_in_memory": 8 * MIB,
+    "checkpoint_bytes": 64 * MIB,
+}
+
+
+def refusal(**fields: Any) -> str:
+    """Give the message of a spec that is refused."""
+    with pytest.raises(ValidationError) as caught:
+        spec(**fields)
+    return str(caught.value)
+
+
+def test_every_field_has_its_default() -> None:
+    """A spec of bucket and region alone is complete, and holds no field but these."""
+    assert spec().model_dump() == DEFAULTS
+
+
+def test_every_field_is_described() -> None:
+    """What a person sees of a field says what it is."""
+    assert all(field.description for field in S3ParquetSpec.model_fields.values())
+
+
+@pytest.mark.parametrize("missing", ["bucket", "region"])
+def test_bucket_and_region_are_required(missing: str) -> None:
+    """A spec without one of them is refused, and the error names it."""
+    given = {"bucket": "lake", "region": "us-east-1"}
+    del given[missing]
+    with pytest.raises(ValidationError, match=rf"{missing}\n\s+Field required"):
+        S3ParquetSpec(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("bucket", "", "non-empty"),
+        ("bucket", " lake", "without spaces around it"),
+        ("region", "", "non-empty"),
+        ("region", "us-east-1 ", "without spaces around it"),
+        ("local_profile", " ", "unset or a non-empty string"),
+        ("endpoint_url", "", "unset or a non-empty string"),
+        ("endpoint_url", "127.0.0.1:9000", "http://host[:port] or https://host[:port]"),
+        ("endpoint_url", "ftp://host", "http://host[:port] or https://host[:port]"),
+        ("endpoint_url", "http://", "http://host[:port] or https://host[:port]"),
+        ("filetype", "csv", "supported: parquet"),
+        ("filetype", "Parquet", "supported: parquet"),
+        ("write_mode", "upsert", "supported: append, replace, mirror"),
+        ("rows_per_record", 0, "at least 1"),
+        ("rows_per_record", -1, "at least 1"),
+        ("concurrency", 0, "at least 1, or negative for no limit"),
+        ("max_bytes_in_flight", 0, "at least 1"),
+        ("max_object_bytes_in_memory", 0, "at least 1"),
+        ("checkpoint_bytes", -5, "at least 1"),
+        ("tables", [], "at least one glob"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(field: str, value: object, allowed: str) -> None:
+    """The error names the field, the value and what is allowed."""
+    message = refusal(**{field: value})
+    assert field in message
+    assert repr(value) in message
+    assert allowed in message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("bucket", None),
+        ("region", 5),
+        ("rows_per_record", "many"),
+        ("rows_per_record", 1.5),
+        ("concurrency", None),
+        ("tables", "orders"),
+        ("skip_tables", None),
+        ("incremental", "perhaps"),
+        ("add_cq_ids", 7),
+        ("path_prefix", None),
+        ("path_prefix", 3),
+        ("filetype", None),
+        ("endpoint_url", 1),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(field: str, value: object) -> None:
+    """The error names the field and shows the value."""
+    message = refusal(**{field: value})
+    assert field in message
+    assert str(value) in message
+
+
+def test_unknown_fields_are_refused() -> None:
+    """A typo is not dropped silently."""
+    message = refusal(rows_per_recrod=100)
+    assert "rows_per_recrod" in message
+    assert "not permitted" in message
+
+
+def test_every_wrong_field_is_named_at_once() -> None:
+    """Two mistakes take one look."""
+    message = refusal(filetype="csv", concurrency=0)
+    assert "filetype 'csv'" in message
+    assert "concurrency must be" in message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("concurrency", -1),
+        ("concurrency", 1),
+        ("rows_per_record", 1),
+        ("write_mode", "append"),
+        ("write_mode", "mirror"),
+        ("endpoint_url", "http://127.0.0.1:8333"),
+        ("endpoint_url", "https://s3.example.com/base"),
+        ("endpoint_url", "http://[::1]:9000"),
+        ("path_prefix", "raw/20"),
+        ("path_prefix", " "),
+        ("local_profile", "dev"),
+    ],
+)
+def test_an_allowed_value_is_kept(field: str, value: object) -> None:
+    """What is allowed comes back as it was given."""
+    assert getattr(spec(**{field: value}), field) == value
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:canary-password@host:9000",
+        "https://canary-password@host",
+        "http://host/?X-Amz-Signature=canary-password",
+        "user:canary-password@host",
+        "s3://user:canary-password@host",
+    ],
+)
+def test_credentials_in_the_endpoint_are_refused_without_showing_them(url: str) -> None:
+    """A password in the URL is an error, and the error does not repeat it."""
+    assert "canary-password" not in refusal(endpoint_url=url)
