@@ -217,7 +217,7 @@ def _observe(
             rows=state.rows,
         ),
         OBJECTS_LOADED: ledger.count(Status.LOADED),
-        OBJECTS_QUARANTINED: ledger.count(Status.QUARANTINED),
+        OBJECTS_QUARANTINED: ledger.quarantined(load.listing),
     }
     if ledger.cursor is not None:
         metadata[cursor_key(load.owner.bucket, load.owner.table)] = format_cursor(ledger.cursor)

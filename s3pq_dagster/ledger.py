@@ -112,6 +112,11 @@ class Ledger:
         """Count the entries of one status."""
         return self.frame.filter(pl.col("status") == status).height
 
+    def quarantined(self, listing: Listing) -> int:
+        """Count the objects of a listing that are quarantined in this very version."""
+        held = self._with_version().filter(pl.col("status") == Status.QUARANTINED)
+        return listing.with_version().join(held, on=["key", "version"], how="semi").height
+
     def _with_version(self) -> pl.DataFrame:
         return Listing(self.frame).with_version()
 

@@ -55,7 +55,7 @@ class LoadReport:
     objects_loaded: int
     """Objects in the ledger as loaded, by this load and earlier ones."""
     objects_quarantined: int
-    """Objects in the ledger as quarantined, by this load and earlier ones."""
+    """Listed objects that are quarantined, by this load and earlier ones."""
     quarantined_keys: Sequence[str]
     """Of them, those set aside by this load."""
     cursor: datetime | None
@@ -185,7 +185,8 @@ class _Load:
         self._writer = writer
         self._state = writer.state()
         self._difference = load.difference(self._state)
-        self._entries: list[Entry] = []
+        self._rows = self._objects = self._bytes = 0
+        self._quarantined: list[str] = []
         self._cursor = self._state.ledger.cursor
         self._fingerprint_now = ""
         """Of all that is loaded, once it is written; empty while more is to come."""
@@ -195,26 +196,23 @@ class _Load:
         with self._stream() as stream, ThreadPoolExecutor(1, "s3pq-commit") as thread:
             for checkpoint in stream.checkpoints():
                 with _interruptible(stream):
-                    thread.submit(self._commit, checkpoint).result()
-        progress = stream.progress
+                    thread.submit(self._commit, checkpoint, stream).result()
         if not self._fingerprint_now:
-            self._writer.commit(None, schema_key=None, seal=lambda: self._sealed([], last=True))
+            self._writer.commit(None, schema_key=None, seal=lambda: self._sealed([], stream))
         state = self._writer.state()
         seconds = time.monotonic() - started
         return LoadReport(
-            rows=sum(entry.rows for entry in self._entries),
-            objects=sum(entry.status is Status.LOADED for entry in self._entries),
-            bytes=sum(entry.object.size for entry in self._entries),
+            rows=self._rows,
+            objects=self._objects,
+            bytes=self._bytes,
             removed=removed,
-            missing=progress.missing,
+            missing=len(stream.missing),
             seconds=seconds,
             table_rows=state.rows,
             table_schema=state.schema,
             objects_loaded=state.ledger.count(Status.LOADED),
-            objects_quarantined=state.ledger.count(Status.QUARANTINED),
-            quarantined_keys=[
-                e.object.key for e in self._entries if e.status is Status.QUARANTINED
-            ],
+            objects_quarantined=state.ledger.quarantined(self._load.listing),
+            quarantined_keys=self._quarantined,
             cursor=state.ledger.cursor,
             fingerprint=self._fingerprint_now,
         )
@@ -236,21 +234,21 @@ class _Load:
         keys = self._difference.removed
         if not keys:
             return 0
-        last = not len(self._difference.pending)
-        rows = self._writer.remove(keys, seal=lambda: self._sealed([], last=last, removed=keys))
-        for key in keys:
-            self._load.log.info(line("object_removed", table=self._load.owner.table, key=key))
-        self._load.log.info(
-            line("rows_removed", table=self._load.owner.table, objects=len(keys), rows=rows)
-        )
+        table = self._load.owner.table
+        rows = self._writer.remove(keys, seal=lambda: self._sealed([]))
+        self._say([line("object_removed", table=table, key=key) for key in keys])
+        self._say([line("rows_removed", table=table, objects=len(keys), rows=rows)])
         return len(keys)
 
-    def _commit(self, checkpoint: Checkpoint) -> None:
+    def _commit(self, checkpoint: Checkpoint, stream: TableStream) -> None:
+        def seal() -> Commit:
+            return self._sealed(checkpoint.entries, stream if checkpoint.is_last else None)
+
         try:
             self._writer.commit(
                 checkpoint.batches,
                 schema_key=checkpoint.schema_key,
-                seal=lambda: self._sealed(checkpoint.entries, last=checkpoint.is_last),
+                seal=seal,
             )
         except BaseException as error:
             if checkpoint.error is None:
@@ -259,42 +257,50 @@ class _Load:
                 raise checkpoint.error from error
             # A large object turned out malformed half-way: its rows are rolled back, and nothing
             # else was in its checkpoint. What is left to say goes into the ledger.
-            self._writer.commit(
-                None, schema_key=None, seal=lambda: self._sealed(checkpoint.entries, last=False)
-            )
-        self._entries += checkpoint.entries
-        self._say_committed(checkpoint.entries)
+            self._writer.commit(None, schema_key=None, seal=seal)
+        self._count(checkpoint.entries)
 
-    def _say_committed(self, entries: Sequence[Entry]) -> None:
-        """Log the objects of a checkpoint, many lines to a message: Dagster stores each one."""
+    def _count(self, entries: Sequence[Entry]) -> None:
+        """Add up what is committed, and log it."""
         table = self._load.owner.table
-        lines = [
-            line("object_loaded", table=table, key=e.object.key, size=e.object.size, rows=e.rows)
-            for e in entries
-            if e.status is Status.LOADED
-        ]
+        loaded = [entry for entry in entries if entry.status is Status.LOADED]
+        rows = sum(entry.rows for entry in loaded)
+        self._rows += rows
+        self._objects += len(loaded)
+        self._bytes += sum(entry.object.size for entry in entries)
+        self._quarantined += [e.object.key for e in entries if e.status is Status.QUARANTINED]
+        self._say(
+            [
+                line(
+                    "object_loaded", table=table, key=e.object.key, size=e.object.size, rows=e.rows
+                )
+                for e in loaded
+            ]
+        )
+        self._say([line("checkpoint_committed", table=table, objects=len(entries), rows=rows)])
+
+    def _say(self, lines: list[str]) -> None:
+        """Log many lines to a message: Dagster stores each message in its event log."""
         for start in range(0, len(lines), _LINES_A_MESSAGE):
             self._load.log.info("\n".join(lines[start : start + _LINES_A_MESSAGE]))
-        rows = sum(entry.rows for entry in entries)
-        self._load.log.info(
-            line("checkpoint_committed", table=table, objects=len(entries), rows=rows)
-        )
 
-    def _sealed(
-        self, entries: Sequence[Entry], *, last: bool, removed: Sequence[str] = ()
-    ) -> Commit:
+    def _sealed(self, entries: Sequence[Entry], done: TableStream | None = None) -> Commit:
+        """Make the commit of some entries; ``done`` is the stream once nothing more comes."""
         loaded = [e.object.last_modified for e in entries if e.status is Status.LOADED]
         times = [*loaded, *([self._cursor] if self._cursor else [])]
         self._cursor = max(times, default=None)
-        self._fingerprint_now = self._fingerprint(entries, removed) if last else ""
+        self._fingerprint_now = "" if done is None else self._fingerprint(done)
         return Commit(entries, self._cursor, self._fingerprint_now or None)
 
-    def _fingerprint(self, entries: Sequence[Entry], removed: Sequence[str]) -> str:
-        """Hash what the ledger accounts for once these entries are in it."""
+    def _fingerprint(self, done: TableStream) -> str:
+        """Hash what the ledger accounts for at the end: what it did, and what was pending.
+
+        Of the latter an object that is gone since it was listed is left out, and one that was
+        overwritten stands as it was read.
+        """
         before = Ledger.empty() if self._load.refresh else self._state.ledger
-        written = [*self._entries, *entries]
-        held = before.accounted(self._load.listing).frame.filter(
-            ~pl.col("key").is_in(list(removed))
-        )
-        added = Listing.of(entry.object for entry in written).frame
-        return fingerprint(Listing(pl.concat([held, added]).unique(["key", "e_tag"])))
+        other = [*done.missing, *(found.key for found in done.changed)]
+        frames = [before.accounted(self._load.listing).frame, self._difference.pending.frame]
+        held = pl.concat(frames).filter(~pl.col("key").is_in(other))
+        now = pl.concat([held, Listing.of(done.changed).frame])
+        return fingerprint(Listing(now.unique("key")))

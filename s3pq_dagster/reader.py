@@ -54,7 +54,6 @@ class Progress:
     objects: int = 0
     bytes: int = 0
     rows: int = 0
-    missing: int = 0
     seen: int = 0
     """Objects read, set aside or found missing."""
 
@@ -113,6 +112,10 @@ class TableStream:
         self._committed: tuple[int, str | None] = (0, None)
         self._failed: Exception | None = None
         self.progress = Progress()
+        self.missing: list[str] = []
+        """Keys of objects that were deleted since they were listed."""
+        self.changed: list[ObjectMeta] = []
+        """Objects that were overwritten since they were listed, as they were read."""
 
     def __enter__(self) -> Self:
         return self
@@ -210,13 +213,15 @@ class TableStream:
             raise self._failed
         while self._next is None and (fetched := next(self._fetched, None)) is not None:
             self._report()
+            if fetched.changes and not isinstance(fetched.error, ObjectNotFoundError):
+                self.changed.append(fetched.object)
             try:
                 opened = _open(fetched, whole=self._is_small(fetched.object) or self._verify)
             except MalformedObjectError as error:
                 self._aside.append(self._quarantine(fetched.object, error))
                 self._fetcher.release(fetched)
             except ObjectNotFoundError:
-                self.progress.missing += 1
+                self.missing.append(fetched.object.key)
                 self._count(fetched.object)
                 self._log.warning(
                     line(
