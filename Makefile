@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+WORKERS ?= 2
 
 # The interface test drives a system Chromium. In CI it has to be there; elsewhere it may be missing.
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
@@ -28,11 +29,11 @@ dev-object: $(VENV)/.demo ## put one more object into the bucket of a running `m
 ifdef WHEEL
 test: $(VENV)-wheel/.stamp build/tree/.stamp
 	cd build/tree && ../../$(VENV)-wheel/bin/python -c "$$IS_WHEEL"
-	cd build/tree && ../../$(VENV)-wheel/bin/python -m pytest $(NO_UI) $(ARGS)
+	cd build/tree && ../../$(VENV)-wheel/bin/python -m pytest -n $(WORKERS) $(NO_UI) $(ARGS)
 else
 test: $(VENV)/.dev ## run the tests; WHEEL=1 runs them against the wheel that `make build` made
 	$(if $(NO_UI),@echo 'No Chromium found: the tests that drive a browser are left out.')
-	$(BIN)/python -m pytest $(NO_UI) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(NO_UI) $(ARGS)
 endif
 
 check: $(VENV)/.dev ## check format, lint, types and architecture

@@ -38,9 +38,15 @@ DATA_VERSION_TAG = "dagster/data_version"
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
     """Describe an Arrow schema for the UI."""
-    return dg.TableSchema(
-        columns=[dg.TableColumn(name=field.name, type=str(field.type)) for field in schema]
-    )
+    names = {field.name: _type_name(field.type) for field in schema}
+    return dg.TableSchema(columns=[dg.TableColumn(name=n, type=t) for n, t in names.items()])
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """Name a type; an extension by its own name, ``uuid`` for ``extension<arrow.uuid>``."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return str(kind.extension_name).removeprefix("arrow.")
+    return str(kind)
 
 
 def table_metadata(

@@ -110,7 +110,6 @@ class TableStream:
         self._aside: list[Entry] = []
         self._started = self._reported = time.monotonic()
         self._committed: tuple[int, str | None] = (0, None)
-        self._failed: Exception | None = None
         self.progress = Progress()
         self.missing: list[str] = []
         """Keys of objects that were deleted since they were listed."""
@@ -169,22 +168,14 @@ class TableStream:
                     break
                 self._next = None
                 yield from self._object(opened, checkpoint)
-                checkpoint.entries += self._aside
-                self._aside = []
                 bytes_left = 0 if large else bytes_left - opened.size
-            self._finish(checkpoint)
+            checkpoint.entries += self._aside
+            self._aside = []
+            # No look at the next object, which may be long in coming: what is read is committed.
+            checkpoint.is_last = self.progress.seen == self._total_objects
         except BaseException as error:
             checkpoint.error = error
             raise
-
-    def _finish(self, checkpoint: Checkpoint) -> None:
-        """Look whether anything follows; what fails there is the next checkpoint's business."""
-        try:
-            checkpoint.is_last = self._peek() is None
-        except Exception as error:  # noqa: BLE001 - raised when the next object is asked for
-            self._failed = error
-        checkpoint.entries += self._aside
-        self._aside = []
 
     def _object(self, opened: "_Opened", checkpoint: Checkpoint) -> Iterator[pa.RecordBatch]:
         found, schema = opened.object, checkpoint.schema
@@ -209,8 +200,6 @@ class TableStream:
 
     def _peek(self) -> "_Opened | None":
         """Open the next readable object; set the others aside on the way."""
-        if self._failed is not None:
-            raise self._failed
         while self._next is None and (fetched := next(self._fetched, None)) is not None:
             self._report()
             if fetched.changes and not isinstance(fetched.error, ObjectNotFoundError):
