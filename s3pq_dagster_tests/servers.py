@@ -20,6 +20,7 @@ ACCESS_KEY = "s3pq-demo"
 SECRET_KEY = "s3pq-demo-secret"
 REGION = "us-east-1"
 _GRPC_OFFSET = 10_000
+_PORTS = ("s3", "master", "volume", "filer", "admin")
 _START_SECONDS = 60
 
 
@@ -72,7 +73,7 @@ def seaweedfs(directory: Path, *identities: Identity) -> Iterator[str]:
         for identity in (ADMIN, *identities)
     ]
     config.write_text(json.dumps({"identities": known}), encoding="utf-8")
-    ports = {name: free_port(with_grpc=True) for name in ("s3", "master", "volume", "filer")}
+    ports = {name: free_port(with_grpc=True) for name in _PORTS}
     command = [
         _weed(),
         "mini",
@@ -81,9 +82,12 @@ def seaweedfs(directory: Path, *identities: Identity) -> Iterator[str]:
         "-ip.bind=127.0.0.1",
         "-webdav=false",
         "-admin.ui=false",
+        "-master.telemetry=false",
+        # Catalogs on fixed ports, which another server of ours may have.
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
         f"-s3.config={config}",
-        f"-s3.port={ports['s3']}",
-        *(f"-{name}.port={ports[name]}" for name in ("master", "volume", "filer")),
+        *(f"-{name}.port={ports[name]}" for name in ports),
     ]
     endpoint = f"http://127.0.0.1:{ports['s3']}"
     log = directory / "weed.log"
