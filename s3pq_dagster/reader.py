@@ -8,25 +8,23 @@ from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
 from s3pq_dagster.columns import add_ours, with_ours
+from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.errors import (
     MalformedObjectError,
     ObjectNotFoundError,
     SchemaMismatchError,
 )
-from s3pq_dagster.fetcher import Fetched, Fetcher
+from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 
-_DECODE_ROWS = 65_536
 _PROGRESS_SECONDS = 10
-_REASON_CHARACTERS = 500
 
 
 @dataclass(slots=True, eq=False)
@@ -106,7 +104,7 @@ class TableStream:
         self._total_objects = len(pending)
         self._fetcher = Fetcher(store, pending, spec, while_waiting=self._report)
         self._fetched = iter(self._fetcher)
-        self._next: _Opened | None = None
+        self._next: OpenObject | None = None
         self._aside: list[Entry] = []
         self._started = self._reported = time.monotonic()
         self._committed: tuple[int, str | None] = (0, None)
@@ -177,7 +175,7 @@ class TableStream:
             checkpoint.error = error
             raise
 
-    def _object(self, opened: "_Opened", checkpoint: Checkpoint) -> Iterator[pa.RecordBatch]:
+    def _object(self, opened: OpenObject, checkpoint: Checkpoint) -> Iterator[pa.RecordBatch]:
         found, schema = opened.object, checkpoint.schema
         try:
             self._check_schema(opened)
@@ -198,14 +196,14 @@ class TableStream:
         self.progress.objects += 1
         self._count(found)
 
-    def _peek(self) -> "_Opened | None":
+    def _peek(self) -> OpenObject | None:
         """Open the next readable object; set the others aside on the way."""
         while self._next is None and (fetched := next(self._fetched, None)) is not None:
             self._report()
             if fetched.changes and not isinstance(fetched.error, ObjectNotFoundError):
                 self.changed.append(fetched.object)
             try:
-                opened = _open(fetched, whole=self._is_small(fetched.object) or self._verify)
+                opened = open_object(fetched, whole=self._is_small(fetched.object) or self._verify)
             except MalformedObjectError as error:
                 self._aside.append(self._quarantine(fetched.object, error))
                 self._fetcher.release(fetched)
@@ -234,7 +232,7 @@ class TableStream:
     def _is_small(self, found: ObjectMeta) -> bool:
         return found.size <= self._spec.max_object_bytes_in_memory
 
-    def _check_schema(self, opened: "_Opened") -> None:
+    def _check_schema(self, opened: OpenObject) -> None:
         reference = self._reference
         assert reference is not None  # noqa: S101 - a checkpoint with batches has one
         found = self._with_ours(opened)
@@ -249,7 +247,7 @@ class TableStream:
                 last_key=last_key,
             )
 
-    def _with_ours(self, opened: "_Opened") -> pa.Schema:
+    def _with_ours(self, opened: OpenObject) -> pa.Schema:
         return with_ours(opened.schema, opened.object.key, add_cq_ids=self._spec.add_cq_ids)
 
     def _quarantine(self, found: ObjectMeta, error: MalformedObjectError) -> Entry:
@@ -287,84 +285,3 @@ class TableStream:
                 seconds_left=None if left is None else round(left),
             )
         )
-
-
-@dataclass(slots=True, eq=False)
-class _Opened:
-    """One object, opened as Parquet."""
-
-    fetched: Fetched
-    schema: pa.Schema
-    """Canonical, the file's own columns."""
-    rows: int
-    file: pq.ParquetFile
-    decoded: list[pa.RecordBatch] | None = None
-    """All rows, where they were decoded whole."""
-
-    @property
-    def object(self) -> ObjectMeta:
-        return self.fetched.object
-
-    @property
-    def size(self) -> int:
-        return self.fetched.object.size
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Decode the rows.
-
-        Raises:
-            MalformedObjectError: A page cannot be decoded, or rows are missing.
-        """
-        if self.decoded is not None:
-            yield from self.decoded
-            return
-        yield from _decode(self.file, self.rows, self.object.key)
-
-
-def _open(fetched: Fetched, *, whole: bool) -> _Opened:
-    if fetched.error is not None:
-        raise fetched.error
-    key = fetched.object.key
-    if fetched.object.size == 0:
-        raise MalformedObjectError(key, "it has 0 bytes")
-    try:
-        file = pq.ParquetFile(
-            fetched.open(),
-            pre_buffer=False,
-            buffer_size=1024 * 1024,
-            page_checksum_verification=True,
-        )
-        schema = schemas.canonical(file.schema_arrow)
-        rows = file.metadata.num_rows
-    except Exception as error:
-        raise MalformedObjectError(key, _reason(error)) from error
-    opened = _Opened(fetched, schema, rows, file)
-    if whole:
-        decoded = list(_decode(file, rows, key)) if fetched.spool is None else None
-        if decoded is None:
-            for _ in _decode(file, rows, key):
-                pass
-        opened.decoded = decoded
-    return opened
-
-
-def _decode(file: pq.ParquetFile, rows: int, key: str) -> Iterator[pa.RecordBatch]:
-    """Decode and check every batch; fewer rows than the footer says is an error too."""
-    found = 0
-    batches = file.iter_batches(batch_size=_DECODE_ROWS)
-    while True:
-        try:
-            batch = next(batches, None)
-            if batch is None:
-                break
-            batch.validate(full=True)
-        except Exception as error:
-            raise MalformedObjectError(key, _reason(error)) from error
-        found += batch.num_rows
-        yield batch
-    if found != rows:
-        raise MalformedObjectError(key, f"its footer says {rows} rows, its pages hold {found}")
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS]
