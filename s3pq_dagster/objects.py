@@ -83,7 +83,12 @@ class Listing:
         return Listing(self.frame.sort("last_modified", "key"))
 
     def with_version(self) -> pl.DataFrame:
-        """Add the ``version`` column of :attr:`ObjectMeta.version`."""
+        """Add the ``version`` column of :attr:`ObjectMeta.version`.
+
+        It costs nothing where every object has an e_tag.
+        """
+        if not self.frame["e_tag"].null_count():
+            return self.frame.with_columns(version=pl.col("e_tag"))
         stamp = pl.format("{}@{}", pl.col("size"), pl.col("last_modified").dt.timestamp("us"))
         return self.frame.with_columns(version=pl.coalesce("e_tag", stamp))
 
