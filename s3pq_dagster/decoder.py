@@ -1,6 +1,6 @@
 """One object's bytes as Arrow batches, every one of them checked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -12,6 +12,8 @@ from s3pq_dagster.fetcher import Fetched
 from s3pq_dagster.objects import ObjectMeta
 
 _DECODE_ROWS = 65_536
+_DECODE_BYTES = 64 * 1024 * 1024
+"""Rows and bytes decoded at a time, at most, whichever is fewer."""
 _REASON_CHARACTERS = 500
 
 
@@ -49,13 +51,16 @@ class OpenObject:
         yield from _decode(self.file, self.rows, self.object.key)
 
 
-def open_object(fetched: Fetched, *, whole: bool) -> OpenObject:
+def open_object(
+    fetched: Fetched, *, whole: bool, on_batch: Callable[[], None] = lambda: None
+) -> OpenObject:
     """Open an object as Parquet.
 
     Args:
         fetched: Its bytes.
         whole: Decode everything now, to find what is malformed before a row is handed on. The
             rows of a small object are kept; a large one is decoded again.
+        on_batch: Called for each batch that is decoded now.
 
     Raises:
         MalformedObjectError: It cannot be read, whatever is tried.
@@ -76,21 +81,22 @@ def open_object(fetched: Fetched, *, whole: bool) -> OpenObject:
         schema = schemas.canonical(file.schema_arrow)
         rows = file.metadata.num_rows
     except Exception as error:
-        raise MalformedObjectError(key, _reason(error)) from error
+        raise _malformed(key, error) from error
     opened = OpenObject(fetched, schema, rows, file)
     if whole:
-        decoded = list(_decode(file, rows, key)) if fetched.spool is None else None
-        if decoded is None:
-            for _ in _decode(file, rows, key):
-                pass
-        opened.decoded = decoded
+        kept = []
+        for batch in _decode(file, rows, key):
+            on_batch()
+            if fetched.spool is None:
+                kept.append(batch)
+        opened.decoded = kept if fetched.spool is None else None
     return opened
 
 
 def _decode(file: pq.ParquetFile, rows: int, key: str) -> Iterator[pa.RecordBatch]:
     """Decode and check every batch; fewer rows than the footer says is an error too."""
     found = 0
-    batches = file.iter_batches(batch_size=_DECODE_ROWS)
+    batches = file.iter_batches(batch_size=_rows_at_a_time(file.metadata))
     while True:
         try:
             batch = next(batches, None)
@@ -98,12 +104,27 @@ def _decode(file: pq.ParquetFile, rows: int, key: str) -> Iterator[pa.RecordBatc
                 break
             batch.validate(full=True)
         except Exception as error:
-            raise MalformedObjectError(key, _reason(error)) from error
+            raise _malformed(key, error) from error
         found += batch.num_rows
         yield batch
     if found != rows:
         raise MalformedObjectError(key, f"its footer says {rows} rows, its pages hold {found}")
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS]
+def _rows_at_a_time(metadata: pq.FileMetaData) -> int:
+    """Decode fewer rows at a time where rows are wide."""
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    decoded_bytes: int = sum(group.total_byte_size for group in groups)
+    row_bytes = max(1, decoded_bytes // max(1, int(metadata.num_rows)))
+    return max(1, min(_DECODE_ROWS, _DECODE_BYTES // row_bytes))
+
+
+def _malformed(key: str, error: Exception) -> MalformedObjectError:
+    """Tell what is wrong with an object from what is wrong with this machine.
+
+    Raises:
+        Exception: The error itself, when memory, disk or descriptors ran out.
+    """
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+        raise error
+    return MalformedObjectError(key, f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS])

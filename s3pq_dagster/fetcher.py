@@ -12,7 +12,7 @@ from typing import IO, Self
 
 import pyarrow as pa
 
-from s3pq_dagster.errors import ObjectChangedError, ReadAbandonedError
+from s3pq_dagster.errors import ObjectChangedError, ReadAbandonedError, StoreError
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
@@ -38,6 +38,8 @@ class Fetched:
     spool: IO[bytes] | None = None
     """A large object's bytes, in a temporary file that goes when it is closed."""
     parts_left: int = 1
+    in_flight: int = 0
+    """Parts that are being fetched."""
     held: int = 0
     """Bytes counted against the bound until release."""
     changes: int = field(default=0, kw_only=True)
@@ -129,6 +131,11 @@ class Fetcher:
             _close_spool(fetched)
         self._admitted.clear()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody wants more."""
+        return self._closed
+
     def __iter__(self) -> Iterator[Fetched]:
         """Yield each object once its bytes, or its error, are there; release it when done.
 
@@ -187,11 +194,20 @@ class Fetcher:
     def _admit(self) -> None:
         """Start as many requests as the bounds allow. The caller holds the lock."""
         while not self._closed and (part := self._next_part()) is not None:
-            if self._held and self._held + part.cost > self._spec.max_bytes_in_flight:
+            full = self._held and self._held + part.cost > self._spec.max_bytes_in_flight
+            if full and not self._is_waited_for(part):
                 return
             self._parts.popleft()
             self._held += part.cost
+            part.fetched.in_flight += 1
             self._pool.submit(self._fetch, part)
+
+    def _is_waited_for(self, part: _Part) -> bool:
+        """Tell whether everybody waits for this part while others, fetched, fill the bound.
+
+        So it is when the next object was overwritten and has to be fetched once more.
+        """
+        return part.fetched is self._admitted[0] and not part.fetched.in_flight
 
     def _next_part(self) -> _Part | None:
         while not self._parts:
@@ -207,12 +223,15 @@ class Fetcher:
         return self._parts[0]
 
     def _begin(self, found: ObjectMeta) -> Fetched:
-        fetched = Fetched(found)
-        if found.size > self._spec.max_object_bytes_in_memory:
-            with self._changed:
-                self._spooled += 1
-            fetched.spool = tempfile.TemporaryFile(prefix="s3pq-")  # noqa: SIM115 - closed on release
-        return fetched
+        if found.size <= self._spec.max_object_bytes_in_memory:
+            return Fetched(found)
+        try:
+            spool = tempfile.TemporaryFile(prefix="s3pq-")  # noqa: SIM115 - closed on release
+        except OSError as error:
+            return Fetched(found, error=_no_room(found, error), parts_left=0)
+        with self._changed:
+            self._spooled += 1
+        return Fetched(found, spool=spool)
 
     def _parts_of(self, fetched: Fetched) -> list[_Part]:
         if fetched.error is not None:
@@ -238,6 +257,7 @@ class Fetcher:
             else:
                 self._held -= part.cost
             fetched.parts_left -= 1
+            fetched.in_flight -= 1
             self._admit()
             self._changed.notify_all()
 
@@ -254,10 +274,22 @@ class Fetcher:
             # A descriptor of this thread's own: closing the file cannot make it another's.
             descriptor = os.dup(fetched.spool.fileno())
         try:
-            data = self._store.read(fetched.object, part.start, part.end)
-            os.pwrite(descriptor, data, part.start)
+            data = memoryview(self._store.read(fetched.object, part.start, part.end))
+            written = 0
+            while written < len(data):  # a disk that is nearly full takes less than all
+                written += os.pwrite(descriptor, data[written:], part.start + written)
+        except OSError as error:
+            raise _no_room(fetched.object, error) from error
         finally:
             os.close(descriptor)
+
+
+def _no_room(found: ObjectMeta, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot hold {found.key!r} ({found.size} bytes) in a temporary file under "
+        f"{tempfile.gettempdir()}: {error}. Make room there or set TMPDIR to where there is some, "
+        f"then run again."
+    )
 
 
 def _close_spool(fetched: Fetched) -> None:

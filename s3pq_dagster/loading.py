@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations import Commit, Destination, Owner, TableState, TableWriter
-from s3pq_dagster.errors import EmptyListingError, MalformedObjectError
+from s3pq_dagster.errors import EmptyListingError, MalformedObjectError, StoreError
 from s3pq_dagster.ledger import Difference, Entry, Ledger, Status, fingerprint
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
@@ -197,6 +197,11 @@ class _Load:
             for checkpoint in stream.checkpoints():
                 with _interruptible(stream):
                     thread.submit(self._commit, checkpoint, stream).result()
+        if (seen := stream.progress.seen) != len(self._difference.pending):
+            raise StoreError(
+                f"only {seen} of {len(self._difference.pending)} pending objects of table "
+                f"{self._load.owner.table!r} were read; run again, and report this as a bug"
+            )
         if not self._fingerprint_now:
             self._writer.commit(None, schema_key=None, seal=lambda: self._sealed([], stream))
         state = self._writer.state()
@@ -231,14 +236,25 @@ class _Load:
         )
 
     def _remove(self) -> int:
-        keys = self._difference.removed
+        keys = self._gone()
         if not keys:
             return 0
         table = self._load.owner.table
+        left = self._state.ledger.frame.filter(~pl.col("key").is_in(keys))
+        self._cursor = Ledger(left).cursor
         rows = self._writer.remove(keys, seal=lambda: self._sealed([]))
         self._say([line("object_removed", table=table, key=key) for key in keys])
         self._say([line("rows_removed", table=table, objects=len(keys), rows=rows)])
         return len(keys)
+
+    def _gone(self) -> list[str]:
+        """Look again before rows are removed: the run's listing may be an hour old by now."""
+        if not self._difference.removed:
+            return []
+        prefix = self._load.owner.prefix
+        delimiter = "/" if prefix.endswith("/") else ""
+        there = Listing.of(self._load.store.list_objects(prefix, delimiter=delimiter))
+        return sorted(set(self._difference.removed) - set(there.frame["key"]))
 
     def _commit(self, checkpoint: Checkpoint, stream: TableStream) -> None:
         def seal() -> Commit:

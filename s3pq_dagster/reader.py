@@ -15,6 +15,7 @@ from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.errors import (
     MalformedObjectError,
     ObjectNotFoundError,
+    ReadAbandonedError,
     SchemaMismatchError,
 )
 from s3pq_dagster.fetcher import Fetcher
@@ -127,9 +128,9 @@ class TableStream:
 
     def close(self, *, wait: bool = True) -> None:
         """Stop reading and free everything; see :meth:`Fetcher.close`."""
-        if self._next is not None:
-            self._fetcher.release(self._next.fetched)
-            self._next = None
+        opened, self._next = self._next, None
+        if opened is not None:
+            self._fetcher.release(opened.fetched)
         self._fetcher.close(wait=wait)
 
     def checkpoints(self) -> Iterator[Checkpoint]:
@@ -186,7 +187,7 @@ class TableStream:
                 self.progress.rows += batch.num_rows
                 for start in range(0, batch.num_rows, self._spec.rows_per_record):
                     yield batch.slice(start, self._spec.rows_per_record)
-                self._report()
+                self._tick()
         except MalformedObjectError as error:
             checkpoint.entries.append(self._quarantine(found, error))
             raise
@@ -203,7 +204,11 @@ class TableStream:
             if fetched.changes and not isinstance(fetched.error, ObjectNotFoundError):
                 self.changed.append(fetched.object)
             try:
-                opened = open_object(fetched, whole=self._is_small(fetched.object) or self._verify)
+                opened = open_object(
+                    fetched,
+                    whole=self._is_small(fetched.object) or self._verify,
+                    on_batch=self._tick,
+                )
             except MalformedObjectError as error:
                 self._aside.append(self._quarantine(fetched.object, error))
                 self._fetcher.release(fetched)
@@ -266,6 +271,12 @@ class TableStream:
     def _count(self, found: ObjectMeta) -> None:
         self.progress.seen += 1
         self.progress.bytes += found.size
+
+    def _tick(self) -> None:
+        """Stop within an object when nobody wants more; else log now and then."""
+        if self._fetcher.is_closed:
+            raise ReadAbandonedError
+        self._report()
 
     def _report(self) -> None:
         now = time.monotonic()

@@ -95,7 +95,9 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     def _objects_of(self, prefix: str) -> Iterable[ObjectMeta]:
         delimiter = "/" if prefix.endswith("/") else ""
-        for found in self.store.list_objects(prefix, delimiter=delimiter):
+        # The spec's prefix may end within the last segment of the table's keys.
+        asked = self.path_prefix if self.path_prefix.startswith(prefix) else prefix
+        for found in self.store.list_objects(asked, delimiter=delimiter):
             if is_parquet(found.key) and prefix_of(found.key) == prefix:
                 yield found
 

@@ -230,7 +230,10 @@ class _Tick:
         before = self.last_seen.get(table.name)
         if len(listing) and (before is None or not _is_part_of(listing, before)):
             return False
-        if before is not None and fingerprint(before) not in (held.version, asked.accepted):
+        known: set[str | None] = {held.version}
+        if asked.accepted_for == held.version:
+            known.add(asked.accepted)
+        if before is not None and fingerprint(before) not in known:
             return False
         asked.accepted, asked.accepted_for = current, held.version
         return True

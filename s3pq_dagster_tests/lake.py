@@ -27,13 +27,14 @@ class Lake:
     database: Path
     spec: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    namespace: str = "main"
 
     def definitions(self, **spec: Any) -> dg.Definitions:
         """Build the definitions as a code location that starts does."""
         return build_s3_parquet_definitions(
             S3ParquetResource(**(self.bucket.spec | self.spec | spec)),
             destination=S3ParquetDuckDBIOManager(
-                database=str(self.database), lock_timeout_seconds=5
+                database=str(self.database), namespace=self.namespace, lock_timeout_seconds=5
             ),
             **({"retry_policy": None} | self.options),
         )

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 
 from s3pq_dagster.errors import MalformedObjectError
@@ -282,3 +283,49 @@ def test_the_reason_of_a_quarantine_is_in_the_ledger(lake: Lake) -> None:
     assert [entry["reason"] for entry in lake.ledger("a")] == ["it has 0 bytes"]
     expected = str(MalformedObjectError("a/1.parquet", "it has 0 bytes").reason)
     assert any(expected in found for found in messages(lake.instance, result.run_id))
+
+
+@pytest.mark.parametrize("write_mode", ["replace", "mirror"])
+def test_a_run_of_one_table_sees_no_more_than_a_run_of_all(lake: Lake, write_mode: str) -> None:
+    """Also when the prefix of the spec ends within the last segment of a key."""
+    lake.bucket.put("data/2023-a.parquet", 1)
+    lake.bucket.put("data/2024-a.parquet", 2)
+    lake.bucket.put("data/2024-b.parquet", 4)
+    lake.bucket.put("data/2024/other.parquet", 1)
+    definitions = lake.definitions(path_prefix="data/2024", write_mode=write_mode)
+    for tables in (("data",), (), ("data",)):
+        assert lake.run(*tables, definitions=definitions).success
+        assert lake.rows("data") == 6
+    assert not lake.tick(definitions=definitions).run_requests
+
+
+def test_rows_of_any_width_are_loaded(lake: Lake) -> None:
+    """Batches are joined by bytes too: 80 kB a row would overflow Arrow's offsets."""
+    wide = pa.table({"id": range(30_000), "blob": ["x" * 80_000] * 30_000})
+    lake.bucket.put("a/1.parquet", wide, row_group_size=1000, compression="zstd")
+    assert lake.run().success
+    assert lake.query("SELECT count(*), min(length(blob)), max(length(blob)) FROM a") == [
+        (30_000, 80_000, 80_000)
+    ]
+
+
+def test_the_cursor_of_a_mirror_is_that_of_what_is_left(lake: Lake) -> None:
+    """When the newest object is deleted, it goes back."""
+    for number in range(2):
+        lake.bucket.put(f"a/{number}.parquet", 1)
+        lake.bucket.set_last_modified(f"a/{number}.parquet", NOON + timedelta(hours=number))
+    lake.run(write_mode="mirror")
+    assert cursor(lake, "a") == NOON + timedelta(hours=1)
+    lake.bucket.delete("a/1.parquet")
+    assert lake.run(write_mode="mirror").success
+    assert cursor(lake, "a") == NOON
+
+
+def test_tables_and_namespaces_may_have_any_name(lake: Lake) -> None:
+    """Those we use inside, and that of the file itself."""
+    for name in ("s3pq_batches", "s3pq_new", "lake", "select"):
+        lake.bucket.put(f"{name}/1.parquet", 2)
+    lake.namespace = "lake"
+    assert lake.run().success
+    assert lake.query('SELECT count(*) FROM lake.lake."s3pq_batches"') == [(2,)]
+    assert lake.run().success

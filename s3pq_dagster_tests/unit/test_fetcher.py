@@ -305,3 +305,33 @@ def test_no_objects_are_no_requests(bucket: Bucket) -> None:
     """Nothing to fetch ends at once."""
     with opened(bucket) as store, Fetcher(store, [], spec()) as fetcher:
         assert list(fetcher) == []
+
+
+def test_an_overwritten_object_is_read_again_though_others_fill_the_bound(bucket: Bucket) -> None:
+    """What is waited for is always under way: later objects cannot starve it."""
+    bodies = put_many(bucket, 8, size=64 * KIB)
+    with opened(bucket, max_bytes_in_flight=4 * 64 * KIB, concurrency=8) as store:
+        found = listed(store)
+        bodies["k000"] = b"new" * 64 * KIB
+        bucket.put("k000", bodies["k000"])
+        with Fetcher(store, found, spec(max_bytes_in_flight=4 * 64 * KIB)) as fetcher:
+            got = {}
+            for fetched in fetcher:
+                got[fetched.object.key] = body_of(fetched)
+                fetcher.release(fetched)
+    assert got == bodies
+
+
+def test_no_room_for_a_temporary_file_is_that_objects_error(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is dropped: the object comes with an error that says what to do."""
+    bucket.put("big", b"x" * 100 * KIB)
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
+    with opened(bucket) as store:
+        found = listed(store)
+        with Fetcher(store, found, spec(max_object_bytes_in_memory=KIB)) as fetcher:
+            (fetched,) = fetcher
+    assert isinstance(fetched.error, StoreError)
+    assert "'big'" in str(fetched.error)
+    assert "TMPDIR" in str(fetched.error)

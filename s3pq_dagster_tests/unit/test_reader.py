@@ -10,6 +10,7 @@ import pytest
 
 from s3pq_dagster.errors import (
     MalformedObjectError,
+    ReadAbandonedError,
     SchemaMismatchError,
     StoreError,
     UnsupportedSchemaError,
@@ -468,3 +469,19 @@ def test_abandoning_a_stream_frees_everything(bucket: Bucket) -> None:
             assert checkpoint.batches is not None
             assert checkpoint.batches.read_next_batch().num_rows == 500
     assert len({request.key for request in bucket.proxy.object_reads}) < 10
+
+
+def test_closing_stops_within_a_large_object(bucket: Bucket) -> None:
+    """A cancelled run does not decode the rest of it, which may be minutes."""
+    bucket.put("a", 200_000, row_group_size=10_000)
+    with opened(bucket) as store:
+        stream = TableStream(
+            store, listed(store), spec(**small_memory()), table="t", reference=None, log=logger()
+        )
+        checkpoint = next(stream.checkpoints())
+        assert checkpoint.batches is not None
+        assert checkpoint.batches.read_next_batch().num_rows == 500
+        stream.close(wait=False)
+        with pytest.raises(ReadAbandonedError):
+            checkpoint.batches.read_all()
+    assert isinstance(checkpoint.error, ReadAbandonedError)

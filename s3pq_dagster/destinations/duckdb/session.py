@@ -27,6 +27,8 @@ from s3pq_dagster.logs import line
 
 JOIN_ROWS = 32_768
 """Batches are joined up to this many rows: DuckDB takes 500 at a time half as fast."""
+_JOIN_BYTES = 64 * 1024 * 1024
+"""… or up to this many bytes, where rows are wide."""
 _OBJECTS_DDL = """
     table_name VARCHAR NOT NULL, bucket VARCHAR NOT NULL, key VARCHAR NOT NULL, e_tag VARCHAR,
     size BIGINT NOT NULL, last_modified TIMESTAMPTZ NOT NULL, "rows" BIGINT NOT NULL,
@@ -60,7 +62,9 @@ class Session:
         self._append = append
         self._in_transaction = False
         self._names: set[str] = set()
-        space = quoted(namespace)
+        database = connection.execute("SELECT current_database()").fetchall()[0][0]
+        space = f"{quoted(database)}.{quoted(namespace)}"  # one word may name both
+        self._space = space
         self.table = f"{space}.{quoted(owner.table)}"
         self._objects = f"{space}._s3pq_objects"
         self._tables = f"{space}._s3pq_tables"
@@ -68,7 +72,7 @@ class Session:
     def create_ledger(self) -> None:
         """Create namespace and ledger if they are not there."""
         with self.transaction():
-            self._run(f"CREATE SCHEMA IF NOT EXISTS {quoted(self._namespace)}")
+            self._run(f"CREATE SCHEMA IF NOT EXISTS {self._space}")
             self._run(f"CREATE TABLE IF NOT EXISTS {self._objects} ({_OBJECTS_DDL})")
             self._run(f"CREATE TABLE IF NOT EXISTS {self._tables} ({_TABLES_DDL})")
 
@@ -190,13 +194,13 @@ class Session:
     def _create_table(self, schema: pa.Schema) -> None:
         if self._owner.table in self._found():
             return
-        with self._registered("s3pq_new", schema.empty_table()):
-            self._run(f"CREATE TABLE {self.table} AS SELECT * FROM s3pq_new")
+        with self._registered("_s3pq_new", schema.empty_table()):
+            self._run(f"CREATE TABLE {self.table} AS SELECT * FROM _s3pq_new")
 
     def _insert(self, into: str, batches: pa.RecordBatchReader) -> None:
         joined = pa.RecordBatchReader.from_batches(batches.schema, _joined(batches))
-        with self._registered("s3pq_batches", joined):
-            self._run(f"INSERT INTO {into} BY NAME SELECT * FROM s3pq_batches")
+        with self._registered("_s3pq_batches", joined):
+            self._run(f"INSERT INTO {into} BY NAME SELECT * FROM _s3pq_batches")
 
     def _replace(self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]) -> Commit:
         """Insert, then delete the rows of earlier versions: those that were there before.
@@ -214,13 +218,15 @@ class Session:
 
     def _replace_staged(self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]) -> Commit:
         """Do so where a column hides DuckDB's own ``rowid``, by way of a temporary table."""
-        self._run(f"CREATE OR REPLACE TEMP TABLE s3pq_staged AS SELECT * FROM {self.table} LIMIT 0")
-        self._insert("temp.s3pq_staged", batches)
+        self._run(
+            f"CREATE OR REPLACE TEMP TABLE _s3pq_staged AS SELECT * FROM {self.table} LIMIT 0"
+        )
+        self._insert("temp._s3pq_staged", batches)
         sealed = seal()
         if not self._append:
             self._delete_replaced(sealed.entries, "TRUE")
-        self._run(f"INSERT INTO {self.table} BY NAME SELECT * FROM temp.s3pq_staged")
-        self._run("DROP TABLE temp.s3pq_staged")
+        self._run(f"INSERT INTO {self.table} BY NAME SELECT * FROM temp._s3pq_staged")
+        self._run("DROP TABLE temp._s3pq_staged")
         return sealed
 
     def _delete_replaced(self, entries: Sequence[Entry], before: str) -> None:
@@ -245,18 +251,18 @@ class Session:
         gone = "o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded'"
         if not self._append:
             gone = "e.status = 'loaded' OR o.status <> 'loaded'"
-        with self._registered("s3pq_entries", frame.to_arrow()):
+        with self._registered("_s3pq_entries", frame.to_arrow()):
             self._refuse_loaded_again(same)
             self._run(
-                f"DELETE FROM {self._objects} AS o USING s3pq_entries AS e "
+                f"DELETE FROM {self._objects} AS o USING _s3pq_entries AS e "
                 f"WHERE {same} AND ({gone})"
             )
-            self._run(f"INSERT INTO {self._objects} BY NAME SELECT * FROM s3pq_entries")
+            self._run(f"INSERT INTO {self._objects} BY NAME SELECT * FROM _s3pq_entries")
 
     def _refuse_loaded_again(self, same: str) -> None:
         """Stop if another writer loaded one of these since the ledger was asked."""
         again = self._rows(
-            f"SELECT o.key FROM {self._objects} AS o JOIN s3pq_entries AS e ON {same} "
+            f"SELECT o.key FROM {self._objects} AS o JOIN _s3pq_entries AS e ON {same} "
             "WHERE o.status = 'loaded' AND e.status = 'loaded' AND o.e_tag = e.e_tag"
         )
         if again:
@@ -354,13 +360,14 @@ class Session:
 
 def _joined(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
     waiting: list[pa.RecordBatch] = []
-    rows = 0
+    rows = size = 0
     for batch in batches:
         waiting.append(batch)
         rows += batch.num_rows
-        if rows >= JOIN_ROWS:
+        size += batch.nbytes
+        if rows >= JOIN_ROWS or size >= _JOIN_BYTES:
             yield pa.concat_batches(waiting)
-            waiting, rows = [], 0
+            waiting, rows, size = [], 0, 0
     if waiting:
         yield pa.concat_batches(waiting)
 
