@@ -144,6 +144,8 @@ class Fetcher:
         """
         while True:
             with self._changed:
+                if self._closed:
+                    raise ReadAbandonedError
                 self._admit()
                 if not self._admitted:
                     return

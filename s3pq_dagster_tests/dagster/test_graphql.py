@@ -117,6 +117,9 @@ def test_a_cancelled_run_leaves_exactly_its_committed_checkpoints(
         bucket.proxy.before = stall
         run_id = webserver.materialize([[bucket.name, "a"]])
         assert stalled.wait(60)
+        if checkpoint_bytes == 1:
+            log = tmp_path / "dev.log"
+            until(lambda: log.read_text(errors="replace").count("checkpoint_committed") == 3)
         asked = time.monotonic()
         assert (
             webserver.ask(TERMINATE, run=run_id)["terminateRun"]["__typename"]

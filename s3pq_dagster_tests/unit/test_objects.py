@@ -1,5 +1,7 @@
 """What an object is, and many of them."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -71,3 +73,29 @@ def test_times_come_back_aware_and_in_utc() -> None:
     (found,) = Listing.of([ObjectMeta("a", 1, "e", moment)])
     assert found.last_modified == NOON
     assert found.last_modified.utcoffset() == timedelta(0)
+
+
+def test_a_listing_takes_some_two_hundred_bytes_a_key() -> None:
+    """Of resident memory, for keys of 80 characters: a bucket of millions fits a laptop."""
+    script = """
+import itertools
+from datetime import UTC, datetime
+from s3pq_dagster.objects import Listing, ObjectMeta
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+def objects(count):
+    now = datetime(2024, 1, 1, tzinfo=UTC)
+    return (ObjectMeta(f"data/{i:075d}", i, f"{i:032x}", now) for i in range(count))
+
+Listing.of(objects(5000))
+before = resident()
+listing = Listing.of(objects(200_000))
+print((resident() - before) / len(listing))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 260
