@@ -23,6 +23,7 @@ REGION = "us-east-1"
 _GRPC_OFFSET = 10_000
 _PORTS = ("s3", "master", "volume", "filer", "admin")
 _START_SECONDS = 60
+_TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,35 @@ def seaweedfs(directory: Path, *identities: Identity) -> Iterator[str]:
         for identity in (ADMIN, *identities)
     ]
     config.write_text(json.dumps({"identities": known}), encoding="utf-8")
-    ports = {name: free_port(with_grpc=True) for name in _PORTS}
-    command = [
+    process, endpoint = _started(directory, config)
+    try:
+        yield endpoint
+    finally:
+        _stop(process)
+
+
+def _started(directory: Path, config: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start on ports of its own; on others if somebody took one of them meanwhile."""
+    for left in reversed(range(_TRIES)):
+        ports = {name: free_port(with_grpc=True) for name in _PORTS}
+        endpoint = f"http://127.0.0.1:{ports['s3']}"
+        log = directory / "weed.log"
+        with log.open("wb") as output:
+            command = _command(directory, config, ports)
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            _wait_until_answering(endpoint, process, log)
+        except RuntimeError:
+            _stop(process)
+            if not left:
+                raise
+        else:
+            return process, endpoint
+    raise AssertionError
+
+
+def _command(directory: Path, config: Path, ports: dict[str, int]) -> list[str]:
+    return [
         _weed(),
         "mini",
         f"-dir={directory}",
@@ -89,20 +117,15 @@ def seaweedfs(directory: Path, *identities: Identity) -> Iterator[str]:
         f"-s3.config={config}",
         *(f"-{name}.port={ports[name]}" for name in ports),
     ]
-    endpoint = f"http://127.0.0.1:{ports['s3']}"
-    log = directory / "weed.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
     try:
-        _wait_until_answering(endpoint, process, log)
-        yield endpoint
-    finally:
-        process.terminate()
-        try:
-            process.wait(2)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.wait(2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _weed() -> str:
