@@ -1,5 +1,6 @@
 """Objects' bytes, ahead of time and within bounds."""
 
+import resource
 import threading
 from collections.abc import Iterator
 from typing import IO
@@ -335,3 +336,21 @@ def test_no_room_for_a_temporary_file_is_that_objects_error(
     assert isinstance(fetched.error, StoreError)
     assert "'big'" in str(fetched.error)
     assert "TMPDIR" in str(fetched.error)
+
+
+def test_a_disk_that_is_nearly_full_is_that_objects_error(bucket: Bucket) -> None:
+    """It takes a part of a write without an error; the object is not handed on cut short."""
+    bucket.put("big", b"x" * 100 * KIB)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with opened(bucket) as store:
+        found = listed(store)
+        with Fetcher(store, found, spec(max_object_bytes_in_memory=60 * KIB)) as fetcher:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (80 * KIB, hard))
+            try:
+                (fetched,) = fetcher
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            fetcher.release(fetched)
+    assert isinstance(fetched.error, StoreError)
+    assert "'big'" in str(fetched.error)
+    assert "Make room" in str(fetched.error)
