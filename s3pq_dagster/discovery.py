@@ -17,7 +17,7 @@ import pyarrow as pa
 from s3pq_dagster import schemas
 from s3pq_dagster.catalog import TableListing, tables_in
 from s3pq_dagster.errors import StoreError
-from s3pq_dagster.footers import table_schema
+from s3pq_dagster.footers import MOST_AT_A_TIME, table_schema
 from s3pq_dagster.logs import line
 from s3pq_dagster.metadata import (
     is_code_server_start,
@@ -30,7 +30,6 @@ from s3pq_dagster.resource import S3ParquetResource
 LOGGER = "s3pq_dagster"
 """Under Dagster's own, where what is logged outside runs goes."""
 _FORMAT = 1
-_MOST_FOOTERS = 32
 _found_here: dict[str, list["DiscoveredTable"]] = {}
 """What this process found, by :attr:`_Saved.key`."""
 
@@ -139,7 +138,7 @@ def _look(
         schema, origin = read
         return replace(bare, schema=schema, schema_key=origin.key, schema_version=origin.version)
 
-    with ThreadPoolExecutor(_MOST_FOOTERS, thread_name_prefix="s3pq-footer") as pool:
+    with ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="s3pq-footer") as pool:
         tables = list(pool.map(with_schema, found))
     log.info(line("discovery_complete", bucket=source.bucket, tables=len(tables)))
     for table in tables:

@@ -19,6 +19,7 @@
     ├── SchemaMismatchError           two objects of a table differ
     ├── UnsupportedSchemaError        a destination cannot hold a column without changing it
     ├── EmptyListingError             nothing is listed, and all rows would go
+    ├── QuarantineLimitError          too many objects of a table cannot be read
     ├── DestinationError              the destination did not do as asked             (retried)
     │   ├── DestinationLockedError
     │   ├── TableOwnedElsewhereError
@@ -207,6 +208,21 @@ class EmptyListingError(S3ParquetError):
             f"table {table!r}; to mirror or refresh it now would remove every row. Nothing is "
             f"removed. If all objects really were deleted, run the table with "
             f"allow_empty_listing: true."
+        )
+
+
+class QuarantineLimitError(S3ParquetError):
+    """More of a table's objects cannot be read than the spec allows."""
+
+    def __init__(
+        self, table: str, *, quarantined: int, listed: int, fraction: float, example: str
+    ) -> None:
+        self.table, self.quarantined, self.listed = table, quarantined, listed
+        super().__init__(
+            f"{quarantined} of {listed} listed objects of table {table!r} cannot be read as "
+            f"Parquet, more than max_quarantined_fraction {fraction} allows: {example}. The "
+            f"checkpoint under way is rolled back. Repair or remove those objects, or raise "
+            f"max_quarantined_fraction, and run again: what is committed is not read again."
         )
 
 

@@ -1,7 +1,9 @@
-"""A table's schema, from the tail of one object."""
+"""What the tails of objects say: a table's schema, and how many rows there are."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,15 +21,26 @@ from s3pq_dagster.store import Store
 _TAIL_BYTES = 64 * 1024
 _MAGIC = b"PAR1"
 _MOST_TRIED = 3
+MOST_AT_A_TIME = 32
+"""Footers read side by side."""
 _END_BYTES = 8
 """Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
 
 
 def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
-    """Read an object's schema in one ranged request, two if its footer is over 64 KiB.
+    """Read an object's schema; see :func:`read_footer`.
 
     Returns:
         The canonical schema of the file's own columns.
+    """
+    try:
+        return schemas.canonical(read_footer(store, found).schema.to_arrow_schema())
+    except (pa.ArrowException, ValueError) as error:
+        raise MalformedObjectError(found.key, f"{type(error).__name__}: {error}") from error
+
+
+def read_footer(store: Store, found: ObjectMeta) -> pq.FileMetaData:
+    """Read an object's footer in one ranged request, two if it is over 64 KiB.
 
     Raises:
         MalformedObjectError: There is no Parquet footer.
@@ -45,9 +58,35 @@ def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
     if length > len(tail):
         tail = store.read(found, found.size - length, found.size - len(tail)) + tail
     try:
-        return schemas.canonical(pq.read_schema(pa.BufferReader(_MAGIC + tail[-length:])))
+        return pq.read_metadata(pa.BufferReader(_MAGIC + tail[-length:]))
     except Exception as error:
         raise MalformedObjectError(found.key, f"{type(error).__name__}: {error}") from error
+
+
+def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:
+    """Read how many rows the footers of some objects say they have, many at a time.
+
+    Args:
+        store: Where the objects are.
+        listing: The objects; one that is gone or changed since it was listed is left out.
+
+    Returns:
+        ``key``, ``version`` and ``footer_rows``.
+
+    Raises:
+        StoreError: The store failed otherwise than for one object.
+    """
+
+    def rows_of(found: ObjectMeta) -> tuple[str, str, int] | None:
+        try:
+            return found.key, found.version, read_footer(store, found).num_rows
+        except (ObjectChangedError, ObjectNotFoundError):
+            return None
+
+    with ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="s3pq-footer") as pool:
+        counts = [found for found in pool.map(rows_of, listing) if found is not None]
+    columns = {"key": pl.String, "version": pl.String, "footer_rows": pl.Int64}
+    return pl.DataFrame(counts, schema=columns, orient="row")
 
 
 def table_schema(

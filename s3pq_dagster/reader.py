@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -83,6 +83,7 @@ class TableStream:
         reference: Reference | None,
         log: logging.Logger,
         verify: bool = False,
+        on_quarantine: Callable[[Entry], None] = lambda _entry: None,
     ) -> None:
         """Open the stream; requests start when the first checkpoint is asked for.
 
@@ -95,12 +96,14 @@ class TableStream:
             log: Gets a line every ten seconds and one for each object that is left out.
             verify: Decode large objects once without handing on anything, to find the malformed
                 before the first of their rows.
+            on_quarantine: Called with each entry that is set aside; may raise to end the stream.
         """
         self._spec = spec
         self._table = table
         self._reference = reference
         self._log = log
         self._verify = verify
+        self._on_quarantine = on_quarantine
         self._total_bytes = pending.total_bytes
         self._total_objects = len(pending)
         self._fetcher = Fetcher(store, pending, spec, while_waiting=self._report)
@@ -266,7 +269,9 @@ class TableStream:
                 reason=error.reason,
             )
         )
-        return Entry(found, Status.QUARANTINED, 0, error.reason)
+        entry = Entry(found, Status.QUARANTINED, 0, error.reason)
+        self._on_quarantine(entry)
+        return entry
 
     def _count(self, found: ObjectMeta) -> None:
         self.progress.seen += 1

@@ -79,6 +79,12 @@ class S3ParquetSpec(BaseModel):
         "are written.",
     )
 
+    max_quarantined_fraction: float = Field(
+        default=1.0,
+        description="A table's run fails when more than this part of its listed objects cannot be "
+        "read as Parquet; 0 lets none pass, 1 never fails.",
+    )
+
     @classmethod
     def is_deferred(cls, value: object) -> bool:  # noqa: ARG003 - a subclass looks at it
         """Tell whether a value stands for one that is known only later.
@@ -134,6 +140,11 @@ def _not_zero(name: str, number: int) -> None:
         raise ValueError(f"{name} must be at least 1, or negative for no limit, got 0")
 
 
+def _fraction(name: str, number: float) -> None:
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, got {number}")
+
+
 def _some_globs(name: str, globs: list[str]) -> None:
     if not globs:
         raise ValueError(f"{name} must hold at least one glob, got []; '*' is every table")
@@ -167,5 +178,6 @@ _RULES: dict[str, Callable[[str, Any], None]] = {
     "max_bytes_in_flight": _positive,
     "max_object_bytes_in_memory": _positive,
     "checkpoint_bytes": _positive,
+    "max_quarantined_fraction": _fraction,
 }
 """What a field must be beyond its type."""

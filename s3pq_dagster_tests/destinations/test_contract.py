@@ -112,6 +112,7 @@ def test_the_ledger_keeps_the_facts_of_an_object(destination: Destination, e_tag
         "last_modified": found.last_modified,
         "rows": 1,
         "status": "loaded",
+        "reason": None,
     }
     assert ids_by_key(destination) == {found.key: [0]}
 
@@ -408,6 +409,25 @@ def test_ledger_and_rows_agree(destination: Destination) -> None:
     counted = {key: len(ids) for key, ids in ids_by_key(destination).items()}
     assert held_rows == {A1.key: 4, C1.key: 0}
     assert counted == {key: count for key, count in held_rows.items() if count}
+
+
+def test_an_audit_counts_the_rows_of_each_object(destination: Destination) -> None:
+    """By key, beside the ledger of the same moment; an object without rows has no count."""
+    assert destination.audit(OWNER).rows_by_key.is_empty()
+    load(destination, (A1, 3), (B1, 0), (C1, 2))
+    audit = destination.audit(OWNER)
+    assert dict(audit.rows_by_key.rows()) == {A1.key: 3, C1.key: 2}
+    assert audit.state.rows == 5
+    assert audit.state.ledger.reconcile(audit.rows_by_key).is_empty()
+
+
+def test_an_audit_finds_what_the_ledger_does_not_account_for(place: Place) -> None:
+    """Rows that were deleted behind the destination's back."""
+    destination = place.open()
+    load(destination, (A1, 3), (B1, 2))
+    place.delete_rows(OWNER.table, B1.key)
+    audit = destination.audit(OWNER)
+    assert audit.state.ledger.reconcile(audit.rows_by_key).rows() == [(B1.key, 2, 0)]
 
 
 # Refresh

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import polars as pl
 import pytest
 
 from s3pq_dagster.ledger import Ledger, Status, cursor_key, fingerprint, format_cursor
@@ -32,6 +33,21 @@ def test_no_time_decides_what_is_pending(second: int) -> None:
     old = ledger((meta("a"), LOADED))
     assert keys(old.difference(listing(meta("a"), meta("new", second=second))).pending) == ["new"]
     assert not old.difference(listing(meta("a", second=second)))
+
+
+def test_an_object_is_quarantined_in_one_version() -> None:
+    """Replaced or no longer listed, it has freed itself."""
+    held = ledger((meta("a"), QUARANTINED), (meta("b"), QUARANTINED), (meta("c"), LOADED))
+    assert held.quarantined(listing(meta("a"), meta("c")))["key"].to_list() == ["a"]
+    assert held.quarantined(listing(meta("a", "v2"))).is_empty()
+
+
+def test_a_footer_that_says_other_rows_is_found() -> None:
+    """Only in the version that is loaded; each loaded object has one row here."""
+    held = ledger((meta("a"), LOADED), (meta("b"), LOADED), (meta("c"), QUARANTINED))
+    said = [("a", "v1", 1), ("b", "v1", 5), ("b", "v2", 7), ("c", "v1", 9)]
+    footers = pl.DataFrame(said, schema=["key", "version", "footer_rows"], orient="row")
+    assert held.reconcile_footers(footers).rows() == [("b", 1, 5)]
 
 
 @pytest.mark.parametrize(

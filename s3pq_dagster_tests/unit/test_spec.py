@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "max_bytes_in_flight": 64 * MIB,
     "max_object_bytes_in_memory": 8 * MIB,
     "checkpoint_bytes": 64 * MIB,
+    "max_quarantined_fraction": 1.0,
 }
 
 
@@ -76,6 +77,8 @@ def test_bucket_and_region_are_required(missing: str) -> None:
         ("max_bytes_in_flight", 0, "at least 1"),
         ("max_object_bytes_in_memory", 0, "at least 1"),
         ("checkpoint_bytes", -5, "at least 1"),
+        ("max_quarantined_fraction", -0.1, "from 0 to 1"),
+        ("max_quarantined_fraction", 1.5, "from 0 to 1"),
         ("tables", [], "at least one glob"),
     ],
 )
@@ -95,6 +98,7 @@ def test_a_wrong_value_is_refused_by_name(field: str, value: object, allowed: st
         ("rows_per_record", "many"),
         ("rows_per_record", 1.5),
         ("concurrency", None),
+        ("max_quarantined_fraction", "few"),
         ("tables", "orders"),
         ("skip_tables", None),
         ("incremental", "perhaps"),

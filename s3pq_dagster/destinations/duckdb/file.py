@@ -17,7 +17,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from s3pq_dagster.destinations import Owner, TableState
+from s3pq_dagster.destinations import Owner, TableAudit, TableState
 from s3pq_dagster.destinations.duckdb.failures import first_line, translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.session import JOIN_ROWS, Session
@@ -33,6 +33,8 @@ _LOCKED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",
     "lock_configuration": "true",
 }
+
+_NOTHING = TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
 
 
 class _Gate:
@@ -106,15 +108,16 @@ class DuckDBDestination:
 
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
-        if not self._path.exists():
-            return TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
-        with self._connected(read_only=True) as connection, translated(self._path):
-            return Session(connection, self._path, self._namespace, owner).state()
+        with self._looking(owner) as session:
+            return _NOTHING if session is None else session.state()
+
+    def audit(self, owner: Owner) -> TableAudit:
+        """See :meth:`Destination.audit`."""
+        with self._looking(owner) as session:
+            return TableAudit.of(_NOTHING, []) if session is None else session.audit()
 
     @contextmanager
-    def write(
-        self, owner: Owner, *, run_id: str, append: bool, refresh: bool
-    ) -> Iterator["Session"]:
+    def write(self, owner: Owner, *, run_id: str, append: bool, refresh: bool) -> Iterator[Session]:
         """See :meth:`Destination.write`."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,6 +155,15 @@ class DuckDBDestination:
             finally:
                 # DuckDB 2.0 hangs when it opens a file that such a reader still holds.
                 reader.close()
+
+    @contextmanager
+    def _looking(self, owner: Owner) -> Iterator[Session | None]:
+        """Open the file for reading, if it is there."""
+        if not self._path.exists():
+            yield None
+            return
+        with self._connected(read_only=True) as connection, translated(self._path):
+            yield Session(connection, self._path, self._namespace, owner)
 
     @contextmanager
     def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:

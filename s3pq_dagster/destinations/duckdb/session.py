@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations import Commit, Owner, TableState
+from s3pq_dagster.destinations import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.destinations.duckdb.failures import translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.types import check_schema
@@ -101,6 +101,13 @@ class Session:
         if not exists and ledger.count(Status.LOADED):
             raise self._not_managed("its objects are in _s3pq_objects but the table is not there")
         return TableState(ledger, exists, schema, schema_key, rows)
+
+    def audit(self) -> TableAudit:
+        """See :meth:`Destination.audit`."""
+        with self.transaction():  # one snapshot for both looks
+            state = self.state()
+            count = f"SELECT _s3_key, count(*) FROM {self.table} GROUP BY ALL"
+            return TableAudit.of(state, self._rows(count) if state.exists else [])
 
     def commit(
         self,
@@ -384,7 +391,7 @@ def _entries_frame(entries: Sequence[Entry], owner: Owner, run_id: str) -> pl.Da
             "status": [str(e.status) for e in entries],
             "reason": [e.reason for e in entries],
         },
-        schema=ENTRY_COLUMNS | {"reason": pl.String},
+        schema=ENTRY_COLUMNS,
     ).with_columns(
         table_name=pl.lit(owner.table),
         bucket=pl.lit(owner.bucket),
