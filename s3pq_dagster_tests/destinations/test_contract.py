@@ -1,6 +1,7 @@
 """Every promise of the destination protocol, for every destination."""
 
 import datetime as dt
+import functools
 import threading
 import uuid
 from collections.abc import Callable
@@ -752,6 +753,8 @@ UNSUPPORTED = [
     pa.array([[("k", 1.5)]], pa.map_(pa.string(), pa.float16())),
     pa.array([{"": 1}], pa.struct([("", pa.int8())])),
     pa.array([{"a\x00b": 1}], pa.struct([("a\x00b", pa.int8())])),
+    pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]),
+    pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "A"]),
     pa.array([[{"a\x00b": 1}]], pa.list_(pa.struct([("a\x00b", pa.int8())]))),
 ]
 
@@ -761,7 +764,7 @@ def test_an_unsupported_type_is_refused_before_anything_is_written(
     destination: Destination, column: pa.Array
 ) -> None:
     """What would be changed or lost is refused by column; neither table nor entry is there."""
-    with pytest.raises(UnsupportedSchemaError, match="'c'") as caught:
+    with pytest.raises(UnsupportedSchemaError, match=r"'c'.*skip_tables") as caught:
         write_column(destination, column)
     assert not caught.value.retryable
     assert not destination.state(OWNER).exists
@@ -802,6 +805,27 @@ def test_names_that_differ_only_by_case_are_refused(destination: Destination) ->
         write(destination) as writer,
     ):
         writer.commit(stream(each), schema_key="k", seal=sealed)
+
+
+@pytest.mark.parametrize(
+    "twins",
+    [("k", "\u212a"), ("\u00e4", "\u00c4"), ("\u00e9", "e\u0301"), ("a", "a "), ("a", "a_1")],
+    ids=ascii,
+)
+def test_names_that_only_look_alike_are_two_columns(
+    destination: Destination, twins: tuple[str, str]
+) -> None:
+    """No letter is folded but ASCII's, and no form of Unicode is made another."""
+    one, other = twins
+    for found, value in ((A1, 1), (A2, 3), (B1, 5)):
+        each = pa.record_batch({one: [value], other: [value + 1], "_s3_key": [found.key]})
+        with write(destination) as writer:
+            writer.commit(
+                stream(each),
+                schema_key=found.key,
+                seal=functools.partial(sealed, loaded(found, 1)),
+            )
+    assert [(row[one], row[other]) for row in rows(destination)] == [(3, 4), (5, 6)]
 
 
 @pytest.mark.parametrize(

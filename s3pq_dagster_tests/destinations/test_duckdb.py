@@ -1,5 +1,6 @@
 """What is peculiar to a DuckDB file."""
 
+import functools
 import subprocess
 import sys
 import threading
@@ -156,6 +157,36 @@ def test_a_namespace_is_made_and_used(database: Path, namespace: str) -> None:
         database, "SELECT schema_name, count(*) FROM duckdb_tables() GROUP BY ALL"
     )
     assert (schema.lower(), count) == (namespace.lower(), 3)
+
+
+def test_namespaces_that_only_look_alike_are_two(database: Path) -> None:
+    """DuckDB folds ASCII letters and no others."""
+    for namespace in ("\u00e4", "\u00c4", "a\u0308"):
+        assert not DuckDBDestination(str(database), namespace=namespace).state(OWNER).exists
+        load(DuckDBDestination(str(database), namespace=namespace), (A, 1))
+    assert ask(database, "SELECT count(*) FROM duckdb_tables()") == [(9,)]
+
+
+def test_a_namespace_may_be_named_like_that_of_temporary_tables(database: Path) -> None:
+    """Also where a column named `rowid` needs one of these."""
+    destination = DuckDBDestination(str(database), namespace="temp")
+    for found, value in ((A, 1), (B, 2), (meta(A.key, "v2"), 3)):
+        each = pa.record_batch({"rowid": [value], "_s3_key": [found.key]})
+        with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+            writer.commit(
+                stream(each), schema_key="k", seal=functools.partial(sealed, loaded(found, 1))
+            )
+    assert ask(database, 'SELECT rowid FROM lake."temp".orders ORDER BY 1') == [(2,), (3,)]
+    assert ask(database, "SELECT count(*) FROM duckdb_tables()") == [(3,)]
+
+
+@pytest.mark.parametrize("name", ["temp", "system", "main", "a b'\";--", "_s3pq_new"])
+def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """DuckDB names the database after it, and renames some."""
+    destination = DuckDBDestination(str(tmp_path / f"{name}.duckdb"))
+    load(destination, (A, 1))
+    load(destination, (B, 1))
+    assert ids_by_key(destination) == {A.key: [0], B.key: [0]}
 
 
 def test_namespaces_do_not_know_each_other(database: Path) -> None:

@@ -155,4 +155,4 @@ def test_a_schema_comes_back_from_its_bytes() -> None:
 def test_duplicate_names_are_listed_once() -> None:
     """A name that occurs three times is one problem."""
     schema = pa.schema([(name, TEXT) for name in "babcaa"])
-    assert schemas.duplicates(schema) == ["a", "b"]
+    assert schemas.duplicates(schema.names) == ["a", "b"]
