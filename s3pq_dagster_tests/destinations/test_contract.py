@@ -611,6 +611,17 @@ def test_chosen_columns_come_in_the_order_asked_for(
     assert table.num_rows == 2
 
 
+@pytest.mark.parametrize("column", ["nope", "orders", "rowid", "", "a\x00b", 'id" FROM orders --'])
+def test_only_columns_can_be_chosen(destination: Destination, column: str) -> None:
+    """Nothing else that a destination has names for; the error says which columns there are."""
+    load(destination, (A1, 2))
+    with (
+        pytest.raises(DestinationError, match=r"'orders' has no column .*'id', 'text', '_s3_key'"),
+        destination.read("orders", ["id", column]) as reader,
+    ):
+        reader.read_all()
+
+
 def test_what_is_not_there_cannot_be_read(destination: Destination) -> None:
     """A missing destination, table or column is an error of the destination."""
     for table, columns in (("orders", None), ("nothing", None), ("orders", ["nope"])):
