@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.destinations import Commit
+from s3pq_dagster.destinations import Commit, Owner
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.errors import DestinationError, TableNotManagedError
 from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
@@ -157,6 +157,43 @@ def test_a_namespace_is_made_and_used(database: Path, namespace: str) -> None:
         database, "SELECT schema_name, count(*) FROM duckdb_tables() GROUP BY ALL"
     )
     assert (schema.lower(), count) == (namespace.lower(), 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('"; DROP TABLE canary; --', "'; DROP TABLE canary; --", "\\'; DROP TABLE canary; --"),
+        *('x" AS SELECT 1; DROP TABLE canary; --', 'x") VALUES (1); DROP TABLE canary; --'),
+        *("*/ DROP TABLE canary; /*", "1; DROP TABLE canary", "canary"),
+        *("?", "$1", "$$; DROP TABLE canary; $$", "%s{self.table}", "\n;\n"),
+    ],
+)
+def test_no_name_becomes_sql(database: Path, text: str) -> None:
+    """Wherever it comes from; what was there is there, and of ours what should be."""
+    ask(database, "CREATE TABLE canary AS SELECT 1 AS alive")
+    owner = Owner(text, text, text)
+    destination = DuckDBDestination(str(database), namespace=f"s{text}")
+    bad = Entry(meta(f"bad {text}", text), Status.QUARANTINED, 0, text)
+    for version, refresh in (("", False), ("2", False), ("3", True)):
+        found = meta(text, text + version)
+        each = pa.record_batch({text: [{text: version}], "_s3_key": [text]})
+        with destination.write(owner, run_id=text, append=False, refresh=refresh) as writer:
+            writer.commit(
+                stream(each),
+                schema_key=text,
+                seal=functools.partial(Commit, [loaded(found, 1), bad], NOON, text),
+            )
+        with destination.read(text, [text]) as reader:
+            assert reader.read_all().to_pylist() == [{text: {text: version}}]
+    with pytest.raises(DestinationError), destination.read(text, [f"{text} "]):
+        pass
+    with destination.write(owner, run_id=text, append=False, refresh=False) as writer:
+        assert writer.remove([text], seal=sealed) == 1
+    assert destination.state(owner).rows == 0
+    found_tables = ask(database, "SELECT schema_name, table_name FROM duckdb_tables()")
+    ours = [(f"s{text}", name) for name in ("_s3pq_objects", "_s3pq_tables", text)]
+    assert sorted(found_tables) == sorted([("main", "canary"), *ours])
+    assert ask(database, "SELECT alive FROM canary") == [(1,)]
 
 
 def test_namespaces_that_only_look_alike_are_two(database: Path) -> None:
