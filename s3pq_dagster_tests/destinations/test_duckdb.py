@@ -14,6 +14,8 @@ import pytest
 
 from s3pq_dagster.destinations import Commit, Owner
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
+from s3pq_dagster.destinations.duckdb.names import quoted
+from s3pq_dagster.destinations.duckdb.session import Session
 from s3pq_dagster.errors import DestinationError, TableNotManagedError
 from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
 from s3pq_dagster_tests.destinations.tables import (
@@ -194,6 +196,53 @@ def test_no_name_becomes_sql(database: Path, text: str) -> None:
     ours = [(f"s{text}", name) for name in ("_s3pq_objects", "_s3pq_tables", text)]
     assert sorted(found_tables) == sorted([("main", "canary"), *ours])
     assert ask(database, "SELECT alive FROM canary") == [(1,)]
+
+
+class Recorded:
+    """A connection that keeps the SQL it is asked."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self.statements: list[str] = []
+
+    def execute(self, sql: str, *parameters: Any) -> duckdb.DuckDBPyConnection:
+        self.statements.append(sql)
+        return self._connection.execute(sql, *parameters)
+
+    def sql(self, sql: str, **options: Any) -> duckdb.DuckDBPyRelation:
+        self.statements.append(sql)
+        return self._connection.sql(sql, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def statements_for(name: str) -> list[str]:
+    """Load, replace, remove and start over under one name; give the SQL, the name taken out."""
+    owner = Owner(name, name, name)
+    with duckdb.connect() as connection:
+        recorded: Any = Recorded(connection)
+        session = Session(recorded, Path(name), name, owner, run_id=name)
+        session.create_ledger()
+        for column in (name, "rowid"):
+            with session.transaction():
+                session.start_over()
+            for version in (name, "v2"):
+                each = pa.record_batch({column: [1], "_s3_key": [name]})
+                done = [loaded(meta(name, version), 1)]
+                session.commit(
+                    stream(each), schema_key=name, seal=functools.partial(Commit, done, NOON, name)
+                )
+        session.remove([name], seal=sealed)
+        session.state()
+        session.stored_schema()
+    return [sql.replace(quoted(name), "<name>") for sql in recorded.statements]
+
+
+@pytest.mark.parametrize("name", ['"; DROP TABLE canary; --', "'x'", "?", "%s {}"])
+def test_a_name_reaches_sql_quoted_or_not_at_all(name: str) -> None:
+    """The statements are the same for every name, but for the name as an identifier."""
+    assert statements_for(name) == statements_for("plain")
 
 
 def test_namespaces_that_only_look_alike_are_two(database: Path) -> None:
