@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from s3pq_dagster.errors import one_line
+
 TABLE_NAME_KEY = b"cq:table_name"
 """Schema metadata key on every batch, as the CloudQuery SDK has it."""
 
@@ -61,7 +63,7 @@ def differences(expected: pa.Schema, found: pa.Schema) -> list[str]:
         for name, kind in got.items()
         if name not in wanted
     ]
-    return phrases
+    return [one_line(phrase) for phrase in phrases]  # a type shows its fields' names as they are
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
