@@ -30,6 +30,7 @@ from s3pq_dagster.resource import S3ParquetResource
 LOGGER = "s3pq_dagster"
 """Under Dagster's own, where what is logged outside runs goes."""
 _FORMAT = 1
+_MOST_OF_NAME = 63
 _found_here: dict[str, list["DiscoveredTable"]] = {}
 """What this process found, by :attr:`_Saved.key`."""
 
@@ -196,7 +197,8 @@ class _Saved:
             source.skip_tables,
         ]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-        name = f"{source.bucket}-{digest}"
+        # Part of a path: the spec has checked it, but names of 255 characters are too long for one.
+        name = f"{source.bucket[:_MOST_OF_NAME]}-{digest}"
         return cls(f"s3pq/catalog/{name}", _state_directory() / f"{name}.json")
 
     def load(self, path: str | None = None) -> list[DiscoveredTable] | None:

@@ -31,6 +31,11 @@
 from typing import ClassVar
 
 
+def one_line(text: str) -> str:
+    """Escape what is not printable, as ``repr`` does, but without quotes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class S3ParquetError(Exception):
     """Say what was tried, what was found and what to do next."""
 
@@ -67,7 +72,7 @@ class AccessDeniedError(StoreError):
 
     def __init__(self, bucket: str, permission: str, *, key: str | None = None) -> None:
         self.bucket, self.permission, self.key = bucket, permission, key
-        where = f"s3://{bucket}/{key}" if key is not None else f"s3://{bucket}"
+        where = one_line(f"s3://{bucket}/{key}" if key is not None else f"s3://{bucket}")
         resource = f"arn:aws:s3:::{bucket}" + ("" if permission == "s3:ListBucket" else "/*")
         super().__init__(
             f"access denied to {where}: the credentials in use lack {permission}. Allow "
@@ -141,13 +146,14 @@ class ReadAbandonedError(S3ParquetError):
 
 
 class TableNameError(S3ParquetError):
-    """A prefix holds no letter, digit or underscore to make a table name of."""
+    """A prefix holds no ASCII letter or digit to make a table name of."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         super().__init__(
             f"prefix {prefix!r} gives an empty table name: it has no ASCII letter or digit. "
-            f"Rename the prefix, or narrow `path_prefix` so that it is not listed."
+            f"Rename the prefix, narrow `path_prefix` so that it is not listed, or leave out all "
+            f"that have no name: with `?*` instead of `*` in `tables`."
         )
 
 
@@ -244,9 +250,9 @@ class TableOwnedElsewhereError(DestinationError):
     def __init__(self, table: str, *, owner: str, asked: str) -> None:
         self.table = table
         super().__init__(
-            f"table {table!r} in the destination is loaded from {owner}, not from {asked}. Use "
-            f"another namespace or database for one of them, or drop the table and its rows in "
-            f"_s3pq_objects and _s3pq_tables to hand it over."
+            f"table {table!r} in the destination is loaded from {one_line(owner)}, not from "
+            f"{one_line(asked)}. Use another namespace or database for one of them, or drop the "
+            f"table and its rows in _s3pq_objects and _s3pq_tables to hand it over."
         )
 
 

@@ -1,5 +1,6 @@
 """What the user asks for."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -117,6 +118,16 @@ def _required_text(name: str, text: str) -> None:
         raise ValueError(f"{name} {rule}, got {text!r}")
 
 
+def _bucket_name(name: str, text: str) -> None:
+    """Check what a bucket's name may be made of; it becomes part of URLs, asset keys and files."""
+    _required_text(name, text)
+    if not re.fullmatch(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,255}", text):
+        raise ValueError(
+            f"{name} must be a bucket's name, of ASCII letters, digits, '.', '-' and '_', got "
+            f"{text!r}. Put prefixes into path_prefix; for an access point give its alias"
+        )
+
+
 def _optional_text(name: str, text: str | None) -> None:
     if text is not None and not text.strip():
         raise ValueError(f"{name} must be unset or a non-empty string, got {text!r}")
@@ -166,7 +177,7 @@ def _endpoint(name: str, url: str | None) -> None:
 
 _MAY_HOLD_SECRETS = {"endpoint_url"}
 _RULES: dict[str, Callable[[str, Any], None]] = {
-    "bucket": _required_text,
+    "bucket": _bucket_name,
     "region": _required_text,
     "local_profile": _optional_text,
     "endpoint_url": _endpoint,

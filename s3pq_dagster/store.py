@@ -21,6 +21,7 @@ from s3pq_dagster.errors import (
     ObjectNotFoundError,
     StoreError,
     StoreUnreachableError,
+    one_line,
 )
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
@@ -140,7 +141,7 @@ class Store:
             asked["Delimiter"] = delimiter
         while True:
             page = self._retry(lambda: self._list_page(asked))
-            decode = unquote_plus if page.get("EncodingType") == "url" else str
+            decode = _decoded if page.get("EncodingType") == "url" else str
             for found in page.get("Contents", ()):
                 yield ObjectMeta(
                     decode(found["Key"]), found["Size"], _e_tag(found), found["LastModified"]
@@ -250,7 +251,7 @@ class Store:
             return ObjectNotFoundError(key)
         if status == 412 and key is not None:  # noqa: PLR2004 - HTTP
             return ObjectChangedError(key)
-        where = f"s3://{self.bucket}" + ("" if key is None else f"/{key}")
+        where = one_line(f"s3://{self.bucket}" + ("" if key is None else f"/{key}"))
         return StoreError(
             f"{self.endpoint} answered {status} {code} about {where}: "
             f"{error.response.get('Error', {}).get('Message', 'no message')}. "
@@ -265,6 +266,19 @@ class Store:
             wait=wait_random_exponential(multiplier=0.2, max=5),
             reraise=True,
         )(once)
+
+
+def _decoded(key: str) -> str:
+    """Decode a key as listed; another one in its place would read as "deleted since"."""
+    try:
+        return unquote_plus(key, errors="strict")
+    except UnicodeDecodeError as error:
+        msg = (
+            f"the listing has the key {key!r} (in URL encoding), which is not UTF-8 as S3 "
+            f"requires of keys. Rename the object, or narrow `path_prefix` so that it is not "
+            f"listed."
+        )
+        raise StoreError(msg) from error
 
 
 def _e_tag(answer: dict[str, Any]) -> str | None:

@@ -61,6 +61,13 @@ def test_bucket_and_region_are_required(missing: str) -> None:
     [
         ("bucket", "", "non-empty"),
         ("bucket", " lake", "without spaces around it"),
+        ("bucket", "../../x", "access point give its alias"),
+        ("bucket", "lake/raw", "Put prefixes into path_prefix"),
+        ("bucket", "..", "a bucket's name"),
+        ("bucket", "arn:aws:s3:eu-central-1:123456789012:accesspoint/x", "give its alias"),
+        ("bucket", "l" * 256, "a bucket's name"),
+        ("bucket", "la\nke", "a bucket's name"),
+        ("bucket", "l\u00e4ke", "of ASCII letters"),
         ("region", "", "non-empty"),
         ("region", "us-east-1 ", "without spaces around it"),
         ("local_profile", " ", "unset or a non-empty string"),

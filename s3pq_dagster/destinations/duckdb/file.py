@@ -25,6 +25,7 @@ from s3pq_dagster.destinations.duckdb.types import as_stored
 from s3pq_dagster.errors import DestinationError, DestinationLockedError
 from s3pq_dagster.ledger import Ledger
 from s3pq_dagster.logs import line
+from s3pq_dagster.schemas import folded
 
 _LOCKED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -146,9 +147,12 @@ class DuckDBDestination:
             raise DestinationError(msg)
         with self._connected(read_only=True) as connection, translated(self._path):
             session = Session(connection, self._path, self._namespace, Owner(table, "", ""))
-            chosen = "*" if columns is None else ", ".join(quoted(name) for name in columns)
             schema = session.stored_schema()
-            found = connection.sql(f"SELECT {chosen} FROM {session.table}")
+            found = connection.sql(f"SELECT * FROM {session.table}")
+            if columns is not None:
+                _check_columns(table, columns, found.columns)
+                chosen = ", ".join(quoted(name) for name in columns)
+                found = connection.sql(f"SELECT {chosen} FROM {session.table}")
             reader = found.to_arrow_reader(JOIN_ROWS)
             try:
                 yield as_stored(reader, schema)
@@ -212,3 +216,19 @@ class DuckDBDestination:
                 found=error,
             )
         )
+
+
+def _check_columns(table: str, asked: Sequence[str], there: Sequence[str]) -> None:
+    """Refuse what is no column: DuckDB also takes ``rowid``, and the table's own name, for one.
+
+    Raises:
+        DestinationError: It names what is missing and what is there.
+    """
+    known = {folded(name) for name in there}
+    missing = [name for name in asked if folded(name) not in known]
+    if missing:
+        msg = (
+            f"table {table!r} has no column {', '.join(map(repr, missing))}; its columns are "
+            f"{', '.join(map(repr, there))}"
+        )
+        raise DestinationError(msg)
