@@ -28,6 +28,8 @@ from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 
 _LINES_A_MESSAGE = 100
+_MOST_LOOKS = 32
+"""Objects that are asked for at a time before their rows are removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,13 +294,16 @@ class _Load:
         return len(keys)
 
     def _gone(self) -> list[str]:
-        """Look again before rows are removed: the run's listing may be an hour old by now."""
-        if not self._difference.removed:
-            return []
-        prefix = self._load.owner.prefix
-        delimiter = "/" if prefix.endswith("/") else ""
-        there = Listing.of(self._load.store.list_objects(prefix, delimiter=delimiter))
-        return sorted(set(self._difference.removed) - set(there.frame["key"]))
+        """Ask for each key before its rows are removed.
+
+        The run's listing may be an hour old by now, or have been a page short.
+        """
+        keys = self._difference.removed
+        concurrency = self._load.spec.concurrency
+        workers = min(concurrency if concurrency > 0 else _MOST_LOOKS, _MOST_LOOKS)
+        with ThreadPoolExecutor(workers, "s3pq-look") as pool:
+            there = list(pool.map(self._load.store.is_there, keys))
+        return [key for key, still in zip(keys, there, strict=True) if not still]
 
     def _commit(self, checkpoint: Checkpoint, stream: TableStream) -> None:
         def seal() -> Commit:

@@ -9,16 +9,17 @@ from typing import Self
 
 import pyarrow as pa
 
-from s3pq_dagster import schemas
+from s3pq_dagster import e_tags, schemas
 from s3pq_dagster.columns import add_ours, with_ours
 from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.errors import (
+    BrokenAnswerError,
     MalformedObjectError,
     ObjectNotFoundError,
     ReadAbandonedError,
     SchemaMismatchError,
 )
-from s3pq_dagster.fetcher import Fetcher
+from s3pq_dagster.fetcher import Fetched, Fetcher
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
@@ -192,6 +193,7 @@ class TableStream:
                     yield batch.slice(start, self._spec.rows_per_record)
                 self._tick()
         except MalformedObjectError as error:
+            self._believe(opened.fetched)
             checkpoint.entries.append(self._quarantine(found, error))
             raise
         finally:
@@ -207,11 +209,7 @@ class TableStream:
             if fetched.changes and not isinstance(fetched.error, ObjectNotFoundError):
                 self.changed.append(fetched.object)
             try:
-                opened = open_object(
-                    fetched,
-                    whole=self._is_small(fetched.object) or self._verify,
-                    on_batch=self._tick,
-                )
+                opened = self._open(fetched)
             except MalformedObjectError as error:
                 self._aside.append(self._quarantine(fetched.object, error))
                 self._fetcher.release(fetched)
@@ -237,6 +235,26 @@ class TableStream:
                     self._reference = Reference(schema, opened.object.key)
         return self._next
 
+    def _open(self, fetched: Fetched) -> OpenObject:
+        """Open an object; one that does not decode is read again before that is believed."""
+        whole = self._is_small(fetched.object) or self._verify
+        for _ in range(e_tags.MOST_READS):
+            try:
+                return open_object(fetched, whole=whole, on_batch=self._tick)
+            except MalformedObjectError:
+                if self._fetcher.comes_the_same(fetched):
+                    raise
+        raise _differing(fetched)
+
+    def _believe(self, fetched: Fetched) -> None:
+        """See that what is wrong with an object is not a fault of its transfer.
+
+        Raises:
+            BrokenAnswerError: Other bytes come when it is read again.
+        """
+        if not self._fetcher.comes_the_same(fetched):
+            raise _differing(fetched)
+
     def _is_small(self, found: ObjectMeta) -> bool:
         return found.size <= self._spec.max_object_bytes_in_memory
 
@@ -245,6 +263,7 @@ class TableStream:
         assert reference is not None  # noqa: S101 - a checkpoint with batches has one
         found = self._with_ours(opened)
         if differences := schemas.differences(reference.schema, found):
+            self._believe(opened.fetched)
             committed, last_key = self._committed
             raise SchemaMismatchError(
                 self._table,
@@ -301,3 +320,11 @@ class TableStream:
                 seconds_left=None if left is None else round(left),
             )
         )
+
+
+def _differing(fetched: Fetched) -> BrokenAnswerError:
+    return BrokenAnswerError(
+        f"the bytes of {fetched.object.key!r} differ from one read to the next, and not all of "
+        f"them are Parquet of its table. Something between here and S3 changes them. Run again; "
+        f"if it stays, look for it there."
+    )

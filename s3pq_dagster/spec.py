@@ -79,6 +79,11 @@ class S3ParquetSpec(BaseModel):
         description="Rows and ledger are committed together each time objects of this many bytes "
         "are written.",
     )
+    verify_e_tags: bool = Field(
+        default=True,
+        description="Hold an object's bytes against its e_tag where that is their MD5. `false` is "
+        "for an S3 whose e_tags look like MD5s and are none.",
+    )
 
     max_quarantined_fraction: float = Field(
         default=1.0,

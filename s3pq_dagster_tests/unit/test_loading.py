@@ -410,7 +410,7 @@ def test_a_load_is_an_arrow_stream(table: Table, taken: int | None, rows: int) -
 
 
 def test_a_stale_listing_removes_nothing_that_is_there(table: Table) -> None:
-    """In mirror the prefix is listed once more before rows go: another run may have been faster."""
+    """In mirror each key is asked for before its rows go: another run may have been faster."""
     table.bucket.put("t/a", 10)
     stale = table.listing()
     table.bucket.put("t/b", 5)

@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "max_object_bytes_in_memory": 8 * MIB,
     "checkpoint_bytes": 64 * MIB,
     "max_quarantined_fraction": 1.0,
+    "verify_e_tags": True,
 }
 
 
@@ -110,6 +111,7 @@ def test_a_wrong_value_is_refused_by_name(field: str, value: object, allowed: st
         ("skip_tables", None),
         ("incremental", "perhaps"),
         ("add_cq_ids", 7),
+        ("verify_e_tags", "maybe"),
         ("path_prefix", None),
         ("path_prefix", 3),
         ("filetype", None),
@@ -151,6 +153,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
         ("path_prefix", "raw/20"),
         ("path_prefix", " "),
         ("local_profile", "dev"),
+        ("verify_e_tags", False),
     ],
 )
 def test_an_allowed_value_is_kept(field: str, value: object) -> None:
