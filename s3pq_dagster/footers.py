@@ -3,7 +3,6 @@
 import logging
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
 from s3pq_dagster.errors import (
@@ -11,16 +10,22 @@ from s3pq_dagster.errors import (
     MalformedObjectError,
     ObjectChangedError,
     ObjectNotFoundError,
+    TrialError,
 )
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.parquet_file import END_BYTES, is_footer_within, open_file
 from s3pq_dagster.store import Store
+from s3pq_dagster.trial import rows_after_trial
 
 _TAIL_BYTES = 64 * 1024
 _MAGIC = b"PAR1"
 _MOST_TRIED = 3
-_END_BYTES = 8
-"""Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
+_MOST_BYTES = 64 * 1024 * 1024
+"""A footer that is longer is read when its object is."""
+_TRIAL_BYTES = 256 * 1024 * 1024
+_TRIAL_SECONDS = 60
+"""What parsing a footer may take in memory and time."""
 
 
 def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
@@ -31,23 +36,35 @@ def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
 
     Raises:
         MalformedObjectError: There is no Parquet footer.
+        TrialError: Its footer is long, and no process could be started to parse it first.
         StoreError: As :meth:`Store.read`.
     """
-    if found.size < 2 * len(_MAGIC) + _END_BYTES:
+    if found.size < 2 * len(_MAGIC) + END_BYTES:
         raise MalformedObjectError(found.key, f"it has only {found.size} bytes")
     # Never the whole object: the magic at its start is of no use here.
     tail = store.read(found, max(len(_MAGIC), found.size - _TAIL_BYTES), found.size)
     if tail[-4:] != _MAGIC:
         raise MalformedObjectError(found.key, f"it ends in {tail[-4:]!r}, not in {_MAGIC!r}")
-    length = int.from_bytes(tail[-8:-4], "little") + _END_BYTES
+    length = int.from_bytes(tail[-8:-4], "little") + END_BYTES
     if length > found.size - len(_MAGIC):
         raise MalformedObjectError(found.key, f"its footer of {length} bytes is longer than it")
+    if length > _MOST_BYTES:
+        raise MalformedObjectError(
+            found.key, f"its footer of {length} bytes is too long to look at"
+        )
     if length > len(tail):
         tail = store.read(found, found.size - length, found.size - len(tail)) + tail
+    return _schema_in(found.key, _MAGIC + tail[-length:])
+
+
+def _schema_in(key: str, footer: bytes) -> pa.Schema:
+    """Parse a footer; a long one elsewhere first."""
+    if not is_footer_within(len(footer), _TRIAL_BYTES):
+        rows_after_trial(key, footer, 0, max_bytes=_TRIAL_BYTES, max_seconds=_TRIAL_SECONDS)
     try:
-        return schemas.canonical(pq.read_schema(pa.BufferReader(_MAGIC + tail[-length:])))
+        return schemas.canonical(open_file(pa.BufferReader(footer)).schema_arrow)
     except Exception as error:
-        raise MalformedObjectError(found.key, f"{type(error).__name__}: {error}") from error
+        raise MalformedObjectError(key, f"{type(error).__name__}: {error}") from error
 
 
 def table_schema(
@@ -75,6 +92,7 @@ def table_schema(
             MalformedObjectError,
             ObjectChangedError,
             ObjectNotFoundError,
+            TrialError,
         ) as error:
             log.warning(line("schema_skipped", table=table, key=found.key, reason=error))
     return None

@@ -206,6 +206,7 @@ class TableStream:
             try:
                 opened = open_object(
                     fetched,
+                    self._spec,
                     whole=self._is_small(fetched.object) or self._verify,
                     on_batch=self._tick,
                 )

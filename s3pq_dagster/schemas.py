@@ -70,8 +70,18 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     columns = []
     for field in schema:
         column = batch.column(field.name)
-        columns.append(column if column.type == field.type else _cast(column, field.type))
+        columns.append(conform_column(column, field.type))
     return pa.record_batch(columns, schema=schema)
+
+
+def conform_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Cast a column to a type with the same canonical type."""
+    if column.type == kind:
+        return column
+    if _is_list_view(column.type):
+        # pyarrow 26 casts a list view with nulls to a list whose offsets are too short.
+        return pa.array(column.to_pylist(), kind)
+    return column.cast(kind)
 
 
 def to_bytes(schema: pa.Schema) -> bytes:
@@ -87,13 +97,6 @@ def from_bytes(data: bytes) -> pa.Schema:
 def duplicates(schema: pa.Schema) -> list[str]:
     """List column names that occur more than once in a schema."""
     return sorted({name for name in schema.names if schema.names.count(name) > 1})
-
-
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if _is_list_view(column.type):
-        # pyarrow 26 casts a list view with nulls to a list whose offsets are too short.
-        return pa.array(column.to_pylist(), kind)
-    return column.cast(kind)
 
 
 def _types(schema: pa.Schema) -> dict[str, Any]:

@@ -78,6 +78,16 @@ class S3ParquetSpec(BaseModel):
         description="Rows and ledger are committed together each time objects of this many bytes "
         "are written.",
     )
+    max_decoded_bytes: int = Field(
+        default=1024 * MIB,
+        description="Most memory that decoding one object may take. What would take more is "
+        "decoded fewer rows at a time; if that does not help, the object is quarantined.",
+    )
+    max_decode_seconds: int = Field(
+        default=600,
+        description="Longest that decoding one object may take, the destination's time not "
+        "counted; one that takes longer is quarantined.",
+    )
 
     @classmethod
     def is_deferred(cls, value: object) -> bool:  # noqa: ARG003 - a subclass looks at it
@@ -167,5 +177,7 @@ _RULES: dict[str, Callable[[str, Any], None]] = {
     "max_bytes_in_flight": _positive,
     "max_object_bytes_in_memory": _positive,
     "checkpoint_bytes": _positive,
+    "max_decoded_bytes": _positive,
+    "max_decode_seconds": _positive,
 }
 """What a field must be beyond its type."""

@@ -26,6 +26,8 @@ DEFAULTS: dict[str, Any] = {
     "max_bytes_in_flight": 64 * MIB,
     "max_object_bytes_in_memory": 8 * MIB,
     "checkpoint_bytes": 64 * MIB,
+    "max_decoded_bytes": 1024 * MIB,
+    "max_decode_seconds": 600,
 }
 
 
@@ -76,6 +78,8 @@ def test_bucket_and_region_are_required(missing: str) -> None:
         ("max_bytes_in_flight", 0, "at least 1"),
         ("max_object_bytes_in_memory", 0, "at least 1"),
         ("checkpoint_bytes", -5, "at least 1"),
+        ("max_decoded_bytes", 0, "at least 1"),
+        ("max_decode_seconds", 0, "at least 1"),
         ("tables", [], "at least one glob"),
     ],
 )

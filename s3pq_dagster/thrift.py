@@ -1,0 +1,110 @@
+"""Thrift's compact protocol, as far as Parquet's page headers need it."""
+
+from typing import Any
+
+BOOLEANS = (1, 2)
+I32 = 5
+STRUCT = 12
+_INTEGERS = (4, I32, 6)
+_BINARY = 8
+_LISTS = (9, 10)
+_MAP = 11
+_FIXED = {3: 1, 7: 8}
+"""Bytes of a byte and of a double."""
+_MOST_NESTED = 8
+_MOST_BITS = 63
+
+Struct = dict[tuple[int, int], Any]
+"""By field number and type: a reader skips a field of another type than it expects, and a file that
+has one number twice means two things."""
+
+
+def read_struct(data: bytes, at: int = 0, depth: int = 0) -> tuple[Struct, int]:
+    """Read one struct; binaries, lists and maps are skipped.
+
+    Follows the Thrift compact protocol's specification. An i32 keeps its lower 32 bits, as the C++
+    library that pyarrow is built on has it.
+
+    Returns:
+        Integers, booleans and structs by field number and type, and where the struct ends.
+
+    Raises:
+        IndexError: The data end within it.
+        ValueError: It is none.
+    """
+    fields: Struct = {}
+    number = 0
+    while header := data[at]:
+        at += 1
+        kind = header & 0x0F
+        if header >> 4:
+            number += header >> 4
+        else:
+            raw, at = _varint(data, at)
+            number = _signed(raw, 16)
+        if kind in BOOLEANS:
+            fields[number, BOOLEANS[0]] = kind == BOOLEANS[0]
+        elif kind in _INTEGERS:
+            raw, at = _varint(data, at)
+            fields[number, kind] = _signed(raw, 32 if kind == I32 else 64)
+        elif kind == STRUCT and depth < _MOST_NESTED:
+            fields[number, kind], at = read_struct(data, at, depth + 1)
+        else:
+            at = _skip(data, at, kind, depth)
+    return fields, at + 1
+
+
+def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
+    """Find where a value of this type ends."""
+    if depth >= _MOST_NESTED:
+        raise ValueError("nested too deeply")
+    if kind in _FIXED:
+        return at + _FIXED[kind]
+    if kind in _INTEGERS:
+        return _varint(data, at)[1]
+    if kind == _BINARY:
+        length, at = _varint(data, at)
+        return at + length
+    if kind == STRUCT:
+        return read_struct(data, at, depth + 1)[1]
+    if kind in _LISTS:
+        header = data[at]
+        count, at = (header >> 4, at + 1) if header < 0xF0 else _varint(data, at + 1)  # noqa: PLR2004
+        return _skip_all(data, at, [header & 0x0F], count, depth)
+    if kind == _MAP:
+        count, at = _varint(data, at)
+        kinds = [data[at] >> 4, data[at] & 0x0F] if count else []
+        return _skip_all(data, at + 1 if count else at, kinds, count, depth)
+    raise ValueError(f"no Thrift type has number {kind}")
+
+
+def _skip_all(data: bytes, at: int, kinds: list[int], count: int, depth: int) -> int:
+    """Skip the elements of a list, or keys and values of a map; a boolean takes a byte there."""
+    for _ in range(count):
+        for kind in kinds:
+            at = at + 1 if kind in BOOLEANS else _skip(data, at, kind, depth + 1)
+        if at > len(data):
+            raise IndexError("ends within a list")
+    return at
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    byte = data[at]
+    at += 1
+    if byte < 0x80:  # noqa: PLR2004 - the last byte of a varint has no high bit
+        return byte, at
+    value, shift = byte & 0x7F, 7
+    while shift <= _MOST_BITS:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004
+            return value, at
+        shift += 7
+    raise ValueError("a varint is longer than 64 bits")
+
+
+def _signed(raw: int, bits: int) -> int:
+    """Undo zigzag."""
+    raw &= (1 << bits) - 1
+    return (raw >> 1) ^ -(raw & 1)
