@@ -7,17 +7,19 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s3pq_dagster.pages import (
+from s3pq_dagster.dictionaries import longest_in
+from s3pq_dagster.layout import (
     BIT_PACKED,
     BYTE_STREAM_SPLIT,
     DELTA_BINARY_PACKED,
     DICTIONARY,
     PLAIN,
     RLE,
+    Chunk,
     Page,
-    UnreadablePagesError,
-    longest_in,
+    UnreadableLayoutError,
     pages_of,
+    row_groups_of,
 )
 
 MOST_ROWS = 65_536
@@ -65,21 +67,21 @@ def safe_rows(file: pq.ParquetFile, source: pa.NativeFile, max_bytes: int) -> in
         return None
     rows, left = usual_rows(file.metadata), _MOST_PAGES
     try:
-        for number in range(file.metadata.num_row_groups):
-            chunks = _chunks(file, number, source, left)
+        for group in row_groups_of(source):
+            chunks = _with_pages(file, group, source, left)
             left -= sum(1 + len(chunk.pages) for chunk in chunks)
             rows = _fitting(chunks, rows, max_bytes, source)
-    except UnreadablePagesError:
+    except UnreadableLayoutError:
         return None
     return rows or None
 
 
 @dataclass(slots=True)
-class _Chunk:
+class _Pages:
     """The pages of one column in one row group."""
 
     pages: list[Page]
-    codec: str
+    codec: int
     width: int
     """Bytes of a physical value; 0 where they vary."""
     is_nested: bool
@@ -90,9 +92,9 @@ class _Chunk:
     def __post_init__(self) -> None:
         for page in self.pages:
             if page.encoding not in _AS_LARGE_AS_THEY_SAY:
-                raise UnreadablePagesError("an encoding that may grow")
+                raise UnreadableLayoutError("an encoding that may grow")
             if page.is_dictionary and page.values * (self.width or 4) > page.decoded:
-                raise UnreadablePagesError("a dictionary of more values than it has room for")
+                raise UnreadableLayoutError("a dictionary of more values than it has room for")
             if page.is_dictionary and not self.width:
                 self.longest = page.decoded
 
@@ -128,28 +130,32 @@ class _Chunk:
                 self.longest = longest_in(source, page, self.codec)
 
 
-def _chunks(file: pq.ParquetFile, number: int, source: pa.NativeFile, left: int) -> list[_Chunk]:
+def _with_pages(
+    file: pq.ParquetFile, group: list[Chunk], source: pa.NativeFile, left: int
+) -> list[_Pages]:
     """Follow the page headers of one row group.
 
     Raises:
-        UnreadablePagesError: They cannot be followed, or are more than ``left``.
+        UnreadableLayoutError: They cannot be followed, or are more than ``left``.
     """
-    group, chunks = file.metadata.row_group(number), []
-    for index in range(group.num_columns):
-        chunk, column = group.column(index), file.schema.column(index)
+    if len(group) != file.metadata.num_columns:
+        raise UnreadableLayoutError("a row group has more or fewer columns than the schema")
+    chunks = []
+    for index, chunk in enumerate(group):
+        column = file.schema.column(index)
         left -= 1
         pages = list(islice(pages_of(source, chunk), max(0, left)))
         left -= len(pages)
         if left <= 0:
-            raise UnreadablePagesError("too many pages")
+            raise UnreadableLayoutError("too many pages")
         kind = column.physical_type
         width = column.length if kind == "FIXED_LEN_BYTE_ARRAY" else _WIDTHS.get(kind, 0)
         is_nested = column.max_repetition_level > 0
-        chunks.append(_Chunk(pages, chunk.compression, width, is_nested))
+        chunks.append(_Pages(pages, chunk.codec, width, is_nested))
     return chunks
 
 
-def _fitting(chunks: list[_Chunk], rows: int, max_bytes: int, source: pa.NativeFile) -> int:
+def _fitting(chunks: list[_Pages], rows: int, max_bytes: int, source: pa.NativeFile) -> int:
     """Lower the number of rows until a row group fits; 0 when not even one row does."""
     if _bytes_of(chunks, rows) > max_bytes:
         if sum(chunk.bytes_of(0) for chunk in chunks if not chunk.is_nested) > max_bytes:
@@ -161,7 +167,7 @@ def _fitting(chunks: list[_Chunk], rows: int, max_bytes: int, source: pa.NativeF
     return rows
 
 
-def _bytes_of(chunks: Iterable[_Chunk], rows: int) -> int:
+def _bytes_of(chunks: Iterable[_Pages], rows: int) -> int:
     return sum(chunk.bytes_of(rows) for chunk in chunks)
 
 

@@ -14,7 +14,7 @@ from s3pq_dagster.fetcher import Fetched
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.parquet_file import decode, footer_bytes, is_footer_within, open_file
 from s3pq_dagster.spec import MIB, S3ParquetSpec
-from s3pq_dagster.trial import rows_after_trial
+from s3pq_dagster.trial import rows_after_trial, too_slow
 
 _KEPT_BYTES = 32 * MIB
 """Rows of a small object are kept up to this; one that has more of them is decoded twice."""
@@ -77,11 +77,7 @@ class OpenObject:
             raise _malformed(self.object.key, error) from error
         self._seconds += time.monotonic() - started
         if self._seconds > self.spec.max_decode_seconds:
-            reason = (
-                f"decoding it takes longer than max_decode_seconds "
-                f"({self.spec.max_decode_seconds}) allows"
-            )
-            raise MalformedObjectError(self.object.key, reason)
+            raise MalformedObjectError(self.object.key, too_slow(self.spec.max_decode_seconds))
         return batch
 
 
@@ -132,6 +128,9 @@ def _opened(fetched: Fetched, spec: S3ParquetSpec, on_batch: Callable[[], None])
         _try_apart(fetched, spec, 0, on_batch)
     file = open_file(source)
     schema = schemas.canonical(file.schema_arrow)
+    if not schema.names and file.metadata.num_rows:
+        reason = f"it has no columns, and {file.metadata.num_rows} rows of them"
+        raise MalformedObjectError(fetched.object.key, reason)
     rows_at_a_time = safe_rows(file, source, max_bytes)
     if rows_at_a_time is None:
         rows_at_a_time = _try_apart(fetched, spec, usual_rows(file.metadata), on_batch)
@@ -165,7 +164,7 @@ def _decode_whole(opened: OpenObject, on_batch: Callable[[], None]) -> None:
     for batch in opened.batches():
         on_batch()
         kept_bytes += batch.nbytes
-        if kept is not None and kept_bytes <= _KEPT_BYTES:
+        if kept is not None and kept_bytes <= min(_KEPT_BYTES, opened.spec.max_decoded_bytes // 4):
             kept.append(batch)
         else:
             kept = None

@@ -1,14 +1,17 @@
 """A file that nobody can vouch for, decoded first where it cannot take the run down."""
 
+import atexit
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,11 +20,13 @@ from s3pq_dagster.errors import MalformedObjectError, TrialError
 
 _PROGRAM = Path(__file__).with_name("trial_process.py")
 _POLL_SECONDS = 1.0
+_START_SECONDS = 60.0
 _REASON_CHARACTERS = 500
+_MOST_BYTES = 4096
 _FEWER = (1, 64, 65_536)
 """By what rows are divided, one attempt after another."""
 _KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
-"""Variables of the environment that it gets: none that may be a secret."""
+"""Variables of the environment that the process gets: none that may be a secret."""
 
 
 def rows_after_trial(
@@ -33,7 +38,7 @@ def rows_after_trial(
     max_seconds: float,
     while_waiting: Callable[[], None] = lambda: None,
 ) -> int:
-    """Decode an object to nothing in a process of its own, fewer rows at a time if need be.
+    """Decode an object to nothing in another process, fewer rows at a time if need be.
 
     Args:
         key: The object's.
@@ -54,19 +59,42 @@ def rows_after_trial(
     """
     attempts = sorted({max(1, rows_at_a_time // by) for by in _FEWER}, reverse=True)
     reason = ""
-    with _as_file(key, body) as descriptor:
+    with _as_file(key, body) as descriptor, _turn(while_waiting):
         trial = _Trial(key, descriptor, max_bytes, time.monotonic() + max_seconds, while_waiting)
         for rows in attempts if rows_at_a_time else [0]:
             found = trial.decode(rows)
             if found is None:
-                reason = _too_slow(max_seconds)
+                reason = too_slow(max_seconds)
                 break
-            if found["reason"] is not None:
-                raise MalformedObjectError(key, found["reason"][:_REASON_CHARACTERS])
-            if not found["too_large"]:
-                return rows
-            reason = found.get("died") or _too_large(max_bytes, rows)
-    raise MalformedObjectError(key, reason)
+            if (reason := found.get("reason", "")) or not _is_too_large(found):
+                break
+            reason = _death(found["died"]) if "died" in found else too_large(max_bytes, rows)
+    if reason:
+        raise MalformedObjectError(key, reason)
+    return rows
+
+
+def too_large(max_bytes: int, rows: int) -> str:
+    """Say which bound of memory an object breaks."""
+    return (
+        f"decoding it takes more memory than max_decoded_bytes allows, a half of which "
+        f"({max_bytes} bytes) is for that, even at {rows} rows a time; raise it if this machine "
+        f"has the memory"
+    )
+
+
+def too_slow(max_seconds: float) -> str:
+    """Say which bound of time an object breaks."""
+    return f"decoding it takes longer than max_decode_seconds ({max_seconds:g}) allows"
+
+
+def _is_too_large(found: Mapping[str, Any]) -> bool:
+    return bool("died" in found or found.get("too_large"))
+
+
+def _death(code: int) -> str:
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return f"it ended a process, the memory of which max_decoded_bytes limits, with {how}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,57 +109,113 @@ class _Trial:
 
     def decode(self, rows: int) -> Mapping[str, Any] | None:
         """Make one attempt; ``None`` when it is not over by the deadline."""
-        with self._process(rows) as process:
-            while True:
-                left = self.deadline - time.monotonic()
-                if left <= 0:
-                    return None
-                try:
-                    output, errors = process.communicate(timeout=min(_POLL_SECONDS, left))
-                    break
-                except subprocess.TimeoutExpired:
-                    self.while_waiting()
-        ready, _, answer = output.partition(b"\n")
-        if ready != b"ready":
-            found = errors.decode(errors="replace").strip()[-_REASON_CHARACTERS:]
-            raise TrialError(self.key, found or _death(process.returncode))
-        if not answer:
-            return {"reason": None, "too_large": True, "died": _death(process.returncode)}
-        finding: Mapping[str, Any] = json.loads(answer)
-        if finding["machine"] is not None:
-            raise TrialError(self.key, finding["machine"])
-        return finding
-
-    @contextmanager
-    def _process(self, rows: int) -> Iterator[subprocess.Popen[bytes]]:
-        """Start the process; it is gone when this ends, and when this process does."""
-        arguments = [f"/dev/fd/{self.descriptor}", str(rows), str(self.max_bytes)]
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        # This pool reserves nothing ahead, so the limit is about what the file takes.
-        environment["ARROW_DEFAULT_MEMORY_POOL"] = "system"
-        watched, held = os.pipe()
+        request = json.dumps([rows, self.max_bytes]).encode()
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-P", str(_PROGRAM), *arguments],
-                stdin=watched,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment,
-                pass_fds=[self.descriptor],
-                start_new_session=True,
-            )
+            connection = _Server.connection(self.key)
+            socket.send_fds(connection, [request], [self.descriptor])
+            answer = self._answer(connection)
         except OSError as error:
-            os.close(held)
+            _Server.stop()
             raise TrialError(self.key, str(error)) from error
-        finally:
-            os.close(watched)
-        with process:
-            try:
-                yield process
-            finally:
-                process.kill()
-                os.close(held)
+        except BaseException:
+            _Server.stop()
+            raise
+        if answer is None:
+            _Server.stop()
+            return None
+        if not answer:
+            _Server.stop()
+            raise TrialError(self.key, "the process went away")
+        found: Mapping[str, Any] = json.loads(answer)
+        if "machine" in found:
+            raise TrialError(self.key, found["machine"])
+        return found
+
+    def _answer(self, connection: socket.socket) -> bytes | None:
+        while (left := self.deadline - time.monotonic()) > 0:
+            connection.settimeout(min(_POLL_SECONDS, left))
+            with suppress(TimeoutError):
+                return connection.recv(_MOST_BYTES)
+            self.while_waiting()
+        return None
+
+
+class _Server:
+    """The process, started when it is first needed, and again when it went for want of work."""
+
+    lock = threading.Lock()
+    _running: tuple[subprocess.Popen[bytes], socket.socket, int] | None = None
+
+    @classmethod
+    def connection(cls, key: str) -> socket.socket:
+        """Give the connection to a process that runs.
+
+        Raises:
+            TrialError: It does not start.
+        """
+        if cls._running is not None:
+            process, connection, owner = cls._running
+            if owner == os.getpid() and process.poll() is None:
+                return connection
+            cls.stop()
+        ours, theirs = socket.socketpair()
+        with theirs, tempfile.TemporaryFile() as errors:
+            process = _started(theirs, errors)
+            cls._running = process, ours, os.getpid()
+            ours.settimeout(_START_SECONDS)
+            with suppress(TimeoutError):
+                if ours.recv(_MOST_BYTES):
+                    return ours
+            cls.stop()
+            errors.seek(0)
+            found = errors.read().decode(errors="replace").strip()[-_REASON_CHARACTERS:]
+        raise TrialError(key, f"it did not start: {found or 'no word of it'}")
+
+    @classmethod
+    def stop(cls) -> None:
+        """End the process and its fork; one that another process started is left to that."""
+        if cls._running is None:
+            return
+        (process, connection, owner), cls._running = cls._running, None
+        connection.close()
+        if owner != os.getpid():
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+atexit.register(_Server.stop)
+
+
+def _started(theirs: socket.socket, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environment |= {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        # This pool reserves nothing ahead, so the limit is about what the file takes; nor does one
+        # thread, of which each takes its stack.
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-P", str(_PROGRAM)],
+        stdin=theirs.fileno(),
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+@contextmanager
+def _turn(while_waiting: Callable[[], None]) -> Iterator[None]:
+    """Wait until no other thread has something tried."""
+    while not _Server.lock.acquire(timeout=_POLL_SECONDS):
+        while_waiting()
+    try:
+        yield
+    finally:
+        _Server.lock.release()
 
 
 @contextmanager
@@ -149,20 +233,3 @@ def _as_file(key: str, body: bytes | IO[bytes]) -> Iterator[int]:
         except OSError as error:
             raise TrialError(key, str(error)) from error
         yield file.fileno()
-
-
-def _death(code: int) -> str:
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return f"it ended the process that decoded it for trial with {how}"
-
-
-def _too_large(max_bytes: int, rows: int) -> str:
-    return (
-        f"decoding it takes more memory than max_decoded_bytes allows, a half of which "
-        f"({max_bytes} bytes) is for that, even at {rows} rows a time; raise it if this machine "
-        f"has the memory"
-    )
-
-
-def _too_slow(max_seconds: float) -> str:
-    return f"decoding it takes longer than max_decode_seconds ({max_seconds:g}) allows"
