@@ -34,6 +34,8 @@ _PER_VALUE = 48
 """Beside the physical value: the widest Arrow one, levels, offsets, validity."""
 _POINTER = 16
 """What the decoder keeps for each value of a dictionary."""
+_LOOKED_UP = 6
+"""How many times its bytes looking through a dictionary takes: its page, its values, their room."""
 _GROWTH = 2
 """How much larger than its content a buffer may be that grows as it is filled."""
 _AS_LARGE_AS_THEY_SAY = {
@@ -123,10 +125,11 @@ class _Pages:
         dictionaries = [page for page in self.pages if page.is_dictionary]
         return page + sum(2 * page.decoded + _POINTER * page.values for page in dictionaries)
 
-    def look_up(self, source: pa.NativeFile) -> None:
-        """Find out how long the longest value in the dictionary really is."""
+    def look_up(self, source: pa.NativeFile, max_bytes: int) -> None:
+        """Find out how long the longest value in the dictionary is, if that is not too much."""
         for page in self.pages:
-            if page.is_dictionary and not self.width:
+            within = page.decoded * _LOOKED_UP <= max_bytes
+            if page.is_dictionary and not self.width and within:
                 self.longest = longest_in(source, page, self.codec)
 
 
@@ -158,10 +161,8 @@ def _with_pages(
 def _fitting(chunks: list[_Pages], rows: int, max_bytes: int, source: pa.NativeFile) -> int:
     """Lower the number of rows until a row group fits; 0 when not even one row does."""
     if _bytes_of(chunks, rows) > max_bytes:
-        if sum(chunk.bytes_of(0) for chunk in chunks if not chunk.is_nested) > max_bytes:
-            return 0  # a dictionary or page is too large to be looked at
         for chunk in chunks:
-            chunk.look_up(source)
+            chunk.look_up(source, max_bytes)
     while rows and _bytes_of(chunks, rows) > max_bytes:
         rows //= _FEWER
     return rows
