@@ -13,6 +13,7 @@
     │   ├── ObjectNotFoundError       deleted since it was listed
     │   └── ObjectChangedError        overwritten since it was listed
     ├── MalformedObjectError          one object cannot be read as Parquet: it is quarantined
+    ├── TrialError                    no process to decode an object for trial        (retried)
     ├── ReadAbandonedError            reading was stopped from outside
     ├── TableNameError                a prefix gives no table name
     ├── TableNameCollisionError       two prefixes give one table name
@@ -139,6 +140,20 @@ class MalformedObjectError(S3ParquetError):
     def __init__(self, key: str, reason: str) -> None:
         self.key, self.reason = key, reason
         super().__init__(f"object {key!r} cannot be read: {reason}")
+
+
+class TrialError(S3ParquetError):
+    """An object could not be decoded in a process of its own, and nothing is wrong with it."""
+
+    retryable = True
+
+    def __init__(self, key: str, found: str) -> None:
+        self.key = key
+        super().__init__(
+            f"object {key!r} may take more memory than max_decoded_bytes, so it was to be decoded "
+            f"in a process of its own first, and that failed: {found}. Make room for a process and "
+            f"a temporary file (TMPDIR), then run again."
+        )
 
 
 class ReadAbandonedError(S3ParquetError):

@@ -240,7 +240,7 @@ class TableStream:
         whole = self._is_small(fetched.object) or self._verify
         for _ in range(e_tags.MOST_READS):
             try:
-                return open_object(fetched, whole=whole, on_batch=self._tick)
+                return open_object(fetched, self._spec, whole=whole, on_batch=self._tick)
             except MalformedObjectError:
                 if self._fetcher.comes_the_same(fetched):
                     raise

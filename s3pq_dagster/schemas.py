@@ -74,8 +74,18 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     columns = []
     for field in schema:
         column = batch.column(field.name)
-        columns.append(column if column.type == field.type else _cast(column, field.type))
+        columns.append(conform_column(column, field.type))
     return pa.record_batch(columns, schema=schema)
+
+
+def conform_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Cast a column to a type with the same canonical type."""
+    if column.type == kind:
+        return column
+    if _is_list_view(column.type):
+        # pyarrow 26 casts a list view with nulls to a list whose offsets are too short.
+        return pa.array(column.to_pylist(), kind)
+    return column.cast(kind)
 
 
 def to_bytes(schema: pa.Schema) -> bytes:
@@ -99,13 +109,6 @@ def folded(name: str) -> bytes:
     ``str.lower`` folds too much: it makes one name of U+212A (KELVIN SIGN) and ``k``.
     """
     return name.encode().lower()
-
-
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if _is_list_view(column.type):
-        # pyarrow 26 casts a list view with nulls to a list whose offsets are too short.
-        return pa.array(column.to_pylist(), kind)
-    return column.cast(kind)
 
 
 def _types(schema: pa.Schema) -> dict[str, Any]:

@@ -90,6 +90,16 @@ class S3ParquetSpec(BaseModel):
         description="A table's run fails when more than this part of its listed objects cannot be "
         "read as Parquet; 0 lets none pass, 1 never fails.",
     )
+    max_decoded_bytes: int = Field(
+        default=1024 * MIB,
+        description="Most memory that decoding one object may take. What would take more is "
+        "decoded fewer rows at a time; if that does not help, the object is quarantined.",
+    )
+    max_decode_seconds: int = Field(
+        default=600,
+        description="Longest that decoding one object may take, the destination's time not "
+        "counted; one that takes longer is quarantined.",
+    )
 
     @classmethod
     def is_deferred(cls, value: object) -> bool:  # noqa: ARG003 - a subclass looks at it
@@ -195,5 +205,7 @@ _RULES: dict[str, Callable[[str, Any], None]] = {
     "max_object_bytes_in_memory": _positive,
     "checkpoint_bytes": _positive,
     "max_quarantined_fraction": _fraction,
+    "max_decoded_bytes": _positive,
+    "max_decode_seconds": _positive,
 }
 """What a field must be beyond its type."""

@@ -28,6 +28,8 @@ DEFAULTS: dict[str, Any] = {
     "checkpoint_bytes": 64 * MIB,
     "max_quarantined_fraction": 1.0,
     "verify_e_tags": True,
+    "max_decoded_bytes": 1024 * MIB,
+    "max_decode_seconds": 600,
 }
 
 
@@ -87,6 +89,8 @@ def test_bucket_and_region_are_required(missing: str) -> None:
         ("checkpoint_bytes", -5, "at least 1"),
         ("max_quarantined_fraction", -0.1, "from 0 to 1"),
         ("max_quarantined_fraction", 1.5, "from 0 to 1"),
+        ("max_decoded_bytes", 0, "at least 1"),
+        ("max_decode_seconds", 0, "at least 1"),
         ("tables", [], "at least one glob"),
     ],
 )
