@@ -233,6 +233,7 @@ class _Load:
             reference=Reference(state.schema, str(state.schema_key)) if known else None,
             log=load.log,
             verify=load.refresh,
+            is_loaded=(Ledger.empty() if load.refresh else state.ledger).holds,
         )
 
     def _remove(self) -> int:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -18,7 +18,7 @@ from s3pq_dagster.errors import (
     ReadAbandonedError,
     SchemaMismatchError,
 )
-from s3pq_dagster.fetcher import Fetcher
+from s3pq_dagster.fetcher import Fetched, Fetcher
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
@@ -83,6 +83,7 @@ class TableStream:
         reference: Reference | None,
         log: logging.Logger,
         verify: bool = False,
+        is_loaded: Callable[[ObjectMeta], bool] = lambda _found: False,
     ) -> None:
         """Open the stream; requests start when the first checkpoint is asked for.
 
@@ -95,12 +96,15 @@ class TableStream:
             log: Gets a line every ten seconds and one for each object that is left out.
             verify: Decode large objects once without handing on anything, to find the malformed
                 before the first of their rows.
+            is_loaded: Tells of an object that was overwritten since it was listed whether its rows
+                are there already: somebody may have put back what was loaded before.
         """
         self._spec = spec
         self._table = table
         self._reference = reference
         self._log = log
         self._verify = verify
+        self._is_loaded = is_loaded
         self._total_bytes = pending.total_bytes
         self._total_objects = len(pending)
         self._fetcher = Fetcher(store, pending, spec, while_waiting=self._report)
@@ -203,6 +207,9 @@ class TableStream:
             self._report()
             if fetched.changes and not isinstance(fetched.error, ObjectNotFoundError):
                 self.changed.append(fetched.object)
+                if fetched.error is None and self._is_loaded(fetched.object):
+                    self._pass_over(fetched)
+                    continue
             try:
                 opened = open_object(
                     fetched,
@@ -233,6 +240,19 @@ class TableStream:
                     schema = self._with_ours(opened)
                     self._reference = Reference(schema, opened.object.key)
         return self._next
+
+    def _pass_over(self, fetched: Fetched) -> None:
+        """Leave an object that became again what is loaded of it."""
+        self._count(fetched.object)
+        self._log.info(
+            line(
+                "object_put_back",
+                table=self._table,
+                key=fetched.object.key,
+                reason="when it was read it was again what is loaded of it; not loaded twice",
+            )
+        )
+        self._fetcher.release(fetched)
 
     def _is_small(self, found: ObjectMeta) -> bool:
         return found.size <= self._spec.max_object_bytes_in_memory
