@@ -106,6 +106,13 @@ class Ledger:
         """Keep of a listing what is loaded in this very version."""
         return Ledger(self.frame.filter(pl.col("status") == Status.LOADED)).accounted(listing)
 
+    def holds(self, found: ObjectMeta) -> bool:
+        """Tell whether an object is loaded in this very version."""
+        entries = self.frame.filter(
+            (pl.col("key") == found.key) & (pl.col("status") == Status.LOADED)
+        )
+        return found.version in Listing(entries).with_version()["version"]
+
     @property
     def cursor(self) -> datetime | None:
         """The latest ``last_modified`` of what is loaded; a report, never a judge."""

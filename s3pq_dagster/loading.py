@@ -275,6 +275,7 @@ class _Load:
             log=load.log,
             verify=load.refresh,
             on_quarantine=self._refuse,
+            is_loaded=self._before.holds,
         )
 
     def _refuse(self, entry: Entry) -> None:

@@ -85,6 +85,7 @@ class TableStream:
         log: logging.Logger,
         verify: bool = False,
         on_quarantine: Callable[[Entry], None] = lambda _entry: None,
+        is_loaded: Callable[[ObjectMeta], bool] = lambda _found: False,
     ) -> None:
         """Open the stream; requests start when the first checkpoint is asked for.
 
@@ -98,6 +99,8 @@ class TableStream:
             verify: Decode large objects once without handing on anything, to find the malformed
                 before the first of their rows.
             on_quarantine: Called with each entry that is set aside; may raise to end the stream.
+            is_loaded: Tells of an object that was overwritten since it was listed whether its rows
+                are there already: somebody may have put back what was loaded before.
         """
         self._spec = spec
         self._table = table
@@ -105,6 +108,7 @@ class TableStream:
         self._log = log
         self._verify = verify
         self._on_quarantine = on_quarantine
+        self._is_loaded = is_loaded
         self._total_bytes = pending.total_bytes
         self._total_objects = len(pending)
         self._fetcher = Fetcher(store, pending, spec, while_waiting=self._report)
@@ -208,6 +212,9 @@ class TableStream:
             self._report()
             if fetched.changes and not isinstance(fetched.error, ObjectNotFoundError):
                 self.changed.append(fetched.object)
+                if fetched.error is None and self._is_loaded(fetched.object):
+                    self._pass_over(fetched)
+                    continue
             try:
                 opened = self._open(fetched)
             except MalformedObjectError as error:
@@ -254,6 +261,19 @@ class TableStream:
         """
         if not self._fetcher.comes_the_same(fetched):
             raise _differing(fetched)
+
+    def _pass_over(self, fetched: Fetched) -> None:
+        """Leave an object that became again what is loaded of it."""
+        self._count(fetched.object)
+        self._log.info(
+            line(
+                "object_put_back",
+                table=self._table,
+                key=fetched.object.key,
+                reason="when it was read it was again what is loaded of it; not loaded twice",
+            )
+        )
+        self._fetcher.release(fetched)
 
     def _is_small(self, found: ObjectMeta) -> bool:
         return found.size <= self._spec.max_object_bytes_in_memory

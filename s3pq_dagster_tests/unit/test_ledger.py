@@ -235,3 +235,18 @@ def test_the_cursor_key_is_cloudquerys() -> None:
 def test_a_cursor_is_written_as_go_does(moment: datetime, text: str) -> None:
     """RFC3339Nano in UTC: as many fractional digits as it needs, none for a whole second."""
     assert format_cursor(moment) == text
+
+
+def test_a_ledger_holds_what_is_loaded_in_that_version() -> None:
+    """Not another version, another key, or what is quarantined; without e_tags size and time."""
+    known = ledger(
+        (meta("a", "1"), LOADED),
+        (meta("b", "1"), QUARANTINED),
+        (meta("c", None, size=3), LOADED),
+    )
+    assert known.holds(meta("a", "1"))
+    assert known.holds(meta("c", None, size=3))
+    assert not known.holds(meta("a", "2"))
+    assert not known.holds(meta("b", "1"))
+    assert not known.holds(meta("c", None, size=4))
+    assert not known.holds(meta("d", "1"))
