@@ -336,6 +336,21 @@ def test_prefixes_without_a_name_stop_discovery_until_they_are_left_out(lake: La
     assert lake.tables() == {"a", "_s3pq_objects", "_s3pq_tables"}
 
 
+def test_a_collision_that_comes_later_stops_no_table_that_is_known(lake: Lake) -> None:
+    """Runs and ticks go on, and the sensor says what a reload will; only the reload stops."""
+    lake.bucket.put("a/1.parquet", 1)
+    definitions = lake.definitions()
+    lake.run(definitions=definitions)
+    lake.bucket.put("A/1.parquet", 1)
+    lake.bucket.put("a/2.parquet", 2)
+    (request,) = lake.tick(definitions=definitions).run_requests
+    assert [key.path[-1] for key in request.asset_selection] == ["a"]
+    assert lake.run(definitions=definitions).success
+    assert lake.rows_by_key("a") == {"a/1.parquet": 1, "a/2.parquet": 2}
+    said = str(lake.tick(definitions=definitions).skip_message)
+    assert "table 'A / a' would come from prefixes 'A/', 'a/'" in said
+
+
 def test_a_column_name_that_is_no_utf8_is_quarantined(lake: Lake) -> None:
     """The object is malformed; the others of its table load."""
     good = parquet(pa.table({"aXXb": [1]}), store_schema=False)
