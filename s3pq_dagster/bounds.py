@@ -69,7 +69,8 @@ def safe_rows(file: pq.ParquetFile, source: pa.NativeFile, max_bytes: int) -> in
         return None
     rows, left = usual_rows(file.metadata), _MOST_PAGES
     try:
-        for group in row_groups_of(source):
+        for number, group in enumerate(row_groups_of(source)):
+            _check_starts(file.metadata.row_group(number), group)
             chunks = _with_pages(file, group, source, left)
             left -= sum(1 + len(chunk.pages) for chunk in chunks)
             rows = _fitting(chunks, rows, max_bytes, source)
@@ -133,6 +134,25 @@ class _Pages:
                 self.longest = longest_in(source, page, self.codec)
 
 
+def _check_starts(known: pq.RowGroupMetaData, group: list[Chunk]) -> None:
+    """See that pyarrow begins where the pages were looked for.
+
+    They are parsed by two libraries. Of a struct that a hostile footer has twice, one keeps what
+    only the first has: that is a dictionary's offset, since the other fields are in each.
+    None of the columns is encrypted here, which pyarrow must not be asked about.
+
+    Raises:
+        UnreadableLayoutError: It does not.
+    """
+    if len(group) != known.num_columns:
+        raise UnreadableLayoutError("a row group has more or fewer columns than the schema")
+    for index, chunk in enumerate(group):
+        column = known.column(index)
+        first, dictionary = column.data_page_offset, column.dictionary_page_offset or 0
+        if chunk.start != (dictionary if 0 < dictionary < first else first):
+            raise UnreadableLayoutError("a column chunk has two starts")
+
+
 def _with_pages(
     file: pq.ParquetFile, group: list[Chunk], source: pa.NativeFile, left: int
 ) -> list[_Pages]:
@@ -141,8 +161,6 @@ def _with_pages(
     Raises:
         UnreadableLayoutError: They cannot be followed, or are more than ``left``.
     """
-    if len(group) != file.metadata.num_columns:
-        raise UnreadableLayoutError("a row group has more or fewer columns than the schema")
     chunks = []
     for index, chunk in enumerate(group):
         column = file.schema.column(index)

@@ -5,11 +5,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from s3pq_dagster.layout import PLAIN, RLE, Page, UnreadableLayoutError
-from s3pq_dagster.thrift import BINARY, I32, I64, LIST, STRUCT, write_list, write_struct
+from s3pq_dagster.parquet_structs import (
+    ColumnChunk,
+    ColumnMetaData,
+    DataPageHeader,
+    FileMetaData,
+    PageHeader,
+    RowGroup,
+    SchemaElement,
+)
 
 _MAGIC = b"PAR1"
 _BYTE_ARRAY = 6
 _REQUIRED = 0
+_DATA_PAGE = 0
+_NAME = b"c"
 
 
 def longest_in(source: pa.NativeFile, page: Page, codec: int) -> int:
@@ -32,31 +42,33 @@ def longest_in(source: pa.NativeFile, page: Page, codec: int) -> int:
 
 def _file_of(body: bytes, page: Page, codec: int) -> bytes:
     """Write a file of one required column with this page, as parquet.thrift has it."""
-    inner = write_struct(
-        [(1, I32, page.values), (2, I32, PLAIN), (3, I32, RLE), (4, I32, RLE)],
+    inner = DataPageHeader(
+        num_values=page.values,
+        encoding=PLAIN,
+        definition_level_encoding=RLE,
+        repetition_level_encoding=RLE,
     )
-    sizes = [(2, I32, page.decoded), (3, I32, page.stored)]
-    data = write_struct([(1, I32, 0), *sizes, (5, STRUCT, inner)]) + body
-    meta = [
-        (1, I32, _BYTE_ARRAY),
-        (2, LIST, write_list(I32, [])),
-        (3, LIST, write_list(BINARY, [b"\x01c"])),
-        (4, I32, codec),
-        (5, I64, page.values),
-        (6, I64, len(data)),
-        (7, I64, len(data)),
-        (9, I64, len(_MAGIC)),
-    ]
-    chunk = write_struct([(2, I64, 0), (3, STRUCT, write_struct(meta))])
-    group = [(1, LIST, write_list(STRUCT, [chunk])), (2, I64, len(data)), (3, I64, page.values)]
-    root = write_struct([(4, BINARY, b"root"), (5, I32, 1)])
-    column = write_struct([(1, I32, _BYTE_ARRAY), (3, I32, _REQUIRED), (4, BINARY, b"c")])
-    footer = write_struct(
-        [
-            (1, I32, 1),
-            (2, LIST, write_list(STRUCT, [root, column])),
-            (3, I64, page.values),
-            (4, LIST, write_list(STRUCT, [write_struct(group)])),
-        ]
+    header = PageHeader(
+        type=_DATA_PAGE,
+        uncompressed_page_size=page.decoded,
+        compressed_page_size=page.stored,
+        data_page_header=inner,
     )
+    data = header.dump() + body
+    meta = ColumnMetaData(
+        type=_BYTE_ARRAY,
+        encodings=[],
+        path_in_schema=[_NAME],
+        codec=codec,
+        num_values=page.values,
+        total_uncompressed_size=len(data),
+        total_compressed_size=len(data),
+        data_page_offset=len(_MAGIC),
+    )
+    chunk = ColumnChunk(file_offset=0, meta_data=meta)
+    root = SchemaElement(name=b"root", num_children=1)
+    column = SchemaElement(type=_BYTE_ARRAY, repetition_type=_REQUIRED, name=_NAME)
+    group = RowGroup(columns=[chunk], total_byte_size=len(data), num_rows=page.values)
+    schema = [root, column]
+    footer = FileMetaData(version=1, schema=schema, num_rows=page.values, row_groups=[group]).dump()
     return _MAGIC + data + footer + len(footer).to_bytes(4, "little") + _MAGIC
