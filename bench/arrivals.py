@@ -86,7 +86,9 @@ def _apart(part: str) -> dict[str, Any]:
     with tempfile.TemporaryFile("w+") as said:
         done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=said, text=True)
         if not done.returncode:
-            return dict(json.loads(done.stdout.splitlines()[-1]))
+            found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+            print(f"{part} is done:", _table(found["scores"]), *found["said"], file=sys.stderr)
+            return found
         said.seek(0)
         tail = "".join(said.readlines()[-40:])
     print(f"{part} ended with {done.returncode}:\n{tail}", file=sys.stderr)
