@@ -27,7 +27,7 @@ from bench.arrivals_peers import Score, scores
 from s3pq_dagster_tests.arrivals.engines import SensorAndRuns
 from s3pq_dagster_tests.arrivals.plan import Day, make_day
 from s3pq_dagster_tests.arrivals.play import Player
-from s3pq_dagster_tests.arrivals.small_days import SMALL_DAYS, Step
+from s3pq_dagster_tests.arrivals.small_days import Step, small_days
 from s3pq_dagster_tests.arrivals.small_plays import played_by_loads, played_by_runs
 from s3pq_dagster_tests.arrivals.verdict import Verdict, judge
 from s3pq_dagster_tests.buckets import Bucket
@@ -86,7 +86,9 @@ def _apart(part: str) -> dict[str, Any]:
     with tempfile.TemporaryFile("w+") as said:
         done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=said, text=True)
         if not done.returncode:
-            return dict(json.loads(done.stdout.splitlines()[-1]))
+            found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+            print(f"{part} is done:", _table(found["scores"]), *found["said"], file=sys.stderr)
+            return found
         said.seek(0)
         tail = "".join(said.readlines()[-40:])
     print(f"{part} ended with {done.returncode}:\n{tail}", file=sys.stderr)
@@ -139,7 +141,7 @@ def _made_up(play: Play, bucket: Bucket, write_mode: str, examples: int, first: 
 
     @seed(first)
     @settings(max_examples=examples, deadline=None, database=None)
-    @given(looks=SMALL_DAYS)
+    @given(looks=small_days(4))
     def one(looks: list[list[Step]]) -> None:
         assert play(bucket, write_mode, looks) == {}
         next(played)

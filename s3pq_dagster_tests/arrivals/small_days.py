@@ -28,8 +28,11 @@ STEP = st.tuples(
     st.sampled_from(list(_MOMENTS)),
     st.sampled_from(_AGES),
 )
-SMALL_DAYS = st.lists(st.lists(STEP, max_size=8), min_size=1, max_size=4)
-"""What happens around each look."""
+
+
+def small_days(most_looks: int) -> st.SearchStrategy[list[list[Step]]]:
+    """Draw what happens around each look of a day."""
+    return st.lists(st.lists(STEP, max_size=8), min_size=1, max_size=most_looks)
 
 
 def small_day(looks: list[list[Step]]) -> Day:
@@ -38,7 +41,8 @@ def small_day(looks: list[list[Step]]) -> Day:
     for number, steps in enumerate(looks, start=1):
         in_order = sorted(steps, key=lambda step: _MOMENTS[step[2]])
         events += [_event(number * _EVERY, *step) for step in in_order]
-    return Day(events, [_EVERY * number for number in range(1, len(looks) + 3)])
+    # One more look sees what came after the listing of the last.
+    return Day(events, [_EVERY * number for number in range(1, len(looks) + 2)])
 
 
 def _event(look: int, key: str, version: int | None, moment: str, age: int) -> Event:

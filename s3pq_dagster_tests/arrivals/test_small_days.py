@@ -6,7 +6,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from s3pq_dagster_tests.arrivals.small_days import SMALL_DAYS, Step
+from s3pq_dagster_tests.arrivals.small_days import Step, small_days
 from s3pq_dagster_tests.arrivals.small_plays import played_by_loads, played_by_runs
 from s3pq_dagster_tests.buckets import Bucket
 
@@ -16,7 +16,7 @@ SHARED = [HealthCheck.function_scoped_fixture]
 
 @pytest.mark.parametrize("write_mode", WRITE_MODES)
 @settings(max_examples=6, deadline=None, suppress_health_check=SHARED)
-@given(looks=SMALL_DAYS)
+@given(looks=small_days(4))
 def test_whatever_arrives_is_loaded_exactly_once(
     bucket: Bucket, write_mode: str, looks: list[list[Step]]
 ) -> None:
@@ -25,8 +25,8 @@ def test_whatever_arrives_is_loaded_exactly_once(
 
 
 @pytest.mark.parametrize("write_mode", WRITE_MODES)
-@settings(max_examples=2, deadline=None, suppress_health_check=SHARED)
-@given(looks=SMALL_DAYS)
+@settings(max_examples=3, deadline=None, suppress_health_check=SHARED)
+@given(looks=small_days(2))
 def test_sensor_and_runs_load_exactly_once_whatever_arrives(
     bucket: Bucket, write_mode: str, looks: list[list[Step]]
 ) -> None:
