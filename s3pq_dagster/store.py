@@ -119,6 +119,7 @@ class Store:
             )
         except _NO_CREDENTIALS as error:
             raise CredentialsError(spec.bucket, str(error)) from error
+        client.meta.events.register_last("before-parameter-build.s3", _ask_once)
         return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags)
 
     @property
@@ -344,6 +345,16 @@ class Store:
             wait=wait_random_exponential(multiplier=0.2, max=5),
             reraise=True,
         )(once)
+
+
+def _ask_once(model: Any, context: dict[str, Any], **_event: Any) -> None:
+    """Keep botocore from asking where a bucket is in order to learn where it is, without end.
+
+    It answers a redirect with HEAD on the bucket. If that is redirected too and names no region,
+    as a proxy's is, it does so again until Python's stack is full.
+    """
+    if model.name == "HeadBucket":
+        context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _e_tag(answer: dict[str, Any]) -> str | None:
