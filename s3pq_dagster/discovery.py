@@ -160,7 +160,7 @@ class _Schemas:
             read = table_schema(self.source.store, table.name, listing, self.log)
         except StoreError as error:
             self.failed = True
-            self.log.warning(line("schemas_not_read", table=table.name, reason=error))
+            self.log.warning(line("schema_skipped", table=table.name, reason=error))
             return table
         schema, origin = read or (None, None)
         key, version = (None, None) if origin is None else (origin.key, origin.version)

@@ -188,6 +188,7 @@ class Fetcher:
 
         Raises:
             StoreError: It cannot be read now.
+            ReadAbandonedError: Closed by another thread meanwhile.
         """
         if fetched.error is not None or fetched.md5 is not None:
             return True
@@ -200,7 +201,10 @@ class Fetcher:
             return True  # What was read is all there ever will be of it.
         finally:
             fetched.parts_left = 0
-        return e_tags.digest_of(self._pieces(fetched)) == before
+        after = e_tags.digest_of(self._pieces(fetched))
+        if self._closed:  # and then not all of it was read
+            raise ReadAbandonedError
+        return after == before
 
     def release(self, fetched: Fetched) -> None:
         """Free an object's bytes and let others be fetched in their place."""

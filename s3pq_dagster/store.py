@@ -120,6 +120,7 @@ class Store:
             )
         except _NO_CREDENTIALS as error:
             raise CredentialsError(spec.bucket, str(error)) from error
+        client.meta.events.register_last("before-parameter-build.s3", _ask_once)
         return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags)
 
     @property
@@ -358,6 +359,16 @@ def _decoded(key: str) -> str:
             f"listed."
         )
         raise StoreError(msg) from error
+
+
+def _ask_once(model: Any, context: dict[str, Any], **_event: Any) -> None:
+    """Keep botocore from asking where a bucket is in order to learn where it is, without end.
+
+    It answers a redirect with HEAD on the bucket. If that is redirected too and names no region,
+    as a proxy's is, it does so again until Python's stack is full.
+    """
+    if model.name == "HeadBucket":
+        context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _e_tag(answer: dict[str, Any]) -> str | None:

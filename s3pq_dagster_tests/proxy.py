@@ -1,11 +1,12 @@
 """A reverse proxy that counts, delays and answers requests in front of a real server."""
 
 import http.client
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 
@@ -39,6 +40,15 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Reply:
+    """What the server answered, about to be sent on."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
 Hook = Callable[[Request], Answer | None]
 
 
@@ -54,8 +64,7 @@ class Proxy:
         self.in_flight = 0
         self.most_in_flight = 0
         """Object requests under way at a time, at most, so far."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler_for(self))
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )
@@ -87,6 +96,15 @@ class Proxy:
             self.requests = []
             self.most_in_flight = 0
 
+    def deliver(
+        self,
+        request: Request,  # noqa: ARG002 - for a proxy that does
+        reply: Reply,  # noqa: ARG002
+        handler: BaseHTTPRequestHandler,  # noqa: ARG002
+    ) -> bool:
+        """Send an answer in a way of one's own, and tell whether that was done."""
+        return False
+
     def answer(
         self, request: Request, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -111,6 +129,15 @@ class Proxy:
                 self.in_flight -= request.is_object
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that hung up: so it does when it gives up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def _handler_for(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -129,6 +156,8 @@ def _handler_for(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
                 if_match=self.headers.get("If-Match"),
             )
             status, headers, answer = proxy.answer(request, self.path, dict(self.headers), body)
+            if proxy.deliver(request, Reply(status, headers, answer), self):
+                return
             self.send_response_only(status)
             for name, value in headers:
                 if name.lower() not in ("transfer-encoding", "connection"):

@@ -154,7 +154,7 @@ def _wait_until_answering(endpoint: str, process: subprocess.Popen[bytes], log: 
             return
 
 
-def admin_client(endpoint: str, identity: Identity = ADMIN):  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3's clients have no class to name
+def admin_client(endpoint: str, identity: Identity = ADMIN, config: Config | None = None):  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3's clients have no class to name
     """Make a boto3 client that may do everything."""
     return boto3.client(
         "s3",
@@ -162,7 +162,7 @@ def admin_client(endpoint: str, identity: Identity = ADMIN):  # type: ignore[no-
         region_name=REGION,
         aws_access_key_id=identity.access_key,
         aws_secret_access_key=identity.secret_key,
-        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+        config=config or Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
     )
 
 

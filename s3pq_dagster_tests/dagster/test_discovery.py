@@ -194,3 +194,30 @@ def test_a_step_process_reads_the_saved_result(bucket: Bucket, home: Path) -> No
     assert done.returncode == 0, done.stderr
     listed = [listing.query["prefix"][0] for listing in bucket.proxy.listings]
     assert sorted(listed) == ["", "a/", "b/"]
+
+
+def test_a_table_whose_footer_cannot_be_read_is_a_table(
+    bucket: Bucket, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store that fails after the listing costs schemas, which the next start looks for."""
+    for name in "ab":
+        bucket.put(f"{name}/1.parquet", 1)
+    bucket.proxy.before = lambda request: Answer(501) if request.is_object else None
+    assert found(bucket) == {"a": 1, "b": 1}
+    assert "schema_skipped" in caplog.text
+    bucket.proxy.before = lambda _request: None
+    assert all(table.schema for table in discover(S3ParquetResource(**bucket.spec)))
+
+
+def test_a_footer_that_cannot_be_read_leaves_the_saved_schema(bucket: Bucket, home: Path) -> None:
+    """It is read again at the next start."""
+    bucket.put("a/1.parquet", 1)
+    (before,) = discover(S3ParquetResource(**bucket.spec))
+    bucket.put("a/1.parquet", numbers(1).rename_columns(["number", "text"]))
+    bucket.proxy.before = lambda request: Answer(501) if request.is_object else None
+    (after,) = discover(S3ParquetResource(**bucket.spec))
+    assert (after.schema, after.schema_version) == (before.schema, before.schema_version)
+    bucket.proxy.before = lambda _request: None
+    (later,) = discover(S3ParquetResource(**bucket.spec))
+    assert later.schema is not None
+    assert later.schema.names == ["number", "text"]

@@ -7,7 +7,13 @@ from typing import IO
 
 import pytest
 
-from s3pq_dagster.errors import ObjectChangedError, ObjectNotFoundError, StoreError
+from s3pq_dagster.errors import (
+    BrokenAnswerError,
+    MalformedObjectError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StoreError,
+)
 from s3pq_dagster.fetcher import Fetched, Fetcher
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Answer, Request
@@ -354,3 +360,73 @@ def test_a_disk_that_is_nearly_full_is_that_objects_error(bucket: Bucket) -> Non
     assert isinstance(fetched.error, StoreError)
     assert "'big'" in str(fetched.error)
     assert "Make room" in str(fetched.error)
+
+
+def flip_first(bucket: Bucket, times: int, *, at: int | None = None) -> None:
+    """Flip a bit in the first answers about the end of an object; elsewhere each time, if asked."""
+    flips = iter(range(times))
+
+    def broken(request: Request) -> Answer | None:
+        start = int((request.range or "bytes=0-").removeprefix("bytes=").split("-")[0])
+        if not request.is_object or start == 0 or (turn := next(flips, None)) is None:
+            return None
+        found = bucket.client.get_object(
+            Bucket=bucket.name, Key=request.key, Range=str(request.range)
+        )
+        body = bytearray(found["Body"].read())
+        body[turn if at is None else at] ^= 1
+        headers = {"ETag": found["ETag"], "Content-Range": found["ContentRange"]}
+        return Answer(206, bytes(body), headers)
+
+    bucket.proxy.before = broken
+
+
+def fetch_large(bucket: Bucket) -> tuple[Exception | None, bytes]:
+    """Fetch the bucket's one object in two ranges."""
+    with opened(bucket) as store, Fetcher(store, listed(store), IN_TWO) as fetcher:
+        (fetched,) = fetcher
+        data = b"" if fetched.error else body_of(fetched)
+        fetcher.release(fetched)
+    return fetched.error, data
+
+
+IN_TWO = spec(max_object_bytes_in_memory=50 * KIB)
+LARGE = bytes(range(256)) * 400
+
+
+def test_a_flipped_byte_in_a_large_object_is_fetched_again(bucket: Bucket) -> None:
+    """Once its ranges are all there they are held against its e_tag."""
+    bucket.put("a", LARGE)
+    flip_first(bucket, 1)
+    assert fetch_large(bucket) == (None, LARGE)
+    assert len(bucket.proxy.object_reads) == 4
+
+
+def test_a_large_object_that_comes_wrong_in_other_ways_is_an_error(bucket: Bucket) -> None:
+    """It is the transfer's fault."""
+    bucket.put("a", LARGE)
+    flip_first(bucket, 100)
+    error, _ = fetch_large(bucket)
+    assert isinstance(error, BrokenAnswerError)
+    assert len(bucket.proxy.object_reads) == 8
+
+
+def test_a_large_object_that_always_comes_the_same_wrong_is_malformed(bucket: Bucket) -> None:
+    """The object at rest does not match its e_tag."""
+    bucket.put("a", LARGE)
+    flip_first(bucket, 100, at=7)
+    error, _ = fetch_large(bucket)
+    assert isinstance(error, MalformedObjectError)
+    assert "verify_e_tags" in error.reason
+
+
+def test_objects_behind_one_that_comes_wrong_still_come(bucket: Bucket) -> None:
+    """Reading it again starves nobody, however narrow the bounds."""
+    for number in range(4):
+        bucket.put(f"k{number}", LARGE)
+    flip_first(bucket, 3)
+    bounds = spec(max_object_bytes_in_memory=50 * KIB, max_bytes_in_flight=60 * KIB)
+    with opened(bucket) as store, Fetcher(store, listed(store), bounds) as fetcher:
+        for fetched in fetcher:
+            assert body_of(fetched) == LARGE
+            fetcher.release(fetched)

@@ -452,3 +452,23 @@ def test_a_stale_listing_removes_nothing_that_is_there(table: Table) -> None:
     assert report.removed == 0
     assert table.rows_by_key() == {"t/a": 10, "t/b": 5}
     assert table.statuses() == {"t/a": "loaded", "t/b": "loaded"}
+
+
+def test_a_listing_that_is_a_page_short_removes_nothing_that_is_there(table: Table) -> None:
+    """In mirror what S3 itself does not call gone stays, listed or not."""
+    for key in "abc":
+        table.bucket.put(f"t/{key}", 10)
+    table.load(write_mode="mirror")
+    whole = table.listing()
+    table.bucket.delete("t/c")
+    report = table.load(Listing(whole.frame.head(1)), write_mode="mirror")
+    assert report.removed == 1
+    assert table.rows_by_key() == {"t/a": 10, "t/b": 10}
+
+
+def test_an_object_that_is_listed_twice_is_loaded_once(table: Table) -> None:
+    """Also where the destination adds rows to rows."""
+    table.bucket.put("t/a", 10)
+    once = table.listing()
+    report = table.load(Listing.of([*once, *once]), write_mode="append")
+    assert (report.rows, report.table_rows) == (10, 10)

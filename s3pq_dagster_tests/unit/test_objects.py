@@ -54,6 +54,12 @@ def test_a_listing_counts_its_objects(count: int) -> None:
     assert keys(found) == [f"k{i}" for i in range(count)]
 
 
+def test_a_key_that_is_listed_twice_is_one_object() -> None:
+    """Of two pages of a listing that changed between them the later one counts."""
+    found = Listing.of([meta("a", "v1"), meta("b"), meta("a", "v2"), meta("c")])
+    assert [(o.key, o.e_tag) for o in found] == [("b", "v1"), ("a", "v2"), ("c", "v1")]
+
+
 def test_reading_order_is_time_then_key_in_bytes() -> None:
     """Older objects come first, tied ones by the bytes of their keys."""
     found = listing(

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from s3pq_dagster.errors import (
+    BrokenAnswerError,
     MalformedObjectError,
     ReadAbandonedError,
     SchemaMismatchError,
@@ -19,7 +20,7 @@ from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.reader import Checkpoint, Reference, TableStream
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
-from s3pq_dagster_tests.proxy import Answer
+from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import Lines, keys, listed, logger, opened, spec
 
 KIB = 1024
@@ -319,6 +320,110 @@ def test_invalid_text_is_malformed(bucket: Bucket) -> None:
     raw = pa.array([b"ok", b"\xff\xfe"], pa.binary()).view(pa.string())
     bucket.put("a", pa.table({"c": raw}))
     assert read(bucket).statuses == [[("a", "quarantined", 0)]]
+
+
+def put_in_parts(bucket: Bucket, key: str, body: bytes) -> None:
+    """Put an object as a multipart upload of one part: its e_tag is no MD5."""
+    at = {"Bucket": bucket.name, "Key": key}
+    at["UploadId"] = bucket.client.create_multipart_upload(**at)["UploadId"]
+    part = bucket.client.upload_part(**at, PartNumber=1, Body=body)
+    parts = [{"ETag": part["ETag"], "PartNumber": 1}]
+    bucket.client.complete_multipart_upload(**at, MultipartUpload={"Parts": parts})
+
+
+def spoil(bucket: Bucket, times: int, *, same: bool) -> None:
+    """Answer the first requests for an object with bytes that are no Parquet."""
+    turns = iter(range(times))
+
+    def spoilt(request: Request) -> Answer | None:
+        if not request.is_object or (turn := next(turns, None)) is None:
+            return None
+        found = bucket.client.get_object(
+            Bucket=bucket.name, Key=request.key, Range=request.range or "bytes=0-"
+        )
+        body = bytes([1 if same else turn]) * len(found["Body"].read())
+        headers = {"ETag": found["ETag"], "Content-Range": found["ContentRange"]}
+        if request.range is None:
+            del headers["Content-Range"]
+        return Answer(206 if request.range else 200, body, headers)
+
+    bucket.proxy.before = spoilt
+
+
+def test_one_bad_transfer_does_not_set_an_object_aside(bucket: Bucket) -> None:
+    """What does not decode and has no MD5 is read again before it is believed."""
+    put_in_parts(bucket, "a", parquet(numbers(10)))
+    spoil(bucket, 1, same=False)
+    assert read(bucket).statuses == [[("a", "loaded", 10)]]
+    assert len(bucket.proxy.object_reads) == 2
+
+
+def test_transfers_that_differ_again_and_again_are_the_stores_fault(bucket: Bucket) -> None:
+    """The object may be good: nothing is entered, and the step may be tried again."""
+    put_in_parts(bucket, "a", parquet(numbers(10)))
+    spoil(bucket, 100, same=False)
+    with pytest.raises(BrokenAnswerError, match="differ from one read to the next"):
+        read(bucket)
+
+
+def test_the_same_malformed_bytes_twice_are_the_objects(bucket: Bucket) -> None:
+    """One more request, and it is set aside."""
+    put_in_parts(bucket, "a", b"not Parquet")
+    assert read(bucket).statuses == [[("a", "quarantined", 0)]]
+    assert len(bucket.proxy.object_reads) == 2
+
+
+def test_a_malformed_object_whose_md5_is_right_is_not_read_again(bucket: Bucket) -> None:
+    """Its bytes are what was put."""
+    bucket.put("a", b"not Parquet")
+    assert read(bucket).statuses == [[("a", "quarantined", 0)]]
+    assert len(bucket.proxy.object_reads) == 1
+
+
+def test_a_bad_transfer_of_a_large_object_rolls_its_checkpoint_back(bucket: Bucket) -> None:
+    """Its rows were handed on already, so the store's error stops it; it is not set aside."""
+    put_in_parts(bucket, "a", parquet(numbers(LARGE), row_group_size=1000, compression="none"))
+    bad = broken_in_the_middle()
+    spans: list[str] = []
+
+    def spoilt(request: Request) -> Answer | None:
+        if not request.is_object or request.range in spans:
+            return None
+        spans.append(str(request.range))
+        start, end = map(int, str(request.range).removeprefix("bytes=").split("-"))
+        found = bucket.client.head_object(Bucket=bucket.name, Key="a")
+        headers = {"ETag": found["ETag"], "Content-Range": f"bytes {start}-{end}/{len(bad)}"}
+        return Answer(206, bad[start : end + 1], headers)
+
+    bucket.proxy.before = spoilt
+    with pytest.raises(BrokenAnswerError):
+        read(bucket, **small_memory())
+
+
+def test_a_large_malformed_object_without_md5_is_set_aside(bucket: Bucket) -> None:
+    """It comes the same twice."""
+    put_in_parts(bucket, "a", broken_in_the_middle())
+    assert read(bucket, skip_malformed=True, **small_memory()).statuses == [
+        [("a", "quarantined", 0)]
+    ]
+
+
+def test_a_schema_that_a_bad_transfer_spoilt_is_no_mismatch(bucket: Bucket) -> None:
+    """A column's name that is not the table's is read again before the table fails."""
+    body = parquet(pa.table({"id": [1], "text": ["x"]}), store_schema=False)
+    bucket.put("a", body)
+    put_in_parts(bucket, "b", body)
+    bad = body.replace(b"text", b"tex\x74"[:3] + b"u")
+
+    def spoilt(request: Request) -> Answer | None:
+        if request.key != "b" or len(bucket.proxy.object_reads) > 2:
+            return None
+        found = bucket.client.head_object(Bucket=bucket.name, Key="b")
+        return Answer(200, bad, {"ETag": found["ETag"]})
+
+    bucket.proxy.before = spoilt
+    with pytest.raises(BrokenAnswerError):
+        read(bucket)
 
 
 def test_a_deleted_object_is_skipped_with_a_warning(bucket: Bucket) -> None:

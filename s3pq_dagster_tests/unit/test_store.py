@@ -1,8 +1,12 @@
 """Listing and reading a bucket, over HTTP."""
 
 import hashlib
+import re
+import socketserver
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import pytest
 
 from s3pq_dagster.errors import (
     AccessDeniedError,
+    BrokenAnswerError,
     BucketNotFoundError,
     CredentialsError,
     MalformedObjectError,
@@ -295,6 +300,200 @@ def test_a_body_that_always_breaks_off_is_an_error() -> None:
         with pytest.raises(StoreError, match="'a' broke off"):
             store.read(META)
         store.close()
+
+
+BYTES = b"0123456789" * 20
+MD5 = hashlib.md5(BYTES).hexdigest()
+SUMMED = ObjectMeta("a", len(BYTES), MD5, datetime(2024, 1, 1, tzinfo=UTC))
+
+
+def flipped(at: int, **headers: str) -> bytes:
+    """Answer with the right e_tag and one wrong bit."""
+    body = bytearray(BYTES)
+    body[at] ^= 1
+    return http(bytes(body), length=None, ETag=f'"{MD5}"', **headers)
+
+
+def test_a_flipped_byte_is_read_again() -> None:
+    """The bytes of a whole object are held against its e_tag, and right ones are taken."""
+    with saying([flipped(3), http(BYTES, ETag=f'"{MD5}"')]) as server:
+        store = Store.open(spec(endpoint_url=server.endpoint))
+        assert store.read(SUMMED) == BYTES
+        store.close()
+    assert len(server.requests) == 2
+
+
+def test_bytes_that_come_wrong_in_another_way_each_time_are_an_error() -> None:
+    """It is the transfer's fault, so the object is not set aside."""
+    with saying([flipped(at) for at in range(10)]) as server:
+        store = Store.open(spec(endpoint_url=server.endpoint))
+        with pytest.raises(BrokenAnswerError, match="'a' do not match its e_tag"):
+            store.read(SUMMED)
+        store.close()
+
+
+def test_bytes_that_always_come_wrong_in_the_same_way_are_the_objects() -> None:
+    """The object at rest does not match, or its e_tag is no MD5: the reason says how to go on."""
+    with saying([flipped(3)]) as server:
+        store = Store.open(spec(endpoint_url=server.endpoint))
+        with pytest.raises(MalformedObjectError, match="verify_e_tags") as caught:
+            store.read(SUMMED)
+        store.close()
+    assert MD5 in caught.value.reason
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x_amz_server_side_encryption": "aws:kms"},
+        {"x_amz_server_side_encryption": "aws:kms:dsse"},
+        {"x_amz_server_side_encryption_customer_algorithm": "AES256"},
+    ],
+    ids=str,
+)
+def test_an_e_tag_that_is_no_md5_is_not_held_against_the_bytes(headers: dict[str, str]) -> None:
+    """How an object is encrypted stands in the answer."""
+    with saying([flipped(3, **headers)]) as server:
+        store = Store.open(spec(endpoint_url=server.endpoint))
+        piece = store.read_piece(SUMMED)
+        store.close()
+    assert (len(piece.data), piece.md5, len(server.requests)) == (len(BYTES), None, 1)
+
+
+def test_e_tags_are_not_verified_where_that_is_turned_off() -> None:
+    """For an S3 whose e_tags look like MD5s and are none."""
+    with saying([flipped(3)]) as server:
+        store = Store.open(spec(endpoint_url=server.endpoint, verify_e_tags=False))
+        assert len(store.read(SUMMED)) == len(BYTES)
+        store.close()
+
+
+def test_an_answer_without_an_e_tag_is_no_change() -> None:
+    """A page of somebody's with 200 does not make the object look overwritten."""
+    with saying([http(b"01234")]) as server:
+        store = Store.open(spec(endpoint_url=server.endpoint))
+        with pytest.raises(BrokenAnswerError, match="no e_tag"):
+            store.read(META)
+        store.close()
+
+
+def test_a_404_that_is_not_s3s_is_no_deletion(bucket: Bucket) -> None:
+    """An object is gone when S3 says so, not when a page was not found."""
+    page = Answer(404, b"<html>not here</html>", {"Content-Type": "text/html"})
+    bucket.proxy.before = lambda _: page
+    with opened(bucket) as store, pytest.raises(BrokenAnswerError, match="NoSuchKey"):
+        store.read(META)
+
+
+@pytest.mark.parametrize("status", [301, 307])
+def test_a_bucket_of_another_region_is_named(bucket: Bucket, status: int) -> None:
+    """A redirect that leads nowhere says what to check, and a step does not try again."""
+    body = b"<Error><Code>PermanentRedirect</Code><Message>m</Message></Error>"
+    bucket.proxy.before = lambda _: Answer(status, body)
+    with opened(bucket) as store, pytest.raises(BucketNotFoundError, match="`region`"):
+        list(store.list_objects(""))
+
+
+SAID = {
+    "no HTTP": b"\x16\x03\x01 no HTTP\r\n\r\n",
+    "half a status line": b"HTTP/1.1 2",
+    "half a header": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "a length that is none": http(b"01234", ETag='"tag"', Content_Range="x").replace(
+        b"Content-Length: 5", b"Content-Length: five"
+    ),
+    "a time that is none": http(b"01234", ETag='"tag"', Last_Modified="yesterday or so"),
+    "chunks cut off": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+    b'ETag: "tag"\r\n\r\n5\r\n012',
+    "chunks that are none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+    b'ETag: "tag"\r\n\r\nfive\r\n01234',
+    "a header without end": b"HTTP/1.1 200 OK\r\nETag: " + b"x" * 70_000,
+    "a page with 400": http(b"<html>no<br></html>", status="400 Bad Request"),
+    "a page with 302": http(b"<html>there</html>", status="302 Found", Location="http://x.invalid"),
+}
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_whatever_is_said_ends_as_an_error_of_the_store(said: bytes) -> None:
+    """Reading, asking for and listing an object: no exception of another library comes out."""
+    with saying([said]) as server:
+        store = Store.open(spec(endpoint_url=server.endpoint))
+        asks = (
+            lambda: store.read(META),
+            lambda: store.stat("a"),
+            lambda: list(store.list_objects("")),
+        )
+        with ThreadPoolExecutor() as pool:
+            found = list(pool.map(_caught, asks))
+        store.close()
+    assert all(isinstance(error, StoreError) and error.retryable for error in found), found
+
+
+def _caught(ask: Callable[[], object]) -> Exception | None:
+    try:
+        ask()
+    except Exception as error:  # noqa: BLE001 - which one is the question
+        return error
+    return None
+
+
+def test_a_server_without_tls_is_named_as_unreachable() -> None:
+    """An endpoint whose certificate or protocol is wrong is a matter of `endpoint_url`."""
+
+    class Plain(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1)
+            self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Plain) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        store = Store.open(spec(endpoint_url=f"https://127.0.0.1:{server.server_address[1]}"))
+        with pytest.raises(StoreUnreachableError, match="SSL"):
+            store.read(META)
+        store.close()
+        server.shutdown()
+        thread.join()
+
+
+def test_a_host_that_does_not_exist_is_named_as_unreachable() -> None:
+    """A name without an address, for listing and for reading."""
+    store = Store.open(spec(endpoint_url="http://no-such-host.invalid"))
+    asks = (lambda: list(store.list_objects("")), lambda: store.read(META))
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(_caught, asks))
+    store.close()
+    assert [type(error) for error in found] == [StoreUnreachableError] * 2
+    assert "no-such-host.invalid" in str(found[0])
+
+
+TRUNCATED = LISTING.replace("<IsTruncated>false", "{token}<IsTruncated>true")
+
+
+def test_a_listing_that_goes_on_without_saying_where_is_an_error(bucket: Bucket) -> None:
+    """Half a listing is never taken for all of it."""
+    page = TRUNCATED.format(key="a", token="").encode()
+    bucket.proxy.before = lambda _: Answer(200, page)
+    with opened(bucket) as store, pytest.raises(BrokenAnswerError, match="goes on, but not where"):
+        list(store.list_objects(""))
+
+
+def test_a_listing_that_never_ends_is_an_error(bucket: Bucket) -> None:
+    """A server that names a page that came already would be asked for ever."""
+    token = "<NextContinuationToken>again</NextContinuationToken>"
+    page = TRUNCATED.format(key="a", token=token).encode()
+    bucket.proxy.before = lambda _: Answer(200, page)
+    with opened(bucket) as store, pytest.raises(BrokenAnswerError, match="for ever"):
+        list(store.list_objects(""))
+
+
+@pytest.mark.parametrize("without", ["Key", "Size", "LastModified"])
+def test_a_listing_of_objects_without_their_facts_is_an_error(bucket: Bucket, without: str) -> None:
+    """An object is not listed by half."""
+    page = re.sub(f"<{without}>.*</{without}>", "", LISTING.format(key="a"))
+    bucket.proxy.before = lambda _: Answer(200, page.encode())
+    with opened(bucket) as store, pytest.raises(BrokenAnswerError, match="without key, size"):
+        list(store.list_objects(""))
 
 
 PAGES = {
