@@ -1,0 +1,1 @@
+"""Long runs that hold the package's promises against figures."""
