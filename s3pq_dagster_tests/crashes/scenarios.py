@@ -24,7 +24,7 @@ _SPEC = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scenario:
     """Objects that are loaded, what then becomes of them, and how the run after that loads them."""
 
