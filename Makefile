@@ -11,11 +11,12 @@ NO_UI   := $(if $(BROWSER)$(CI),,-m "not ui")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev dev-object test check format build clean
+BENCHES := bench-arrivals bench-crashes bench-faults bench-malformed
+.PHONY: help demo dev dev-object test check format build clean $(BENCHES)
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  PYTHON=python3.13 chooses another interpreter, ARGS=… goes to pytest.'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  PYTHON=python3.13 chooses another interpreter, ARGS=… goes to pytest or the bench.'
 
 demo: $(VENV)/.demo ## load real Parquet from an S3 server into DuckDB, then one more object, then nothing
 	@$(BIN)/python -m demo.run
@@ -50,8 +51,22 @@ build: $(VENV)/.dev ## build the source archive and from it the wheel, into dist
 	rm -rf dist
 	$(BIN)/python -m build
 
+# What docs/guarantees.md says, at full size; each prints a table and fails if a promise does not hold.
+
+bench-arrivals: $(VENV)/.dev ## play a day of 5,000 objects in each write mode, and other tools' rules on the same day
+	$(BIN)/python -m bench.arrivals $(ARGS)
+
+bench-crashes: $(VENV)/.dev ## kill runs at every step and at 200 random moments
+	$(BIN)/python -m bench.crashes $(ARGS)
+
+bench-faults: $(VENV)/.dev ## break S3 in every way, at every stage, at 1, 20 and 100 per cent of requests
+	$(BIN)/python -m bench.faults $(ARGS)
+
+bench-malformed: $(VENV)/.dev ## read 10,000 mutated files; ARGS="--corpus DIR" adds files of yours
+	$(BIN)/python -m bench.malformed $(ARGS)
+
 clean: ## remove everything that these commands made
-	rm -rf $(VENV) $(VENV)-wheel build dist .demo
+	rm -rf $(VENV) $(VENV)-* build dist .demo
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -17,6 +17,7 @@ _IMAGES = PROJECT / "docs" / "images"
 _TABLE = "flights_2013_03"
 _ARRIVALS = (2, 1, 4, 2, 5, 1, 3, 2, 4, 3, 1, 3)
 """How many of the month's 31 objects are there more before each run."""
+_MALFORMED = "flights/2013/03/32.parquet"
 _ZOOM_STEPS = 6
 """Clicks until all nine tables are in view."""
 _DRAGGED_TO = (340, 520)
@@ -27,7 +28,7 @@ _SETTINGS = {
 
 
 def main() -> None:
-    """Load a month in several runs, then take both pictures."""
+    """Load a month in several runs, a malformed object in the last; then take the pictures."""
     with tempfile.TemporaryDirectory() as directory:
         lake = Lake(Path(directory))
         with lake.opened(fresh=True) as endpoint:
@@ -43,6 +44,8 @@ def main() -> None:
                     for key in month[start:end]:
                         put(client, key, objects[key])
                     webserver.finished(webserver.materialize([[BUCKET, _TABLE]]))
+                client.put_object(Bucket=BUCKET, Key=_MALFORMED, Body=b"PAR1, then the writer died")
+                webserver.finished(webserver.materialize([[BUCKET, _TABLE]]))
                 _take(webserver)
 
 
@@ -57,6 +60,10 @@ def _take(webserver: Webserver) -> None:
         shown.add_init_script(script)
         _show_plots(shown, webserver.url)
         shown.screenshot(path=_IMAGES / "table-plots.png")
+    with page(width=1120, height=620, scale=1.25) as shown:
+        shown.add_init_script(script)
+        _show_checks(shown, webserver.url)
+        shown.screenshot(path=_IMAGES / "table-checks.png")
 
 
 def _show_graph(shown: Page, url: str) -> None:
@@ -79,6 +86,14 @@ def _show_plots(shown: Page, url: str) -> None:
         shown.get_by_text(section, exact=True).first.click()
     shown.get_by_text("Plots", exact=True).click()
     shown.get_by_text("s3pq/objects_loaded").wait_for()
+    shown.mouse.move(560, 5)
+    shown.wait_for_timeout(2000)  # the plots' animation
+
+
+def _show_checks(shown: Page, url: str) -> None:
+    shown.goto(f"{url}/assets/{BUCKET}/{_TABLE}?view=checks")
+    shown.get_by_text("no_quarantine", exact=True).first.click()
+    shown.get_by_text(_MALFORMED, exact=True).first.wait_for()
     shown.mouse.move(560, 5)
     shown.wait_for_timeout(2000)  # the plots' animation
 

@@ -67,8 +67,29 @@ class Webserver:
 
     def materialize(self, assets: list[list[str]]) -> str:
         """Launch a run of these asset keys; gives its id."""
-        selection = [{"path": path} for path in assets]
-        job = _REPOSITORY | {"jobName": "__ASSET_JOB", "assetSelection": selection}
+        return self._launch(assetSelection=[{"path": path} for path in assets])
+
+    def check(self, asset: list[str], *names: str) -> str:
+        """Launch a run of an asset's checks, and of nothing else; gives its id."""
+        checks = [{"assetKey": {"path": asset}, "name": name} for name in names]
+        return self._launch(assetSelection=[], assetCheckSelection=checks)
+
+    def checks(self, asset: list[str]) -> dict[str, dict[str, Any]]:
+        """Give what an asset's checks said last, by name: ``success``, ``severity``."""
+        found = self.ask(
+            "query ($it: AssetKeyInput!) { assetNodeOrError(assetKey: $it) { ... on AssetNode { "
+            "assetChecksOrError { ... on AssetChecks { checks { name "
+            "executionForLatestMaterialization { evaluation { success severity } } } } } } } }",
+            it={"path": asset},
+        )
+        said = {
+            check["name"]: check["executionForLatestMaterialization"]
+            for check in found["assetNodeOrError"]["assetChecksOrError"]["checks"]
+        }
+        return {name: run["evaluation"] for name, run in said.items() if run and run["evaluation"]}
+
+    def _launch(self, **selection: Any) -> str:
+        job = _REPOSITORY | {"jobName": "__ASSET_JOB"} | selection
         done = self._do(
             "mutation ($it: ExecutionParams!) { launchRun(executionParams: $it) { __typename "
             "... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",

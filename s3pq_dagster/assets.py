@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
+from s3pq_dagster.checks import Proof, check_specs
 from s3pq_dagster.destinations import Owner, TableState
 from s3pq_dagster.discovery import DiscoveredTable, discover
 from s3pq_dagster.failures import as_failures
+from s3pq_dagster.footers import footer_rows
 from s3pq_dagster.io_managers import S3ParquetIOManager
 from s3pq_dagster.ledger import Status, cursor_key, fingerprint, format_cursor
 from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
@@ -52,6 +55,11 @@ class LoadConfig(dg.Config):
     allow_empty_listing: bool = Field(
         default=False, description="Let `mirror` remove every row when nothing is listed."
     )
+    verify_footers: bool = Field(
+        default=False,
+        description="Let the check `rows_reconciled` read the footer of every loaded object again: "
+        "one ranged request an object.",
+    )
 
 
 def build_s3_parquet_assets(
@@ -60,6 +68,7 @@ def build_s3_parquet_assets(
     destination: S3ParquetIOManager,
     tables: Sequence[DiscoveredTable] | None = None,
     granularity: Literal["table", "all"] = "table",
+    checks: bool = True,
     translator: S3ParquetTranslator | None = None,
     source_key: str = SOURCE_KEY,
     io_manager_key: str = IO_MANAGER_KEY,
@@ -73,14 +82,16 @@ def build_s3_parquet_assets(
         tables: What :func:`discover` gave; by default it is called.
         granularity: ``"table"`` is an op a table: one that fails leaves the others alone.
             ``"all"`` is one op for all: a failure ends it.
+        checks: Whether each asset has the checks ``complete``, ``rows_reconciled`` and
+            ``no_quarantine``.
         translator: Says key, group, tags and description of each asset.
         source_key: Resource key of the source.
         io_manager_key: Resource key of the destination.
         retry_policy: For each op, on errors that trying again may mend.
 
     Returns:
-        Definitions that hold one asset a table, subsettable; one without assets when there are no
-        tables.
+        Definitions that hold one asset a table and its checks, subsettable; one without assets
+        when there are no tables.
 
     Raises:
         ConfigurationError: What the destination needs is not installed.
@@ -97,10 +108,14 @@ def build_s3_parquet_assets(
     keys = [spec.key for spec in specs]
     resource_keys = {source_key, io_manager_key}
 
+    def checks_of(spec: dg.AssetSpec) -> list[dg.AssetCheckSpec]:
+        return check_specs(spec.key) if checks else []
+
     def op_for(name: str, specs: list[dg.AssetSpec]) -> dg.AssetsDefinition:
         @dg.multi_asset(
             name=name,
             specs=specs,
+            check_specs=[check for spec in specs for check in checks_of(spec)],
             can_subset=True,
             required_resource_keys=resource_keys,
             retry_policy=retry_policy,
@@ -109,10 +124,9 @@ def build_s3_parquet_assets(
             source_now = getattr(context.resources, source_key)
             io_manager = getattr(context.resources, io_manager_key)
             for spec in specs:
-                if spec.key in context.selected_asset_keys:
-                    with as_failures():
-                        load_now = _load_of(context, config, spec, source_now, keys)
-                        yield from _results(context, spec, load_now, io_manager)
+                with as_failures():
+                    table = _Table(context, config, spec, source_now, io_manager, keys)
+                    yield from table.results()
 
         return load
 
@@ -144,40 +158,75 @@ def _spec_of(
     )
 
 
-def _load_of(
-    context: dg.AssetExecutionContext,
-    config: LoadConfig,
-    spec: dg.AssetSpec,
-    source: S3ParquetResource,
-    keys: Sequence[dg.AssetKey],
-) -> TableLoad:
-    tagged = context.run.tags.get(FULL_REFRESH_TAG, "").lower() == "true"
-    options = LoadOptions(**(config.model_dump() | {"full_refresh": config.full_refresh or tagged}))
-    owner = Owner(spec.metadata[TABLE], source.bucket, spec.metadata[PREFIX])
-    return TableLoad(
-        store=source.store,
-        spec=source,
-        owner=owner,
-        listing=_listing(context, source, owner.prefix, keys),
-        options=options,
-        log=context.log,
-        run_id=context.run.run_id,
-    )
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One table in one run."""
 
+    context: dg.AssetExecutionContext
+    config: LoadConfig
+    spec: dg.AssetSpec
+    source: S3ParquetResource
+    io_manager: S3ParquetIOManager
+    keys: Sequence[dg.AssetKey]
+    """Of all our assets."""
 
-def _listing(
-    context: dg.AssetExecutionContext,
-    source: S3ParquetResource,
-    prefix: str,
-    keys: Sequence[dg.AssetKey],
-) -> Listing:
-    """List the bucket once for all tables of the run, or this table where it is alone."""
-    chosen = context.run.asset_selection
-    selected = len(keys) if chosen is None else len(chosen & set(keys))
-    shared = context.job_def.executor_def.name in _ONE_PROCESS
-    if context.retry_number or selected == 1 or not shared:
-        return source.list_table(prefix, context.log)
-    return source.list_tables(context.log).by_prefix.get(prefix, Listing.of([]))
+    def results(self) -> Iterator[Any]:
+        """Load the table, then check it; each if it is selected."""
+        selected = self.context.selected_asset_check_keys
+        checks = {check.name for check in selected if check.asset_key == self.spec.key}
+        is_loaded = self.spec.key in self.context.selected_asset_keys
+        if not (is_loaded or checks):
+            return
+        load = self._load()
+        if is_loaded:
+            yield from _results(self.context, self.spec, load, self.io_manager)
+        if checks:
+            yield from self._proof(load).results(self.spec.key, checks)
+
+    def _load(self) -> TableLoad:
+        run = self.context.run
+        tagged = run.tags.get(FULL_REFRESH_TAG, "").lower() == "true"
+        owner = Owner(self.spec.metadata[TABLE], self.source.bucket, self.spec.metadata[PREFIX])
+        return TableLoad(
+            store=self.source.store,
+            spec=self.source,
+            owner=owner,
+            listing=self._listing(owner.prefix),
+            options=LoadOptions(
+                full_refresh=self.config.full_refresh or tagged,
+                max_objects=self.config.max_objects,
+                retry_quarantined=self.config.retry_quarantined,
+                allow_empty_listing=self.config.allow_empty_listing,
+            ),
+            log=self.context.log,
+            run_id=run.run_id,
+        )
+
+    def _listing(self, prefix: str) -> Listing:
+        """List the bucket once for all tables of the run, or this table where it is alone."""
+        shared = self.context.job_def.executor_def.name in _ONE_PROCESS
+        if self.context.retry_number or self._tables_in_run() == 1 or not shared:
+            return self.source.list_table(prefix, self.context.log)
+        return self.source.list_tables(self.context.log).by_prefix.get(prefix, Listing.of([]))
+
+    def _tables_in_run(self) -> int:
+        """Count our tables that are loaded or checked; a run without any selection has them all."""
+        run = self.context.run
+        if run.asset_selection is None and not run.asset_check_selection:
+            return len(self.keys)
+        checked = {check.asset_key for check in run.asset_check_selection or ()}
+        return len(((run.asset_selection or set()) | checked) & set(self.keys))
+
+    def _proof(self, load: TableLoad) -> Proof:
+        audit = self.io_manager.destination(self.context.log).audit(load.owner)
+        verified = audit.state.ledger.loaded(load.listing) if self.config.verify_footers else None
+        return Proof(
+            audit=audit,
+            listing=load.listing,
+            relist=lambda: self.source.list_table(load.owner.prefix, self.context.log),
+            mirror=self.source.write_mode == "mirror",
+            footers=None if verified is None else footer_rows(load.store, verified),
+        )
 
 
 def _results(
@@ -217,7 +266,7 @@ def _observe(
             rows=state.rows,
         ),
         OBJECTS_LOADED: ledger.count(Status.LOADED),
-        OBJECTS_QUARANTINED: ledger.quarantined(load.listing),
+        OBJECTS_QUARANTINED: ledger.quarantined(load.listing).height,
     }
     if ledger.cursor is not None:
         metadata[cursor_key(load.owner.bucket, load.owner.table)] = format_cursor(ledger.cursor)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from s3pq_dagster.errors import TableNameCollisionError
-from s3pq_dagster.naming import IGNORED, PREFIX, SUFFIX, is_selected, table_name
+from s3pq_dagster.naming import IGNORED, PREFIX, SUFFIX, bare_name, is_selected, table_name
 from s3pq_dagster.objects import Listing
 
 
@@ -63,16 +63,17 @@ def tables_in(
         skip_tables: Globs of names to leave out of those.
 
     Returns:
-        The tables sorted by name. A name that is filtered out cannot collide.
+        The tables sorted by name. A name that is filtered out cannot collide; an empty one passes
+        ``*`` but not ``?*``.
 
     Raises:
-        TableNameError: A prefix gives an empty name.
+        TableNameError: A prefix that passes gives an empty name.
         TableNameCollisionError: Two prefixes give one name, or names that differ only by case.
     """
     found = [
-        TableListing(name, prefix, listing)
+        TableListing(table_name(prefix), prefix, listing)
         for prefix, listing in grouping.by_prefix.items()
-        if is_selected(name := table_name(prefix), tables=tables, skip_tables=skip_tables)
+        if is_selected(bare_name(prefix), tables=tables, skip_tables=skip_tables)
     ]
     by_folded: defaultdict[str, list[TableListing]] = defaultdict(list)
     for table in found:

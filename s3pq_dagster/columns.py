@@ -13,12 +13,16 @@ from s3pq_dagster.objects import ObjectMeta
 ID_COLUMN = "_cq_id"
 PARENT_COLUMN = "_cq_parent_id"
 KEY_COLUMN = "_s3_key"
+_WAY_OUT = (
+    "Rename the column in every object of the table, or leave the table out with `skip_tables`."
+)
 
 
 def with_ours(schema: pa.Schema, key: str, *, add_cq_ids: bool) -> pa.Schema:
     """Add our columns to an object's schema.
 
-    A file that has ``_cq_id`` or ``_cq_parent_id`` keeps its own.
+    A file that has ``_cq_id`` or ``_cq_parent_id`` keeps its own, in whatever case of letters:
+    destinations fold case, so two would be one.
 
     Args:
         schema: Canonical, the file's own columns.
@@ -26,19 +30,24 @@ def with_ours(schema: pa.Schema, key: str, *, add_cq_ids: bool) -> pa.Schema:
         add_cq_ids: Whether CloudQuery's columns are wanted.
 
     Raises:
-        UnsupportedSchemaError: Two columns have one name, or one is named ``_s3_key``.
+        UnsupportedSchemaError: Two columns have one name, or one is named ``_s3_key`` in whatever
+            case of letters.
     """
-    if names := schemas.duplicates(schema):
-        msg = f"object {key!r} has more than one column named {', '.join(map(repr, names))}"
-        raise UnsupportedSchemaError(msg)
-    if KEY_COLUMN in schema.names:
+    if names := schemas.duplicates(schema.names):
         msg = (
-            f"object {key!r} has a column {KEY_COLUMN!r}, the name under which its rows' key is "
-            f"stored. Rename the column, or leave its table out with `skip_tables`."
+            f"object {key!r} has more than one column named {', '.join(map(repr, names))}: they "
+            f"could not be told apart. {_WAY_OUT}"
+        )
+        raise UnsupportedSchemaError(msg)
+    own = {schemas.folded(name): name for name in schema.names}
+    if (taken := own.get(schemas.folded(KEY_COLUMN))) is not None:
+        msg = (
+            f"object {key!r} has a column {taken!r}: {KEY_COLUMN!r}, in any case of letters, is "
+            f"the name under which its rows' key is stored. {_WAY_OUT}"
         )
         raise UnsupportedSchemaError(msg)
     for name in (ID_COLUMN, PARENT_COLUMN) if add_cq_ids else ():
-        if name not in schema.names:
+        if schemas.folded(name) not in own:
             schema = schema.append(pa.field(name, pa.uuid()))
     return schema.append(pa.field(KEY_COLUMN, pa.string()))
 

@@ -1,19 +1,23 @@
-"""One object's bytes as Arrow batches, every one of them checked."""
+"""One object's bytes as checked Arrow batches, within bounds of memory and time."""
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
-from s3pq_dagster.errors import MalformedObjectError
+from s3pq_dagster.bounds import safe_rows, usual_rows
+from s3pq_dagster.errors import MalformedObjectError, ReadAbandonedError, TrialError
 from s3pq_dagster.fetcher import Fetched
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.parquet_file import decode, footer_bytes, is_footer_within, open_file
+from s3pq_dagster.spec import MIB, S3ParquetSpec
+from s3pq_dagster.trial import rows_after_trial, too_slow
 
-_DECODE_ROWS = 65_536
-_DECODE_BYTES = 64 * 1024 * 1024
-"""Rows and bytes decoded at a time, at most, whichever is fewer."""
+_KEPT_BYTES = 32 * MIB
+"""Rows of a small object are kept up to this; one that has more of them is decoded twice."""
 _REASON_CHARACTERS = 500
 
 
@@ -26,8 +30,12 @@ class OpenObject:
     """Canonical, the file's own columns."""
     rows: int
     file: pq.ParquetFile
+    rows_at_a_time: int
+    spec: S3ParquetSpec
     decoded: list[pa.RecordBatch] | None = None
     """All rows, where they were decoded whole."""
+    _seconds: float = field(default=0.0, init=False)
+    """Spent decoding so far."""
 
     @property
     def object(self) -> ObjectMeta:
@@ -40,30 +48,61 @@ class OpenObject:
         return self.fetched.object.size
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Decode the rows.
+        """Give the rows; batches have the schema.
 
         Raises:
-            MalformedObjectError: A page cannot be decoded, or rows are missing.
+            MalformedObjectError: A page cannot be decoded, rows are missing, or it takes too long.
         """
         if self.decoded is not None:
             yield from self.decoded
             return
-        yield from _decode(self.file, self.rows, self.object.key)
+        found, self._seconds = 0, 0.0
+        batches = decode(self.file, self.rows_at_a_time)
+        while (batch := self._next(batches)) is not None:
+            found += batch.num_rows
+            yield batch
+        if found != self.rows:
+            reason = f"its footer says {self.rows} rows, its pages hold {found}"
+            raise MalformedObjectError(self.object.key, reason)
+
+    def _next(self, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+        started = time.monotonic()
+        try:
+            batch = next(batches, None)
+        except MemoryError:
+            # The machine is short of it, unless the object takes too much where there is enough.
+            _try_apart(self.fetched, self.spec, self.rows_at_a_time)
+            raise
+        except Exception as error:
+            raise _malformed(self.object.key, error) from error
+        self._seconds += time.monotonic() - started
+        if self._seconds > self.spec.max_decode_seconds:
+            raise MalformedObjectError(self.object.key, too_slow(self.spec.max_decode_seconds))
+        return batch
 
 
 def open_object(
-    fetched: Fetched, *, whole: bool, on_batch: Callable[[], None] = lambda: None
+    fetched: Fetched,
+    spec: S3ParquetSpec,
+    *,
+    whole: bool,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> OpenObject:
     """Open an object as Parquet.
 
+    What cannot be shown to stay within the bounds by its page headers is decoded for trial in
+    another process first.
+
     Args:
         fetched: Its bytes.
+        spec: The bounds of memory and time.
         whole: Decode everything now, to find what is malformed before a row is handed on. The
-            rows of a small object are kept; a large one is decoded again.
-        on_batch: Called for each batch that is decoded now.
+            rows of a small object are kept if they are not many; others are decoded again.
+        on_batch: Called for each batch that is decoded now, and while a trial is waited for.
 
     Raises:
-        MalformedObjectError: It cannot be read, whatever is tried.
+        MalformedObjectError: It cannot be read within the bounds, whatever is tried.
+        TrialError: It could not be tried.
         StoreError: Its bytes could not be had.
     """
     if fetched.error is not None:
@@ -72,51 +111,64 @@ def open_object(
     if fetched.object.size == 0:
         raise MalformedObjectError(key, "it has 0 bytes")
     try:
-        file = pq.ParquetFile(
-            fetched.open(),
-            pre_buffer=False,
-            buffer_size=1024 * 1024,
-            page_checksum_verification=True,
-        )
-        schema = schemas.canonical(file.schema_arrow)
-        rows = file.metadata.num_rows
+        opened = _opened(fetched, spec, on_batch)
+    except (MalformedObjectError, TrialError, ReadAbandonedError):
+        raise
     except Exception as error:
         raise _malformed(key, error) from error
-    opened = OpenObject(fetched, schema, rows, file)
     if whole:
-        kept = []
-        for batch in _decode(file, rows, key):
-            on_batch()
-            if fetched.spool is None:
-                kept.append(batch)
-        opened.decoded = kept if fetched.spool is None else None
+        _decode_whole(opened, on_batch)
     return opened
 
 
-def _decode(file: pq.ParquetFile, rows: int, key: str) -> Iterator[pa.RecordBatch]:
-    """Decode and check every batch; fewer rows than the footer says is an error too."""
-    found = 0
-    batches = file.iter_batches(batch_size=_rows_at_a_time(file.metadata))
-    while True:
-        try:
-            batch = next(batches, None)
-            if batch is None:
-                break
-            batch.validate(full=True)
-        except Exception as error:
-            raise _malformed(key, error) from error
-        found += batch.num_rows
-        yield batch
-    if found != rows:
-        raise MalformedObjectError(key, f"its footer says {rows} rows, its pages hold {found}")
+def _opened(fetched: Fetched, spec: S3ParquetSpec, on_batch: Callable[[], None]) -> OpenObject:
+    source = fetched.open()
+    max_bytes = _decoding_bytes(spec)
+    if not is_footer_within(footer_bytes(source), max_bytes):
+        _try_apart(fetched, spec, 0, on_batch)
+    file = open_file(source)
+    schema = schemas.canonical(file.schema_arrow)
+    if not schema.names and file.metadata.num_rows:
+        reason = f"it has no columns, and {file.metadata.num_rows} rows of them"
+        raise MalformedObjectError(fetched.object.key, reason)
+    rows_at_a_time = safe_rows(file, source, max_bytes)
+    if rows_at_a_time is None:
+        rows_at_a_time = _try_apart(fetched, spec, usual_rows(file.metadata), on_batch)
+    return OpenObject(fetched, schema, file.metadata.num_rows, file, rows_at_a_time, spec)
 
 
-def _rows_at_a_time(metadata: pq.FileMetaData) -> int:
-    """Decode fewer rows at a time where rows are wide."""
-    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
-    decoded_bytes: int = sum(group.total_byte_size for group in groups)
-    row_bytes = max(1, decoded_bytes // max(1, int(metadata.num_rows)))
-    return max(1, min(_DECODE_ROWS, _DECODE_BYTES // row_bytes))
+def _decoding_bytes(spec: S3ParquetSpec) -> int:
+    """Give half of the bound; the other half is for the copies on the way to the destination."""
+    return max(1, spec.max_decoded_bytes // 2)
+
+
+def _try_apart(
+    fetched: Fetched,
+    spec: S3ParquetSpec,
+    rows_at_a_time: int,
+    while_waiting: Callable[[], None] = lambda: None,
+) -> int:
+    return rows_after_trial(
+        fetched.object.key,
+        fetched.data if fetched.spool is None else fetched.spool,
+        rows_at_a_time,
+        max_bytes=_decoding_bytes(spec),
+        max_seconds=spec.max_decode_seconds,
+        while_waiting=while_waiting,
+    )
+
+
+def _decode_whole(opened: OpenObject, on_batch: Callable[[], None]) -> None:
+    kept: list[pa.RecordBatch] | None = [] if opened.fetched.spool is None else None
+    kept_bytes = 0
+    for batch in opened.batches():
+        on_batch()
+        kept_bytes += batch.nbytes
+        if kept is not None and kept_bytes <= min(_KEPT_BYTES, opened.spec.max_decoded_bytes // 4):
+            kept.append(batch)
+        else:
+            kept = None
+    opened.decoded = kept
 
 
 def _malformed(key: str, error: Exception) -> MalformedObjectError:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from s3pq_dagster import schemas
 from s3pq_dagster.catalog import TableListing, tables_in
 from s3pq_dagster.errors import StoreError
-from s3pq_dagster.footers import table_schema
+from s3pq_dagster.footers import MOST_AT_A_TIME, table_schema
 from s3pq_dagster.logs import line
 from s3pq_dagster.metadata import (
     is_code_server_start,
@@ -30,7 +30,7 @@ from s3pq_dagster.resource import S3ParquetResource
 LOGGER = "s3pq_dagster"
 """Under Dagster's own, where what is logged outside runs goes."""
 _FORMAT = 1
-_MOST_FOOTERS = 32
+_MOST_OF_NAME = 63
 _found_here: dict[str, list["DiscoveredTable"]] = {}
 """What this process found, by :attr:`_Saved.key`."""
 
@@ -121,30 +121,50 @@ def _look(
 ) -> list[DiscoveredTable]:
     grouping = source.list_tables(log)
     found = tables_in(grouping, tables=source.tables, skip_tables=source.skip_tables)
-    cached = {(t.name, t.schema_key, t.schema_version): t for t in known}
-
-    def with_schema(table: TableListing) -> DiscoveredTable:
-        listing = table.listing.in_reading_order()
-        bare = DiscoveredTable(
-            source.bucket, table.name, table.prefix, len(listing), listing.total_bytes
-        )
-        first = next(iter(listing))
-        if (hit := cached.get((table.name, first.key, first.version))) is not None:
-            return replace(
-                bare, schema=hit.schema, schema_key=first.key, schema_version=first.version
-            )
-        read = table_schema(source.store, table.name, listing, log)
-        if read is None:
-            return bare
-        schema, origin = read
-        return replace(bare, schema=schema, schema_key=origin.key, schema_version=origin.version)
-
-    with ThreadPoolExecutor(_MOST_FOOTERS, thread_name_prefix="s3pq-footer") as pool:
-        tables = list(pool.map(with_schema, found))
+    schemas_of = _Schemas(source, {table.name: table for table in known}, log)
+    with ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="s3pq-footer") as pool:
+        tables = list(pool.map(schemas_of.described, found))
     log.info(line("discovery_complete", bucket=source.bucket, tables=len(tables)))
     for table in tables:
         log.info(line("table_found", table=table.name, prefix=table.prefix, objects=table.objects))
     return tables
+
+
+@dataclass(slots=True)
+class _Schemas:
+    """Where the schemas of listed tables come from: the saved result, or a footer."""
+
+    source: S3ParquetResource
+    known: dict[str, DiscoveredTable]
+    log: logging.Logger
+    failed: bool = False
+    """The store failed, retries included: it is not asked once more for each table."""
+
+    def described(self, found: TableListing) -> DiscoveredTable:
+        """Make a table of its listing; it is one, whether or not its schema can be had."""
+        listing = found.listing.in_reading_order()
+        table = DiscoveredTable(
+            self.source.bucket, found.name, found.prefix, len(listing), listing.total_bytes
+        )
+        if (saved := self.known.get(found.name)) is not None:
+            table = replace(
+                table,
+                schema=saved.schema,
+                schema_key=saved.schema_key,
+                schema_version=saved.schema_version,
+            )
+        first = next(iter(listing))
+        if self.failed or (table.schema_key, table.schema_version) == (first.key, first.version):
+            return table
+        try:
+            read = table_schema(self.source.store, table.name, listing, self.log)
+        except StoreError as error:
+            self.failed = True
+            self.log.warning(line("schemas_not_read", table=table.name, reason=error))
+            return table
+        schema, origin = read or (None, None)
+        key, version = (None, None) if origin is None else (origin.key, origin.version)
+        return replace(table, schema=schema, schema_key=key, schema_version=version)
 
 
 def _kept(
@@ -197,7 +217,8 @@ class _Saved:
             source.skip_tables,
         ]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-        name = f"{source.bucket}-{digest}"
+        # Part of a path: the spec has checked it, but names of 255 characters are too long for one.
+        name = f"{source.bucket[:_MOST_OF_NAME]}-{digest}"
         return cls(f"s3pq/catalog/{name}", _state_directory() / f"{name}.json")
 
     def load(self, path: str | None = None) -> list[DiscoveredTable] | None:

@@ -13,12 +13,14 @@
     │   ├── ObjectNotFoundError       deleted since it was listed
     │   └── ObjectChangedError        overwritten since it was listed
     ├── MalformedObjectError          one object cannot be read as Parquet: it is quarantined
+    ├── TrialError                    no process to decode an object for trial        (retried)
     ├── ReadAbandonedError            reading was stopped from outside
     ├── TableNameError                a prefix gives no table name
     ├── TableNameCollisionError       two prefixes give one table name
     ├── SchemaMismatchError           two objects of a table differ
     ├── UnsupportedSchemaError        a destination cannot hold a column without changing it
     ├── EmptyListingError             nothing is listed, and all rows would go
+    ├── QuarantineLimitError          too many objects of a table cannot be read
     ├── DestinationError              the destination did not do as asked             (retried)
     │   ├── DestinationLockedError
     │   ├── TableOwnedElsewhereError
@@ -28,6 +30,11 @@
 """
 
 from typing import ClassVar
+
+
+def one_line(text: str) -> str:
+    """Escape what is not printable, as ``repr`` does, but without quotes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class S3ParquetError(Exception):
@@ -66,7 +73,7 @@ class AccessDeniedError(StoreError):
 
     def __init__(self, bucket: str, permission: str, *, key: str | None = None) -> None:
         self.bucket, self.permission, self.key = bucket, permission, key
-        where = f"s3://{bucket}/{key}" if key is not None else f"s3://{bucket}"
+        where = one_line(f"s3://{bucket}/{key}" if key is not None else f"s3://{bucket}")
         resource = f"arn:aws:s3:::{bucket}" + ("" if permission == "s3:ListBucket" else "/*")
         super().__init__(
             f"access denied to {where}: the credentials in use lack {permission}. Allow "
@@ -135,18 +142,33 @@ class MalformedObjectError(S3ParquetError):
         super().__init__(f"object {key!r} cannot be read: {reason}")
 
 
+class TrialError(S3ParquetError):
+    """An object could not be decoded in a process of its own, and nothing is wrong with it."""
+
+    retryable = True
+
+    def __init__(self, key: str, found: str) -> None:
+        self.key = key
+        super().__init__(
+            f"object {key!r} may take more memory than max_decoded_bytes, so it was to be decoded "
+            f"in a process of its own first, and that failed: {found}. Make room for a process and "
+            f"a temporary file (TMPDIR), then run again."
+        )
+
+
 class ReadAbandonedError(S3ParquetError):
     """Reading was stopped from outside; nobody who waits for objects sees more of them."""
 
 
 class TableNameError(S3ParquetError):
-    """A prefix holds no letter, digit or underscore to make a table name of."""
+    """A prefix holds no ASCII letter or digit to make a table name of."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         super().__init__(
             f"prefix {prefix!r} gives an empty table name: it has no ASCII letter or digit. "
-            f"Rename the prefix, or narrow `path_prefix` so that it is not listed."
+            f"Rename the prefix, narrow `path_prefix` so that it is not listed, or leave out all "
+            f"that have no name: with `?*` instead of `*` in `tables`."
         )
 
 
@@ -210,6 +232,21 @@ class EmptyListingError(S3ParquetError):
         )
 
 
+class QuarantineLimitError(S3ParquetError):
+    """More of a table's objects cannot be read than the spec allows."""
+
+    def __init__(
+        self, table: str, *, quarantined: int, listed: int, fraction: float, example: str
+    ) -> None:
+        self.table, self.quarantined, self.listed = table, quarantined, listed
+        super().__init__(
+            f"{quarantined} of {listed} listed objects of table {table!r} cannot be read as "
+            f"Parquet, more than max_quarantined_fraction {fraction} allows: {example}. The "
+            f"checkpoint under way is rolled back. Repair or remove those objects, or raise "
+            f"max_quarantined_fraction, and run again: what is committed is not read again."
+        )
+
+
 class DestinationError(S3ParquetError):
     """The destination did not do as asked; its transaction is rolled back."""
 
@@ -228,9 +265,9 @@ class TableOwnedElsewhereError(DestinationError):
     def __init__(self, table: str, *, owner: str, asked: str) -> None:
         self.table = table
         super().__init__(
-            f"table {table!r} in the destination is loaded from {owner}, not from {asked}. Use "
-            f"another namespace or database for one of them, or drop the table and its rows in "
-            f"_s3pq_objects and _s3pq_tables to hand it over."
+            f"table {table!r} in the destination is loaded from {one_line(owner)}, not from "
+            f"{one_line(asked)}. Use another namespace or database for one of them, or drop the "
+            f"table and its rows in _s3pq_objects and _s3pq_tables to hand it over."
         )
 
 

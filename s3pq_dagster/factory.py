@@ -23,6 +23,7 @@ def build_s3_parquet_definitions(
     *,
     destination: S3ParquetIOManager | str = DEFAULT_DESTINATION,
     granularity: Literal["table", "all"] = "table",
+    checks: bool = True,
     translator: S3ParquetTranslator | None = None,
     retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
     sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
@@ -38,6 +39,7 @@ def build_s3_parquet_definitions(
         source: The bucket.
         destination: An IO manager, or a URL such as ``duckdb:///lake.duckdb``.
         granularity: As :func:`build_s3_parquet_assets`.
+        checks: As :func:`build_s3_parquet_assets`.
         translator: As :func:`build_s3_parquet_assets`.
         retry_policy: As :func:`build_s3_parquet_assets`.
         sensor_status: Whether the sensor runs from the start.
@@ -60,6 +62,7 @@ def build_s3_parquet_definitions(
         destination=io_manager,
         tables=discover(source),
         granularity=granularity,
+        checks=checks,
         translator=translator,
         retry_policy=retry_policy,
     )

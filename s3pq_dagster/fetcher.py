@@ -12,7 +12,14 @@ from typing import IO, Self
 
 import pyarrow as pa
 
-from s3pq_dagster.errors import ObjectChangedError, ReadAbandonedError, StoreError
+from s3pq_dagster import e_tags
+from s3pq_dagster.errors import (
+    BrokenAnswerError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    ReadAbandonedError,
+    StoreError,
+)
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
@@ -24,6 +31,7 @@ _MOST_SPOOLED = 2
 _MOST_CHANGES = 3
 """How often an object may be overwritten while it is read before that is an error."""
 _WAIT_SECONDS = 5
+_HASHED_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +51,10 @@ class Fetched:
     held: int = 0
     """Bytes counted against the bound until release."""
     changes: int = field(default=0, kw_only=True)
+    md5: str | None = field(default=None, kw_only=True)
+    """Of its content, where its e_tag says it; the bytes, once there, match it."""
+    unmatched: list[str] = field(default_factory=list, kw_only=True)
+    """Digests of the times a large object was read and did not match."""
 
     def open(self) -> pa.NativeFile:
         """Open the bytes for random access."""
@@ -160,9 +172,35 @@ class Fetcher:
             if isinstance(head.error, ObjectChangedError) and head.changes < _MOST_CHANGES:
                 self._again(head)
                 continue
+            broken = isinstance(head.error, BrokenAnswerError)
+            if broken and 0 < len(head.unmatched) < e_tags.MOST_READS:
+                self._once_more(head)
+                continue
             with self._changed:
                 self._admitted.popleft()
             yield head
+
+    def comes_the_same(self, fetched: Fetched) -> bool:
+        """Read an object once more, in this thread, and tell whether the same bytes came.
+
+        What comes takes the place of what was there. For an object that does not decode and has
+        no MD5 to tell its own damage from that of one bad transfer.
+
+        Raises:
+            StoreError: It cannot be read now.
+        """
+        if fetched.error is not None or fetched.md5 is not None:
+            return True
+        before = e_tags.digest_of(self._pieces(fetched))
+        try:
+            for part in self._parts_of(fetched):
+                self._read(part)
+                self._while_waiting()
+        except (ObjectChangedError, ObjectNotFoundError):
+            return True  # What was read is all there ever will be of it.
+        finally:
+            fetched.parts_left = 0
+        return e_tags.digest_of(self._pieces(fetched)) == before
 
     def release(self, fetched: Fetched) -> None:
         """Free an object's bytes and let others be fetched in their place."""
@@ -190,8 +228,13 @@ class Fetcher:
         again.changes = changes
         with self._changed:
             self._admitted[0] = again
-            for part in reversed(self._parts_of(again)):
-                self._parts.appendleft(part)
+            self._parts.extendleft(reversed(self._parts_of(again)))
+
+    def _once_more(self, head: Fetched) -> None:
+        """Fetch all ranges of a large object again, over those that did not match."""
+        with self._changed:
+            head.error = None
+            self._parts.extendleft(reversed(self._parts_of(head)))
 
     def _admit(self) -> None:
         """Start as many requests as the bounds allow. The caller holds the lock."""
@@ -241,7 +284,7 @@ class Fetcher:
         size, step = fetched.object.size, self._spec.max_object_bytes_in_memory
         starts = range(0, size, step) if fetched.spool is not None else [0]
         parts = [_Part(fetched, start, min(start + step, size)) for start in starts]
-        fetched.parts_left = len(parts)
+        fetched.parts_left = len(parts) + (fetched.spool is not None)  # and its check
         return parts
 
     def _fetch(self, part: _Part) -> None:
@@ -260,6 +303,25 @@ class Fetcher:
                 self._held -= part.cost
             fetched.parts_left -= 1
             fetched.in_flight -= 1
+            if fetched.spool is not None and fetched.parts_left == 1 and not self._closed:
+                fetched.in_flight += 1
+                self._pool.submit(self._check, fetched)
+            self._admit()
+            self._changed.notify_all()
+
+    def _check(self, fetched: Fetched) -> None:
+        """Hold a large object, now that all its ranges are there, against its e_tag."""
+        error: Exception | None = None
+        try:
+            if fetched.error is None and fetched.md5 is not None:
+                digest = e_tags.digest_of(self._pieces(fetched))
+                e_tags.check(fetched.object, fetched.md5, digest, fetched.unmatched)
+        except Exception as caught:  # noqa: BLE001 - handed on with its object
+            error = caught
+        with self._changed:
+            fetched.error = fetched.error or error
+            fetched.parts_left -= 1
+            fetched.in_flight -= 1
             self._admit()
             self._changed.notify_all()
 
@@ -267,16 +329,15 @@ class Fetcher:
         fetched = part.fetched
         if fetched.object.size == 0:
             return
+        piece = self._store.read_piece(fetched.object, part.start, part.end)
+        fetched.md5 = piece.md5
         if fetched.spool is None:
-            fetched.data = self._store.read(fetched.object, part.start, part.end)
+            fetched.data = piece.data
             return
-        with self._changed:
-            if self._closed:
-                return
-            # A descriptor of this thread's own: closing the file cannot make it another's.
-            descriptor = os.dup(fetched.spool.fileno())
+        if (descriptor := self._descriptor(fetched)) is None:
+            return
         try:
-            data = memoryview(self._store.read(fetched.object, part.start, part.end))
+            data = memoryview(piece.data)
             written = 0
             while written < len(data):  # a disk that is nearly full takes less than all
                 written += os.pwrite(descriptor, data[written:], part.start + written)
@@ -284,6 +345,28 @@ class Fetcher:
             raise _no_room(fetched.object, error) from error
         finally:
             os.close(descriptor)
+
+    def _descriptor(self, fetched: Fetched) -> int | None:
+        """Give a descriptor of this thread's own: closing the file cannot make it another's."""
+        with self._changed:
+            if self._closed or fetched.spool is None:
+                return None
+            return os.dup(fetched.spool.fileno())
+
+    def _pieces(self, fetched: Fetched) -> Iterator[bytes]:
+        """Yield an object's bytes as they are here; a large one's are read back."""
+        if fetched.spool is None:
+            yield fetched.data
+        elif (descriptor := self._descriptor(fetched)) is not None:
+            try:
+                for start in range(0, fetched.object.size, _HASHED_BYTES):
+                    if self._closed:
+                        return
+                    yield os.pread(descriptor, _HASHED_BYTES, start)
+            except OSError as error:
+                raise _no_room(fetched.object, error) from error
+            finally:
+                os.close(descriptor)
 
 
 def _no_room(found: ObjectMeta, error: OSError) -> StoreError:

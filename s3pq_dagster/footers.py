@@ -1,7 +1,9 @@
-"""A table's schema, from the tail of one object."""
+"""What the tails of objects say: a table's schema, and how many rows there are."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -11,43 +13,100 @@ from s3pq_dagster.errors import (
     MalformedObjectError,
     ObjectChangedError,
     ObjectNotFoundError,
+    TrialError,
 )
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.parquet_file import END_BYTES, is_footer_within, open_file
 from s3pq_dagster.store import Store
+from s3pq_dagster.trial import rows_after_trial
 
 _TAIL_BYTES = 64 * 1024
 _MAGIC = b"PAR1"
 _MOST_TRIED = 3
-_END_BYTES = 8
-"""Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
+MOST_AT_A_TIME = 32
+"""Footers read side by side."""
+_MOST_BYTES = 64 * 1024 * 1024
+"""A footer that is longer is read when its object is."""
+_TRIAL_BYTES = 256 * 1024 * 1024
+_TRIAL_SECONDS = 60
+"""What parsing a footer may take in memory and time."""
 
 
 def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
-    """Read an object's schema in one ranged request, two if its footer is over 64 KiB.
+    """Read an object's schema; see :func:`read_footer`.
 
     Returns:
         The canonical schema of the file's own columns.
+    """
+    try:
+        return schemas.canonical(read_footer(store, found).schema_arrow)
+    except (pa.ArrowException, ValueError) as error:
+        raise MalformedObjectError(found.key, f"{type(error).__name__}: {error}") from error
+
+
+def read_footer(store: Store, found: ObjectMeta) -> pq.ParquetFile:
+    """Read an object's footer in one ranged request, two if it is over 64 KiB.
+
+    Returns:
+        A file without its rows.
 
     Raises:
         MalformedObjectError: There is no Parquet footer.
+        TrialError: Its footer is long, and no process could be started to parse it first.
         StoreError: As :meth:`Store.read`.
     """
-    if found.size < 2 * len(_MAGIC) + _END_BYTES:
+    if found.size < 2 * len(_MAGIC) + END_BYTES:
         raise MalformedObjectError(found.key, f"it has only {found.size} bytes")
     # Never the whole object: the magic at its start is of no use here.
     tail = store.read(found, max(len(_MAGIC), found.size - _TAIL_BYTES), found.size)
     if tail[-4:] != _MAGIC:
         raise MalformedObjectError(found.key, f"it ends in {tail[-4:]!r}, not in {_MAGIC!r}")
-    length = int.from_bytes(tail[-8:-4], "little") + _END_BYTES
+    length = int.from_bytes(tail[-8:-4], "little") + END_BYTES
     if length > found.size - len(_MAGIC):
         raise MalformedObjectError(found.key, f"its footer of {length} bytes is longer than it")
+    if length > _MOST_BYTES:
+        reason = f"its footer of {length} bytes is too long to look at"
+        raise MalformedObjectError(found.key, reason)
     if length > len(tail):
         tail = store.read(found, found.size - length, found.size - len(tail)) + tail
+    return _opened(found.key, _MAGIC + tail[-length:])
+
+
+def _opened(key: str, footer: bytes) -> pq.ParquetFile:
+    """Parse a footer; a long one elsewhere first."""
+    if not is_footer_within(len(footer), _TRIAL_BYTES):
+        rows_after_trial(key, footer, 0, max_bytes=_TRIAL_BYTES, max_seconds=_TRIAL_SECONDS)
     try:
-        return schemas.canonical(pq.read_schema(pa.BufferReader(_MAGIC + tail[-length:])))
+        return open_file(pa.BufferReader(footer))
     except Exception as error:
-        raise MalformedObjectError(found.key, f"{type(error).__name__}: {error}") from error
+        raise MalformedObjectError(key, f"{type(error).__name__}: {error}") from error
+
+
+def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:
+    """Read how many rows the footers of some objects say they have, many at a time.
+
+    Args:
+        store: Where the objects are.
+        listing: The objects; one that is gone or changed since it was listed is left out.
+
+    Returns:
+        ``key``, ``version`` and ``footer_rows``.
+
+    Raises:
+        StoreError: The store failed otherwise than for one object.
+    """
+
+    def rows_of(found: ObjectMeta) -> tuple[str, str, int] | None:
+        try:
+            return found.key, found.version, read_footer(store, found).metadata.num_rows
+        except (ObjectChangedError, ObjectNotFoundError):
+            return None
+
+    with ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="s3pq-footer") as pool:
+        counts = [found for found in pool.map(rows_of, listing) if found is not None]
+    columns = {"key": pl.String, "version": pl.String, "footer_rows": pl.Int64}
+    return pl.DataFrame(counts, schema=columns, orient="row")
 
 
 def table_schema(
@@ -75,6 +134,7 @@ def table_schema(
             MalformedObjectError,
             ObjectChangedError,
             ObjectNotFoundError,
+            TrialError,
         ) as error:
             log.warning(line("schema_skipped", table=table, key=found.key, reason=error))
     return None

@@ -82,10 +82,11 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
         known = {} if upstream is None else upstream.definition_metadata or {}
         table = known.get(TABLE, context.asset_key.path[-1])
         wanted = context.dagster_type.typing_type
-        columns = (context.definition_metadata or {}).get("columns")
         stack = ExitStack()
         with as_failures(), stack:
-            reader = stack.enter_context(self.destination(context.log).read(table, columns))
+            reader = stack.enter_context(
+                self.destination(context.log).read(table, _columns(context))
+            )
             if wanted is pa.RecordBatchReader:
                 held = stack.pop_all()
                 return pa.RecordBatchReader.from_batches(reader.schema, _until_end(reader, held))
@@ -155,6 +156,20 @@ def build_io_manager(url: str) -> S3ParquetIOManager:
         f"(four: absolute)."
     )
     raise ConfigurationError(msg)
+
+
+def _columns(context: dg.InputContext) -> list[str] | None:
+    columns = (context.definition_metadata or {}).get("columns")
+    if columns is None:
+        return None
+    named = isinstance(columns, list | tuple) and all(isinstance(name, str) for name in columns)
+    if not named or not columns:
+        msg = (
+            f"the input's metadata `columns` must be a list of at least one column's name, got "
+            f"{columns!r}. Leave it out to read all columns."
+        )
+        raise UnsupportedValueError(msg)
+    return list(columns)
 
 
 def _until_end(reader: pa.RecordBatchReader, held: ExitStack) -> Iterator[pa.RecordBatch]:

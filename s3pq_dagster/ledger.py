@@ -19,6 +19,7 @@ ENTRY_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "last_modified": pl.Datetime("us", "UTC"),
     "rows": pl.Int64,
     "status": pl.String,
+    "reason": pl.String,
 }
 """The columns of :attr:`Ledger.frame`, and their types."""
 
@@ -101,6 +102,17 @@ class Ledger:
         held = listing.with_version().join(known, on=["key", "version"], how="semi")
         return Listing(held.drop("version"))
 
+    def loaded(self, listing: Listing) -> Listing:
+        """Keep of a listing what is loaded in this very version."""
+        return Ledger(self.frame.filter(pl.col("status") == Status.LOADED)).accounted(listing)
+
+    def holds(self, found: ObjectMeta) -> bool:
+        """Tell whether an object is loaded in this very version."""
+        entries = self.frame.filter(
+            (pl.col("key") == found.key) & (pl.col("status") == Status.LOADED)
+        )
+        return found.version in Listing(entries).with_version()["version"]
+
     @property
     def cursor(self) -> datetime | None:
         """The latest ``last_modified`` of what is loaded; a report, never a judge."""
@@ -112,10 +124,46 @@ class Ledger:
         """Count the entries of one status."""
         return self.frame.filter(pl.col("status") == status).height
 
-    def quarantined(self, listing: Listing) -> int:
-        """Count the objects of a listing that are quarantined in this very version."""
+    def quarantined(self, listing: Listing) -> pl.DataFrame:
+        """Give key and reason of the objects of a listing that are quarantined in this version.
+
+        One that was replaced or deleted since is not among them: it has freed itself.
+        """
         held = self._with_version().filter(pl.col("status") == Status.QUARANTINED)
-        return listing.with_version().join(held, on=["key", "version"], how="semi").height
+        same = listing.with_version().join(held, on=["key", "version"], how="inner")
+        return same.select("key", "reason").sort("key")
+
+    def reconcile(self, rows_by_key: pl.DataFrame) -> pl.DataFrame:
+        """Find the keys of which the table has other rows than this ledger says.
+
+        Args:
+            rows_by_key: Each ``_s3_key`` of the table and its ``rows``; a missing key is one too.
+
+        Returns:
+            ``key``, ``ledger_rows`` and ``table_rows`` of those that differ, by key. What ledger
+            or table knows nothing of has 0 there.
+        """
+        loaded = self.frame.filter(pl.col("status") == Status.LOADED)
+        said = loaded.group_by("key").agg(ledger_rows=pl.col("rows").sum())
+        found = rows_by_key.select("key", table_rows=pl.col("rows"))
+        both = said.join(found, on="key", how="full", coalesce=True, nulls_equal=True)
+        counts = both.with_columns(pl.col("ledger_rows", "table_rows").fill_null(0))
+        return counts.filter(pl.col("ledger_rows") != pl.col("table_rows")).sort("key")
+
+    def reconcile_footers(self, footers: pl.DataFrame) -> pl.DataFrame:
+        """Find the loaded objects whose footers say other rows than this ledger.
+
+        Args:
+            footers: ``key``, ``version`` and ``footer_rows`` of objects as they are listed.
+
+        Returns:
+            ``key``, ``ledger_rows`` and ``footer_rows`` of those that differ, by key.
+        """
+        loaded = self._with_version().filter(pl.col("status") == Status.LOADED)
+        both = loaded.join(footers, on=["key", "version"]).filter(
+            pl.col("rows") != pl.col("footer_rows")
+        )
+        return both.select("key", pl.col("rows").alias("ledger_rows"), "footer_rows").sort("key")
 
     def _with_version(self) -> pl.DataFrame:
         return Listing(self.frame).with_version()

@@ -14,7 +14,12 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations import Commit, Destination, Owner, TableState, TableWriter
-from s3pq_dagster.errors import EmptyListingError, MalformedObjectError, StoreError
+from s3pq_dagster.errors import (
+    EmptyListingError,
+    MalformedObjectError,
+    QuarantineLimitError,
+    StoreError,
+)
 from s3pq_dagster.ledger import Difference, Entry, Ledger, Status, fingerprint
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
@@ -23,6 +28,8 @@ from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 
 _LINES_A_MESSAGE = 100
+_MOST_LOOKS = 32
+"""Objects that are asked for at a time before their rows are removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +97,9 @@ class TableLoad:
         Raises:
             EmptyListingError: ``mirror`` or a refresh would remove everything because nothing is
                 listed.
+            QuarantineLimitError: Too many objects are quarantined already.
         """
-        ledger = Ledger.empty() if self.refresh else state.ledger
+        ledger = self.counted(state)
         mirror = self.spec.write_mode == "mirror" and not self.refresh
         found = ledger.difference(
             self.listing, mirror=mirror, retry_quarantined=self.options.retry_quarantined
@@ -103,7 +111,38 @@ class TableLoad:
         if self.options.max_objects is not None and not self.refresh:
             pending = Listing(found.pending.frame.head(self.options.max_objects))
             found = replace(found, pending=pending)
+        for count, (key, reason) in enumerate(self.held_back(ledger, found), start=1):
+            self.refuse_quarantined(count, key, reason)
         return found
+
+    def counted(self, state: TableState) -> Ledger:
+        """Give what counts as loaded: in a refresh nothing does."""
+        return Ledger.empty() if self.refresh else state.ledger
+
+    def held_back(self, ledger: Ledger, found: Difference) -> list[tuple[str, str]]:
+        """Give key and reason of the listed objects that are, and stay, quarantined."""
+        held = ledger.quarantined(self.listing)
+        return held.join(found.pending.frame, on="key", how="anti").rows()
+
+    def refuse_quarantined(self, count: int, key: str, reason: str | None) -> None:
+        """Fail when more of the listed objects are set aside than the spec allows.
+
+        Args:
+            count: How many are.
+            key: One of them, for the message.
+            reason: Why it is.
+
+        Raises:
+            QuarantineLimitError: They are too many.
+        """
+        if count > self.spec.max_quarantined_fraction * len(self.listing):
+            raise QuarantineLimitError(
+                self.owner.table,
+                quarantined=count,
+                listed=len(self.listing),
+                fraction=self.spec.max_quarantined_fraction,
+                example=f"{key!r}: {reason}",
+            )
 
     def is_due(self, state: TableState) -> bool:
         """Tell whether a run has anything to do."""
@@ -185,6 +224,8 @@ class _Load:
         self._writer = writer
         self._state = writer.state()
         self._difference = load.difference(self._state)
+        self._before = load.counted(self._state)
+        self._aside = len(load.held_back(self._before, self._difference))
         self._rows = self._objects = self._bytes = 0
         self._quarantined: list[str] = []
         self._cursor = self._state.ledger.cursor
@@ -216,7 +257,7 @@ class _Load:
             table_rows=state.rows,
             table_schema=state.schema,
             objects_loaded=state.ledger.count(Status.LOADED),
-            objects_quarantined=state.ledger.quarantined(self._load.listing),
+            objects_quarantined=state.ledger.quarantined(self._load.listing).height,
             quarantined_keys=self._quarantined,
             cursor=state.ledger.cursor,
             fingerprint=self._fingerprint_now,
@@ -233,7 +274,13 @@ class _Load:
             reference=Reference(state.schema, str(state.schema_key)) if known else None,
             log=load.log,
             verify=load.refresh,
+            on_quarantine=self._refuse,
+            is_loaded=self._before.holds,
         )
+
+    def _refuse(self, entry: Entry) -> None:
+        self._aside += 1
+        self._load.refuse_quarantined(self._aside, entry.object.key, entry.reason)
 
     def _remove(self) -> int:
         keys = self._gone()
@@ -248,13 +295,16 @@ class _Load:
         return len(keys)
 
     def _gone(self) -> list[str]:
-        """Look again before rows are removed: the run's listing may be an hour old by now."""
-        if not self._difference.removed:
-            return []
-        prefix = self._load.owner.prefix
-        delimiter = "/" if prefix.endswith("/") else ""
-        there = Listing.of(self._load.store.list_objects(prefix, delimiter=delimiter))
-        return sorted(set(self._difference.removed) - set(there.frame["key"]))
+        """Ask for each key before its rows are removed.
+
+        The run's listing may be an hour old by now, or have been a page short.
+        """
+        keys = self._difference.removed
+        concurrency = self._load.spec.concurrency
+        workers = min(concurrency if concurrency > 0 else _MOST_LOOKS, _MOST_LOOKS)
+        with ThreadPoolExecutor(workers, "s3pq-look") as pool:
+            there = list(pool.map(self._load.store.is_there, keys))
+        return [key for key, still in zip(keys, there, strict=True) if not still]
 
     def _commit(self, checkpoint: Checkpoint, stream: TableStream) -> None:
         def seal() -> Commit:
@@ -314,9 +364,8 @@ class _Load:
         Of the latter an object that is gone since it was listed is left out, and one that was
         overwritten stands as it was read.
         """
-        before = Ledger.empty() if self._load.refresh else self._state.ledger
         other = [*done.missing, *(found.key for found in done.changed)]
-        frames = [before.accounted(self._load.listing).frame, self._difference.pending.frame]
+        frames = [self._before.accounted(self._load.listing).frame, self._difference.pending.frame]
         held = pl.concat(frames).filter(~pl.col("key").is_in(other))
         now = pl.concat([held, Listing.of(done.changed).frame])
         return fingerprint(Listing(now.unique("key")))

@@ -3,7 +3,7 @@
 import json
 import re
 
-_PLAIN = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+")
+_PLAIN = re.compile(r"[^\s\"'=\\]+")
 
 
 def line(event: str, /, **fields: object) -> str:
@@ -12,7 +12,8 @@ def line(event: str, /, **fields: object) -> str:
     Args:
         event: What happened, in ``snake_case``.
         **fields: Facts, in the order they should read. ``None`` is left out; text that would
-            break the line (spaces, quotes, newlines) is quoted as JSON.
+            break the line or what shows it (spaces, quotes, newlines, terminal codes, marks of
+            direction) is quoted as JSON.
 
     Returns:
         One line without a newline, whatever is in the fields.
@@ -22,5 +23,6 @@ def line(event: str, /, **fields: object) -> str:
         if value is None:
             continue
         text = f"{value:.3f}" if isinstance(value, float) else str(value)
-        parts.append(f"{name}={text if _PLAIN.fullmatch(text) else json.dumps(text)}")
+        plain = text.isprintable() and _PLAIN.fullmatch(text)
+        parts.append(f"{name}={text if plain else json.dumps(text)}")
     return " ".join(parts)

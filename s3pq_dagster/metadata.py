@@ -2,7 +2,7 @@
 
 import multiprocessing
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -31,9 +31,17 @@ OBJECTS_LOADED = "s3pq/objects_loaded"
 OBJECTS_QUARANTINED = "s3pq/objects_quarantined"
 OBJECTS_REMOVED = "s3pq/objects_removed"
 OBJECTS_MISSING = "s3pq/objects_missing"
+OBJECTS_PENDING = "s3pq/objects_pending"
+OBJECTS_TO_REMOVE = "s3pq/objects_to_remove"
+OBJECTS_UNRECONCILED = "s3pq/objects_unreconciled"
+LEDGER_ROWS = "s3pq/ledger_rows"
+TABLE_ROWS = "s3pq/table_rows"
+FOOTERS_READ = "s3pq/footers_read"
+SAMPLE = "s3pq/sample"
 QUARANTINED_KEYS = "s3pq/quarantined_keys"
 FULL_REFRESH_TAG = "s3pq/full_refresh"
 DATA_VERSION_TAG = "dagster/data_version"
+_MOST_RECORDS = 50
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
@@ -83,6 +91,16 @@ def report_metadata(report: LoadReport, *, bucket: str, table: str) -> dict[str,
     if report.cursor is not None:
         metadata[cursor_key(bucket, table)] = format_cursor(report.cursor)
     return metadata
+
+
+def records(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Show the first rows as a table under a name; no rows, no entry."""
+    shown = [dg.TableRecord(dict(row)) for row in rows[:_MOST_RECORDS]]
+    if not shown:
+        return {}
+    columns = dict.fromkeys(name for record in shown for name in record.data)
+    schema = dg.TableSchema(columns=[dg.TableColumn(column, "any") for column in columns])
+    return {name: dg.MetadataValue.table(shown, schema)}
 
 
 def is_code_server_start() -> bool:

@@ -40,7 +40,7 @@ def prefix_of(key: str) -> str:
     return found.group(1) if found else key
 
 
-def table_name(prefix: str) -> str:
+def bare_name(prefix: str) -> str:
     """Name the table of a prefix, by cq-source-s3's rule.
 
     The extension of a root object is cut; whatever is not an ASCII letter, digit or underscore
@@ -49,14 +49,22 @@ def table_name(prefix: str) -> str:
     Args:
         prefix: What :func:`prefix_of` gave.
 
+    Returns:
+        The name; empty where nothing is left.
+    """
+    stem = prefix if prefix.endswith("/") else prefix[: -len(SUFFIX)]
+    return re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")
+
+
+def table_name(prefix: str) -> str:
+    """Name the table of a prefix, as :func:`bare_name` does.
+
     Raises:
         TableNameError: Nothing is left.
     """
-    stem = prefix if prefix.endswith("/") else prefix[: -len(SUFFIX)]
-    name = re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")
-    if not name:
-        raise TableNameError(prefix)
-    return name
+    if name := bare_name(prefix):
+        return name
+    raise TableNameError(prefix)
 
 
 def is_selected(name: str, *, tables: list[str], skip_tables: list[str]) -> bool:

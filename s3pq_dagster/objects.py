@@ -49,7 +49,11 @@ class Listing:
 
     @classmethod
     def of(cls, objects: Iterable[ObjectMeta]) -> Self:
-        """Collect objects, a page at a time, holding only the columns."""
+        """Collect objects, a page at a time, holding only the columns.
+
+        A key that comes twice, on two pages of a listing that changed between them, counts as it
+        came last: an object is in a listing once.
+        """
         pages: list[pl.DataFrame] = []
         page: list[ObjectMeta] = []
         for found in objects:
@@ -58,7 +62,10 @@ class Listing:
                 pages.append(_page(page))
                 page = []
         # Not made one chunk: the copy would double what a listing takes.
-        return cls(pl.concat([*pages, _page(page)], rechunk=False))
+        frame = pl.concat([*pages, _page(page)], rechunk=False)
+        if frame["key"].n_unique() < frame.height:
+            frame = frame.unique("key", keep="last", maintain_order=True)
+        return cls(frame)
 
     def __len__(self) -> int:
         return self.frame.height

@@ -2,23 +2,24 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
 
-from s3pq_dagster import schemas
+from s3pq_dagster import e_tags, schemas
 from s3pq_dagster.columns import add_ours, with_ours
 from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.errors import (
+    BrokenAnswerError,
     MalformedObjectError,
     ObjectNotFoundError,
     ReadAbandonedError,
     SchemaMismatchError,
 )
-from s3pq_dagster.fetcher import Fetcher
+from s3pq_dagster.fetcher import Fetched, Fetcher
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
@@ -83,6 +84,8 @@ class TableStream:
         reference: Reference | None,
         log: logging.Logger,
         verify: bool = False,
+        on_quarantine: Callable[[Entry], None] = lambda _entry: None,
+        is_loaded: Callable[[ObjectMeta], bool] = lambda _found: False,
     ) -> None:
         """Open the stream; requests start when the first checkpoint is asked for.
 
@@ -95,12 +98,17 @@ class TableStream:
             log: Gets a line every ten seconds and one for each object that is left out.
             verify: Decode large objects once without handing on anything, to find the malformed
                 before the first of their rows.
+            on_quarantine: Called with each entry that is set aside; may raise to end the stream.
+            is_loaded: Tells of an object that was overwritten since it was listed whether its rows
+                are there already: somebody may have put back what was loaded before.
         """
         self._spec = spec
         self._table = table
         self._reference = reference
         self._log = log
         self._verify = verify
+        self._on_quarantine = on_quarantine
+        self._is_loaded = is_loaded
         self._total_bytes = pending.total_bytes
         self._total_objects = len(pending)
         self._fetcher = Fetcher(store, pending, spec, while_waiting=self._report)
@@ -189,6 +197,7 @@ class TableStream:
                     yield batch.slice(start, self._spec.rows_per_record)
                 self._tick()
         except MalformedObjectError as error:
+            self._believe(opened.fetched)
             checkpoint.entries.append(self._quarantine(found, error))
             raise
         finally:
@@ -203,12 +212,11 @@ class TableStream:
             self._report()
             if fetched.changes and not isinstance(fetched.error, ObjectNotFoundError):
                 self.changed.append(fetched.object)
+                if fetched.error is None and self._is_loaded(fetched.object):
+                    self._pass_over(fetched)
+                    continue
             try:
-                opened = open_object(
-                    fetched,
-                    whole=self._is_small(fetched.object) or self._verify,
-                    on_batch=self._tick,
-                )
+                opened = self._open(fetched)
             except MalformedObjectError as error:
                 self._aside.append(self._quarantine(fetched.object, error))
                 self._fetcher.release(fetched)
@@ -234,6 +242,39 @@ class TableStream:
                     self._reference = Reference(schema, opened.object.key)
         return self._next
 
+    def _open(self, fetched: Fetched) -> OpenObject:
+        """Open an object; one that does not decode is read again before that is believed."""
+        whole = self._is_small(fetched.object) or self._verify
+        for _ in range(e_tags.MOST_READS):
+            try:
+                return open_object(fetched, self._spec, whole=whole, on_batch=self._tick)
+            except MalformedObjectError:
+                if self._fetcher.comes_the_same(fetched):
+                    raise
+        raise _differing(fetched)
+
+    def _believe(self, fetched: Fetched) -> None:
+        """See that what is wrong with an object is not a fault of its transfer.
+
+        Raises:
+            BrokenAnswerError: Other bytes come when it is read again.
+        """
+        if not self._fetcher.comes_the_same(fetched):
+            raise _differing(fetched)
+
+    def _pass_over(self, fetched: Fetched) -> None:
+        """Leave an object that became again what is loaded of it."""
+        self._count(fetched.object)
+        self._log.info(
+            line(
+                "object_put_back",
+                table=self._table,
+                key=fetched.object.key,
+                reason="when it was read it was again what is loaded of it; not loaded twice",
+            )
+        )
+        self._fetcher.release(fetched)
+
     def _is_small(self, found: ObjectMeta) -> bool:
         return found.size <= self._spec.max_object_bytes_in_memory
 
@@ -242,6 +283,7 @@ class TableStream:
         assert reference is not None  # noqa: S101 - a checkpoint with batches has one
         found = self._with_ours(opened)
         if differences := schemas.differences(reference.schema, found):
+            self._believe(opened.fetched)
             committed, last_key = self._committed
             raise SchemaMismatchError(
                 self._table,
@@ -266,7 +308,9 @@ class TableStream:
                 reason=error.reason,
             )
         )
-        return Entry(found, Status.QUARANTINED, 0, error.reason)
+        entry = Entry(found, Status.QUARANTINED, 0, error.reason)
+        self._on_quarantine(entry)
+        return entry
 
     def _count(self, found: ObjectMeta) -> None:
         self.progress.seen += 1
@@ -296,3 +340,11 @@ class TableStream:
                 seconds_left=None if left is None else round(left),
             )
         )
+
+
+def _differing(fetched: Fetched) -> BrokenAnswerError:
+    return BrokenAnswerError(
+        f"the bytes of {fetched.object.key!r} differ from one read to the next, and not all of "
+        f"them are Parquet of its table. Something between here and S3 changes them. Run again; "
+        f"if it stays, look for it there."
+    )

@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from s3pq_dagster.catalog import Grouping, group
+from s3pq_dagster.errors import StoreUnreachableError
 from s3pq_dagster.logs import line
 from s3pq_dagster.naming import is_parquet, prefix_of
 from s3pq_dagster.objects import Listing, ObjectMeta
@@ -32,6 +33,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     _store: Store | None = PrivateAttr(default=None)
     _grouping: Grouping | None = PrivateAttr(default=None)
+    _unlisted: StoreUnreachableError | None = PrivateAttr(default=None)
 
     @classmethod
     def is_deferred(cls, value: object) -> bool:
@@ -49,7 +51,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
         """Close the connections."""
         if self._store is not None:
             self._store.close()
-        self._store = self._grouping = None
+        self._store = self._grouping = self._unlisted = None
 
     @property
     def store(self) -> Store:
@@ -62,13 +64,20 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
     def list_tables(self, log: logging.Logger) -> Grouping:
         """List everything under ``path_prefix``, once between setup and teardown.
 
-        The tables of a run share this listing.
+        The tables of a run share this listing, and that nothing answered: a run of many tables
+        does not wait for a dead server once for each.
 
         Raises:
             StoreError: As :meth:`Store.list_objects`.
         """
+        if self._unlisted is not None:
+            raise self._unlisted
         if self._grouping is None:
-            listing = Listing.of(self.store.list_objects(self.path_prefix))
+            try:
+                listing = Listing.of(self.store.list_objects(self.path_prefix))
+            except StoreUnreachableError as error:
+                self._unlisted = error
+                raise
             self._grouping = group(listing)
             log.info(
                 line(

@@ -1,8 +1,12 @@
 """Comparing Arrow schemas, whoever wrote the Parquet."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
+
+from s3pq_dagster.errors import one_line
 
 TABLE_NAME_KEY = b"cq:table_name"
 """Schema metadata key on every batch, as the CloudQuery SDK has it."""
@@ -59,7 +63,7 @@ def differences(expected: pa.Schema, found: pa.Schema) -> list[str]:
         for name, kind in got.items()
         if name not in wanted
     ]
-    return phrases
+    return [one_line(phrase) for phrase in phrases]  # a type shows its fields' names as they are
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -70,8 +74,18 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     columns = []
     for field in schema:
         column = batch.column(field.name)
-        columns.append(column if column.type == field.type else _cast(column, field.type))
+        columns.append(conform_column(column, field.type))
     return pa.record_batch(columns, schema=schema)
+
+
+def conform_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Cast a column to a type with the same canonical type."""
+    if column.type == kind:
+        return column
+    if _is_list_view(column.type):
+        # pyarrow 26 casts a list view with nulls to a list whose offsets are too short.
+        return pa.array(column.to_pylist(), kind)
+    return column.cast(kind)
 
 
 def to_bytes(schema: pa.Schema) -> bytes:
@@ -84,16 +98,17 @@ def from_bytes(data: bytes) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(data))
 
 
-def duplicates(schema: pa.Schema) -> list[str]:
-    """List column names that occur more than once in a schema."""
-    return sorted({name for name in schema.names if schema.names.count(name) > 1})
+def duplicates(names: Iterable[str]) -> list[str]:
+    """List names that occur more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if _is_list_view(column.type):
-        # pyarrow 26 casts a list view with nulls to a list whose offsets are too short.
-        return pa.array(column.to_pylist(), kind)
-    return column.cast(kind)
+def folded(name: str) -> bytes:
+    """Fold the case of ASCII letters and of no others, as DuckDB compares names.
+
+    ``str.lower`` folds too much: it makes one name of U+212A (KELVIN SIGN) and ``k``.
+    """
+    return name.encode().lower()
 
 
 def _types(schema: pa.Schema) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the user asks for."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,6 +79,27 @@ class S3ParquetSpec(BaseModel):
         description="Rows and ledger are committed together each time objects of this many bytes "
         "are written.",
     )
+    verify_e_tags: bool = Field(
+        default=True,
+        description="Hold an object's bytes against its e_tag where that is their MD5. `false` is "
+        "for an S3 whose e_tags look like MD5s and are none.",
+    )
+
+    max_quarantined_fraction: float = Field(
+        default=1.0,
+        description="A table's run fails when more than this part of its listed objects cannot be "
+        "read as Parquet; 0 lets none pass, 1 never fails.",
+    )
+    max_decoded_bytes: int = Field(
+        default=1024 * MIB,
+        description="Most memory that decoding one object may take. What would take more is "
+        "decoded fewer rows at a time; if that does not help, the object is quarantined.",
+    )
+    max_decode_seconds: int = Field(
+        default=600,
+        description="Longest that decoding one object may take, the destination's time not "
+        "counted; one that takes longer is quarantined.",
+    )
 
     @classmethod
     def is_deferred(cls, value: object) -> bool:  # noqa: ARG003 - a subclass looks at it
@@ -111,6 +133,16 @@ def _required_text(name: str, text: str) -> None:
         raise ValueError(f"{name} {rule}, got {text!r}")
 
 
+def _bucket_name(name: str, text: str) -> None:
+    """Check what a bucket's name may be made of; it becomes part of URLs, asset keys and files."""
+    _required_text(name, text)
+    if not re.fullmatch(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,255}", text):
+        raise ValueError(
+            f"{name} must be a bucket's name, of ASCII letters, digits, '.', '-' and '_', got "
+            f"{text!r}. Put prefixes into path_prefix; for an access point give its alias"
+        )
+
+
 def _optional_text(name: str, text: str | None) -> None:
     if text is not None and not text.strip():
         raise ValueError(f"{name} must be unset or a non-empty string, got {text!r}")
@@ -134,6 +166,11 @@ def _not_zero(name: str, number: int) -> None:
         raise ValueError(f"{name} must be at least 1, or negative for no limit, got 0")
 
 
+def _fraction(name: str, number: float) -> None:
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, got {number}")
+
+
 def _some_globs(name: str, globs: list[str]) -> None:
     if not globs:
         raise ValueError(f"{name} must hold at least one glob, got []; '*' is every table")
@@ -155,7 +192,7 @@ def _endpoint(name: str, url: str | None) -> None:
 
 _MAY_HOLD_SECRETS = {"endpoint_url"}
 _RULES: dict[str, Callable[[str, Any], None]] = {
-    "bucket": _required_text,
+    "bucket": _bucket_name,
     "region": _required_text,
     "local_profile": _optional_text,
     "endpoint_url": _endpoint,
@@ -167,5 +204,8 @@ _RULES: dict[str, Callable[[str, Any], None]] = {
     "max_bytes_in_flight": _positive,
     "max_object_bytes_in_memory": _positive,
     "checkpoint_bytes": _positive,
+    "max_quarantined_fraction": _fraction,
+    "max_decoded_bytes": _positive,
+    "max_decode_seconds": _positive,
 }
 """What a field must be beyond its type."""

@@ -1,6 +1,7 @@
 """The only module that reads the source bucket."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 from urllib.parse import unquote_plus
 
@@ -11,6 +12,7 @@ from botocore.parsers import ResponseParserError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from urllib3.exceptions import HTTPError
 
+from s3pq_dagster import e_tags
 from s3pq_dagster.errors import (
     AccessDeniedError,
     BrokenAnswerError,
@@ -21,6 +23,7 @@ from s3pq_dagster.errors import (
     ObjectNotFoundError,
     StoreError,
     StoreUnreachableError,
+    one_line,
 )
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
@@ -30,13 +33,15 @@ PAGE_SIZE = 1000
 
 _ATTEMPTS = 4
 _CONNECT_SECONDS = 5
-_READ_SECONDS = 12
-"""With four attempts a server that accepts and never answers is given up within a minute."""
+_READ_SECONDS = 10
+"""With four attempts a server that accepts and never answers is given up within a minute, also
+when it fell silent within a body, which was one attempt before those."""
 _BAD_CREDENTIALS = {
     "ExpiredToken",
     "ExpiredTokenException",
     "InvalidAccessKeyId",
     "InvalidToken",
+    "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
     "UnrecognizedClientException",
@@ -54,9 +59,23 @@ _UNREACHABLE = (
     boto_errors.ConnectTimeoutError,
     boto_errors.ReadTimeoutError,
     boto_errors.ProxyConnectionError,
+    boto_errors.SSLError,
 )
+_GONE = {"NoSuchKey", "NoSuchVersion"}
+_ELSEWHERE = {301, 307}
+_LISTED = {"Key", "Size", "LastModified"}
+"""What is said of every listed object; an e_tag is of nearly all."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An object's bytes, or some of them."""
+
+    data: bytes
+    md5: str | None
+    """Of the whole object's content, where its e_tag says it."""
 
 
 class Store:
@@ -67,8 +86,9 @@ class Store:
     threads at a time.
     """
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, *, verify_e_tags: bool = True) -> None:
         self._client = client
+        self._verify = verify_e_tags
         self.bucket = bucket
 
     @classmethod
@@ -100,7 +120,7 @@ class Store:
             )
         except _NO_CREDENTIALS as error:
             raise CredentialsError(spec.bucket, str(error)) from error
-        return cls(client, spec.bucket)
+        return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags)
 
     @property
     def endpoint(self) -> str:
@@ -138,9 +158,10 @@ class Store:
         }
         if delimiter:
             asked["Delimiter"] = delimiter
+        tokens: set[str] = set()
         while True:
-            page = self._retry(lambda: self._list_page(asked))
-            decode = unquote_plus if page.get("EncodingType") == "url" else str
+            page = self._retry(lambda: self._list_page(asked, tokens))
+            decode = _decoded if page.get("EncodingType") == "url" else str
             for found in page.get("Contents", ()):
                 yield ObjectMeta(
                     decode(found["Key"]), found["Size"], _e_tag(found), found["LastModified"]
@@ -148,6 +169,7 @@ class Store:
             if not page["IsTruncated"]:
                 return
             asked["ContinuationToken"] = page["NextContinuationToken"]
+            tokens.add(page["NextContinuationToken"])
 
     def stat(self, key: str) -> ObjectMeta:
         """Ask for an object as it is now.
@@ -156,11 +178,38 @@ class Store:
             ObjectNotFoundError: It is gone.
             StoreError: As :meth:`read`.
         """
-        found = self._retry(lambda: self._call(self._client.head_object, "s3:GetObject", key=key))
+        found = self._retry(lambda: self._head(key))
         return ObjectMeta(key, found["ContentLength"], _e_tag(found), found["LastModified"])
 
+    def is_there(self, key: str) -> bool:
+        """Tell whether an object is there now, by asking for that very key.
+
+        Raises:
+            StoreError: As :meth:`read`.
+        """
+        try:
+            self.stat(key)
+        except ObjectNotFoundError:
+            return False
+        return True
+
     def read(self, found: ObjectMeta, start: int = 0, end: int | None = None) -> bytes:
+        """Read an object, or a range of it, in one request; see :meth:`read_piece`.
+
+        Returns:
+            Exactly ``end - start`` bytes.
+
+        Raises:
+            StoreError: As :meth:`read_piece`.
+            MalformedObjectError: As :meth:`read_piece`.
+        """
+        return self.read_piece(found, start, end).data
+
+    def read_piece(self, found: ObjectMeta, start: int = 0, end: int | None = None) -> Piece:
         """Read an object, or a range of it, in one request.
+
+        The bytes of a whole object are held against its e_tag where that is their MD5; those of a
+        range cannot be, which is left to who puts them together.
 
         Args:
             found: The object as listed; ``If-Match`` carries its e_tag.
@@ -173,23 +222,45 @@ class Store:
         Raises:
             ObjectNotFoundError: It was deleted since it was listed.
             ObjectChangedError: It was overwritten since it was listed.
-            MalformedObjectError: It is in an archived storage class.
+            MalformedObjectError: It is in an archived storage class, or its bytes again and again
+                do not match its e_tag.
             AccessDeniedError: ``s3:GetObject`` is missing.
             CredentialsError: Credentials are missing, wrong or expired.
             StoreUnreachableError: Nothing answers.
             StoreError: Anything else, after retries.
         """
-        return self._retry(lambda: self._read(found, start, found.size if end is None else end))
+        seen: list[str] = []
+        last = found.size if end is None else end
 
-    def _list_page(self, asked: dict[str, Any]) -> dict[str, Any]:
+        def once() -> Piece:
+            piece = self._read(found, start, last)
+            if piece.md5 is not None and start == 0 and last == found.size:
+                e_tags.check(found, piece.md5, e_tags.digest_of([piece.data]), seen)
+            return piece
+
+        return self._retry(once)
+
+    def _list_page(self, asked: dict[str, Any], tokens: set[str]) -> dict[str, Any]:
+        """Ask for one page; ``tokens`` are those that were asked for so far."""
         page = self._call(self._client.list_objects_v2, "s3:ListBucket", **asked)
         # An HTML page answered with 200 parses as a listing of nothing.
         if "IsTruncated" not in page or "Name" not in page:
-            msg = f"{self.endpoint} did not answer a listing of {self.bucket!r} with an S3 listing"
-            raise BrokenAnswerError(msg)
+            raise BrokenAnswerError(self._broken(None, "that is no S3 listing"))
+        if not all(found.keys() >= _LISTED for found in page.get("Contents", ())):
+            raise BrokenAnswerError(self._broken(None, "objects without key, size or time"))
+        token = page.get("NextContinuationToken")
+        if page["IsTruncated"] and (not token or token in tokens):
+            found = "a listing that goes on, but not where" if not token else "one page for ever"
+            raise BrokenAnswerError(self._broken(None, found))
         return page
 
-    def _read(self, found: ObjectMeta, start: int, end: int) -> bytes:
+    def _head(self, key: str) -> dict[str, Any]:
+        found = self._call(self._client.head_object, "s3:GetObject", key=key)
+        if "ContentLength" not in found or "LastModified" not in found:
+            raise BrokenAnswerError(self._broken(key, "no size or no time"))
+        return found
+
+    def _read(self, found: ObjectMeta, start: int, end: int) -> Piece:
         whole = start == 0 and end == found.size
         asked: dict[str, Any] = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
         if found.e_tag is not None:
@@ -198,14 +269,14 @@ class Store:
         try:
             with answer["Body"] as body:
                 data: bytes = body.read()
-        except (boto_errors.HTTPClientError, boto_errors.IncompleteReadError, HTTPError) as error:
-            msg = f"the body of {found.key!r} broke off: {error}"
-            raise BrokenAnswerError(msg) from error
         except boto_errors.FlexibleChecksumError as error:
             msg = f"the body of {found.key!r} does not have the checksum S3 stored: {error}"
             raise BrokenAnswerError(msg) from error
+        except (boto_errors.BotoCoreError, HTTPError, ValueError) as error:
+            msg = f"the body of {found.key!r} broke off: {error}"
+            raise BrokenAnswerError(msg) from error
         _check_answer(answer, data, found, start, end)
-        return data
+        return Piece(data, e_tags.md5_of(found, answer, self.bucket) if self._verify else None)
 
     def _call(
         self,
@@ -226,19 +297,22 @@ class Store:
             raise StoreUnreachableError(self.endpoint, str(error)) from error
         except (boto_errors.BotoCoreError, HTTPError) as error:  # retried by botocore
             raise StoreError(self._broken(key, error)) from error
-        except ResponseParserError as error:
+        except (ResponseParserError, ValueError) as error:  # a number or time that is none
             raise BrokenAnswerError(self._broken(key, error)) from error
 
-    def _broken(self, key: str | None, error: Exception) -> str:
-        where = self.bucket if key is None else key
-        return f"{self.endpoint} did not answer about {where!r} as it should: {error}"
+    def _broken(self, key: str | None, found: object) -> str:
+        where = f"s3://{self.bucket}" + ("" if key is None else f"/{key}")
+        return (
+            f"{self.endpoint} did not answer about {where} as S3 does: {found}. Run again; if it "
+            f"stays, look at what lies between here and {self.endpoint}."
+        )
 
     def _translated(
         self, error: boto_errors.ClientError, permission: str, key: str | None
     ) -> Exception:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code == "NoSuchBucket":
+        if code == "NoSuchBucket" or status in _ELSEWHERE:
             return BucketNotFoundError(self.bucket, self.endpoint)
         if code in _BAD_CREDENTIALS:
             return CredentialsError(self.bucket, f"S3 answered {code}")
@@ -246,11 +320,17 @@ class Store:
             return MalformedObjectError(key, "it is in an archived storage class; restore it")
         if status == 403:  # noqa: PLR2004 - HTTP
             return AccessDeniedError(self.bucket, permission, key=key)
-        if status == 404 and key is not None:  # noqa: PLR2004 - HTTP
+        # A page of somebody else's is no deletion; the answer to HEAD has no body to tell by.
+        if code in _GONE and key is not None:
             return ObjectNotFoundError(key)
+        if status == 404 and key is not None:  # noqa: PLR2004 - HTTP
+            is_head = error.operation_name == "HeadObject"
+            found = "404 without S3's NoSuchKey"
+            broken = BrokenAnswerError(self._broken(key, found))
+            return ObjectNotFoundError(key) if is_head else broken
         if status == 412 and key is not None:  # noqa: PLR2004 - HTTP
             return ObjectChangedError(key)
-        where = f"s3://{self.bucket}" + ("" if key is None else f"/{key}")
+        where = one_line(f"s3://{self.bucket}" + ("" if key is None else f"/{key}"))
         return StoreError(
             f"{self.endpoint} answered {status} {code} about {where}: "
             f"{error.response.get('Error', {}).get('Message', 'no message')}. "
@@ -267,6 +347,19 @@ class Store:
         )(once)
 
 
+def _decoded(key: str) -> str:
+    """Decode a key as listed; another one in its place would read as "deleted since"."""
+    try:
+        return unquote_plus(key, errors="strict")
+    except UnicodeDecodeError as error:
+        msg = (
+            f"the listing has the key {key!r} (in URL encoding), which is not UTF-8 as S3 "
+            f"requires of keys. Rename the object, or narrow `path_prefix` so that it is not "
+            f"listed."
+        )
+        raise StoreError(msg) from error
+
+
 def _e_tag(answer: dict[str, Any]) -> str | None:
     return str(answer.get("ETag", "")).strip('"') or None
 
@@ -274,7 +367,9 @@ def _e_tag(answer: dict[str, Any]) -> str | None:
 def _check_answer(
     answer: dict[str, Any], data: bytes, found: ObjectMeta, start: int, end: int
 ) -> None:
-    if _e_tag(answer) != found.e_tag:
+    if (e_tag := _e_tag(answer)) is None and found.e_tag is not None:
+        raise BrokenAnswerError(f"the answer about {found.key!r} has no e_tag: S3's have one")
+    if e_tag != found.e_tag:
         raise ObjectChangedError(found.key)
     whole = start == 0 and end == found.size
     expected = None if whole else f"bytes {start}-{end - 1}/{found.size}"

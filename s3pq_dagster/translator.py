@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from s3pq_dagster.columns import with_ours
 from s3pq_dagster.discovery import DiscoveredTable
-from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster.errors import UnsupportedSchemaError, one_line
 from s3pq_dagster.metadata import OBJECTS_LISTED, PREFIX, TABLE, table_metadata
 
 
@@ -49,7 +49,7 @@ class S3ParquetTranslator:
             group_name=re.sub(r"\W", "_", table.bucket),
             kinds={"s3", "parquet", props.storage_kind},
             description=(
-                f"Rows of the Parquet objects under `{table.uri}`: {table.objects} objects of "
+                f"Rows of the Parquet objects under {_code(table.uri)}: {table.objects} objects of "
                 f"{table.bytes / 1024 / 1024:.1f} MiB in all when the bucket was last listed."
             ),
             metadata={
@@ -64,6 +64,15 @@ class S3ParquetTranslator:
                 OBJECTS_LISTED: table.objects,
             },
         )
+
+
+def _code(text: str) -> str:
+    """Write text as one Markdown code span, whatever is in it (CommonMark 0.31, section 6.1)."""
+    shown = one_line(text)
+    if "`" not in shown:
+        return f"`{shown}`"
+    fence = "`" * (max(map(len, re.findall("`+", shown))) + 1)
+    return f"{fence} {shown} {fence}"
 
 
 def _stored_schema(props: S3ParquetTableProps) -> pa.Schema | None:

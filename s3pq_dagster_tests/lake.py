@@ -15,6 +15,7 @@ from s3pq_dagster import (
 )
 from s3pq_dagster_tests.buckets import Bucket
 
+CHECKS = ("complete", "rows_reconciled", "no_quarantine")
 LEDGER_COLUMNS = "key, e_tag, size, last_modified, rows, status, reason, run_id"
 
 
@@ -60,6 +61,32 @@ class Lake:
             tags=tags,
             raise_on_error=False,
         )
+
+    def check(
+        self,
+        table: str,
+        *names: str,
+        definitions: dg.Definitions | None = None,
+        config: dict[str, Any] | None = None,
+        **spec: Any,
+    ) -> dg.ExecuteInProcessResult:
+        """Evaluate checks of a table, all by default, and load nothing."""
+        definitions = definitions or self.definitions(**spec)
+        asset = dg.AssetKey([self.bucket.name, table])
+        job = definitions.resolve_implicit_global_asset_job_def()
+        wanted = {dg.AssetCheckKey(asset, name) for name in names or CHECKS}
+        return job.get_subset(
+            asset_selection=set(), asset_check_selection=wanted
+        ).execute_in_process(
+            instance=self.instance,
+            run_config={"ops": {f"load_{table}": {"config": config}}} if config else None,
+            raise_on_error=False,
+        )
+
+    def execute(self, sql: str) -> None:
+        """Change the DuckDB file by hand."""
+        with duckdb.connect(str(self.database)) as connection:
+            connection.execute(sql)
 
     def tick(
         self,
@@ -123,7 +150,14 @@ def observed(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetObservation
     }
 
 
-def values(event: dg.AssetMaterialization | dg.AssetObservation) -> dict[str, Any]:
+def checked(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    """Give what the checks of a run of one table said, by name."""
+    return {found.check_name: found for found in result.get_asset_check_evaluations()}
+
+
+def values(
+    event: dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation,
+) -> dict[str, Any]:
     """Give an event's metadata as plain values."""
     return {key: value.value for key, value in event.metadata.items()}
 

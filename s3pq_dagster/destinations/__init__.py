@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.ledger import Entry, Ledger
@@ -36,6 +37,21 @@ class TableState:
     """The object the schema comes from."""
     rows: int
     """Rows in the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableAudit:
+    """A table's ledger and its rows, both of one moment, to be held against each other."""
+
+    state: TableState
+    rows_by_key: pl.DataFrame
+    """Each ``key`` in the table's ``_s3_key`` and the number of its ``rows``."""
+
+    @classmethod
+    def of(cls, state: TableState, counts: Sequence[tuple[str | None, int]]) -> "TableAudit":
+        """Put counts of rows into columns."""
+        columns = {"key": pl.String, "rows": pl.Int64}
+        return cls(state, pl.DataFrame(counts, schema=columns, orient="row"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +118,16 @@ class Destination(Protocol):
             TableNotManagedError: Table and ledger are there one without the other.
             LedgerVersionError: A newer release wrote the ledger.
             DestinationError: The destination cannot be read.
+        """
+        ...
+
+    def audit(self, owner: Owner) -> TableAudit:
+        """Look at a table and count its rows by object, in one snapshot.
+
+        It costs a pass over one column of the table.
+
+        Raises:
+            DestinationError: As :meth:`state`.
         """
         ...
 

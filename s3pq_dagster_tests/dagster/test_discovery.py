@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -103,6 +104,22 @@ def test_a_folder_that_cannot_be_written_is_a_warning(
     bucket.put("a/1.parquet", 1)
     assert found(bucket) == {"a": 1}
     assert "catalog_not_saved" in caplog.text
+
+
+def test_a_bucket_of_the_longest_name_is_saved(
+    bucket: Bucket, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its name is part of the file's, which may not be as long; nothing else gets there."""
+    name = "l" * 255
+    page = (
+        f"<ListBucketResult><Name>{name}</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
+    )
+    bucket.proxy.before = lambda _request: Answer(200, page.encode())
+    spec = bucket.spec | {"bucket": name, "path_prefix": "../../x"}
+    assert discover(S3ParquetResource(**spec)) == []
+    assert "catalog_not_saved" not in caplog.text
+    (saved,) = (home / "storage" / "s3pq_dagster").iterdir()
+    assert re.fullmatch(r"l{63}-[0-9a-f]{16}\.json", saved.name)
 
 
 def test_an_unreachable_server_is_named_within_its_time(home: Path) -> None:

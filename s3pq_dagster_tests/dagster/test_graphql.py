@@ -58,7 +58,7 @@ def until(look: Callable[[], Any], *, seconds: float = 90) -> Any:
 
 
 def test_materialize_all_then_one_then_the_sensor(bucket: Bucket, tmp_path: Path) -> None:
-    """Runs do what is asked; a new object is found; neither lists the bucket for definitions."""
+    """Runs do what is asked; a check that runs alone looks at its table; a new object is found."""
     for table in ("a", "b"):
         bucket.put(f"{table}/1.parquet", 3)
     with dev(bucket, tmp_path) as webserver:
@@ -79,6 +79,13 @@ def test_materialize_all_then_one_then_the_sensor(bucket: Bucket, tmp_path: Path
         assert query(tmp_path, "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)") == [
             (7, 3)
         ]
+
+        bucket.proxy.forget()
+        assert webserver.finished(webserver.check(assets[1], "complete")) == "SUCCESS"
+        assert [listing.query["prefix"] for listing in bucket.proxy.listings] == [["b/"]] * 2
+        warned = {"success": False, "severity": "WARN"}
+        assert webserver.checks(assets[1])["complete"] == warned
+        assert webserver.checks(assets[0])["complete"]["success"]
 
         webserver.start_sensor()
         until(lambda: [run for run in webserver.runs() if _by_sensor(run) and _ended(run)])

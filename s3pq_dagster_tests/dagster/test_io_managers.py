@@ -65,6 +65,19 @@ def test_only_selected_columns_are_read(lake: Lake) -> None:
     assert table.schema == pa.schema([("text", pa.string()), ("id", pa.int64())])
 
 
+@pytest.mark.parametrize("columns", [[], "id", ["id", 1], {"id": 1}])
+def test_a_selection_that_is_no_list_of_names_is_refused(lake: Lake, columns: Any) -> None:
+    """A text is not a list of letters, and no column is not all of them."""
+    context = dg.build_input_context(
+        asset_key=dg.AssetKey([lake.bucket.name, "a"]),
+        dagster_type=dg.PythonObjectDagsterType(pa.Table),
+        definition_metadata={"columns": columns},
+    )
+    manager = S3ParquetDuckDBIOManager(database=str(lake.database))
+    with pytest.raises(dg.Failure, match="must be a list of at least one column's name"):
+        manager.load_input(context)
+
+
 def test_another_annotation_is_refused_with_what_works(lake: Lake) -> None:
     """It names the types there are."""
     with pytest.raises(AssertionError, match=r"polars\.LazyFrame; for pandas take"):

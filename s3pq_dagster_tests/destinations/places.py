@@ -38,6 +38,10 @@ class Place(Protocol):
         """Drop a table behind the destination's back."""
         ...
 
+    def delete_rows(self, table: str, key: str) -> None:
+        """Delete an object's rows behind the destination's back."""
+        ...
+
     def drop_ledger(self, *, whole: bool) -> None:
         """Drop the ledger behind the destination's back, or only its objects."""
         ...
@@ -64,6 +68,9 @@ class DuckDBPlace:
 
     def drop_table(self, table: str) -> None:
         self._run(f'DROP TABLE "{table}"')
+
+    def delete_rows(self, table: str, key: str) -> None:
+        self._run(f"DELETE FROM \"{table}\" WHERE _s3_key = '{key}'")
 
     def drop_ledger(self, *, whole: bool) -> None:
         self._run("DROP TABLE _s3pq_objects")

@@ -1,6 +1,7 @@
 """Every promise of the destination protocol, for every destination."""
 
 import datetime as dt
+import functools
 import threading
 import uuid
 from collections.abc import Callable
@@ -112,6 +113,7 @@ def test_the_ledger_keeps_the_facts_of_an_object(destination: Destination, e_tag
         "last_modified": found.last_modified,
         "rows": 1,
         "status": "loaded",
+        "reason": None,
     }
     assert ids_by_key(destination) == {found.key: [0]}
 
@@ -410,6 +412,25 @@ def test_ledger_and_rows_agree(destination: Destination) -> None:
     assert counted == {key: count for key, count in held_rows.items() if count}
 
 
+def test_an_audit_counts_the_rows_of_each_object(destination: Destination) -> None:
+    """By key, beside the ledger of the same moment; an object without rows has no count."""
+    assert destination.audit(OWNER).rows_by_key.is_empty()
+    load(destination, (A1, 3), (B1, 0), (C1, 2))
+    audit = destination.audit(OWNER)
+    assert dict(audit.rows_by_key.rows()) == {A1.key: 3, C1.key: 2}
+    assert audit.state.rows == 5
+    assert audit.state.ledger.reconcile(audit.rows_by_key).is_empty()
+
+
+def test_an_audit_finds_what_the_ledger_does_not_account_for(place: Place) -> None:
+    """Rows that were deleted behind the destination's back."""
+    destination = place.open()
+    load(destination, (A1, 3), (B1, 2))
+    place.delete_rows(OWNER.table, B1.key)
+    audit = destination.audit(OWNER)
+    assert audit.state.ledger.reconcile(audit.rows_by_key).rows() == [(B1.key, 2, 0)]
+
+
 # Refresh
 
 
@@ -610,6 +631,17 @@ def test_chosen_columns_come_in_the_order_asked_for(
     assert table.num_rows == 2
 
 
+@pytest.mark.parametrize("column", ["nope", "orders", "rowid", "", "a\x00b", 'id" FROM orders --'])
+def test_only_columns_can_be_chosen(destination: Destination, column: str) -> None:
+    """Nothing else that a destination has names for; the error says which columns there are."""
+    load(destination, (A1, 2))
+    with (
+        pytest.raises(DestinationError, match=r"'orders' has no column .*'id', 'text', '_s3_key'"),
+        destination.read("orders", ["id", column]) as reader,
+    ):
+        reader.read_all()
+
+
 def test_what_is_not_there_cannot_be_read(destination: Destination) -> None:
     """A missing destination, table or column is an error of the destination."""
     for table, columns in (("orders", None), ("nothing", None), ("orders", ["nope"])):
@@ -752,6 +784,8 @@ UNSUPPORTED = [
     pa.array([[("k", 1.5)]], pa.map_(pa.string(), pa.float16())),
     pa.array([{"": 1}], pa.struct([("", pa.int8())])),
     pa.array([{"a\x00b": 1}], pa.struct([("a\x00b", pa.int8())])),
+    pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]),
+    pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "A"]),
     pa.array([[{"a\x00b": 1}]], pa.list_(pa.struct([("a\x00b", pa.int8())]))),
 ]
 
@@ -761,7 +795,7 @@ def test_an_unsupported_type_is_refused_before_anything_is_written(
     destination: Destination, column: pa.Array
 ) -> None:
     """What would be changed or lost is refused by column; neither table nor entry is there."""
-    with pytest.raises(UnsupportedSchemaError, match="'c'") as caught:
+    with pytest.raises(UnsupportedSchemaError, match=r"'c'.*skip_tables") as caught:
         write_column(destination, column)
     assert not caught.value.retryable
     assert not destination.state(OWNER).exists
@@ -802,6 +836,27 @@ def test_names_that_differ_only_by_case_are_refused(destination: Destination) ->
         write(destination) as writer,
     ):
         writer.commit(stream(each), schema_key="k", seal=sealed)
+
+
+@pytest.mark.parametrize(
+    "twins",
+    [("k", "\u212a"), ("\u00e4", "\u00c4"), ("\u00e9", "e\u0301"), ("a", "a "), ("a", "a_1")],
+    ids=ascii,
+)
+def test_names_that_only_look_alike_are_two_columns(
+    destination: Destination, twins: tuple[str, str]
+) -> None:
+    """No letter is folded but ASCII's, and no form of Unicode is made another."""
+    one, other = twins
+    for found, value in ((A1, 1), (A2, 3), (B1, 5)):
+        each = pa.record_batch({one: [value], other: [value + 1], "_s3_key": [found.key]})
+        with write(destination) as writer:
+            writer.commit(
+                stream(each),
+                schema_key=found.key,
+                seal=functools.partial(sealed, loaded(found, 1)),
+            )
+    assert [(row[one], row[other]) for row in rows(destination)] == [(3, 4), (5, 6)]
 
 
 @pytest.mark.parametrize(

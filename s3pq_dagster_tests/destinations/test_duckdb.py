@@ -1,5 +1,6 @@
 """What is peculiar to a DuckDB file."""
 
+import functools
 import subprocess
 import sys
 import threading
@@ -11,8 +12,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.destinations import Commit
+from s3pq_dagster.destinations import Commit, Owner
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
+from s3pq_dagster.destinations.duckdb.names import quoted
+from s3pq_dagster.destinations.duckdb.session import Session
 from s3pq_dagster.errors import DestinationError, TableNotManagedError
 from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
 from s3pq_dagster_tests.destinations.tables import (
@@ -156,6 +159,120 @@ def test_a_namespace_is_made_and_used(database: Path, namespace: str) -> None:
         database, "SELECT schema_name, count(*) FROM duckdb_tables() GROUP BY ALL"
     )
     assert (schema.lower(), count) == (namespace.lower(), 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('"; DROP TABLE canary; --', "'; DROP TABLE canary; --", "\\'; DROP TABLE canary; --"),
+        *('x" AS SELECT 1; DROP TABLE canary; --', 'x") VALUES (1); DROP TABLE canary; --'),
+        *("*/ DROP TABLE canary; /*", "1; DROP TABLE canary", "canary"),
+        *("?", "$1", "$$; DROP TABLE canary; $$", "%s{self.table}", "\n;\n"),
+    ],
+)
+def test_no_name_becomes_sql(database: Path, text: str) -> None:
+    """Wherever it comes from; what was there is there, and of ours what should be."""
+    ask(database, "CREATE TABLE canary AS SELECT 1 AS alive")
+    owner = Owner(text, text, text)
+    destination = DuckDBDestination(str(database), namespace=f"s{text}")
+    bad = Entry(meta(f"bad {text}", text), Status.QUARANTINED, 0, text)
+    for version, refresh in (("", False), ("2", False), ("3", True)):
+        found = meta(text, text + version)
+        each = pa.record_batch({text: [{text: version}], "_s3_key": [text]})
+        with destination.write(owner, run_id=text, append=False, refresh=refresh) as writer:
+            writer.commit(
+                stream(each),
+                schema_key=text,
+                seal=functools.partial(Commit, [loaded(found, 1), bad], NOON, text),
+            )
+        with destination.read(text, [text]) as reader:
+            assert reader.read_all().to_pylist() == [{text: {text: version}}]
+    with pytest.raises(DestinationError), destination.read(text, [f"{text} "]):
+        pass
+    with destination.write(owner, run_id=text, append=False, refresh=False) as writer:
+        assert writer.remove([text], seal=sealed) == 1
+    assert destination.state(owner).rows == 0
+    found_tables = ask(database, "SELECT schema_name, table_name FROM duckdb_tables()")
+    ours = [(f"s{text}", name) for name in ("_s3pq_objects", "_s3pq_tables", text)]
+    assert sorted(found_tables) == sorted([("main", "canary"), *ours])
+    assert ask(database, "SELECT alive FROM canary") == [(1,)]
+
+
+class Recorded:
+    """A connection that keeps the SQL it is asked."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self.statements: list[str] = []
+
+    def execute(self, sql: str, *parameters: Any) -> duckdb.DuckDBPyConnection:
+        self.statements.append(sql)
+        return self._connection.execute(sql, *parameters)
+
+    def sql(self, sql: str, **options: Any) -> duckdb.DuckDBPyRelation:
+        self.statements.append(sql)
+        return self._connection.sql(sql, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def statements_for(name: str) -> list[str]:
+    """Load, replace, remove and start over under one name; give the SQL, the name taken out."""
+    owner = Owner(name, name, name)
+    with duckdb.connect() as connection:
+        recorded: Any = Recorded(connection)
+        session = Session(recorded, Path(name), name, owner, run_id=name)
+        session.create_ledger()
+        for column in (name, "rowid"):
+            with session.transaction():
+                session.start_over()
+            for version in (name, "v2"):
+                each = pa.record_batch({column: [1], "_s3_key": [name]})
+                done = [loaded(meta(name, version), 1)]
+                session.commit(
+                    stream(each), schema_key=name, seal=functools.partial(Commit, done, NOON, name)
+                )
+        session.remove([name], seal=sealed)
+        session.state()
+        session.stored_schema()
+    return [sql.replace(quoted(name), "<name>") for sql in recorded.statements]
+
+
+@pytest.mark.parametrize("name", ['"; DROP TABLE canary; --', "'x'", "?", "%s {}"])
+def test_a_name_reaches_sql_quoted_or_not_at_all(name: str) -> None:
+    """The statements are the same for every name, but for the name as an identifier."""
+    assert statements_for(name) == statements_for("plain")
+
+
+def test_namespaces_that_only_look_alike_are_two(database: Path) -> None:
+    """DuckDB folds ASCII letters and no others."""
+    for namespace in ("\u00e4", "\u00c4", "a\u0308"):
+        assert not DuckDBDestination(str(database), namespace=namespace).state(OWNER).exists
+        load(DuckDBDestination(str(database), namespace=namespace), (A, 1))
+    assert ask(database, "SELECT count(*) FROM duckdb_tables()") == [(9,)]
+
+
+def test_a_namespace_may_be_named_like_that_of_temporary_tables(database: Path) -> None:
+    """Also where a column named `rowid` needs one of these."""
+    destination = DuckDBDestination(str(database), namespace="temp")
+    for found, value in ((A, 1), (B, 2), (meta(A.key, "v2"), 3)):
+        each = pa.record_batch({"rowid": [value], "_s3_key": [found.key]})
+        with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+            writer.commit(
+                stream(each), schema_key="k", seal=functools.partial(sealed, loaded(found, 1))
+            )
+    assert ask(database, 'SELECT rowid FROM lake."temp".orders ORDER BY 1') == [(2,), (3,)]
+    assert ask(database, "SELECT count(*) FROM duckdb_tables()") == [(3,)]
+
+
+@pytest.mark.parametrize("name", ["temp", "system", "main", "a b'\";--", "_s3pq_new"])
+def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """DuckDB names the database after it, and renames some."""
+    destination = DuckDBDestination(str(tmp_path / f"{name}.duckdb"))
+    load(destination, (A, 1))
+    load(destination, (B, 1))
+    assert ids_by_key(destination) == {A.key: [0], B.key: [0]}
 
 
 def test_namespaces_do_not_know_each_other(database: Path) -> None:

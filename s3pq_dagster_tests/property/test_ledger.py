@@ -1,7 +1,9 @@
 """The ledger as a set, for any sets."""
 
+from collections import Counter
 from datetime import UTC, datetime
 
+import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +72,25 @@ def test_accounted_and_pending_make_the_listing(
     accounted, pending = list(now.accounted(listing)), list(now.difference(listing).pending)
     assert versions(accounted) | versions(pending) == versions(listed)
     assert len(accounted) + len(pending) == len(listed)
+
+
+@settings(max_examples=300)
+@given(ENTRIES, st.lists(st.sampled_from(["a", "b", "c", None]), max_size=6))
+def test_only_the_keys_whose_rows_differ_fail_to_reconcile(
+    held: list[tuple[ObjectMeta, Status]], rows: list[str | None]
+) -> None:
+    """Each loaded entry stands for one row here; whatever else the table holds is found."""
+    said = Counter(o.key for o, status in held if status is Status.LOADED)
+    found = Counter(rows)
+    counts = pl.DataFrame(
+        list(found.items()), schema={"key": pl.String, "rows": pl.Int64}, orient="row"
+    )
+    differing = {key for key in {*said, *found} if said[str(key)] != found[key]}
+    reconciled = ledger(*held).reconcile(counts)
+    assert set(reconciled["key"]) == differing
+    assert reconciled.height == len(differing)
+    for key, ledger_rows, table_rows in reconciled.rows():
+        assert (ledger_rows, table_rows) == (said[key], found[key])
 
 
 @given(LISTINGS, st.randoms())

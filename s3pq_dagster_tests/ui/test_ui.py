@@ -84,3 +84,17 @@ def test_tables_rows_kinds_and_plots_are_in_the_ui(
     for key in ("dagster/row_count", "s3pq/rows", "s3pq/objects", "s3pq/seconds"):
         expect(page.get_by_text(key, exact=True)).to_be_visible()
     expect(page.locator("canvas").first).to_be_visible()
+
+
+def test_the_proof_is_in_the_ui(webserver: Webserver, page: Page, weed_bucket: Bucket) -> None:
+    """A table's checks with their numbers; of a malformed object its key and the reason."""
+    bucket = weed_bucket.name
+    weed_bucket.put("weather/2014.parquet", b"not Parquet at all, and long enough for a footer")
+    assert webserver.finished(webserver.materialize([[bucket, "weather"]])) == "SUCCESS"
+
+    page.goto(f"{webserver.url}/assets/{bucket}/weather?view=checks")
+    for name in ("complete", "rows_reconciled", "no_quarantine"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    page.get_by_text("no_quarantine", exact=True).first.click()
+    expect(page.get_by_text("s3pq/objects_quarantined", exact=True).first).to_be_visible()
+    expect(page.get_by_text("weather/2014.parquet", exact=True).first).to_be_visible()

@@ -38,7 +38,7 @@ def ledger(*entries: tuple[ObjectMeta, Status]) -> Ledger:
     """Make a ledger that holds these objects with these statuses."""
     return Ledger(
         pl.DataFrame(
-            [(o.key, o.e_tag, o.size, o.last_modified, 1, str(status)) for o, status in entries],
+            [(o.key, o.e_tag, o.size, o.last_modified, 1, str(s), None) for o, s in entries],
             schema=ENTRY_COLUMNS,
             orient="row",
         )

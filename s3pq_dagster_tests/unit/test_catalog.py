@@ -99,6 +99,15 @@ def test_a_prefix_without_a_name_is_an_error() -> None:
         found("日本/x.parquet", "a/x.parquet")
 
 
+def test_prefixes_without_a_name_can_be_left_out() -> None:
+    """An empty name passes `*`, but not `?*`: the error says so."""
+    names = ("\u65e5\u672c/x.parquet", "a/x.parquet", "/x.parquet", "b/x.parquet")
+    with pytest.raises(TableNameError, match=r"`\?\*` instead of `\*` in `tables`"):
+        found(*names)
+    assert list(found(*names, tables=("?*",))) == ["a", "b"]
+    assert list(found(*names, tables=("a",))) == ["a"]
+
+
 def test_tables_are_sorted_by_name() -> None:
     """The order of the listing does not show."""
     assert list(found("c/x.parquet", "B/x.parquet", "a/x.parquet")) == ["B", "a", "c"]

@@ -8,7 +8,7 @@ from s3pq_dagster.decoder import open_object
 from s3pq_dagster.errors import MalformedObjectError
 from s3pq_dagster.fetcher import Fetched
 from s3pq_dagster_tests.buckets import numbers, parquet
-from s3pq_dagster_tests.unit.made import meta
+from s3pq_dagster_tests.unit.made import meta, spec
 
 
 def test_running_out_of_descriptors_is_not_a_malformed_object() -> None:
@@ -21,7 +21,7 @@ def test_running_out_of_descriptors_is_not_a_malformed_object() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (spool.fileno(), hard))
         try:
             with pytest.raises(OSError, match="Too many open files"):
-                open_object(fetched, whole=True)
+                open_object(fetched, spec(), whole=True)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -31,4 +31,4 @@ def test_a_broken_page_is_a_malformed_object() -> None:
     body = bytearray(parquet(numbers(1000)))
     body[100:400] = b"\xff" * 300
     with pytest.raises(MalformedObjectError):
-        open_object(Fetched(meta("k", size=len(body)), data=bytes(body)), whole=True)
+        open_object(Fetched(meta("k", size=len(body)), data=bytes(body)), spec(), whole=True)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import polars as pl
 import pytest
 
 from s3pq_dagster.ledger import Ledger, Status, cursor_key, fingerprint, format_cursor
@@ -32,6 +33,21 @@ def test_no_time_decides_what_is_pending(second: int) -> None:
     old = ledger((meta("a"), LOADED))
     assert keys(old.difference(listing(meta("a"), meta("new", second=second))).pending) == ["new"]
     assert not old.difference(listing(meta("a", second=second)))
+
+
+def test_an_object_is_quarantined_in_one_version() -> None:
+    """Replaced or no longer listed, it has freed itself."""
+    held = ledger((meta("a"), QUARANTINED), (meta("b"), QUARANTINED), (meta("c"), LOADED))
+    assert held.quarantined(listing(meta("a"), meta("c")))["key"].to_list() == ["a"]
+    assert held.quarantined(listing(meta("a", "v2"))).is_empty()
+
+
+def test_a_footer_that_says_other_rows_is_found() -> None:
+    """Only in the version that is loaded; each loaded object has one row here."""
+    held = ledger((meta("a"), LOADED), (meta("b"), LOADED), (meta("c"), QUARANTINED))
+    said = [("a", "v1", 1), ("b", "v1", 5), ("b", "v2", 7), ("c", "v1", 9)]
+    footers = pl.DataFrame(said, schema=["key", "version", "footer_rows"], orient="row")
+    assert held.reconcile_footers(footers).rows() == [("b", 1, 5)]
 
 
 @pytest.mark.parametrize(
@@ -219,3 +235,18 @@ def test_the_cursor_key_is_cloudquerys() -> None:
 def test_a_cursor_is_written_as_go_does(moment: datetime, text: str) -> None:
     """RFC3339Nano in UTC: as many fractional digits as it needs, none for a whole second."""
     assert format_cursor(moment) == text
+
+
+def test_a_ledger_holds_what_is_loaded_in_that_version() -> None:
+    """Not another version, another key, or what is quarantined; without e_tags size and time."""
+    known = ledger(
+        (meta("a", "1"), LOADED),
+        (meta("b", "1"), QUARANTINED),
+        (meta("c", None, size=3), LOADED),
+    )
+    assert known.holds(meta("a", "1"))
+    assert known.holds(meta("c", None, size=3))
+    assert not known.holds(meta("a", "2"))
+    assert not known.holds(meta("b", "1"))
+    assert not known.holds(meta("c", None, size=4))
+    assert not known.holds(meta("d", "1"))

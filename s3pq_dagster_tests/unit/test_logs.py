@@ -28,12 +28,16 @@ def test_a_float_has_three_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a b", 'say "x"', "a\nb", "a\x00b", "a=b", "a\\b", "tab\there", "\x7f", ""]
+    "text",
+    [
+        *("a b", 'say "x"', "a\nb", "a\x00b", "a=b", "a\\b", "tab\there", "\x7f", ""),
+        *("a\x1b[2J", "a\x9b2J", "a\u202eb", "a\u200fb", "a\u00a0b", "a\ufeff", "a\ud800"),
+    ],
 )
 def test_text_that_would_break_the_line_is_quoted(text: str) -> None:
     """Whatever a key holds, the line stays one line and gives the text back."""
     written = line("read", key=text)
-    assert "\n" not in written
+    assert written.isprintable()
     assert json.loads(written.removeprefix("read key=")) == text
 
 

@@ -31,7 +31,7 @@ def test_a_version_is_the_same_alone_and_in_columns(microsecond: int) -> None:
         for year in (2024, 2040)
         for day in range(50)
     ]
-    objects = [ObjectMeta("a", 1, None, moment) for moment in moments]
+    objects = [ObjectMeta(str(moment), 1, None, moment) for moment in moments]
     assert list(Listing.of(objects).with_version()["version"]) == [o.version for o in objects]
 
 

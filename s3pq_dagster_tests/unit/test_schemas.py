@@ -146,6 +146,13 @@ def test_types_that_differ_in_value_differ(one: pa.DataType, other: pa.DataType)
     assert phrases == [f"column 'c': expected {one}, found {other}"]
 
 
+def test_a_difference_is_one_line_whatever_fields_are_named() -> None:
+    """A type shows the names within it; they break neither a message nor what shows it."""
+    hostile = pa.struct([("a\nb\x1b[2J\u202e", pa.int8())])
+    (phrase,) = schemas.differences(pa.schema([("c", pa.int8())]), pa.schema([("c", hostile)]))
+    assert phrase == r"column 'c': expected int8, found struct<a\nb\x1b[2J\u202e: int8>"
+
+
 def test_a_schema_comes_back_from_its_bytes() -> None:
     """What the ledger stores is the schema, extension types included."""
     schema = pa.schema([("id", pa.uuid()), ("at", pa.timestamp("ns", "UTC")), ("", pa.null())])
@@ -155,4 +162,4 @@ def test_a_schema_comes_back_from_its_bytes() -> None:
 def test_duplicate_names_are_listed_once() -> None:
     """A name that occurs three times is one problem."""
     schema = pa.schema([(name, TEXT) for name in "babcaa"])
-    assert schemas.duplicates(schema) == ["a", "b"]
+    assert schemas.duplicates(schema.names) == ["a", "b"]

@@ -26,6 +26,10 @@ DEFAULTS: dict[str, Any] = {
     "max_bytes_in_flight": 64 * MIB,
     "max_object_bytes_in_memory": 8 * MIB,
     "checkpoint_bytes": 64 * MIB,
+    "max_quarantined_fraction": 1.0,
+    "verify_e_tags": True,
+    "max_decoded_bytes": 1024 * MIB,
+    "max_decode_seconds": 600,
 }
 
 
@@ -60,6 +64,13 @@ def test_bucket_and_region_are_required(missing: str) -> None:
     [
         ("bucket", "", "non-empty"),
         ("bucket", " lake", "without spaces around it"),
+        ("bucket", "../../x", "access point give its alias"),
+        ("bucket", "lake/raw", "Put prefixes into path_prefix"),
+        ("bucket", "..", "a bucket's name"),
+        ("bucket", "arn:aws:s3:eu-central-1:123456789012:accesspoint/x", "give its alias"),
+        ("bucket", "l" * 256, "a bucket's name"),
+        ("bucket", "la\nke", "a bucket's name"),
+        ("bucket", "l\u00e4ke", "of ASCII letters"),
         ("region", "", "non-empty"),
         ("region", "us-east-1 ", "without spaces around it"),
         ("local_profile", " ", "unset or a non-empty string"),
@@ -76,6 +87,10 @@ def test_bucket_and_region_are_required(missing: str) -> None:
         ("max_bytes_in_flight", 0, "at least 1"),
         ("max_object_bytes_in_memory", 0, "at least 1"),
         ("checkpoint_bytes", -5, "at least 1"),
+        ("max_quarantined_fraction", -0.1, "from 0 to 1"),
+        ("max_quarantined_fraction", 1.5, "from 0 to 1"),
+        ("max_decoded_bytes", 0, "at least 1"),
+        ("max_decode_seconds", 0, "at least 1"),
         ("tables", [], "at least one glob"),
     ],
 )
@@ -95,10 +110,12 @@ def test_a_wrong_value_is_refused_by_name(field: str, value: object, allowed: st
         ("rows_per_record", "many"),
         ("rows_per_record", 1.5),
         ("concurrency", None),
+        ("max_quarantined_fraction", "few"),
         ("tables", "orders"),
         ("skip_tables", None),
         ("incremental", "perhaps"),
         ("add_cq_ids", 7),
+        ("verify_e_tags", "maybe"),
         ("path_prefix", None),
         ("path_prefix", 3),
         ("filetype", None),
@@ -140,6 +157,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
         ("path_prefix", "raw/20"),
         ("path_prefix", " "),
         ("local_profile", "dev"),
+        ("verify_e_tags", False),
     ],
 )
 def test_an_allowed_value_is_kept(field: str, value: object) -> None:

@@ -315,6 +315,19 @@ def test_a_listing_that_is_none_is_asked_for_again(bucket: Bucket, page: bytes) 
         assert [o.key for o in store.list_objects("")] == ["k"]
 
 
+@pytest.mark.parametrize("status", [403, 400])
+def test_a_refused_key_of_many_lines_is_told_in_one(bucket: Bucket, status: int) -> None:
+    """Nothing in a key breaks a message or what shows it."""
+    bucket.put("a\tb\x1b[2J\u202e.parquet", b"1")
+    with opened(bucket) as store:
+        (found,) = store.list_objects("")
+        bucket.proxy.before = lambda _: Answer(status)
+        with pytest.raises(StoreError) as caught:
+            store.read(found)
+    assert str(caught.value).isprintable()
+    assert r"a\tb\x1b[2J\u202e.parquet" in str(caught.value)
+
+
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_a_listing_that_stays_none_is_an_error(bucket: Bucket, page: bytes) -> None:
     """An empty answer is never taken for an empty bucket."""
@@ -328,6 +341,15 @@ def test_an_unencoded_listing_is_not_decoded(bucket: Bucket) -> None:
     bucket.proxy.before = lambda _: Answer(200, LISTING.format(key="a+b%20c").encode())
     with opened(bucket) as store:
         assert [o.key for o in store.list_objects("")] == ["a+b%20c"]
+
+
+@pytest.mark.parametrize("key", ["a/%FF.parquet", "a/%ED%A0%80.parquet", "a/%C3"])
+def test_a_key_that_is_no_utf8_is_an_error(bucket: Bucket, key: str) -> None:
+    """A lone surrogate, say: another key in its place would be "deleted since" for ever."""
+    page = LISTING.format(key=key).replace("<Name>", "<EncodingType>url</EncodingType><Name>")
+    bucket.proxy.before = lambda _: Answer(200, page.encode())
+    with opened(bucket) as store, pytest.raises(StoreError, match=rf"'{key}'.*Rename the object"):
+        list(store.list_objects(""))
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])

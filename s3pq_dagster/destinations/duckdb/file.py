@@ -17,7 +17,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from s3pq_dagster.destinations import Owner, TableState
+from s3pq_dagster.destinations import Owner, TableAudit, TableState
 from s3pq_dagster.destinations.duckdb.failures import first_line, translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.session import JOIN_ROWS, Session
@@ -25,6 +25,7 @@ from s3pq_dagster.destinations.duckdb.types import as_stored
 from s3pq_dagster.errors import DestinationError, DestinationLockedError
 from s3pq_dagster.ledger import Ledger
 from s3pq_dagster.logs import line
+from s3pq_dagster.schemas import folded
 
 _LOCKED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -33,6 +34,8 @@ _LOCKED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",
     "lock_configuration": "true",
 }
+
+_NOTHING = TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
 
 
 class _Gate:
@@ -106,15 +109,16 @@ class DuckDBDestination:
 
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
-        if not self._path.exists():
-            return TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
-        with self._connected(read_only=True) as connection, translated(self._path):
-            return Session(connection, self._path, self._namespace, owner).state()
+        with self._looking(owner) as session:
+            return _NOTHING if session is None else session.state()
+
+    def audit(self, owner: Owner) -> TableAudit:
+        """See :meth:`Destination.audit`."""
+        with self._looking(owner) as session:
+            return TableAudit.of(_NOTHING, []) if session is None else session.audit()
 
     @contextmanager
-    def write(
-        self, owner: Owner, *, run_id: str, append: bool, refresh: bool
-    ) -> Iterator["Session"]:
+    def write(self, owner: Owner, *, run_id: str, append: bool, refresh: bool) -> Iterator[Session]:
         """See :meth:`Destination.write`."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,15 +147,27 @@ class DuckDBDestination:
             raise DestinationError(msg)
         with self._connected(read_only=True) as connection, translated(self._path):
             session = Session(connection, self._path, self._namespace, Owner(table, "", ""))
-            chosen = "*" if columns is None else ", ".join(quoted(name) for name in columns)
             schema = session.stored_schema()
-            found = connection.sql(f"SELECT {chosen} FROM {session.table}")
+            found = connection.sql(f"SELECT * FROM {session.table}")
+            if columns is not None:
+                _check_columns(table, columns, found.columns)
+                chosen = ", ".join(quoted(name) for name in columns)
+                found = connection.sql(f"SELECT {chosen} FROM {session.table}")
             reader = found.to_arrow_reader(JOIN_ROWS)
             try:
                 yield as_stored(reader, schema)
             finally:
                 # DuckDB 2.0 hangs when it opens a file that such a reader still holds.
                 reader.close()
+
+    @contextmanager
+    def _looking(self, owner: Owner) -> Iterator[Session | None]:
+        """Open the file for reading, if it is there."""
+        if not self._path.exists():
+            yield None
+            return
+        with self._connected(read_only=True) as connection, translated(self._path):
+            yield Session(connection, self._path, self._namespace, owner)
 
     @contextmanager
     def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -200,3 +216,19 @@ class DuckDBDestination:
                 found=error,
             )
         )
+
+
+def _check_columns(table: str, asked: Sequence[str], there: Sequence[str]) -> None:
+    """Refuse what is no column: DuckDB also takes ``rowid``, and the table's own name, for one.
+
+    Raises:
+        DestinationError: It names what is missing and what is there.
+    """
+    known = {folded(name) for name in there}
+    missing = [name for name in asked if folded(name) not in known]
+    if missing:
+        msg = (
+            f"table {table!r} has no column {', '.join(map(repr, missing))}; its columns are "
+            f"{', '.join(map(repr, there))}"
+        )
+        raise DestinationError(msg)

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations import Commit, Owner, TableState
+from s3pq_dagster.destinations import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.destinations.duckdb.failures import translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.types import check_schema
@@ -29,6 +29,8 @@ JOIN_ROWS = 32_768
 """Batches are joined up to this many rows: DuckDB takes 500 at a time half as fast."""
 _JOIN_BYTES = 64 * 1024 * 1024
 """… or up to this many bytes, where rows are wide."""
+_STAGED = "temp.main._s3pq_staged"
+"""In full: a namespace of the file may be named ``temp`` as well."""
 _OBJECTS_DDL = """
     table_name VARCHAR NOT NULL, bucket VARCHAR NOT NULL, key VARCHAR NOT NULL, e_tag VARCHAR,
     size BIGINT NOT NULL, last_modified TIMESTAMPTZ NOT NULL, "rows" BIGINT NOT NULL,
@@ -102,6 +104,13 @@ class Session:
             raise self._not_managed("its objects are in _s3pq_objects but the table is not there")
         return TableState(ledger, exists, schema, schema_key, rows)
 
+    def audit(self) -> TableAudit:
+        """See :meth:`Destination.audit`."""
+        with self.transaction():  # one snapshot for both looks
+            state = self.state()
+            count = f"SELECT _s3_key, count(*) FROM {self.table} GROUP BY ALL"
+            return TableAudit.of(state, self._rows(count) if state.exists else [])
+
     def commit(
         self,
         batches: pa.RecordBatchReader | None,
@@ -111,7 +120,7 @@ class Session:
     ) -> None:
         """See :meth:`TableWriter.commit`."""
         if batches is not None:
-            check_schema(batches.schema)
+            check_schema(batches.schema, schema_key)
         with translated(self._path), self.transaction():
             if batches is None:
                 sealed = seal()
@@ -207,7 +216,7 @@ class Session:
 
         Which objects those are is known only once the batches are drained.
         """
-        if any(name.lower() == "rowid" for name in batches.schema.names):
+        if any(schemas.folded(name) == b"rowid" for name in batches.schema.names):
             return self._replace_staged(batches, seal)
         mark = self._rows(f"SELECT max(rowid) FROM {self.table}")[0][0]
         self._insert(self.table, batches)
@@ -218,15 +227,13 @@ class Session:
 
     def _replace_staged(self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]) -> Commit:
         """Do so where a column hides DuckDB's own ``rowid``, by way of a temporary table."""
-        self._run(
-            f"CREATE OR REPLACE TEMP TABLE _s3pq_staged AS SELECT * FROM {self.table} LIMIT 0"
-        )
-        self._insert("temp._s3pq_staged", batches)
+        self._run(f"CREATE OR REPLACE TEMP TABLE {_STAGED} AS SELECT * FROM {self.table} LIMIT 0")
+        self._insert(_STAGED, batches)
         sealed = seal()
         if not self._append:
             self._delete_replaced(sealed.entries, "TRUE")
-        self._run(f"INSERT INTO {self.table} BY NAME SELECT * FROM temp._s3pq_staged")
-        self._run("DROP TABLE temp._s3pq_staged")
+        self._run(f"INSERT INTO {self.table} BY NAME SELECT * FROM {_STAGED}")
+        self._run(f"DROP TABLE {_STAGED}")
         return sealed
 
     def _delete_replaced(self, entries: Sequence[Entry], before: str) -> None:
@@ -342,14 +349,17 @@ class Session:
         )
 
     def _found(self) -> set[str]:
-        names = self._rows(
-            "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() "
-            "AND lower(schema_name) = lower(?) "
-            "AND lower(table_name) IN ('_s3pq_objects', '_s3pq_tables', ?)",
-            [self._namespace, self._owner.table.lower()],
+        found = self._rows(
+            "SELECT schema_name, table_name FROM duckdb_tables() "
+            "WHERE database_name = current_database() "
+            "AND lower(table_name) IN ('_s3pq_objects', '_s3pq_tables', lower(?))",
+            [self._owner.table],
         )
-        ours = {"_s3pq_objects", "_s3pq_tables"}
-        return {name if name in ours else self._owner.table for (name,) in names}
+        # SQL's lower() folds all letters; DuckDB takes names for the same by ASCII alone.
+        here = schemas.folded(self._namespace)
+        there = {schemas.folded(name) for space, name in found if schemas.folded(space) == here}
+        names = ("_s3pq_objects", "_s3pq_tables", self._owner.table)
+        return {name for name in names if schemas.folded(name) in there}
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql, list(parameters)).fetchall()
@@ -384,7 +394,7 @@ def _entries_frame(entries: Sequence[Entry], owner: Owner, run_id: str) -> pl.Da
             "status": [str(e.status) for e in entries],
             "reason": [e.reason for e in entries],
         },
-        schema=ENTRY_COLUMNS | {"reason": pl.String},
+        schema=ENTRY_COLUMNS,
     ).with_columns(
         table_name=pl.lit(owner.table),
         bucket=pl.lit(owner.bucket),

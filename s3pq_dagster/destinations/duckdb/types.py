@@ -1,31 +1,46 @@
 """Which Arrow types DuckDB holds unchanged, and how they come back."""
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.duckdb.names import is_usable
-from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster.errors import UnsupportedSchemaError, one_line
 
 
-def check_schema(schema: pa.Schema) -> None:
+def check_schema(schema: pa.Schema, key: str | None) -> None:
     """Refuse what DuckDB would change, cut or fail on, before anything is written.
 
+    Args:
+        schema: What is to be written.
+        key: The object it comes from, for the error.
+
     Raises:
-        UnsupportedSchemaError: It names the columns and why.
+        UnsupportedSchemaError: It names the columns, why, and what to do.
     """
-    problems = []
-    folded: dict[str, str] = {}
+    twins = _twins(schema.names)
+    problems = [f"columns {one!r} and {other!r} differ only by case" for one, other in twins]
     for field in schema:
-        other = folded.setdefault(field.name.lower(), field.name)
-        if other != field.name:
-            problems.append(f"columns {other!r} and {field.name!r} differ only by case")
         if (name := _unusable_name(field)) is not None:
             problems.append(f"column {field.name!r} has a name {name!r} in it, empty or with NUL")
         if reason := _unsupported(field.type):
-            problems.append(f"column {field.name!r} has type {field.type}, {reason}")
+            kind = one_line(str(field.type))
+            problems.append(f"column {field.name!r} has type {kind}, {reason}")
     if problems:
-        msg = f"DuckDB cannot hold this unchanged: {'; '.join(problems)}"
+        msg = (
+            f"DuckDB cannot hold the columns of object {key!r} unchanged: {'; '.join(problems)}. "
+            f"Rename or convert them in every object of the table, or leave the table out with "
+            f"`skip_tables`."
+        )
         raise UnsupportedSchemaError(msg)
+
+
+def _twins(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pair each name with the first that DuckDB takes for the same."""
+    first: dict[bytes, str] = {}
+    pairs = [(first.setdefault(schemas.folded(name), name), name) for name in names]
+    return [(one, other) for one, other in pairs if one != other]
 
 
 def _unusable_name(field: pa.Field) -> str | None:
@@ -54,6 +69,12 @@ def _unsupported(kind: pa.DataType) -> str | None:
         return "whose negative scale DuckDB does not have"
     if types.is_duration(kind) and kind.unit == "ns":
         return "whose nanoseconds DuckDB cuts"
+    if types.is_struct(kind) and (names := [field.name for field in kind]):
+        # DuckDB keeps the values, but SQL finds only the first of them.
+        if twice := schemas.duplicates(names):
+            return f"with more than one field {twice[0]!r}"
+        if twins := _twins(names):
+            return f"whose fields {twins[0][0]!r} and {twins[0][1]!r} differ only by case"
     if types.is_nested(kind):
         inner = (_unsupported(field.type) for field in _inner(kind))
         return next((reason for reason in inner if reason), None)

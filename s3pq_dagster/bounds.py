@@ -1,0 +1,181 @@
+"""How many rows of a Parquet file may be decoded at a time, so that memory stays within a bound."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s3pq_dagster.dictionaries import longest_in
+from s3pq_dagster.layout import (
+    BIT_PACKED,
+    BYTE_STREAM_SPLIT,
+    DELTA_BINARY_PACKED,
+    DICTIONARY,
+    PLAIN,
+    RLE,
+    Chunk,
+    Page,
+    UnreadableLayoutError,
+    pages_of,
+    row_groups_of,
+)
+
+MOST_ROWS = 65_536
+_USUAL_BYTES = 64 * 1024 * 1024
+"""What is decoded at a time where nothing is unusual."""
+_FEWER = 4
+"""By what rows are divided until they fit."""
+_MOST_PAGES = 1_000_000
+"""Page headers that are followed: some seconds' worth."""
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+_PER_VALUE = 48
+"""Beside the physical value: the widest Arrow one, levels, offsets, validity."""
+_POINTER = 16
+"""What the decoder keeps for each value of a dictionary."""
+_LOOKED_UP = 6
+"""How many times its bytes looking through a dictionary takes: its page, its values, their room."""
+_GROWTH = 2
+"""How much larger than its content a buffer may be that grows as it is filled."""
+_AS_LARGE_AS_THEY_SAY = {
+    PLAIN, RLE, BIT_PACKED, DELTA_BINARY_PACKED, BYTE_STREAM_SPLIT, *DICTIONARY,
+}  # fmt: skip
+"""Encodings whose size the page header tells. The two delta encodings of byte arrays have counts of
+their own within the page, and prefixes that repeat."""
+
+
+def usual_rows(metadata: pq.FileMetaData) -> int:
+    """Choose how many rows to decode at a time going by the footer: fewer where they are wide."""
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    decoded_bytes: int = sum(max(0, group.total_byte_size) for group in groups)
+    row_bytes = max(1, decoded_bytes // max(1, int(metadata.num_rows)))
+    return max(1, min(MOST_ROWS, _USUAL_BYTES // row_bytes))
+
+
+def safe_rows(file: pq.ParquetFile, source: pa.NativeFile, max_bytes: int) -> int | None:
+    """Choose how many rows to decode at a time going by the page headers, which cannot lie.
+
+    Args:
+        file: The opened file.
+        source: Its bytes.
+        max_bytes: What decoding may take, pages included.
+
+    Returns:
+        At least 1 and at most :func:`usual_rows`; ``None`` where no number can be shown to stay
+        within the bound, which says nothing against the file.
+    """
+    if any(_is_cast_in_python(field.type) for field in file.schema_arrow):
+        return None
+    rows, left = usual_rows(file.metadata), _MOST_PAGES
+    try:
+        for group in row_groups_of(source):
+            chunks = _with_pages(file, group, source, left)
+            left -= sum(1 + len(chunk.pages) for chunk in chunks)
+            rows = _fitting(chunks, rows, max_bytes, source)
+    except UnreadableLayoutError:
+        return None
+    return rows or None
+
+
+@dataclass(slots=True)
+class _Pages:
+    """The pages of one column in one row group."""
+
+    pages: list[Page]
+    codec: int
+    width: int
+    """Bytes of a physical value; 0 where they vary."""
+    is_nested: bool
+    """Whether a row may have any number of values."""
+    longest: int = 0
+    """Most bytes of a value in the dictionary, as far as that is known."""
+
+    def __post_init__(self) -> None:
+        for page in self.pages:
+            if page.encoding not in _AS_LARGE_AS_THEY_SAY:
+                raise UnreadableLayoutError("an encoding that may grow")
+            if page.is_dictionary and page.values * (self.width or 4) > page.decoded:
+                raise UnreadableLayoutError("a dictionary of more values than it has room for")
+            if page.is_dictionary and not self.width:
+                self.longest = page.decoded
+
+    def bytes_of(self, rows: int) -> int:
+        """Bound what decoding so many rows in succession takes."""
+        data = [page for page in self.pages if not page.is_dictionary]
+        looked_up = sum(page.values for page in data if page.encoding in DICTIONARY)
+        values = sum(page.values for page in data) if self.is_nested else rows
+        content = min(values, looked_up) * self.longest
+        if not self.width:
+            content += self._plain_bytes([p for p in data if p.encoding not in DICTIONARY], rows)
+        return self._held() + _GROWTH * content + values * (2 * self.width + _PER_VALUE)
+
+    def _plain_bytes(self, plain: list[Page], rows: int) -> int:
+        """Bound the text in so many rows: pages within them whole, one at each end in part."""
+        total = sum(page.decoded for page in plain)
+        if self.is_nested or not plain:
+            return total
+        densest = max(page.decoded / max(1, page.values) for page in plain)
+        largest = max(page.decoded for page in plain)
+        return min(total, int(rows * densest) + 2 * largest)
+
+    def _held(self) -> int:
+        """Add up what is held beside the values: a page, stored and decoded, and a dictionary."""
+        page = max((page.stored + page.decoded for page in self.pages), default=0)
+        dictionaries = [page for page in self.pages if page.is_dictionary]
+        return page + sum(2 * page.decoded + _POINTER * page.values for page in dictionaries)
+
+    def look_up(self, source: pa.NativeFile, max_bytes: int) -> None:
+        """Find out how long the longest value in the dictionary is, if that is not too much."""
+        for page in self.pages:
+            within = page.decoded * _LOOKED_UP <= max_bytes
+            if page.is_dictionary and not self.width and within:
+                self.longest = longest_in(source, page, self.codec)
+
+
+def _with_pages(
+    file: pq.ParquetFile, group: list[Chunk], source: pa.NativeFile, left: int
+) -> list[_Pages]:
+    """Follow the page headers of one row group.
+
+    Raises:
+        UnreadableLayoutError: They cannot be followed, or are more than ``left``.
+    """
+    if len(group) != file.metadata.num_columns:
+        raise UnreadableLayoutError("a row group has more or fewer columns than the schema")
+    chunks = []
+    for index, chunk in enumerate(group):
+        column = file.schema.column(index)
+        left -= 1
+        pages = list(islice(pages_of(source, chunk), max(0, left)))
+        left -= len(pages)
+        if left <= 0:
+            raise UnreadableLayoutError("too many pages")
+        kind = column.physical_type
+        width = column.length if kind == "FIXED_LEN_BYTE_ARRAY" else _WIDTHS.get(kind, 0)
+        is_nested = column.max_repetition_level > 0
+        chunks.append(_Pages(pages, chunk.codec, width, is_nested))
+    return chunks
+
+
+def _fitting(chunks: list[_Pages], rows: int, max_bytes: int, source: pa.NativeFile) -> int:
+    """Lower the number of rows until a row group fits; 0 when not even one row does."""
+    if _bytes_of(chunks, rows) > max_bytes:
+        for chunk in chunks:
+            chunk.look_up(source, max_bytes)
+    while rows and _bytes_of(chunks, rows) > max_bytes:
+        rows //= _FEWER
+    return rows
+
+
+def _bytes_of(chunks: Iterable[_Pages], rows: int) -> int:
+    return sum(chunk.bytes_of(rows) for chunk in chunks)
+
+
+def _is_cast_in_python(kind: pa.DataType) -> bool:
+    """Tell whether a type, or one within it, is made canonical by way of Python's objects."""
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return True
+    if isinstance(kind, pa.DictionaryType):
+        return _is_cast_in_python(kind.value_type)
+    return any(_is_cast_in_python(kind.field(i).type) for i in range(kind.num_fields))

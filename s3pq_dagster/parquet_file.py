@@ -1,0 +1,67 @@
+"""A Parquet file opened and decoded with pyarrow, the one way for the run and for a trial of it."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s3pq_dagster import schemas
+
+END_BYTES = 8
+"""Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
+
+_PARSED_BYTES = 256
+"""What a byte of a footer may take once parsed: 160 were seen, for columns without names."""
+
+
+def footer_bytes(source: pa.NativeFile) -> int:
+    """Give the footer's length as the file's end has it; 0 where there is none."""
+    size = source.size()
+    if size < END_BYTES:
+        return 0
+    return int.from_bytes(source.read_at(4, size - END_BYTES), "little")
+
+
+def is_footer_within(footer_bytes: int, max_bytes: int) -> bool:
+    """Tell whether parsing a footer of this length stays within a bound, whatever is in it."""
+    return footer_bytes * _PARSED_BYTES <= max_bytes
+
+
+def open_file(source: pa.NativeFile) -> pq.ParquetFile:
+    """Open a file.
+
+    A list in the footer has at most as many elements as the footer has bytes: pyarrow makes room
+    for as many as are announced, 765 MB for a footer of 62 bytes.
+
+    Raises:
+        Exception: Whatever pyarrow has for a file that is none.
+    """
+    return pq.ParquetFile(
+        source,
+        pre_buffer=False,
+        buffer_size=1024 * 1024,
+        page_checksum_verification=True,
+        thrift_container_size_limit=max(1, footer_bytes(source)),
+    )
+
+
+def decode(file: pq.ParquetFile, rows_at_a_time: int) -> Iterator[pa.RecordBatch]:
+    """Decode the rows; every batch is checked and has canonical types.
+
+    Raises:
+        Exception: Whatever pyarrow has for a page that is none.
+    """
+    schema = schemas.canonical(file.schema_arrow)
+    for group in range(file.metadata.num_row_groups):
+        # One group at a time, so that what a batch may take is known from one group's pages.
+        for batch in file.iter_batches(rows_at_a_time, row_groups=[group]):
+            batch.validate(full=True)
+            yield batch if batch.schema.equals(schema) else _canonical(batch, schema)
+
+
+def _canonical(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    columns = [
+        schemas.conform_column(column, field.type)
+        for column, field in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.record_batch(columns, schema=schema)

@@ -1,0 +1,88 @@
+"""Two ways to load what arrives: sensor and runs as the daemon does, or the load layer alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from s3pq_dagster.destinations import Owner
+from s3pq_dagster.destinations.duckdb import DuckDBDestination
+from s3pq_dagster.loading import LoadOptions, TableLoad
+from s3pq_dagster.store import Store
+from s3pq_dagster_tests.arrivals.plan import LARGE_BYTES
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.lake import Lake, messages, names
+from s3pq_dagster_tests.unit.made import listed, logger, spec
+
+SPEC = {
+    "max_object_bytes_in_memory": LARGE_BYTES,
+    "checkpoint_bytes": 4 * LARGE_BYTES,
+    "concurrency": 8,
+}
+"""Small bounds, so that small objects meet all that large ones do."""
+
+
+@dataclass
+class SensorAndRuns:
+    """Ticks of the sensor, its cursor carried on, and a run for each request."""
+
+    lake: Lake
+    write_mode: str
+    definitions: dg.Definitions | None = None
+    cursor: str | None = None
+    run_keys: set[str | None] = field(default_factory=set)
+
+    def reload(self) -> set[str]:
+        self.definitions = self.lake.definitions(write_mode=self.write_mode, **SPEC)
+        return names(list(self.definitions.resolve_all_asset_keys()))
+
+    def tick(self) -> list[list[str]]:
+        result = self.lake.tick(self.cursor, definitions=self.definitions)
+        self.cursor = result.cursor
+        due = []
+        for request in result.run_requests or []:
+            # The daemon launches nothing for a run key that was there before.
+            if request.run_key not in self.run_keys:
+                self.run_keys.add(request.run_key)
+                due.append(sorted(names(request.asset_selection)))
+        return due
+
+    def run(self, tables: Sequence[str]) -> None:
+        result = self.lake.run(*tables, definitions=self.definitions)
+        assert result.success, "\n".join(messages(self.lake.instance, result.run_id)[-20:])
+
+
+@dataclass
+class LoadLayer:
+    """Every table at every look, without Dagster."""
+
+    bucket: Bucket
+    store: Store
+    database: Path
+    write_mode: str
+
+    def reload(self) -> set[str]:
+        return {"t0", "t1"}
+
+    def tick(self) -> list[list[str]]:
+        return [["t0", "t1"]]
+
+    def run(self, tables: Sequence[str]) -> None:
+        fields: dict[str, Any] = self.bucket.spec | SPEC | {"write_mode": self.write_mode}
+        for table in tables:
+            found = listed(self.store, f"{table}/")
+            if self.write_mode == "mirror" and not len(found):
+                continue  # as the sensor does
+            load = TableLoad(
+                store=self.store,
+                spec=spec(**fields),
+                owner=Owner(table, self.bucket.name, f"{table}/"),
+                listing=found,
+                options=LoadOptions(),
+                log=logger(),
+            )
+            destination = DuckDBDestination(str(self.database))
+            if load.is_due(destination.state(load.owner)):
+                load.into(destination)

@@ -1,0 +1,77 @@
+"""A seeded day through sensor and runs, as the bench plays it with thousands of objects."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from s3pq_dagster_tests.arrivals.engines import LoadLayer, SensorAndRuns
+from s3pq_dagster_tests.arrivals.plan import Shares, make_day
+from s3pq_dagster_tests.arrivals.play import Player
+from s3pq_dagster_tests.arrivals.small_days import small_day
+from s3pq_dagster_tests.arrivals.verdict import judge
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.lake import Lake
+from s3pq_dagster_tests.unit.made import opened
+
+OFTEN = Shares(
+    multipart=0.1,
+    replica=0.05,
+    overwritten=0.1,
+    deleted=0.1,
+    put_again=0.1,
+    put_back=0.1,
+    malformed=0.1,
+    spoilt=0.1,
+    large=0.05,
+    empty=0.05,
+)
+
+
+@pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
+def test_a_day_of_objects_is_loaded_exactly_once(lake: Lake, write_mode: str) -> None:
+    """No row lost or twice, no object read twice, the quarantine and the ledger right."""
+    day = make_day(7, objects=80, seconds=900, every=300, tables=3, shares=OFTEN)
+    engine = SensorAndRuns(lake, write_mode)
+    player = Player(lake.bucket, day, engine, reload_every=2, mirror=write_mode == "mirror")
+    record = player.play()
+    assert judge(player, lake.database, write_mode).problems == {}
+    assert record.explained, "nothing changed between listing and reading"
+    assert record.sightings.malformed, "nothing was malformed at the end"
+
+
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [
+        ("DELETE FROM t0 WHERE row = 1", "lost"),
+        ("INSERT INTO t0 SELECT * FROM t0 WHERE row = 1", "duplicated"),
+        ("UPDATE t0 SET version = 9 WHERE row = 1", "unexpected"),
+        ("DELETE FROM _s3pq_objects WHERE table_name = 't0'", "not_in_ledger"),
+        ("INSERT INTO _s3pq_objects SELECT * FROM _s3pq_objects", "only_in_ledger"),
+        ("DELETE FROM _s3pq_objects WHERE status = 'quarantined'", "not_in_quarantine"),
+        ("UPDATE _s3pq_objects SET status = 'quarantined'", "only_in_quarantine"),
+    ],
+)
+def test_the_verdict_finds_what_somebody_does_by_hand(
+    bucket: Bucket, tmp_path: Path, harm: str, found: str
+) -> None:
+    """A judge that finds nothing wrong would be no judge."""
+    database = tmp_path / "lake.duckdb"
+    with opened(bucket) as store:
+        day = small_day([[("t0/a.parquet", -1, "before", 0)]])
+        player = Player(bucket, day, LoadLayer(bucket, store, database, "replace"))
+        player.play()
+    assert judge(player, database, "replace").problems == {}
+    with duckdb.connect(str(database)) as connection:
+        connection.execute(harm)
+    assert found in judge(player, database, "replace").problems
+
+
+def test_the_verdict_finds_an_object_that_was_read_again(bucket: Bucket, tmp_path: Path) -> None:
+    """By the requests that were counted."""
+    database = tmp_path / "lake.duckdb"
+    with opened(bucket) as store:
+        player = Player(bucket, small_day([[]]), LoadLayer(bucket, store, database, "append"))
+        player.play()
+    player.record.reads.update(list(player.record.reads)[:1])
+    assert set(judge(player, database, "append").problems) == {"re_read"}

@@ -1,0 +1,34 @@
+"""Days that Hypothesis makes up: whatever arrives, every row is there exactly once.
+
+``python -m bench.arrivals`` plays hundreds of them.
+"""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from s3pq_dagster_tests.arrivals.small_days import SMALL_DAYS, Step
+from s3pq_dagster_tests.arrivals.small_plays import played_by_loads, played_by_runs
+from s3pq_dagster_tests.buckets import Bucket
+
+WRITE_MODES = ["append", "replace", "mirror"]
+SHARED = [HealthCheck.function_scoped_fixture]
+
+
+@pytest.mark.parametrize("write_mode", WRITE_MODES)
+@settings(max_examples=6, deadline=None, suppress_health_check=SHARED)
+@given(looks=SMALL_DAYS)
+def test_whatever_arrives_is_loaded_exactly_once(
+    bucket: Bucket, write_mode: str, looks: list[list[Step]]
+) -> None:
+    """Late, tied, overwritten, deleted, put back, malformed and repaired, also while it is read."""
+    assert played_by_loads(bucket, write_mode, looks) == {}
+
+
+@pytest.mark.parametrize("write_mode", WRITE_MODES)
+@settings(max_examples=2, deadline=None, suppress_health_check=SHARED)
+@given(looks=SMALL_DAYS)
+def test_sensor_and_runs_load_exactly_once_whatever_arrives(
+    bucket: Bucket, write_mode: str, looks: list[list[Step]]
+) -> None:
+    """The same through ticks, run requests and runs; at the end nothing more is asked for."""
+    assert played_by_runs(bucket, write_mode, looks) == {}
