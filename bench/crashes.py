@@ -34,17 +34,28 @@ def main() -> int:
     """Run what is asked for."""
     asked = _arguments()
     _quiet()
-    chosen = [s for s in [*SCENARIOS, MANY] if asked.scenario in (None, s.name)]
+    chosen = [s for s in [MANY, *SCENARIOS] if asked.scenario in (None, s.name)]
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     started = time.monotonic()
+    print("| scenario | killed at | kills | lost | duplicated | re-read | inconsistent |")
+    print("|---|---|---:|---:|---:|---:|---:|", flush=True)
+    right = True
     try:
-        verdicts = {s: list(_judged(s, asked, f"http://{host}:{port}")) for s in chosen}
+        for scenario in chosen:
+            found = list(_judged(scenario, asked, f"http://{host}:{port}"))
+            _print(scenario, found, asked.seed)
+            right = right and all(verdict.is_right for verdict in found)
     finally:
         server.stop()
-    _print(verdicts, asked.seed, time.monotonic() - started)
-    return 0 if all(v.is_right for found in verdicts.values() for v in found) else 1
+    versions = ", ".join(f"{name} {version(name)}" for name in ("dagster", "duckdb", "pyarrow"))
+    seconds = time.monotonic() - started
+    print(
+        f"\n{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}, ", end=""
+    )
+    print(f"{seconds:.0f} s")
+    return 0 if right else 1
 
 
 def _arguments() -> argparse.Namespace:
@@ -103,24 +114,16 @@ def _at_random(stage: Stage, asked: argparse.Namespace, pool: Executor) -> Itera
         yield from died
 
 
-def _print(verdicts: dict[Scenario, list[Verdict]], seed: int, seconds: float) -> None:
-    versions = ", ".join(f"{name} {version(name)}" for name in ("dagster", "duckdb", "pyarrow"))
-    print("| scenario | killed at | kills | lost | duplicated | re-read | inconsistent |")
-    print("|---|---|---:|---:|---:|---:|---:|")
-    for scenario, found in verdicts.items():
-        where = f"random moments, seed {seed}" if scenario is MANY else "every step, before, after"
-        counts = [
-            len(found),
-            sum(v.lost for v in found),
-            sum(v.duplicated for v in found),
-            sum(v.re_read for v in found),
-            sum(bool(v.inconsistent) for v in found),
-        ]
-        print(f"| {scenario} | {where} | {' | '.join(map(str, counts))} |")
-    print(
-        f"\n{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}, ", end=""
-    )
-    print(f"{seconds:.0f} s")
+def _print(scenario: Scenario, found: list[Verdict], seed: int) -> None:
+    where = f"random moments, seed {seed}" if scenario is MANY else "every step, before and after"
+    counts = [
+        len(found),
+        sum(v.lost for v in found),
+        sum(v.duplicated for v in found),
+        sum(v.re_read for v in found),
+        sum(bool(v.inconsistent) for v in found),
+    ]
+    print(f"| {scenario} | {where} | {' | '.join(map(str, counts))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -21,4 +21,5 @@ def job_of(bucket: str, endpoint: str, database: str) -> dg.JobDefinition:
     definitions = build_s3_parquet_definitions(
         source, destination=S3ParquetDuckDBIOManager(database=database), retry_policy=None
     )
-    return definitions.resolve_implicit_global_asset_job_def()
+    jobs = dg.Definitions(jobs=[dg.define_asset_job("load", selection="*")])
+    return dg.Definitions.merge(definitions, jobs).get_repository_def().get_job("load")

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import dagster as dg
+import duckdb
 import pytest
 
 from s3pq_dagster import S3ParquetResource
@@ -19,7 +21,9 @@ from s3pq_dagster.discovery import discover
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.command_line import DAGSTER, environment, headless_sync
 from s3pq_dagster_tests.crashes.steps import Kill
+from s3pq_dagster_tests.crashes.trial import INSTANCE
 from s3pq_dagster_tests.crashes.worker import Run, ended
+from s3pq_dagster_tests.dagster.test_user_stories import failure
 from s3pq_dagster_tests.lake import Lake, materialized, names, observed
 from s3pq_dagster_tests.proxy import Answer, Request
 
@@ -40,7 +44,7 @@ def at_home(home: Path) -> Iterator[dg.DagsterInstance]:
     home.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(home))
-        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        (home / "dagster.yaml").write_text(INSTANCE)
         with dg.DagsterInstance.get() as instance:
             yield instance
 
@@ -128,7 +132,9 @@ def test_a_step_that_is_retried_reads_only_the_rest(lake: Lake) -> None:
     result = lake.run(definitions=definitions)
     assert result.success
     assert result.retry_attempts_for_node("load_a") == 1
-    assert read(lake.bucket) == [*keys(range(3)), "a/3.parquet", *keys(range(3, 6))]
+    often = Counter(read(lake.bucket))
+    assert {key: often[key] for key in keys(range(3))} == dict.fromkeys(keys(range(3)), 1)
+    assert often["a/3.parquet"] == 2
     assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
 
 
@@ -136,9 +142,13 @@ def test_a_run_that_is_retried_from_its_failure_reads_only_the_rest(
     lake: Lake, tmp_path: Path
 ) -> None:
     """As the UI's button does, and run retries."""
-    facts = [lake.bucket.name, lake.bucket.proxy.endpoint, str(lake.database)]
+    facts = {
+        "bucket": lake.bucket.name,
+        "endpoint": lake.bucket.proxy.endpoint,
+        "database": str(lake.database),
+    }
     job = dg.build_reconstructable_job(
-        "s3pq_dagster_tests.crashes.jobs", "job_of", tuple(facts), {}
+        "s3pq_dagster_tests.crashes.jobs", "job_of", reconstructable_kwargs=facts
     )
     with at_home(tmp_path / "home") as instance:
         lake.bucket.proxy.before = once(3, ODD)
@@ -148,7 +158,7 @@ def test_a_run_that_is_retried_from_its_failure_reads_only_the_rest(
         again = dg.ReexecutionOptions.from_failure(failed.run_id, instance)
         with dg.execute_job(job, instance, reexecution_options=again) as result:
             assert result.success
-    assert [key for key in read(lake.bucket) if key] == keys(range(3, 6))
+    assert set(read(lake.bucket)) == set(keys(range(3, 6)))
     assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
 
 
@@ -194,7 +204,7 @@ def test_a_run_that_was_created_and_never_launched_is_taken_for_dead(lake: Lake)
 
 def until(look: Callable[[], bool]) -> None:
     """Look again and again until it is so."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not look():
         assert time.monotonic() < deadline
 
@@ -234,3 +244,84 @@ def test_without_dagsters_memory_nothing_is_read_again(bucket: Bucket, tmp_path:
         assert observed(result)
         assert read(bucket) == []
         assert asked(lake, None, definitions) == set()
+
+
+def by_hand(lake: Lake, sql: str) -> None:
+    """Change the file behind everybody's back."""
+    with duckdb.connect(str(lake.database)) as connection:
+        connection.execute(sql)
+
+
+@pytest.mark.parametrize(
+    ("change", "found", "remedy"),
+    [
+        (
+            "DROP TABLE _s3pq_objects",
+            "_s3pq_objects is not there",
+            "DROP TABLE a; DROP TABLE _s3pq_tables",
+        ),
+        (
+            "DROP TABLE _s3pq_tables",
+            "_s3pq_tables is not there",
+            "DROP TABLE a; DROP TABLE _s3pq_objects",
+        ),
+        (
+            "DROP TABLE _s3pq_tables; DROP TABLE _s3pq_objects",
+            "_s3pq_objects and _s3pq_tables is not there",
+            "DROP TABLE a",
+        ),
+        (
+            "DROP TABLE a",
+            "its row in _s3pq_tables is there but the table is not",
+            "DELETE FROM _s3pq_objects; DELETE FROM _s3pq_tables",
+        ),
+        (
+            "DELETE FROM _s3pq_tables",
+            "it has no row in _s3pq_tables",
+            "DROP TABLE a; DELETE FROM _s3pq_objects",
+        ),
+    ],
+)
+def test_what_is_dropped_by_hand_is_never_loaded_again_silently(
+    lake: Lake, change: str, found: str, remedy: str
+) -> None:
+    """The run fails and says what is missing; what it says to do loads all of it once."""
+    definitions = lake.definitions()
+    assert lake.run(definitions=definitions).success
+    by_hand(lake, change)
+    lake.bucket.proxy.forget()
+    for config in (None, {"full_refresh": True}):
+        said = failure(lake.run("a", definitions=definitions, config=config), "load_a")
+        assert f"table 'a' and its ledger do not belong together: {found}" in said
+        assert "Put back what was dropped or, to load it anew, drop" in said
+    assert read(lake.bucket) == []
+    by_hand(lake, remedy)
+    assert lake.run(definitions=definitions).success
+    assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
+
+
+@pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
+def test_an_object_whose_entry_was_deleted_by_hand_is_not_loaded_twice(
+    lake: Lake, write_mode: str
+) -> None:
+    """The run names it and writes nothing of it; a full refresh mends the table."""
+    definitions = lake.definitions(write_mode=write_mode)
+    assert lake.run(definitions=definitions).success
+    by_hand(lake, "DELETE FROM _s3pq_objects WHERE key = 'a/2.parquet'")
+    said = failure(lake.run(definitions=definitions), "load_a")
+    assert "'a/2.parquet' has 10 rows in the table and 0 in _s3pq_objects" in said
+    assert "run it with full_refresh: true" in said
+    assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
+    assert lake.run("a", definitions=definitions, config={"full_refresh": True}).success
+    assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
+    assert list(lake.statuses("a")) == keys(range(6))
+
+
+def test_rows_of_somebody_elses_do_not_stop_a_load(lake: Lake) -> None:
+    """They are not an object's, so that no object's rows are doubled; the checks show them."""
+    definitions = lake.definitions()
+    assert lake.run(definitions=definitions).success
+    by_hand(lake, "INSERT INTO a (id, _s3_key) VALUES (1, NULL), (2, 'mine')")
+    lake.bucket.put("a/6.parquet", 10)
+    assert lake.run(definitions=definitions).success
+    assert lake.rows("a") == 72

@@ -23,6 +23,16 @@ from s3pq_dagster_tests.proxy import Proxy
 
 _LEDGER = {"_s3pq_objects", "_s3pq_tables"}
 
+INSTANCE = """
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+compute_logs:  # the default starts four processes a run
+  module: dagster.core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -65,8 +75,7 @@ class Stage:
         self._directory = directory
         self._template = directory / "template"
         self._template.mkdir()
-        config = "telemetry:\n  enabled: false\nnux:\n  enabled: false\n"
-        (self._template / "dagster.yaml").write_text(config)
+        (self._template / "dagster.yaml").write_text(INSTANCE)
         self._tables: list[DiscoveredTable] = []
         self._versions: Versions = scenario.put(bucket, dict(scenario.before))
         if scenario.before:
