@@ -120,6 +120,11 @@ class Ledger:
         latest = loaded["last_modified"].max()
         return latest if isinstance(latest, datetime) else None
 
+    @property
+    def rows(self) -> int:
+        """Rows the table has of what is loaded, if nobody changed it by hand."""
+        return int(self.frame.filter(pl.col("status") == Status.LOADED)["rows"].sum())
+
     def count(self, status: Status) -> int:
         """Count the entries of one status."""
         return self.frame.filter(pl.col("status") == status).height

@@ -23,8 +23,8 @@ _FIRST_BACKOFF_SECONDS = 60
 _MOST_BACKOFF_SECONDS = 3600
 _MOST_REQUESTS = 25
 _MOST_NAMED = 10
-_WAITING = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
 _RUNNING = {
+    dg.DagsterRunStatus.NOT_STARTED,  # for ever, if who created it died before launching it
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
@@ -257,7 +257,7 @@ class _Tick:
         run = self.context.instance.get_run_by_id(run_id)
         if run is None:
             return False
-        if run.status in _WAITING:
+        if run.status is dg.DagsterRunStatus.QUEUED:
             return True
         if run.status not in _RUNNING:
             return False

@@ -10,11 +10,16 @@ from s3pq_dagster.errors import DestinationError
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn whatever DuckDB raises into a :class:`DestinationError` that names the file."""
+def translated(path: Path, also: type[Exception] = duckdb.Error) -> Iterator[None]:
+    """Turn whatever DuckDB raises into a :class:`DestinationError` that names the file.
+
+    Args:
+        path: The file.
+        also: What else is DuckDB's; its Arrow streams raise :class:`OSError`.
+    """
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, also) as error:
         msg = (
             f"DuckDB could not do as asked in {path}: {first_line(error)}. The transaction is "
             f"rolled back; run again once the cause is gone: what is committed is not read again."

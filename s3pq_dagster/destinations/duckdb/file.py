@@ -1,6 +1,7 @@
 """The file: opened for each call, waited for while another process has it."""
 
 import logging
+import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -125,6 +126,7 @@ class DuckDBDestination:
         except OSError as error:
             msg = f"cannot create the directory of {self._path}: {error}"
             raise DestinationError(msg) from error
+        self._create()
         with self._connected(read_only=False) as connection:
             session = Session(
                 connection, self._path, self._namespace, owner, run_id=run_id, append=append
@@ -145,7 +147,7 @@ class DuckDBDestination:
         if not self._path.exists():
             msg = f"{self._path} is not there yet: materialize the table {table!r} first"
             raise DestinationError(msg)
-        with self._connected(read_only=True) as connection, translated(self._path):
+        with self._connected(read_only=True) as connection, translated(self._path, OSError):
             session = Session(connection, self._path, self._namespace, Owner(table, "", ""))
             schema = session.stored_schema()
             found = connection.sql(f"SELECT * FROM {session.table}")
@@ -169,6 +171,26 @@ class DuckDBDestination:
         with self._connected(read_only=True) as connection, translated(self._path):
             yield Session(connection, self._path, self._namespace, owner)
 
+    def _create(self) -> None:
+        """Make the file, if it is not there, whole or not at all.
+
+        DuckDB does not open a file whose creation broke off, by a kill or a full disk.
+        """
+        if self._path.exists():
+            return
+        parent = self._path.parent
+        try:
+            with tempfile.TemporaryDirectory(prefix=".s3pq-", dir=parent) as directory:
+                made = Path(directory) / "new.duckdb"
+                duckdb.connect(str(made)).close()
+                _put_in_place(made, self._path)
+        except (OSError, duckdb.Error) as error:
+            msg = (
+                f"cannot create {self._path}: {first_line(error)}. Make room, or allow writing to "
+                f"{parent}, then run again: nothing is written yet."
+            )
+            raise DestinationError(msg) from error
+
     @contextmanager
     def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         gate = _gates[self._path]
@@ -191,11 +213,9 @@ class DuckDBDestination:
                 if "Could not set lock" in str(error):
                     msg = f"{self._path} is open in another process: {first_line(error)}"
                     raise DestinationLockedError(msg) from error
-                msg = f"cannot open {self._path} as a DuckDB file: {first_line(error)}"
-                raise DestinationError(msg) from error
+                raise self._cannot_open(error) from error
             except duckdb.Error as error:
-                msg = f"cannot open {self._path} as a DuckDB file: {first_line(error)}"
-                raise DestinationError(msg) from error
+                raise self._cannot_open(error) from error
 
         return Retrying(
             retry=retry_if_exception_type(DestinationLockedError),
@@ -204,6 +224,13 @@ class DuckDBDestination:
             before_sleep=self._say_locked,
             reraise=True,
         )(once)
+
+    def _cannot_open(self, error: duckdb.Error) -> DestinationError:
+        return DestinationError(
+            f"cannot open {self._path} as a DuckDB file: {first_line(error)}. If it is damaged, "
+            f"put back a copy of it and of its .wal file; if it is empty or something else, move "
+            f"it away or name another file: every object is then loaded into a new one."
+        )
 
     def _say_locked(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -216,6 +243,16 @@ class DuckDBDestination:
                 found=error,
             )
         )
+
+
+def _put_in_place(made: Path, path: Path) -> None:
+    """Give a new file its name, unless another process was first."""
+    try:
+        path.hardlink_to(made)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        made.rename(path)
 
 
 def _check_columns(table: str, asked: Sequence[str], there: Sequence[str]) -> None:

@@ -63,6 +63,7 @@ class Session:
         self._run_id = run_id
         self._append = append
         self._in_transaction = False
+        self._has_strays = False
         self._names: set[str] = set()
         database = connection.execute("SELECT current_database()").fetchall()[0][0]
         space = f"{quoted(database)}.{quoted(namespace)}"  # one word may name both
@@ -93,13 +94,18 @@ class Session:
             return TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
         if not {"_s3pq_objects", "_s3pq_tables"} <= found:
             missing = sorted({"_s3pq_objects", "_s3pq_tables"} - found)
-            raise self._not_managed(f"{' and '.join(missing)} is not")
+            left = sorted({"_s3pq_objects", "_s3pq_tables"} & found)
+            raise self._not_managed(
+                f"{' and '.join(missing)} is not there",
+                f"drop {' and '.join([*left, 'every table'])} that was loaded with it",
+            )
         newest = self._rows(f"SELECT max(format_version) FROM {self._tables}")[0][0]
         if newest is not None and newest > FORMAT_VERSION:
             raise LedgerVersionError(newest, FORMAT_VERSION)
         schema, schema_key = self._check_owner(exists=exists)
         rows = self._rows(f"SELECT count(*) FROM {self.table}")[0][0] if exists else 0
         ledger = self._ledger()
+        self._has_strays = rows > ledger.rows
         if not exists and ledger.count(Status.LOADED):
             raise self._not_managed("its objects are in _s3pq_objects but the table is not there")
         return TableState(ledger, exists, schema, schema_key, rows)
@@ -221,6 +227,8 @@ class Session:
         mark = self._rows(f"SELECT max(rowid) FROM {self.table}")[0][0]
         self._insert(self.table, batches)
         sealed = seal()
+        if mark is not None:
+            self._refuse_strays(sealed.entries, f"rowid <= {int(mark)}")
         if mark is not None and not self._append:
             self._delete_replaced(sealed.entries, f"rowid <= {int(mark)}")
         return sealed
@@ -230,6 +238,7 @@ class Session:
         self._run(f"CREATE OR REPLACE TEMP TABLE {_STAGED} AS SELECT * FROM {self.table} LIMIT 0")
         self._insert(_STAGED, batches)
         sealed = seal()
+        self._refuse_strays(sealed.entries, "TRUE")
         if not self._append:
             self._delete_replaced(sealed.entries, "TRUE")
         self._run(f"INSERT INTO {self.table} BY NAME SELECT * FROM {_STAGED}")
@@ -248,6 +257,31 @@ class Session:
                 f"DELETE FROM {self.table} WHERE {before} "
                 "AND _s3_key IN (SELECT unnest(?::VARCHAR[]))",
                 [[key for (key,) in replaced]],
+            )
+
+    def _refuse_strays(self, entries: Sequence[Entry], before: str) -> None:
+        """Stop if the table has rows of these objects already that no entry accounts for.
+
+        Somebody deleted the entry: the rows would be there twice. That takes a look at the whole
+        column, so only where the table has more rows than the ledger says.
+        """
+        if not self._has_strays:
+            return
+        keys = [entry.object.key for entry in entries if entry.status is Status.LOADED]
+        strays = self._rows(
+            f"SELECT _s3_key, count(*), any_value(coalesce(said, 0)) FROM {self.table} LEFT JOIN "
+            f'(SELECT key, sum("rows") AS said FROM {self._objects} '
+            "WHERE table_name = ? AND status = 'loaded' GROUP BY key) ON key = _s3_key "
+            f"WHERE {before} AND _s3_key IN (SELECT unnest(?::VARCHAR[])) "
+            "GROUP BY _s3_key HAVING count(*) > any_value(coalesce(said, 0)) ORDER BY _s3_key",
+            [self._owner.table, keys],
+        )
+        if strays:
+            key, rows, said = strays[0]
+            more = f", and {len(strays) - 1} other objects likewise" if len(strays) > 1 else ""
+            raise self._not_managed(
+                f"{key!r} has {rows} rows in the table and {said} in _s3pq_objects{more}",
+                "run it with full_refresh: true",
             )
 
     def _write_entries(self, entries: Sequence[Entry]) -> None:
@@ -325,11 +359,15 @@ class Session:
             raise self._not_managed("its row in _s3pq_tables is there but the table is not")
         return (None if data is None else schemas.from_bytes(data)), schema_key
 
-    def _not_managed(self, found: str) -> TableNotManagedError:
+    def _not_managed(
+        self,
+        found: str,
+        remedy: str = "drop the table and its rows in _s3pq_objects and _s3pq_tables",
+    ) -> TableNotManagedError:
         return TableNotManagedError(
             f"table {self._owner.table!r} and its ledger do not belong together: {found}. Loading "
-            f"it now could duplicate or lose rows. Put back what was dropped, or drop the table "
-            f"and its rows in _s3pq_objects and _s3pq_tables to load it anew."
+            f"it now could duplicate or lose rows. Put back what was dropped or, to load it anew, "
+            f"{remedy}."
         )
 
     def _ledger(self) -> Ledger:

@@ -1,0 +1,142 @@
+"""What a run that is killed has to do: a bucket before and after, and what its table must hold."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from s3pq_dagster_tests.buckets import Bucket, parquet
+
+MALFORMED = range(0)
+"""Stands for an object that is no Parquet."""
+Rows = Counter[tuple[str, int]]
+"""How often each row is there, by its object's key and its number."""
+Versions = dict[tuple[str, str], range]
+"""The rows of each version of each object, by key and e_tag."""
+_NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
+_SPEC = {
+    "max_object_bytes_in_memory": 8_000,
+    "checkpoint_bytes": 2_000,  # two small objects, or a large one
+    "concurrency": 2,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scenario:
+    """Objects that are loaded, what then becomes of them, and how the run after that loads them."""
+
+    name: str
+    before: dict[str, range]
+    """Rows of each object that is there, and loaded, before the run that is killed."""
+    then: dict[str, range | None]
+    """Objects that are put after that; those with ``None`` are deleted."""
+    spec: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    """Of the run that is killed; the one after it is a plain one."""
+    column: str = "id"
+    """What the column of the rows' numbers is called."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def tables(self) -> set[str]:
+        return {key.split("/", maxsplit=1)[0] for key in self.before | self.then}
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The spec's, without the bucket's."""
+        return _SPEC | self.spec
+
+    @property
+    def held_before(self) -> dict[str, list[range]]:
+        """The versions of each object that are loaded before the run."""
+        return {key: [rows] for key, rows in self.before.items() if rows is not MALFORMED}
+
+    @property
+    def held_after(self) -> dict[str, list[range]]:
+        """The versions of each object that have to be loaded in the end."""
+        held = self.held_before
+        mode = self.spec.get("write_mode", "replace")
+        for key, rows in self.then.items():
+            if rows is None and mode == "mirror":
+                del held[key]
+            elif rows is not None and rows is not MALFORMED:
+                held[key] = [*(held.get(key, []) if mode == "append" else []), rows]
+        return held
+
+    def put(self, bucket: Bucket, objects: dict[str, range | None]) -> Versions:
+        """Change the bucket, one second an object; give the versions it has had."""
+        versions = {}
+        for number, (key, rows) in enumerate(objects.items()):
+            if rows is None:
+                bucket.delete(key)
+                continue
+            body = self._body(rows)
+            bucket.put(key, body)
+            late = 100 if objects is self.then else 0
+            bucket.set_last_modified(key, _NOON + timedelta(seconds=late + number))
+            versions[key, hashlib.md5(body).hexdigest()] = rows
+        return versions
+
+    def _body(self, rows: range) -> bytes:
+        if rows is MALFORMED:
+            return b"no Parquet at all"
+        texts = [f"row {number}" for number in rows]
+        return parquet(pa.table({self.column: pa.array(rows, pa.int64()), "text": texts}))
+
+
+def rows_of(held: dict[str, list[range]]) -> Rows:
+    """Count the rows of objects."""
+    return Counter((key, row) for key, all_ in held.items() for rows in all_ for row in rows)
+
+
+_BEFORE = {
+    "a/1.parquet": range(5),
+    "a/2.parquet": range(5),
+    "a/3.parquet": MALFORMED,
+    "a/4-large.parquet": range(3_000),
+}
+_THEN = {
+    "a/1.parquet": range(100, 104),
+    "a/2.parquet": MALFORMED,
+    "a/3.parquet": range(6),
+    "a/4-large.parquet": range(5_000, 9_000),
+    "a/5.parquet": range(7),
+}
+
+SCENARIOS = [
+    Scenario("first load", {}, {**_BEFORE, "a/5.parquet": range(7)}),
+    Scenario("overwritten, replace", _BEFORE, {**_THEN}),
+    Scenario("overwritten, append", _BEFORE, {**_THEN}, {"write_mode": "append"}),
+    Scenario(
+        "deleted, mirror",
+        _BEFORE,
+        {
+            "a/1.parquet": None,
+            "a/4-large.parquet": None,
+            "a/2.parquet": range(100, 104),
+            "a/3.parquet": range(6),
+            "a/5.parquet": range(7),
+        },
+        {"write_mode": "mirror"},
+    ),
+    Scenario(
+        "full refresh",
+        _BEFORE,
+        {**_THEN, "a/2.parquet": range(100, 104), "a/6.parquet": MALFORMED},
+        config={"full_refresh": True},
+    ),
+    Scenario("a column named rowid", _BEFORE, {**_THEN}, column="rowid"),
+    Scenario("two tables", {}, {f"{key}/1.parquet": range(5) for key in "ab"}),
+    Scenario("nothing new", _BEFORE, {}),
+]
+MANY = Scenario(
+    "many checkpoints",
+    {f"a/{number}.parquet": range(number, number + 5) for number in range(0, 60, 3)},
+    {f"a/{number}.parquet": range(1000 + number, 1000 + number + 4) for number in range(60)},
+    {"checkpoint_bytes": 1, "concurrency": 4},
+)

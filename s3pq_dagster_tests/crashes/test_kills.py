@@ -1,0 +1,61 @@
+"""A run killed with SIGKILL leaves rows and ledger in agreement, and the next one ends it.
+
+``python -m bench.crashes`` does it before and after every step of every scenario.
+"""
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.crashes.scenarios import MANY, SCENARIOS, Scenario
+from s3pq_dagster_tests.crashes.steps import Kill
+from s3pq_dagster_tests.crashes.trial import Stage, Verdict, moments
+
+pytestmark = pytest.mark.timeout(600)
+FIRST, *OTHERS = SCENARIOS
+RANDOM_KILLS = 10
+TELLING = ("COMMIT", "store ASSET")
+"""Steps after which something is there for others to see."""
+
+
+def wrong(verdicts: list[Verdict]) -> list[Verdict]:
+    """Give those that are not as promised."""
+    return [verdict for verdict in verdicts if not verdict.is_right]
+
+
+def test_a_first_load_may_be_killed_after_each_of_its_steps(
+    bucket: Bucket, moto: str, tmp_path: Path
+) -> None:
+    """Nothing is lost, doubled or read again, with a large and a malformed object among them."""
+    stage = Stage(FIRST, bucket, moto, tmp_path)
+    steps = stage.steps()
+    assert steps.count("COMMIT") == 4  # the ledger's tables, two small, the large one, the rest
+    kills = [Kill(number, after=True) for number in range(len(steps))]
+    assert not wrong([stage.killed_at(kill, name=steps[kill.step]) for kill in kills])
+
+
+@pytest.mark.parametrize("scenario", OTHERS, ids=str)
+def test_a_run_may_be_killed_where_others_begin_to_see_what_it_did(
+    scenario: Scenario, bucket: Bucket, moto: str, tmp_path: Path
+) -> None:
+    """After each commit and event of an asset, whatever the run does to what is loaded."""
+    stage = Stage(scenario, bucket, moto, tmp_path)
+    steps = stage.steps()
+    kills = [Kill(number, after=True) for number, name in enumerate(steps) if _tells(name)]
+    assert kills
+    assert not wrong([stage.killed_at(kill, name=steps[kill.step]) for kill in kills])
+
+
+def _tells(step: str) -> bool:
+    return step.startswith(TELLING) and not step.endswith("PLANNED")
+
+
+def test_a_run_may_be_killed_at_any_moment(bucket: Bucket, moto: str, tmp_path: Path) -> None:
+    """Of a sync with many checkpoints; each object's rows are there once in the end."""
+    stage = Stage(MANY, bucket, moto, tmp_path)
+    verdicts = map(stage.killed_after, moments(stage.seconds(), seed=1))
+    died = [verdict for verdict in islice(verdicts, 2 * RANDOM_KILLS) if verdict is not None]
+    assert died
+    assert not wrong(died)

@@ -1,0 +1,327 @@
+"""Whatever else can happen to a run: what is committed stands, and is not read again."""
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import dagster as dg
+import duckdb
+import pytest
+
+from s3pq_dagster import S3ParquetResource
+from s3pq_dagster.discovery import discover
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.command_line import DAGSTER, environment, headless_sync
+from s3pq_dagster_tests.crashes.steps import Kill
+from s3pq_dagster_tests.crashes.trial import INSTANCE
+from s3pq_dagster_tests.crashes.worker import Run, ended
+from s3pq_dagster_tests.dagster.test_user_stories import failure
+from s3pq_dagster_tests.lake import Lake, materialized, names, observed
+from s3pq_dagster_tests.proxy import Answer, Request
+
+ODD = Answer(400, b"<Error><Code>Odd</Code><Message>odd</Message></Error>")
+"""An answer that no request is repeated for, but a step is."""
+
+
+@pytest.fixture
+def lake(bucket: Bucket, instance: dg.DagsterInstance, database: Path) -> Lake:
+    """A bucket of six objects, each a checkpoint, fetched one after the other."""
+    fill(bucket)
+    return Lake(bucket, instance, database, {"checkpoint_bytes": 1, "concurrency": 1})
+
+
+@contextmanager
+def at_home(home: Path) -> Iterator[dg.DagsterInstance]:
+    """Open the instance of a ``DAGSTER_HOME``."""
+    home.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        (home / "dagster.yaml").write_text(INSTANCE)
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+
+
+def fill(bucket: Bucket) -> None:
+    """Put six objects of ten rows."""
+    for number in range(6):
+        bucket.put(f"a/{number}.parquet", 10)
+
+
+def keys(numbers: range) -> list[str]:
+    """Give the keys of objects by number."""
+    return [f"a/{number}.parquet" for number in numbers]
+
+
+def read(bucket: Bucket) -> list[str]:
+    """Give the keys of the objects that were read, as often as they were."""
+    return [request.key for request in bucket.proxy.object_reads]
+
+
+def once(number: int, answer: Answer) -> Callable[[Request], Answer | None]:
+    """Answer the first request for an object with something else."""
+    asked: list[Request] = []
+
+    def before(request: Request) -> Answer | None:
+        if request.key != f"a/{number}.parquet" or asked:
+            return None
+        asked.append(request)
+        return answer
+
+    return before
+
+
+def test_a_terminated_run_leaves_its_committed_checkpoints(bucket: Bucket, tmp_path: Path) -> None:
+    """SIGTERM, as an orchestrator of containers sends it: the next run reads only the rest."""
+    fill(bucket)
+    stalled, go_on = threading.Event(), threading.Event()
+
+    def stall(request: Request) -> None:
+        if request.is_object and request.key == "a/3.parquet" and not request.range:
+            stalled.set()
+            go_on.wait(60)
+
+    bucket.proxy.before = stall
+    variables = {"S3PQ_CONCURRENCY": "1", "S3PQ_CHECKPOINT_BYTES": "1"}
+    command = [*DAGSTER, "asset", "materialize", "-m", "s3pq_dagster.definitions", "--select", "*"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(bucket, tmp_path, **variables),
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        until_committed(process.stderr, 3)
+        assert stalled.wait(60)
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+        assert process.wait(60) != 0
+    go_on.set()
+    lake = Lake(bucket, dg.DagsterInstance.ephemeral(), tmp_path / "lake.duckdb")
+    assert lake.rows_by_key("a") == dict.fromkeys(keys(range(3)), 10)
+    assert list(lake.statuses("a")) == keys(range(3))
+    bucket.proxy.before = lambda _request: None
+    bucket.proxy.forget()
+    assert headless_sync(bucket, tmp_path, **variables).returncode == 0
+    assert read(bucket) == keys(range(3, 6))
+    assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
+
+
+def until_committed(stderr: IO[bytes], checkpoints: int) -> None:
+    """Read a run's log until it has committed so many checkpoints."""
+    seen = b""
+    while seen.count(b"checkpoint_committed") < checkpoints:
+        line = stderr.readline()
+        assert line, seen.decode(errors="replace")
+        seen += line
+
+
+def test_a_step_that_is_retried_reads_only_the_rest(lake: Lake) -> None:
+    """Dagster runs the whole op again; the ledger tells it where to go on."""
+    lake.options = {"retry_policy": dg.RetryPolicy(max_retries=1)}
+    definitions = lake.definitions()
+    lake.bucket.proxy.forget()
+    lake.bucket.proxy.before = once(3, ODD)
+    result = lake.run(definitions=definitions)
+    assert result.success
+    assert result.retry_attempts_for_node("load_a") == 1
+    often = Counter(read(lake.bucket))
+    assert {key: often[key] for key in keys(range(3))} == dict.fromkeys(keys(range(3)), 1)
+    assert often["a/3.parquet"] == 2
+    assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
+
+
+def test_a_run_that_is_retried_from_its_failure_reads_only_the_rest(
+    lake: Lake, tmp_path: Path
+) -> None:
+    """As the UI's button does, and run retries."""
+    facts = {
+        "bucket": lake.bucket.name,
+        "endpoint": lake.bucket.proxy.endpoint,
+        "database": str(lake.database),
+    }
+    job = dg.build_reconstructable_job(
+        "s3pq_dagster_tests.crashes.jobs", "job_of", reconstructable_kwargs=facts
+    )
+    with at_home(tmp_path / "home") as instance:
+        lake.bucket.proxy.before = once(3, ODD)
+        with dg.execute_job(job, instance) as failed:
+            assert not failed.success
+        lake.bucket.proxy.forget()
+        again = dg.ReexecutionOptions.from_failure(failed.run_id, instance)
+        with dg.execute_job(job, instance, reexecution_options=again) as result:
+            assert result.success
+    assert set(read(lake.bucket)) == set(keys(range(3, 6)))
+    assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
+
+
+def asked(lake: Lake, cursor: str | None, definitions: dg.Definitions) -> set[str]:
+    """Give the tables a tick asks a run for."""
+    requests = lake.tick(cursor, definitions=definitions).run_requests or []
+    return {name for request in requests for name in names(list(request.asset_selection or []))}
+
+
+def test_a_run_that_was_asked_for_and_never_launched_is_asked_for_again(lake: Lake) -> None:
+    """The cursor was saved and the daemon died: after the backoff another run key is asked for."""
+    definitions = lake.definitions()
+    first = lake.tick(definitions=definitions)
+    later = json.loads(str(first.cursor))
+    later["tables"]["a"]["at"] -= 61
+    second = lake.tick(json.dumps(later), definitions=definitions)
+    (before,), (after,) = first.run_requests or [], second.run_requests or []
+    assert names(list(after.asset_selection or [])) == {"a"}
+    assert before.run_key != after.run_key
+
+
+def test_a_run_that_was_launched_without_its_cursor_saved_is_not_asked_for_again(
+    lake: Lake,
+) -> None:
+    """What the run materialized says so."""
+    definitions = lake.definitions()
+    assert asked(lake, None, definitions) == {"a"}
+    assert lake.run(definitions=definitions).success
+    assert asked(lake, None, definitions) == set()
+
+
+def test_a_run_that_was_created_and_never_launched_is_taken_for_dead(lake: Lake) -> None:
+    """The daemon died between the two: nobody will ever start it."""
+    lake.options = {"stale_run_seconds": 0}
+    definitions = lake.definitions()
+    key = dg.AssetKey([lake.bucket.name, "a"])
+    job = definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection={key})
+    lake.instance.create_run_for_job(
+        job, status=dg.DagsterRunStatus.NOT_STARTED, asset_selection=frozenset({key})
+    )
+    until(lambda: asked(lake, None, definitions) == {"a"})
+
+
+def until(look: Callable[[], bool]) -> None:
+    """Look again and again until it is so."""
+    deadline = time.monotonic() + 60
+    while not look():
+        assert time.monotonic() < deadline
+
+
+def test_a_killed_run_is_waited_for_and_then_taken_for_dead(bucket: Bucket, tmp_path: Path) -> None:
+    """Dagster leaves it started for ever; the sensor does not wait so long."""
+    fill(bucket)
+    home = tmp_path / "home"
+    with at_home(home) as instance:
+        tables = discover(S3ParquetResource(**bucket.spec))
+        assert ended(Run(home, bucket.spec, tables, kill=Kill(8, after=False))) is None
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.STARTED
+        lake = Lake(bucket, instance, home / "lake.duckdb")
+        waiting = lake.tick(definitions=lake.definitions())
+        assert not waiting.run_requests
+        assert f"run in flight: a (run {run.run_id[:8]})" in str(waiting.skip_message)
+        lake.options = {"stale_run_seconds": 0}
+        definitions = lake.definitions()
+        until(lambda: asked(lake, None, definitions) == {"a"})
+
+
+def test_without_dagsters_memory_nothing_is_read_again(bucket: Bucket, tmp_path: Path) -> None:
+    """``DAGSTER_HOME`` is deleted: a plain run observes, and the sensor is content."""
+    fill(bucket)
+    home, database = tmp_path / "home", tmp_path / "lake.duckdb"
+    with at_home(home) as instance:
+        assert Lake(bucket, instance, database).run().success
+    shutil.rmtree(home)
+    with at_home(home) as instance:
+        lake = Lake(bucket, instance, database)
+        definitions = lake.definitions()
+        bucket.proxy.forget()
+        result = lake.run(definitions=definitions)
+        assert result.success
+        assert not materialized(result)
+        assert observed(result)
+        assert read(bucket) == []
+        assert asked(lake, None, definitions) == set()
+
+
+def by_hand(lake: Lake, sql: str) -> None:
+    """Change the file behind everybody's back."""
+    with duckdb.connect(str(lake.database)) as connection:
+        connection.execute(sql)
+
+
+@pytest.mark.parametrize(
+    ("change", "found", "remedy"),
+    [
+        (
+            "DROP TABLE _s3pq_objects",
+            "_s3pq_objects is not there",
+            "DROP TABLE a; DROP TABLE _s3pq_tables",
+        ),
+        (
+            "DROP TABLE _s3pq_tables",
+            "_s3pq_tables is not there",
+            "DROP TABLE a; DROP TABLE _s3pq_objects",
+        ),
+        (
+            "DROP TABLE _s3pq_tables; DROP TABLE _s3pq_objects",
+            "_s3pq_objects and _s3pq_tables is not there",
+            "DROP TABLE a",
+        ),
+        (
+            "DROP TABLE a",
+            "its row in _s3pq_tables is there but the table is not",
+            "DELETE FROM _s3pq_objects; DELETE FROM _s3pq_tables",
+        ),
+        (
+            "DELETE FROM _s3pq_tables",
+            "it has no row in _s3pq_tables",
+            "DROP TABLE a; DELETE FROM _s3pq_objects",
+        ),
+    ],
+)
+def test_what_is_dropped_by_hand_is_never_loaded_again_silently(
+    lake: Lake, change: str, found: str, remedy: str
+) -> None:
+    """The run fails and says what is missing; what it says to do loads all of it once."""
+    definitions = lake.definitions()
+    assert lake.run(definitions=definitions).success
+    by_hand(lake, change)
+    lake.bucket.proxy.forget()
+    for config in (None, {"full_refresh": True}):
+        said = failure(lake.run("a", definitions=definitions, config=config), "load_a")
+        assert f"table 'a' and its ledger do not belong together: {found}" in said
+        assert "Put back what was dropped or, to load it anew, drop" in said
+    assert read(lake.bucket) == []
+    by_hand(lake, remedy)
+    assert lake.run(definitions=definitions).success
+    assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
+
+
+@pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
+def test_an_object_whose_entry_was_deleted_by_hand_is_not_loaded_twice(
+    lake: Lake, write_mode: str
+) -> None:
+    """The run names it and writes nothing of it; a full refresh mends the table."""
+    definitions = lake.definitions(write_mode=write_mode)
+    assert lake.run(definitions=definitions).success
+    by_hand(lake, "DELETE FROM _s3pq_objects WHERE key = 'a/2.parquet'")
+    said = failure(lake.run(definitions=definitions), "load_a")
+    assert "'a/2.parquet' has 10 rows in the table and 0 in _s3pq_objects" in said
+    assert "run it with full_refresh: true" in said
+    assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
+    assert lake.run("a", definitions=definitions, config={"full_refresh": True}).success
+    assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
+    assert list(lake.statuses("a")) == keys(range(6))
+
+
+def test_rows_of_somebody_elses_do_not_stop_a_load(lake: Lake) -> None:
+    """They are not an object's, so that no object's rows are doubled; the checks show them."""
+    definitions = lake.definitions()
+    assert lake.run(definitions=definitions).success
+    by_hand(lake, "INSERT INTO a (id, _s3_key) VALUES (1, NULL), (2, 'mine')")
+    lake.bucket.put("a/6.parquet", 10)
+    assert lake.run(definitions=definitions).success
+    assert lake.rows("a") == 72

@@ -1,0 +1,258 @@
+"""One run killed, looked at, and followed by a plain one: what was lost, doubled or read again."""
+
+import logging
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import duckdb
+
+from s3pq_dagster import S3ParquetResource
+from s3pq_dagster.discovery import DiscoveredTable, discover
+from s3pq_dagster.ledger import fingerprint
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.crashes.scenarios import Rows, Scenario, Versions, rows_of
+from s3pq_dagster_tests.crashes.steps import Kill
+from s3pq_dagster_tests.crashes.worker import Ended, Run, ended, working
+from s3pq_dagster_tests.proxy import Proxy
+
+_LEDGER = {"_s3pq_objects", "_s3pq_tables"}
+
+INSTANCE = """
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+compute_logs:  # the default starts four processes a run
+  module: dagster.core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is in the DuckDB file."""
+
+    rows: Rows
+    loaded: list[tuple[str, str, int]]
+    """Key, e_tag and rows of what the ledger has as loaded."""
+    known: set[tuple[str, str]]
+    """Key and e_tag of what the ledger has as loaded or quarantined."""
+    tables: set[str]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What became of one kill; all of it is to be nothing."""
+
+    kill: str
+    lost: int = 0
+    """Rows that were not there in the end."""
+    duplicated: int = 0
+    """Rows that were there too often in the end."""
+    re_read: int = 0
+    """Requests for objects, or parts of them, that were in the ledger after the kill."""
+    inconsistent: list[str] = field(default_factory=list)
+    """Whatever else was not as promised, in words."""
+
+    @property
+    def is_right(self) -> bool:
+        return not (self.lost or self.duplicated or self.re_read or self.inconsistent)
+
+
+class Stage:
+    """A scenario made ready: a bucket as the run finds it, and a home to copy for each run."""
+
+    def __init__(self, scenario: Scenario, bucket: Bucket, upstream: str, directory: Path) -> None:
+        self.scenario = scenario
+        self._bucket = bucket
+        self._upstream = upstream
+        self._directory = directory
+        self._template = directory / "template"
+        self._template.mkdir()
+        (self._template / "dagster.yaml").write_text(INSTANCE)
+        self._tables: list[DiscoveredTable] = []
+        self._versions: Versions = scenario.put(bucket, dict(scenario.before))
+        if scenario.before:
+            self._discover()
+            assert self._finished(self._template, {}).success
+        self._versions |= scenario.put(bucket, scenario.then)
+        self._discover()
+        self._numbers = iter(range(1_000_000))
+
+    def steps(self) -> list[str]:
+        """Name the steps of a run that nobody kills."""
+        with self._home() as home:
+            return self._finished(home, self.scenario.config).steps
+
+    def kills(self, steps: list[str]) -> list[Kill]:
+        """Give every point at which such a run can be killed."""
+        return [Kill(number, after) for number in range(len(steps)) for after in (False, True)]
+
+    def seconds(self) -> float:
+        """Say how long a run takes that nobody kills."""
+        with self._home() as home, Proxy(self._upstream) as proxy:
+            run = replace(self._run(home, proxy), config=self.scenario.config)
+            with working(run) as (_, heard):
+                heard.recv()
+                started = time.monotonic()
+                heard.recv()
+                return time.monotonic() - started
+
+    def killed_at(self, kill: Kill, *, name: str = "") -> Verdict:
+        """Kill a run at one of its steps, and see what comes of it."""
+        with self._home() as home, Proxy(self._upstream) as proxy:
+            run = replace(self._run(home, proxy), config=self.scenario.config, kill=kill)
+            verdict = Verdict(f"{kill} ({name})")
+            if ended(run) is not None:
+                verdict.inconsistent.append("the run never came there")
+            self._follow(home, verdict)
+            return verdict
+
+    def killed_after(self, seconds: float) -> Verdict | None:
+        """Kill a run so long after its start; ``None`` if it was over before."""
+        with self._home() as home, Proxy(self._upstream) as proxy:
+            run = replace(self._run(home, proxy), config=self.scenario.config)
+            with working(run) as (process, heard):
+                heard.recv()
+                process.join(seconds)
+                process.kill()
+                process.join()
+                if _has_ended(heard):
+                    return None
+            verdict = Verdict(f"after {seconds:.3f} s")
+            self._follow(home, verdict)
+            return verdict
+
+    def _discover(self) -> None:
+        self._tables = discover(S3ParquetResource(**self._bucket.spec))
+
+    def _run(self, home: Path, proxy: Proxy) -> Run:
+        spec = self._bucket.spec | self.scenario.fields | {"endpoint_url": proxy.endpoint}
+        return Run(home, spec, self._tables)
+
+    def _finished(self, home: Path, config: dict[str, object]) -> Ended:
+        with Proxy(self._upstream) as proxy:
+            found = ended(replace(self._run(home, proxy), config=config))
+        assert found is not None
+        return found
+
+    @contextmanager
+    def _home(self) -> Iterator[Path]:
+        home = self._directory / f"home-{next(self._numbers)}"
+        shutil.copytree(self._template, home)
+        try:
+            yield home
+        finally:
+            shutil.rmtree(home)
+
+    def _follow(self, home: Path, verdict: Verdict) -> None:
+        """Look at what a killed run left, run again, and look once more."""
+        left = self._look(home, verdict)
+        self._check_left(left, verdict)
+        with Proxy(self._upstream) as proxy:
+            again = ended(self._run(home, proxy))
+            reads = Counter(read.key for read in proxy.object_reads)
+        if again is None or not again.success:
+            verdict.inconsistent.append("the plain re-run failed")
+        elif again.versions != self._fingerprints():
+            verdict.inconsistent.append(f"the sensor would ask again: {again.versions}")
+        self._check_reads(left, reads, verdict)
+        expected = rows_of(self.scenario.held_after)
+        found = self._look(home, verdict).rows
+        verdict.lost += (expected - found).total()
+        verdict.duplicated += (found - expected).total()
+
+    def _check_left(self, left: Held, verdict: Verdict) -> None:
+        """See that the table is, object by object, as before the run or as after it."""
+        before, after = self.scenario.held_before, self.scenario.held_after
+        whole = [rows_of(before), rows_of(after)]
+        if self.scenario.config.get("full_refresh"):
+            if left.rows not in whole:
+                verdict.inconsistent.append("the table is neither the old one nor the new one")
+            return
+        for key in before | after | {key: [] for key, _ in left.rows}:
+            found = Counter({row: n for row, n in left.rows.items() if row[0] == key})
+            if found not in [rows_of({key: held.get(key, [])}) for held in (before, after)]:
+                verdict.inconsistent.append(f"{key} is neither as before nor as after the run")
+
+    def _fingerprints(self) -> dict[str, str]:
+        """Hash what is listed of each table, as the sensor does."""
+        with S3ParquetResource(**self._bucket.spec).process_config_and_initialize_cm() as opened:
+            found = opened.list_tables(logging.getLogger(__name__)).by_prefix
+        return {prefix.rstrip("/"): fingerprint(listing) for prefix, listing in found.items()}
+
+    def _check_reads(self, left: Held, reads: Counter[str], verdict: Verdict) -> None:
+        """See that exactly what the ledger did not hold was read, each part once."""
+        part = self.scenario.fields["max_object_bytes_in_memory"]
+        listed = self._bucket.client.list_objects_v2(Bucket=self._bucket.name)["Contents"]
+        expected = Counter(
+            {
+                found["Key"]: -(-found["Size"] // part)
+                for found in listed
+                if (found["Key"], found["ETag"].strip('"')) not in left.known
+            }
+        )
+        verdict.re_read += (reads - expected).total()
+        if expected - reads:
+            verdict.inconsistent.append(f"pending but not read: {expected - reads}")
+
+    def _look(self, home: Path, verdict: Verdict) -> Held:
+        """Open the file, and see that rows and ledger agree, row by row."""
+        try:
+            held = look(home / "lake.duckdb", self.scenario)
+        except duckdb.Error as error:
+            verdict.inconsistent.append(f"the file does not open: {error}")
+            return Held(Counter(), [], set(), set())
+        stated: Rows = Counter()
+        for key, e_tag, rows in held.loaded:
+            version = self._versions.get((key, e_tag), range(-1))
+            stated.update((key, row) for row in version)
+            if len(version) != rows:
+                verdict.inconsistent.append(f"the ledger has {rows} rows of {key} as {e_tag}")
+        if stated != held.rows:
+            extra, missing = held.rows - stated, stated - held.rows
+            verdict.inconsistent.append(
+                f"{extra.total()} rows are in no entry, {missing.total()} are entered and not there"
+            )
+        if strangers := held.tables - _LEDGER - self.scenario.tables:
+            verdict.inconsistent.append(f"tables that are not ours: {strangers}")
+        return held
+
+
+def look(database: Path, scenario: Scenario) -> Held:
+    """Read everything that is in a DuckDB file, as anybody could."""
+    if not database.exists():
+        return Held(Counter(), [], set(), set())
+    with duckdb.connect(str(database), read_only=True) as connection:
+
+        def ask(sql: str) -> list[tuple[object, ...]]:
+            return connection.execute(sql).fetchall()
+
+        tables = {str(name) for (name,) in ask("SELECT table_name FROM duckdb_tables()")}
+        rows: Rows = Counter()
+        for table in tables & scenario.tables:
+            rows.update(ask(f'SELECT _s3_key, "{scenario.column}" FROM {table}'))  # type: ignore[arg-type]
+        entries = "SELECT key, trim(e_tag, '\"'), rows FROM _s3pq_objects WHERE status "
+        loaded = ask(f"{entries} = 'loaded'") if tables >= _LEDGER else []
+        known = ask(f"{entries} <> 'removed'") if tables >= _LEDGER else []
+    return Held(rows, loaded, {(k, e) for k, e, _ in known}, tables)  # type: ignore[arg-type,misc]
+
+
+def _has_ended(heard: object) -> bool:
+    try:
+        return isinstance(heard.recv(), Ended)  # type: ignore[attr-defined]
+    except EOFError:
+        return False
+
+
+def moments(seconds: float, seed: int) -> Iterator[float]:
+    """Draw moments of a run that takes so long, without end."""
+    drawn = random.Random(seed)
+    while True:
+        yield drawn.uniform(0, seconds)

@@ -1,0 +1,138 @@
+"""A DuckDB file that fails: an error of ours, nothing half-written, right once it is mended."""
+
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from s3pq_dagster.destinations.duckdb import DuckDBDestination
+from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.ledger import Status
+from s3pq_dagster_tests.destinations.tables import OWNER, commit, ids_by_key, load, rows
+from s3pq_dagster_tests.unit.made import meta
+
+OBJECTS = [meta(f"orders/{number}") for number in range(30)]
+ROWS = 20_000
+
+
+@pytest.fixture
+def destination(database: Path) -> DuckDBDestination:
+    """A file that is not there yet."""
+    return DuckDBDestination(str(database), lock_timeout_seconds=1)
+
+
+@contextmanager
+def full_beyond(size: int) -> Iterator[None]:
+    """Let no file grow beyond a size, as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def backfill(destination: DuckDBDestination) -> None:
+    """Load what is pending of many objects, each a checkpoint."""
+    with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+        known = writer.state().ledger
+        for found in OBJECTS:
+            if not known.holds(found):
+                commit(writer, (found, ROWS))
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing(
+    database: Path, destination: DuckDBDestination
+) -> None:
+    """Not even an empty file, which DuckDB would never open; with room again all is loaded."""
+    with full_beyond(0), pytest.raises(DestinationError, match=r"lake\.duckdb.*Make room"):
+        load(destination, (OBJECTS[0], 3))
+    assert list(database.parent.iterdir()) == []
+    load(destination, (OBJECTS[0], 3))
+    assert ids_by_key(destination) == {OBJECTS[0].key: [0, 1, 2]}
+
+
+def test_a_disk_that_fills_up_leaves_the_committed_checkpoints(
+    database: Path, destination: DuckDBDestination
+) -> None:
+    """Rows and ledger of each are there or not; with room again the rest follows."""
+    load(destination, (OBJECTS[0], ROWS))
+    with (
+        full_beyond(database.stat().st_size + 1_000_000),
+        pytest.raises(DestinationError, match=r"lake\.duckdb.*run again"),
+    ):
+        backfill(destination)
+    left = destination.state(OWNER)
+    assert ROWS <= left.rows < ROWS * len(OBJECTS)
+    assert left.rows == left.ledger.rows == ROWS * left.ledger.count(Status.LOADED)
+    backfill(destination)
+    assert {key: len(ids) for key, ids in ids_by_key(destination).items()} == {
+        found.key: ROWS for found in OBJECTS
+    }
+
+
+def overwrite_header(data: bytes) -> bytes:
+    """Spoil the first block."""
+    return b"\xff" * 4096 + data[4096:]
+
+
+def flip_blocks(data: bytes) -> bytes:
+    """Flip a byte in the middle of each of DuckDB's blocks; they carry checksums."""
+    spoiled = bytearray(data)
+    for start in range(3 * 4096 + 100_000, len(data), 262_144):
+        spoiled[start] ^= 0xFF
+    return bytes(spoiled)
+
+
+def cut_off(data: bytes) -> bytes:
+    """Leave the first half."""
+    return data[: len(data) // 2]
+
+
+def empty(_data: bytes) -> bytes:
+    """Leave nothing."""
+    return b""
+
+
+@pytest.mark.parametrize("spoil", [overwrite_header, flip_blocks, cut_off, empty])
+def test_a_spoiled_file_is_an_error_of_ours_and_left_as_it_is(
+    database: Path, destination: DuckDBDestination, spoil: Callable[[bytes], bytes]
+) -> None:
+    """Whoever reads all of it is told, by the file's name; once it is put back, all goes on."""
+    load(destination, (OBJECTS[0], 300_000))
+    good = database.read_bytes()
+    spoiled = spoil(good)
+    database.write_bytes(spoiled)
+    with pytest.raises(DestinationError, match=r"lake\.duckdb"):
+        rows(destination)
+    assert database.read_bytes() == spoiled
+    database.write_bytes(good)
+    load(destination, (OBJECTS[1], 3))
+    assert destination.state(OWNER).rows == 300_003
+
+
+def test_a_spoiled_log_is_an_error_of_ours(database: Path, destination: DuckDBDestination) -> None:
+    """A flipped byte in the write-ahead log loses no rows silently; the error says what to do."""
+    load(destination, (OBJECTS[0], 3))
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+        connection.execute("UPDATE orders SET id = id + 10")
+    log = database.with_name("lake.duckdb.wal")
+    good = log.read_bytes()
+    middle = len(good) // 2
+    log.write_bytes(good[:middle] + bytes([good[middle] ^ 0xFF]) + good[middle + 1 :])
+    for look in (lambda: destination.state(OWNER), lambda: load(destination, (OBJECTS[1], 1))):
+        with pytest.raises(DestinationError, match=r"lake\.duckdb.*put back a copy"):
+            look()
+    log.write_bytes(good)
+    assert ids_by_key(destination) == {OBJECTS[0].key: [10, 11, 12]}
+
+
+def test_a_file_whose_directory_is_not_writable_is_an_error_of_ours() -> None:
+    """Nobody, root included, can make a file under /proc; the error names it."""
+    destination = DuckDBDestination("/proc/lake.duckdb")
+    with pytest.raises(DestinationError, match=r"/proc/lake\.duckdb.*allow writing to /proc"):
+        load(destination, (OBJECTS[0], 1))
