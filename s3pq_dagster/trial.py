@@ -160,7 +160,11 @@ class _Server:
             cls.stop()
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile() as errors:
-            process = _started(theirs, errors)
+            try:
+                process = _started(theirs, errors)
+            except BaseException:
+                ours.close()
+                raise
             cls._running = process, ours, os.getpid()
             ours.settimeout(_START_SECONDS)
             with suppress(TimeoutError):
