@@ -20,7 +20,7 @@ def main(spec: dict[str, Any], database: str) -> None:
     """Materialize every table once and print success and memory as JSON."""
     definitions = build_s3_parquet_definitions(
         S3ParquetResource(**spec),
-        destination=S3ParquetDuckDBIOManager(database=database, memory_limit="100MB"),
+        destination=S3ParquetDuckDBIOManager(database=database, memory_limit="200MB"),
         retry_policy=None,
     )
     job = definitions.resolve_implicit_global_asset_job_def()
