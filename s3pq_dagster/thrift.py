@@ -47,6 +47,11 @@ def read_struct(data: bytes, at: int = 0, depth: int = 0) -> tuple[Struct, int]:
         if (number, kind) in fields:
             raise ValueError(f"field {number} is there twice")
         if kind in _INTEGERS:
+            raw = data[at]
+            if raw < 0x80:  # noqa: PLR2004 - most are one byte, and a call costs more than this
+                at += 1
+                fields[number, kind] = (raw >> 1) ^ -(raw & 1)
+                continue
             raw, at = _varint(data, at)
             fields[number, kind] = _signed(raw, 32 if kind == I32 else 64)
         elif kind == STRUCT and depth < _MOST_NESTED:
