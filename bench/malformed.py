@@ -67,6 +67,7 @@ def main() -> None:
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mutations", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--corpus", type=Path, action="append", default=[])
     parser.add_argument("--workers", type=int, default=2)
@@ -76,7 +77,7 @@ def _asked() -> argparse.Namespace:
 
 def _sources(asked: argparse.Namespace) -> Iterator[tuple[str, int, list[dict[str, Any]]]]:
     """Give each source's name, its bound of memory and its cases."""
-    numbers = range(asked.mutations)
+    numbers = range(asked.first, asked.first + asked.mutations)
     yield "mutations", BOUND, [{"seed": asked.seed, "number": number} for number in numbers]
     yield "bombs", BOUND, [{"bomb": name} for name in BOMBS]
     bound = S3ParquetSpec(bucket="b", region="r").max_decoded_bytes

@@ -69,11 +69,11 @@ class OpenObject:
         started = time.monotonic()
         try:
             batch = next(batches, None)
-        except MemoryError:
-            # The machine is short of it, unless the object takes too much where there is enough.
-            _try_apart(self.fetched, self.spec, self.rows_at_a_time)
-            raise
         except Exception as error:
+            if _is_doubtful(error):
+                # It is the machine's, unless the same happens where there is enough of everything.
+                _try_apart(self.fetched, self.spec, self.rows_at_a_time)
+                raise
             raise _malformed(self.object.key, error) from error
         self._seconds += time.monotonic() - started
         if self._seconds > self.spec.max_decode_seconds:
@@ -169,6 +169,11 @@ def _decode_whole(opened: OpenObject, on_batch: Callable[[], None]) -> None:
         else:
             kept = None
     opened.decoded = kept
+
+
+def _is_doubtful(error: Exception) -> bool:
+    """Tell whether an error may come of what this machine is short of: memory, threads."""
+    return isinstance(error, MemoryError) or type(error) is pa.ArrowException  # "Unknown error"
 
 
 def _malformed(key: str, error: Exception) -> MalformedObjectError:

@@ -109,33 +109,45 @@ class _Trial:
 
     def decode(self, rows: int) -> Mapping[str, Any] | None:
         """Make one attempt; ``None`` when it is not over by the deadline."""
-        request = json.dumps([rows, self.max_bytes]).encode()
         try:
-            connection = _Server.connection(self.key)
-            socket.send_fds(connection, [request], [self.descriptor])
-            answer = self._answer(connection)
-        except OSError as error:
-            _Server.stop()
-            raise TrialError(self.key, str(error)) from error
-        except BaseException:
-            _Server.stop()
-            raise
+            answer = self._asked(rows)
+        except OSError:  # it went just now, for want of work say: a new one is asked
+            try:
+                answer = self._asked(rows)
+            except OSError as error:
+                raise TrialError(self.key, str(error)) from error
         if answer is None:
-            _Server.stop()
             return None
-        if not answer:
-            _Server.stop()
-            raise TrialError(self.key, "the process went away")
         found: Mapping[str, Any] = json.loads(answer)
         if "machine" in found:
             raise TrialError(self.key, found["machine"])
         return found
 
+    def _asked(self, rows: int) -> bytes | None:
+        """Ask a process that runs; one that does not answer in time is ended."""
+        answer = None
+        try:
+            connection = _Server.connection(self.key)
+            request = json.dumps([rows, self.max_bytes]).encode()
+            socket.send_fds(connection, [request], [self.descriptor])
+            answer = self._answer(connection)
+        finally:
+            if answer is None:
+                _Server.stop()
+        return answer
+
     def _answer(self, connection: socket.socket) -> bytes | None:
+        """Wait until the deadline.
+
+        Raises:
+            ConnectionError: The process is gone.
+        """
         while (left := self.deadline - time.monotonic()) > 0:
             connection.settimeout(min(_POLL_SECONDS, left))
             with suppress(TimeoutError):
-                return connection.recv(_MOST_BYTES)
+                if answer := connection.recv(_MOST_BYTES):
+                    return answer
+                raise ConnectionError("the process is gone")
             self.while_waiting()
         return None
 
@@ -160,7 +172,11 @@ class _Server:
             cls.stop()
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile() as errors:
-            process = _started(theirs, errors)
+            try:
+                process = _started(theirs, errors)
+            except BaseException:
+                ours.close()
+                raise
             cls._running = process, ours, os.getpid()
             ours.settimeout(_START_SECONDS)
             with suppress(TimeoutError):

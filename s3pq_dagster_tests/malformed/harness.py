@@ -13,7 +13,7 @@ from s3pq_dagster_tests.malformed.judge import Verdict
 
 CRASHED, HUNG, FAILED = "crashed", "hung", "failed"
 _MODULE = "s3pq_dagster_tests.malformed.worker"
-_START_SECONDS = 120
+_START_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)

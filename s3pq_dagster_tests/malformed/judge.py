@@ -17,7 +17,7 @@ from s3pq_dagster import schemas
 from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.errors import MalformedObjectError, SchemaMismatchError, UnsupportedSchemaError
 from s3pq_dagster.ledger import Entry, Status
-from s3pq_dagster.objects import Listing
+from s3pq_dagster.objects import Listing, ObjectMeta
 from s3pq_dagster.reader import Checkpoint, TableStream
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
@@ -38,25 +38,27 @@ class Verdict:
     seconds: float
 
 
-def judge(store: Store, spec: S3ParquetSpec, body: bytes, key: str, rows: int | None) -> Verdict:
+def judge(
+    store: Store, spec: S3ParquetSpec, body: bytes, found: ObjectMeta, rows: int | None
+) -> Verdict:
     """Read an object and hold it against what pyarrow makes of the same bytes.
 
     Args:
         store: Where it is.
         spec: The bounds.
         body: Its bytes, once more.
-        key: The only object under its prefix.
+        found: The object.
         rows: How many rows must come, of a file too large to be read at once; none is expected
             when it is negative.
     """
     counted = rows is not None
-    with _measured() as peak:
+    with measured() as peak:
         started = time.monotonic()
-        outcome, detail, found, count = _read(store, spec, key, keep=not counted)
+        outcome, detail, batches, count = _read(store, spec, found, keep=not counted)
         seconds = time.monotonic() - started
     if outcome == RIGHT and counted and count != rows:
         outcome, detail = WRONG, f"{count} rows"
-    elif outcome == RIGHT and not counted and (difference := _difference(body, found)):
+    elif outcome == RIGHT and not counted and (difference := _difference(body, batches)):
         outcome, detail = WRONG, difference
     elif outcome == QUARANTINED and counted and rows is not None and rows >= 0:
         outcome, detail = WRONG, f"quarantined: {detail}"
@@ -64,9 +66,9 @@ def judge(store: Store, spec: S3ParquetSpec, body: bytes, key: str, rows: int | 
 
 
 def _read(
-    store: Store, spec: S3ParquetSpec, key: str, *, keep: bool
+    store: Store, spec: S3ParquetSpec, found: ObjectMeta, *, keep: bool
 ) -> tuple[str, str, list[pa.RecordBatch], int]:
-    pending = Listing.of(store.list_objects(key))
+    pending = Listing.of([found])
     batches: list[pa.RecordBatch] = []
     entries: list[Entry] = []
     count = 0
@@ -124,7 +126,7 @@ def _written(column: pa.ChunkedArray) -> str:
 
 
 @contextmanager
-def _measured() -> Iterator[list[int]]:
+def measured() -> Iterator[list[int]]:
     """Measure by how much the process's memory grows at most."""
     pa.default_memory_pool().release_unused()
     ctypes.CDLL(None).malloc_trim(0)  # or what was freed before would be used again unseen

@@ -5,11 +5,13 @@ import json
 import logging
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from moto.server import ThreadedMotoServer
 
+from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 from s3pq_dagster_tests.malformed.bombs import BOMBS, BOUND
@@ -37,8 +39,9 @@ def main() -> None:
     for case in map(json.loads, sys.stdin):
         name, body, rows, fields = _case(case)
         key = f"{next(_numbers)}/x.parquet"
-        client.put_object(Bucket=_BUCKET, Key=key, Body=body)
-        verdict = judge(store, S3ParquetSpec(**(spec | fields)), body, key, rows)
+        put = client.put_object(Bucket=_BUCKET, Key=key, Body=body)
+        found = ObjectMeta(key, len(body), put["ETag"].strip('"'), datetime.now(UTC))
+        verdict = judge(store, S3ParquetSpec(**(spec | fields)), body, found, rows)
         _answer(name=name, **asdict(verdict))
 
 

@@ -1,7 +1,11 @@
 """What is wrong with an object, told from what is wrong with this machine."""
 
+import os
 import resource
+import subprocess
+import sys
 
+import pyarrow as pa
 import pytest
 
 from s3pq_dagster.decoder import open_object
@@ -9,6 +13,7 @@ from s3pq_dagster.errors import MalformedObjectError
 from s3pq_dagster.fetcher import Fetched
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.unit.made import meta, spec
+from s3pq_dagster_tests.unit.test_trial import children
 
 
 def test_running_out_of_descriptors_is_not_a_malformed_object() -> None:
@@ -32,3 +37,76 @@ def test_a_broken_page_is_a_malformed_object() -> None:
     body[100:400] = b"\xff" * 300
     with pytest.raises(MalformedObjectError):
         open_object(Fetched(meta("k", size=len(body)), data=bytes(body)), spec(), whole=True)
+
+
+_SHORT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+from s3pq_dagster.decoder import open_object
+from s3pq_dagster.fetcher import Fetched
+from s3pq_dagster_tests.buckets import numbers, parquet
+from s3pq_dagster_tests.unit.made import meta, spec
+body = parquet(numbers(600_000))
+fetched = Fetched(meta("k", size=len(body)), data=body)
+opened = open_object(fetched, spec(), whole=False)
+if sys.argv[1] == "memory":
+    held = list(opened.batches())  # starts the threads
+status = Path("/proc/self/status").read_text().splitlines()
+taken = next(int(line.split()[1]) for line in status if line.startswith("VmData"))
+resource.setrlimit(resource.RLIMIT_DATA, (taken * 1024 + 2**20, resource.RLIM_INFINITY))
+try:
+    kept = list(opened.batches())
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("short_of", "error"), [("memory", "ArrowMemoryError"), ("threads", "ArrowException")]
+)
+def test_what_this_machine_is_short_of_is_no_fault_of_the_object(short_of: str, error: str) -> None:
+    """The run fails and says so, for another process can read the object."""
+    found = subprocess.run(
+        [sys.executable, "-c", _SHORT_OF_MEMORY, short_of],
+        env=os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout == f"{error}\n", found.stderr
+
+
+def test_ordinary_objects_start_no_process() -> None:
+    """What common writers leave is shown to be harmless by its page headers alone."""
+    before = children()
+    rows = 5000
+    table = pa.table(
+        {
+            "id": range(rows),
+            "name": [f"name {i}" for i in range(rows)],
+            "kind": [f"kind {i % 9}" for i in range(rows)],
+            "tags": [["a"] * (i % 5) for i in range(rows)],
+        }
+    )
+    plain: dict[str, object] = {}
+    for options in (plain, {"compression": "zstd"}, {"row_group_size": 100}):
+        body = parquet(table, **options)
+        opened = open_object(Fetched(meta("k", size=len(body)), data=body), spec(), whole=True)
+        assert sum(batch.num_rows for batch in opened.batches()) == rows
+    assert children() == before
+
+
+def test_a_small_object_of_many_rows_is_not_kept() -> None:
+    """Kilobytes that decode to much are decoded again rather than held."""
+    body = parquet(pa.table({"c": ["x" * 1000] * 100_000}))
+    opened = open_object(Fetched(meta("k", size=len(body)), data=body), spec(), whole=True)
+    assert opened.decoded is None
+    assert [sum(batch.num_rows for batch in opened.batches()) for _ in range(2)] == [100_000] * 2
+
+
+def test_batches_have_the_canonical_types() -> None:
+    """A dictionary that Arrow would keep is cast where its size is bounded."""
+    table = pa.table({"c": pa.array(["a", "b", None]).dictionary_encode()})
+    body = parquet(table)
+    opened = open_object(Fetched(meta("k", size=len(body)), data=body), spec(), whole=False)
+    assert [batch.schema for batch in opened.batches()] == [pa.schema([("c", pa.string())])]

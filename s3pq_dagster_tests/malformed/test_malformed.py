@@ -1,0 +1,75 @@
+"""Whatever is in an object, the run goes on: right rows, or a reason in the quarantine."""
+
+import pytest
+
+from s3pq_dagster_tests.malformed.bombs import BOMBS, BOUND
+from s3pq_dagster_tests.malformed.harness import Result, run_cases
+from s3pq_dagster_tests.malformed.judge import QUARANTINED, REFUSED, RIGHT
+
+MUTATIONS = 240
+SEED = 3
+ALLOWED = {RIGHT, QUARANTINED, REFUSED}
+
+
+@pytest.fixture(scope="module")
+def mutated() -> list[Result]:
+    """What became of some hundred damaged files, read in a process of their own."""
+    cases = [{"seed": SEED, "number": number} for number in range(MUTATIONS)]
+    return list(run_cases(cases))
+
+
+@pytest.fixture(scope="module")
+def exploded() -> dict[str, Result]:
+    """What became of every bomb."""
+    results = run_cases([{"bomb": name} for name in BOMBS])
+    return {result.case["bomb"]: result for result in results}
+
+
+def test_a_damaged_object_is_quarantined_or_its_rows_are_right(mutated: list[Result]) -> None:
+    """No damage crashes or hangs a run, or makes rows that pyarrow would not read."""
+    assert [result for result in mutated if result.verdict.outcome not in ALLOWED] == []
+    assert len(mutated) == MUTATIONS
+
+
+def test_damage_is_found_and_harmless_damage_is_not(mutated: list[Result]) -> None:
+    """The damaged files are of both kinds, or the test before shows nothing."""
+    outcomes = {result.verdict.outcome for result in mutated}
+    assert outcomes >= {RIGHT, QUARANTINED}
+
+
+def test_what_is_quarantined_has_a_reason(mutated: list[Result]) -> None:
+    """Somebody has to repair it."""
+    reasons = [r.verdict.detail for r in mutated if r.verdict.outcome == QUARANTINED]
+    assert all(reasons)
+
+
+def test_a_damaged_object_stays_within_the_memory_bound(mutated: list[Result]) -> None:
+    """The run's process grows by no more than `max_decoded_bytes`, whatever is read."""
+    assert [result for result in mutated if result.verdict.peak > BOUND] == []
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_quarantined_or_streams(name: str, exploded: dict[str, Result]) -> None:
+    """What cannot be decoded within the bounds is set aside, and what can gives all its rows."""
+    wanted = QUARANTINED if BOMBS[name].rows is None else RIGHT
+    assert exploded[name].verdict.outcome == wanted, exploded[name]
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_stays_within_the_memory_bound(name: str, exploded: dict[str, Result]) -> None:
+    """Whether it is refused or streams, the run's process grows by no more than the bound."""
+    assert exploded[name].verdict.peak <= BOUND
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("a cell of zeros in zstd", "max_decoded_bytes"),
+        ("a list of very many values", "max_decoded_bytes"),
+        ("very many remarks", "max_decoded_bytes"),
+        ("rows without end", "max_decode_seconds"),
+    ],
+)
+def test_the_reason_names_the_bound(name: str, field: str, exploded: dict[str, Result]) -> None:
+    """Who has the memory or the time knows which field to raise."""
+    assert field in exploded[name].verdict.detail
