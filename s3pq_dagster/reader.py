@@ -218,8 +218,8 @@ class TableStream:
             try:
                 opened = self._open(fetched)
             except MalformedObjectError as error:
-                self._aside.append(self._quarantine(fetched.object, error))
                 self._fetcher.release(fetched)
+                self._aside.append(self._quarantine(fetched.object, error))
             except ObjectNotFoundError:
                 self.missing.append(fetched.object.key)
                 self._count(fetched.object)
