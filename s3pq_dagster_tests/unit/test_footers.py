@@ -1,5 +1,7 @@
 """A table's schema, from the tail of one object."""
 
+import resource
+
 import pyarrow as pa
 import pytest
 
@@ -7,6 +9,7 @@ from s3pq_dagster.errors import MalformedObjectError, StoreError
 from s3pq_dagster.footers import read_schema, table_schema
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
+from s3pq_dagster_tests.malformed.bombs import BOMBS
 from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened
 
@@ -79,6 +82,26 @@ def test_what_has_no_footer_is_malformed(bucket: Bucket, body: bytes, reason: st
     assert isinstance(error, MalformedObjectError)
     assert error.key == "a/x.parquet"
     assert any(word in error.reason for word in reason.split("|"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a footer that says it has many row groups",
+        "a footer that says it has many columns",
+        "a schema of very many columns",
+        "a schema that is nested very deeply",
+        "very many remarks",
+    ],
+)
+def test_a_footer_that_would_take_much_ends_nothing(name: str, bucket: Bucket) -> None:
+    """What a hostile footer takes, it does not take of the process that discovers tables."""
+    bucket.put("a", BOMBS[name].make())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    schema, _ = only(bucket)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert isinstance(schema, MalformedObjectError | pa.Schema)
+    assert after - before < 600 * KIB
 
 
 def test_a_schema_is_canonical(bucket: Bucket) -> None:
