@@ -31,7 +31,7 @@ OFTEN = Shares(
 @pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
 def test_a_day_of_objects_is_loaded_exactly_once(lake: Lake, write_mode: str) -> None:
     """No row lost or twice, no object read twice, the quarantine and the ledger right."""
-    day = make_day(7, objects=50, seconds=600, every=300, tables=2, shares=OFTEN)
+    day = make_day(9, objects=50, seconds=600, every=300, tables=2, shares=OFTEN)
     engine = SensorAndRuns(lake, write_mode)
     player = Player(lake.bucket, day, engine, reload_every=2, mirror=write_mode == "mirror")
     record = player.play()
