@@ -111,7 +111,8 @@ class Store:
                 config=Config(
                     connect_timeout=_CONNECT_SECONDS,
                     read_timeout=_READ_SECONDS,
-                    max_pool_connections=min(spec.concurrency, 1024)
+                    # One more, for a look at an object that changed while all others are read.
+                    max_pool_connections=min(spec.concurrency, 1024) + 1
                     if spec.concurrency > 0
                     else 1024,
                     retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},

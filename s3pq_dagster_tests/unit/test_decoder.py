@@ -55,7 +55,7 @@ status = Path("/proc/self/status").read_text().splitlines()
 taken = next(int(line.split()[1]) for line in status if line.startswith("VmData"))
 resource.setrlimit(resource.RLIMIT_DATA, (taken * 1024 + 2**20, resource.RLIM_INFINITY))
 try:
-    kept = list(opened.batches())
+    kept = [list(opened.batches()) for _ in range(20)]  # more than was freed before
 except Exception as error:
     print(type(error).__name__)
 """

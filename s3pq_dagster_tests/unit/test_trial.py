@@ -107,7 +107,7 @@ def test_the_next_object_is_tried_after_one_that_was_stopped() -> None:
 def test_the_next_object_is_tried_after_the_process_was_killed() -> None:
     """Whoever kills it, the system short of memory say, does not stop the run."""
     tried(parquet(numbers(10)))
-    (process,) = children()
+    (process,) = servers()
     os.kill(process, signal.SIGKILL)
     wait_until(lambda: not is_alive(process))
     assert tried(parquet(numbers(10)), 500) == 500
@@ -124,7 +124,7 @@ def test_a_cancelled_run_does_not_wait_for_a_trial() -> None:
         rows_after_trial(
             "k", body, 9999, max_bytes=MIB, max_seconds=SECONDS, while_waiting=cancelled
         )
-    assert children() == set()
+    assert servers() == set()
 
 
 def test_no_room_for_a_temporary_file_is_not_the_objects_fault(
@@ -168,7 +168,7 @@ def trial_of(process: int) -> tuple[int, int]:
     return server, children(server).pop()
 
 
-def servers(process: int) -> set[int]:
+def servers(process: int | str = "self") -> set[int]:
     """Name the processes for trials that a process has: others come and go as it starts."""
     return {child for child in children(process) if b"trial_process" in command_of(child)}
 
