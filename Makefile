@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-WORKERS ?= 2
+WORKERS ?= 3
 
 # The interface test drives a system Chromium. In CI it has to be there; elsewhere it may be missing.
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)

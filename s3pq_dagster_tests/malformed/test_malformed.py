@@ -6,7 +6,7 @@ from s3pq_dagster_tests.malformed.bombs import BOMBS, BOUND
 from s3pq_dagster_tests.malformed.harness import Result, run_cases
 from s3pq_dagster_tests.malformed.judge import QUARANTINED, REFUSED, RIGHT
 
-MUTATIONS = 240
+MUTATIONS = 150
 SEED = 3
 ALLOWED = {RIGHT, QUARANTINED, REFUSED}
 
