@@ -26,6 +26,7 @@ from s3pq_dagster.discovery import LOGGER
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.crashes.scenarios import MANY, SCENARIOS, Scenario
 from s3pq_dagster_tests.crashes.trial import Stage, Verdict, moments
+from s3pq_dagster_tests.destinations.places import PLACES
 from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.servers import admin_client, use_credentials
 
@@ -39,13 +40,13 @@ def main() -> int:
     server.start()
     host, port = server.get_host_and_port()
     started = time.monotonic()
-    print("| scenario | killed at | kills | lost | duplicated | re-read | inconsistent |")
-    print("|---|---|---:|---:|---:|---:|---:|", flush=True)
+    print("| destination | scenario | killed at | kills | lost | duplicated | re-read | other |")
+    print("|---|---|---|---:|---:|---:|---:|---:|", flush=True)
     right = True
     try:
         for scenario in chosen:
             found = list(_judged(scenario, asked, f"http://{host}:{port}"))
-            _print(scenario, found, asked.seed)
+            _print(scenario, found, asked)
             right = right and all(verdict.is_right for verdict in found)
     finally:
         server.stop()
@@ -63,6 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=200, help="at random moments")
     parser.add_argument("--seed", type=int, default=1, help="of those moments")
     parser.add_argument("--workers", type=int, default=2, help="kills at a time")
+    parser.add_argument("--destination", choices=PLACES, default="duckdb")
     parser.add_argument("--scenario", choices=[s.name for s in [*SCENARIOS, MANY]])
     return parser.parse_args()
 
@@ -88,7 +90,9 @@ def _judged(scenario: Scenario, asked: argparse.Namespace, upstream: str) -> Ite
         Proxy(upstream) as proxy,
     ):
         os.environ["XDG_CACHE_HOME"] = directory
-        stage = Stage(scenario, Bucket(name, client, proxy), upstream, Path(directory))
+        stage = Stage(
+            scenario, Bucket(name, client, proxy), upstream, Path(directory), asked.destination
+        )
         kills = _at_random if scenario is MANY else _at_every_step
         with ThreadPoolExecutor(asked.workers) as pool:
             for number, verdict in enumerate(kills(stage, asked, pool), 1):
@@ -114,8 +118,10 @@ def _at_random(stage: Stage, asked: argparse.Namespace, pool: Executor) -> Itera
         yield from died
 
 
-def _print(scenario: Scenario, found: list[Verdict], seed: int) -> None:
-    where = f"random moments, seed {seed}" if scenario is MANY else "every step, before and after"
+def _print(scenario: Scenario, found: list[Verdict], asked: argparse.Namespace) -> None:
+    where = (
+        f"random moments, seed {asked.seed}" if scenario is MANY else "every step, before and after"
+    )
     counts = [
         len(found),
         sum(v.lost for v in found),
@@ -123,7 +129,10 @@ def _print(scenario: Scenario, found: list[Verdict], seed: int) -> None:
         sum(v.re_read for v in found),
         sum(bool(v.inconsistent) for v in found),
     ]
-    print(f"| {scenario} | {where} | {' | '.join(map(str, counts))} |", flush=True)
+    print(
+        f"| {asked.destination} | {scenario} | {where} | {' | '.join(map(str, counts))} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

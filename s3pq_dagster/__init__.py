@@ -3,9 +3,9 @@
 from s3pq_dagster.assets import LoadConfig, build_s3_parquet_assets
 from s3pq_dagster.discovery import DiscoveredTable, discover
 from s3pq_dagster.factory import build_s3_parquet_definitions
+from s3pq_dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.io_managers import (
     S3ParquetDuckDBIOManager,
-    S3ParquetIOManager,
     build_io_manager,
 )
 from s3pq_dagster.resource import S3ParquetResource

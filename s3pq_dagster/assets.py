@@ -9,11 +9,10 @@ import dagster as dg
 from pydantic import Field
 
 from s3pq_dagster.checks import Proof, check_specs
-from s3pq_dagster.destinations import Owner, TableState
 from s3pq_dagster.discovery import DiscoveredTable, discover
 from s3pq_dagster.failures import as_failures
 from s3pq_dagster.footers import footer_rows
-from s3pq_dagster.io_managers import S3ParquetIOManager
+from s3pq_dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.ledger import Status, cursor_key, fingerprint, format_cursor
 from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
 from s3pq_dagster.logs import line
@@ -28,6 +27,7 @@ from s3pq_dagster.metadata import (
 )
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.resource import S3ParquetResource
+from s3pq_dagster.tables import Owner, TableState
 from s3pq_dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 
 SOURCE_KEY = "s3_parquet"

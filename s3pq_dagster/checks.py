@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from s3pq_dagster.destinations import TableAudit
 from s3pq_dagster.ledger import Difference, Status
 from s3pq_dagster.metadata import (
     FOOTERS_READ,
@@ -23,6 +22,7 @@ from s3pq_dagster.metadata import (
     records,
 )
 from s3pq_dagster.objects import Listing
+from s3pq_dagster.tables import TableAudit
 
 COMPLETE = "complete"
 ROWS_RECONCILED = "rows_reconciled"

@@ -12,7 +12,6 @@ from s3pq_dagster.objects import ObjectMeta
 
 ID_COLUMN = "_cq_id"
 PARENT_COLUMN = "_cq_parent_id"
-KEY_COLUMN = "_s3_key"
 _WAY_OUT = (
     "Rename the column in every object of the table, or leave the table out with `skip_tables`."
 )
@@ -40,16 +39,16 @@ def with_ours(schema: pa.Schema, key: str, *, add_cq_ids: bool) -> pa.Schema:
         )
         raise UnsupportedSchemaError(msg)
     own = {schemas.folded(name): name for name in schema.names}
-    if (taken := own.get(schemas.folded(KEY_COLUMN))) is not None:
+    if (taken := own.get(schemas.folded(schemas.KEY_COLUMN))) is not None:
         msg = (
-            f"object {key!r} has a column {taken!r}: {KEY_COLUMN!r}, in any case of letters, is "
-            f"the name under which its rows' key is stored. {_WAY_OUT}"
+            f"object {key!r} has a column {taken!r}: {schemas.KEY_COLUMN!r}, in any case of "
+            f"letters, is the name under which its rows' key is stored. {_WAY_OUT}"
         )
         raise UnsupportedSchemaError(msg)
     for name in (ID_COLUMN, PARENT_COLUMN) if add_cq_ids else ():
         if schemas.folded(name) not in own:
             schema = schema.append(pa.field(name, pa.uuid()))
-    return schema.append(pa.field(KEY_COLUMN, pa.string()))
+    return schema.append(pa.field(schemas.KEY_COLUMN, pa.string()))
 
 
 def add_ours(
@@ -70,7 +69,7 @@ def add_ours(
         columns[ID_COLUMN] = cq_ids(found, bucket, np.arange(first_row, first_row + rows))
     if PARENT_COLUMN in schema.names and PARENT_COLUMN not in columns:
         columns[PARENT_COLUMN] = pa.nulls(rows, pa.uuid())
-    columns[KEY_COLUMN] = pa.repeat(pa.scalar(found.key, pa.string()), rows)
+    columns[schemas.KEY_COLUMN] = pa.repeat(pa.scalar(found.key, pa.string()), rows)
     full = pa.record_batch(list(columns.values()), names=list(columns))
     return schemas.conform(full, schema)
 

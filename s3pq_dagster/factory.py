@@ -12,7 +12,8 @@ from s3pq_dagster.assets import (
     build_s3_parquet_assets,
 )
 from s3pq_dagster.discovery import discover
-from s3pq_dagster.io_managers import DEFAULT_DESTINATION, S3ParquetIOManager, build_io_manager
+from s3pq_dagster.io_manager import S3ParquetIOManager
+from s3pq_dagster.io_managers import DEFAULT_DESTINATION, build_io_manager
 from s3pq_dagster.resource import S3ParquetResource
 from s3pq_dagster.sensor import build_s3_parquet_sensor
 from s3pq_dagster.translator import S3ParquetTranslator

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from s3pq_dagster.destinations import Commit, Destination, Owner, TableState, TableWriter
+from s3pq_dagster.destinations import Destination, TableWriter
 from s3pq_dagster.errors import (
     EmptyListingError,
     MalformedObjectError,
@@ -26,6 +26,7 @@ from s3pq_dagster.objects import Listing
 from s3pq_dagster.reader import Checkpoint, Reference, TableStream
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
+from s3pq_dagster.tables import Commit, Owner, TableState
 
 _LINES_A_MESSAGE = 100
 _MOST_LOOKS = 32

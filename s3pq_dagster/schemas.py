@@ -8,6 +8,8 @@ import pyarrow as pa
 
 from s3pq_dagster.errors import one_line
 
+KEY_COLUMN = "_s3_key"
+"""The column that says which object a row is of."""
 TABLE_NAME_KEY = b"cq:table_name"
 """Schema metadata key on every batch, as the CloudQuery SDK has it."""
 

@@ -5,64 +5,11 @@ A destination is one package with one class that fits :class:`Destination`; none
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
-import polars as pl
 import pyarrow as pa
 
-from s3pq_dagster.ledger import Entry, Ledger
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Where a table in the destination comes from; a table has one owner."""
-
-    table: str
-    bucket: str
-    prefix: str
-
-
-@dataclass(frozen=True, slots=True)
-class TableState:
-    """A table as the destination has it at one moment."""
-
-    ledger: Ledger
-    exists: bool
-    """Whether the table itself is there; a ledger can be there first, all quarantined."""
-    schema: pa.Schema | None
-    """Of the stored columns, ours included; ``None`` as long as no object could be read."""
-    schema_key: str | None
-    """The object the schema comes from."""
-    rows: int
-    """Rows in the table."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableAudit:
-    """A table's ledger and its rows, both of one moment, to be held against each other."""
-
-    state: TableState
-    rows_by_key: pl.DataFrame
-    """Each ``key`` in the table's ``_s3_key`` and the number of its ``rows``."""
-
-    @classmethod
-    def of(cls, state: TableState, counts: Sequence[tuple[str | None, int]]) -> "TableAudit":
-        """Put counts of rows into columns."""
-        columns = {"key": pl.String, "rows": pl.Int64}
-        return cls(state, pl.DataFrame(counts, schema=columns, orient="row"))
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """What goes into the ledger together with a checkpoint's rows."""
-
-    entries: Sequence[Entry]
-    cursor: datetime | None
-    """Of the table once this is committed."""
-    fingerprint: str | None
-    """Of the table once this is committed; ``None`` leaves the stored one."""
+from s3pq_dagster.tables import Commit, Owner, TableAudit, TableState
 
 
 class TableWriter(Protocol):

@@ -1,7 +1,7 @@
-"""The steps of a run that change something, seen from outside: where DuckDB and Dagster are called.
+"""The steps of a run that change something, seen from outside, where drivers are called.
 
-Nothing of ours is replaced: ``duckdb.connect`` and the storing of Dagster's events are other
-people's names, and the only doors through which a run changes anything that outlives it.
+Nothing of ours is replaced: what is watched are other people's names, and the only doors through
+which a run changes anything that outlives it. ``watches`` has those of each destination.
 """
 
 import os
@@ -12,10 +12,8 @@ from functools import partial
 from typing import Any
 
 import dagster as dg
-import duckdb
 import pyarrow as pa
 
-_READ_ONLY = ("SELECT", "BEGIN")
 _ENDS = (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.RUN_SUCCESS)
 
 
@@ -51,19 +49,13 @@ class Steps:
         if point == self.kill:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def watch_duckdb(self) -> None:
-        """Count what changes a DuckDB file, from now on and in this process."""
-        connect = duckdb.connect
+    def watched_stream(self, batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
+        """Count each batch that a driver takes in the middle of what it does."""
+        return pa.RecordBatchReader.from_batches(batches.schema, self._drained(batches))
 
-        def watched(database: str, *, read_only: bool = False, **options: Any) -> Any:
-            def opened() -> Any:
-                return connect(database, read_only=read_only, **options)
-
-            if read_only:
-                return opened()
-            return _Watched(self.step("open the file for writing", opened), self)
-
-        setattr(duckdb, "connect", watched)  # noqa: B010 - a function of another signature
+    def _drained(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield self.step("take a batch of rows", partial(_same, batch))
 
     def watch_events(self, instance: dg.DagsterInstance) -> None:
         """Count the events of an instance that say something of an asset or end the run."""
@@ -82,36 +74,3 @@ class Steps:
 
 def _same(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
-
-
-class _Watched:
-    """A connection whose statements are steps."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, steps: Steps) -> None:
-        self._connection = connection
-        self._steps = steps
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def execute(self, sql: str, *parameters: Any) -> Any:
-        def run() -> Any:
-            return self._connection.execute(sql, *parameters)
-
-        words = sql.split()
-        if words[0] in _READ_ONLY:
-            return run()
-        return self._steps.step(" ".join(words[:4]), run)
-
-    def register(self, name: str, data: Any) -> Any:
-        if isinstance(data, pa.RecordBatchReader):
-            data = pa.RecordBatchReader.from_batches(data.schema, self._drained(data))
-        return self._connection.register(name, data)
-
-    def _drained(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        """Count each batch that DuckDB takes in the middle of its INSERT."""
-        for batch in batches:
-            yield self._steps.step("take a batch of rows", partial(_same, batch))
-
-    def close(self) -> None:
-        self._steps.step("close the file", self._connection.close)

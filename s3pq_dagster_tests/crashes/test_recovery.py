@@ -220,7 +220,19 @@ def test_a_killed_run_is_waited_for_and_then_taken_for_dead(bucket: Bucket, tmp_
     home = tmp_path / "home"
     with at_home(home) as instance:
         tables = discover(S3ParquetResource(**bucket.spec))
-        assert ended(Run(home, bucket.spec, tables, kill=Kill(8, after=False))) is None
+        assert (
+            ended(
+                Run(
+                    home,
+                    "duckdb",
+                    f"duckdb:///{home}/lake.duckdb",
+                    bucket.spec,
+                    tables,
+                    kill=Kill(8, after=False),
+                )
+            )
+            is None
+        )
         (run,) = instance.get_runs()
         assert run.status is dg.DagsterRunStatus.STARTED
         lake = Lake(bucket, instance, home / "lake.duckdb")

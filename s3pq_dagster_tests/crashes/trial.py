@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import duckdb
-
 from s3pq_dagster import S3ParquetResource
 from s3pq_dagster.discovery import DiscoveredTable, discover
-from s3pq_dagster.ledger import fingerprint
+from s3pq_dagster.ledger import Status, fingerprint
+from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.crashes.scenarios import Rows, Scenario, Versions, rows_of
 from s3pq_dagster_tests.crashes.steps import Kill
 from s3pq_dagster_tests.crashes.worker import Ended, Run, ended, working
+from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.proxy import Proxy
 
 _LEDGER = {"_s3pq_objects", "_s3pq_tables"}
@@ -36,7 +36,7 @@ compute_logs:  # the default starts four processes a run
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is in the DuckDB file."""
+    """What is in the destination."""
 
     rows: Rows
     loaded: list[tuple[str, str, int]]
@@ -68,27 +68,31 @@ class Verdict:
 class Stage:
     """A scenario made ready: a bucket as the run finds it, and a home to copy for each run."""
 
-    def __init__(self, scenario: Scenario, bucket: Bucket, upstream: str, directory: Path) -> None:
+    def __init__(
+        self, scenario: Scenario, bucket: Bucket, upstream: str, directory: Path, kind: str
+    ) -> None:
         self.scenario = scenario
+        self._kind = kind
         self._bucket = bucket
         self._upstream = upstream
         self._directory = directory
         self._template = directory / "template"
         self._template.mkdir()
         (self._template / "dagster.yaml").write_text(INSTANCE)
+        self._place = PLACES[kind](self._template)
         self._tables: list[DiscoveredTable] = []
         self._versions: Versions = scenario.put(bucket, dict(scenario.before))
         if scenario.before:
             self._discover()
-            assert self._finished(self._template, {}).success
+            assert self._finished(self._template, self._place, {}).success
         self._versions |= scenario.put(bucket, scenario.then)
         self._discover()
         self._numbers = iter(range(1_000_000))
 
     def steps(self) -> list[str]:
         """Name the steps of a run that nobody kills."""
-        with self._home() as home:
-            return self._finished(home, self.scenario.config).steps
+        with self._home() as (home, place):
+            return self._finished(home, place, self.scenario.config).steps
 
     def kills(self, steps: list[str]) -> list[Kill]:
         """Give every point at which such a run can be killed."""
@@ -96,8 +100,8 @@ class Stage:
 
     def seconds(self) -> float:
         """Say how long a run takes that nobody kills."""
-        with self._home() as home, Proxy(self._upstream) as proxy:
-            run = replace(self._run(home, proxy), config=self.scenario.config)
+        with self._home() as (home, place), Proxy(self._upstream) as proxy:
+            run = replace(self._run(home, place, proxy), config=self.scenario.config)
             with working(run) as (_, heard):
                 heard.recv()
                 started = time.monotonic()
@@ -106,18 +110,18 @@ class Stage:
 
     def killed_at(self, kill: Kill, *, name: str = "") -> Verdict:
         """Kill a run at one of its steps, and see what comes of it."""
-        with self._home() as home, Proxy(self._upstream) as proxy:
-            run = replace(self._run(home, proxy), config=self.scenario.config, kill=kill)
+        with self._home() as (home, place), Proxy(self._upstream) as proxy:
+            run = replace(self._run(home, place, proxy), config=self.scenario.config, kill=kill)
             verdict = Verdict(f"{kill} ({name})")
             if ended(run) is not None:
                 verdict.inconsistent.append("the run never came there")
-            self._follow(home, verdict)
+            self._follow(home, place, verdict)
             return verdict
 
     def killed_after(self, seconds: float) -> Verdict | None:
         """Kill a run so long after its start; ``None`` if it was over before."""
-        with self._home() as home, Proxy(self._upstream) as proxy:
-            run = replace(self._run(home, proxy), config=self.scenario.config)
+        with self._home() as (home, place), Proxy(self._upstream) as proxy:
+            run = replace(self._run(home, place, proxy), config=self.scenario.config)
             with working(run) as (process, heard):
                 heard.recv()
                 process.join(seconds)
@@ -126,37 +130,39 @@ class Stage:
                 if _has_ended(heard):
                     return None
             verdict = Verdict(f"after {seconds:.3f} s")
-            self._follow(home, verdict)
+            self._follow(home, place, verdict)
             return verdict
 
     def _discover(self) -> None:
         self._tables = discover(S3ParquetResource(**self._bucket.spec))
 
-    def _run(self, home: Path, proxy: Proxy) -> Run:
+    def _run(self, home: Path, place: Place, proxy: Proxy) -> Run:
         spec = self._bucket.spec | self.scenario.fields | {"endpoint_url": proxy.endpoint}
-        return Run(home, spec, self._tables)
+        return Run(home, self._kind, place.url, spec, self._tables)
 
-    def _finished(self, home: Path, config: dict[str, object]) -> Ended:
+    def _finished(self, home: Path, place: Place, config: dict[str, object]) -> Ended:
         with Proxy(self._upstream) as proxy:
-            found = ended(replace(self._run(home, proxy), config=config))
+            found = ended(replace(self._run(home, place, proxy), config=config))
         assert found is not None
         return found
 
     @contextmanager
-    def _home(self) -> Iterator[Path]:
+    def _home(self) -> Iterator[tuple[Path, Place]]:
         home = self._directory / f"home-{next(self._numbers)}"
         shutil.copytree(self._template, home)
+        place = self._place.copied_to(home)
         try:
-            yield home
+            yield home, place
         finally:
+            place.discard()
             shutil.rmtree(home)
 
-    def _follow(self, home: Path, verdict: Verdict) -> None:
+    def _follow(self, home: Path, place: Place, verdict: Verdict) -> None:
         """Look at what a killed run left, run again, and look once more."""
-        left = self._look(home, verdict)
+        left = self._look(place, verdict)
         self._check_left(left, verdict)
         with Proxy(self._upstream) as proxy:
-            again = ended(self._run(home, proxy))
+            again = ended(self._run(home, place, proxy))
             reads = Counter(read.key for read in proxy.object_reads)
         if again is None or not again.success:
             verdict.inconsistent.append("the plain re-run failed")
@@ -164,7 +170,8 @@ class Stage:
             verdict.inconsistent.append(f"the sensor would ask again: {again.versions}")
         self._check_reads(left, reads, verdict)
         expected = rows_of(self.scenario.held_after)
-        found = self._look(home, verdict).rows
+        found = self._look(place, verdict).rows
+        self._check_raw(place, verdict)
         verdict.lost += (expected - found).total()
         verdict.duplicated += (found - expected).total()
 
@@ -202,13 +209,17 @@ class Stage:
         if expected - reads:
             verdict.inconsistent.append(f"pending but not read: {expected - reads}")
 
-    def _look(self, home: Path, verdict: Verdict) -> Held:
-        """Open the file, and see that rows and ledger agree, row by row."""
-        try:
-            held = look(home / "lake.duckdb", self.scenario)
-        except duckdb.Error as error:
-            verdict.inconsistent.append(f"the file does not open: {error}")
-            return Held(Counter(), [], set(), set())
+    def _check_raw(self, place: Place, verdict: Verdict) -> None:
+        """See that the ledger says the same to those who read it as a table like any other."""
+        columns = ["key", "e_tag", "rows", "status"]
+        entries = place.select("_s3pq_objects", columns)
+        raw = Counter((k, e.strip('"'), n) for k, e, n, status in entries if status == "loaded")
+        if raw != Counter(look(place, self.scenario, self._bucket.name).loaded):
+            verdict.inconsistent.append(f"_s3pq_objects says otherwise: {raw}")
+
+    def _look(self, place: Place, verdict: Verdict) -> Held:
+        """Look at everything, and see that rows and ledger agree, row by row."""
+        held = look(place, self.scenario, self._bucket.name)
         stated: Rows = Counter()
         for key, e_tag, rows in held.loaded:
             version = self._versions.get((key, e_tag), range(-1))
@@ -225,23 +236,22 @@ class Stage:
         return held
 
 
-def look(database: Path, scenario: Scenario) -> Held:
-    """Read everything that is in a DuckDB file, as anybody could."""
-    if not database.exists():
-        return Held(Counter(), [], set(), set())
-    with duckdb.connect(str(database), read_only=True) as connection:
-
-        def ask(sql: str) -> list[tuple[object, ...]]:
-            return connection.execute(sql).fetchall()
-
-        tables = {str(name) for (name,) in ask("SELECT table_name FROM duckdb_tables()")}
-        rows: Rows = Counter()
-        for table in tables & scenario.tables:
-            rows.update(ask(f'SELECT _s3_key, "{scenario.column}" FROM {table}'))  # type: ignore[arg-type]
-        entries = "SELECT key, trim(e_tag, '\"'), rows FROM _s3pq_objects WHERE status "
-        loaded = ask(f"{entries} = 'loaded'") if tables >= _LEDGER else []
-        known = ask(f"{entries} <> 'removed'") if tables >= _LEDGER else []
-    return Held(rows, loaded, {(k, e) for k, e, _ in known}, tables)  # type: ignore[arg-type,misc]
+def look(place: Place, scenario: Scenario, bucket: str) -> Held:
+    """Read all rows as anybody could, and the ledger as the destination's next writer would."""
+    there = place.tables()
+    rows: Rows = Counter()
+    for table in there & scenario.tables:
+        rows.update((str(k), int(n)) for k, n in place.select(table, ["_s3_key", scenario.column]))
+    loaded: list[tuple[str, str, int]] = []
+    known: set[tuple[str, str]] = set()
+    for table in scenario.tables:
+        for entry in place.open().state(Owner(table, bucket, f"{table}/")).ledger.frame.to_dicts():
+            version = (entry["key"], entry["e_tag"].strip('"'))
+            if entry["status"] == Status.LOADED:
+                loaded.append((*version, entry["rows"]))
+            if entry["status"] != Status.REMOVED:
+                known.add(version)
+    return Held(rows, loaded, known, there)
 
 
 def _has_ended(heard: object) -> bool:

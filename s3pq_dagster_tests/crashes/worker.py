@@ -16,11 +16,13 @@ from typing import Any
 
 import dagster as dg
 
-from s3pq_dagster import S3ParquetDuckDBIOManager, S3ParquetResource, build_s3_parquet_assets
+from s3pq_dagster import S3ParquetResource, build_s3_parquet_assets
 from s3pq_dagster.assets import IO_MANAGER_KEY, SOURCE_KEY
 from s3pq_dagster.discovery import DiscoveredTable
+from s3pq_dagster.io_managers import build_io_manager
 from s3pq_dagster.metadata import DATA_VERSION_TAG
 from s3pq_dagster_tests.crashes.steps import Kill, Steps
+from s3pq_dagster_tests.crashes.watches import WATCHES
 from s3pq_dagster_tests.lake import materialized, observed
 from s3pq_dagster_tests.servers import use_credentials
 
@@ -34,16 +36,16 @@ class Run:
     """What a process is to run, and where."""
 
     home: Path
-    """``DAGSTER_HOME``; the DuckDB file is in it too."""
+    """``DAGSTER_HOME``."""
+    kind: str
+    """Of destination, as ``PLACES`` and ``WATCHES`` name it."""
+    url: str
+    """The destination."""
     spec: dict[str, Any]
     tables: list[DiscoveredTable]
     """As the code location found them; a run worker does not look again."""
     config: dict[str, Any] = field(default_factory=dict)
     kill: Kill | None = None
-
-    @property
-    def database(self) -> Path:
-        return self.home / "lake.duckdb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def ended(run: Run) -> Ended | None:
 def _work(run: Run, said: Connection) -> None:
     _set_up(run)
     steps = Steps(run.kill)
-    steps.watch_duckdb()
+    WATCHES[run.kind](steps)
     with dg.DagsterInstance.get() as instance:
         steps.watch_events(instance)
         definitions = _definitions(run)
@@ -112,7 +114,7 @@ def _set_up(run: Run) -> None:
 
 def _definitions(run: Run) -> dg.Definitions:
     source = S3ParquetResource(**run.spec)
-    io_manager = S3ParquetDuckDBIOManager(database=str(run.database), lock_timeout_seconds=5)
+    io_manager = build_io_manager(run.url)
     assets = build_s3_parquet_assets(
         source, destination=io_manager, tables=run.tables, retry_policy=None
     )

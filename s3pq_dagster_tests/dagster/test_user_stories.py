@@ -220,8 +220,8 @@ def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, ba
 
     @dg.op(out=dg.Out(dg.Nothing), required_resource_keys={"source"})
     def count(context: dg.OpExecutionContext) -> None:
-        from s3pq_dagster.destinations import Owner  # noqa: PLC0415
         from s3pq_dagster.loading import LoadOptions, TableLoad  # noqa: PLC0415
+        from s3pq_dagster.tables import Owner  # noqa: PLC0415
 
         opened = context.resources.source
         load = TableLoad(

@@ -12,12 +12,12 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.destinations import Commit, Owner
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.session import Session
 from s3pq_dagster.errors import DestinationError, TableNotManagedError
 from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
+from s3pq_dagster.tables import Commit, Owner
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,

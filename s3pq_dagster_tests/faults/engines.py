@@ -15,7 +15,6 @@ import dagster as dg
 from s3pq_dagster import S3ParquetDuckDBIOManager, S3ParquetResource, build_s3_parquet_definitions
 from s3pq_dagster import errors as all_errors
 from s3pq_dagster.catalog import group, tables_in
-from s3pq_dagster.destinations import Owner
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.discovery import discover
 from s3pq_dagster.errors import S3ParquetError
@@ -23,6 +22,7 @@ from s3pq_dagster.loading import LoadOptions, TableLoad
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
+from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.faults.world import World
 
 OURS = {

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from s3pq_dagster.catalog import TableListing, group, tables_in
-from s3pq_dagster.destinations import Owner
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError, UnsupportedSchemaError
 from s3pq_dagster.loading import LoadOptions, TableLoad
 from s3pq_dagster.naming import bare_name, is_parquet, prefix_of
 from s3pq_dagster.store import Store
+from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.unit.made import listed, logger, opened, spec
 

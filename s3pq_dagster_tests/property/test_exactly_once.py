@@ -5,18 +5,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from s3pq_dagster.destinations import Owner
-from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.errors import EmptyListingError
 from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.loading import LoadOptions, TableLoad
+from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.unit.made import listed, logger, opened, spec
 
 KEYS = ["t/a", "t/b", "t/c"]
@@ -57,6 +56,7 @@ class Model:
         return +counted
 
 
+@pytest.mark.parametrize("kind", PLACES)
 @pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -79,19 +79,19 @@ class Model:
 @example(steps=[("put", "t/a", 3), ("load", "", 0), ("delete", "t/a", 0), ("load", "", 0)])
 @given(steps=STEPS)
 def test_every_row_is_there_exactly_once(
-    bucket: Bucket, write_mode: str, steps: list[Step]
+    bucket: Bucket, kind: str, write_mode: str, steps: list[Step]
 ) -> None:
     """Whatever happens to the bucket between loads, the table is what the write mode says."""
     for key in KEYS:
         bucket.delete(key)
     model = Model(write_mode)
     with tempfile.TemporaryDirectory() as directory, opened(bucket) as store:
-        database = Path(directory) / "lake.duckdb"
-        for kind, key, content in [*steps, ("load", "", 0)]:
-            if kind == "put":
+        place = PLACES[kind](Path(directory))
+        for step, key, content in [*steps, ("load", "", 0)]:
+            if step == "put":
                 model.bucket[key] = content
                 bucket.put(key, body(content))
-            elif kind == "delete":
+            elif step == "delete":
                 model.bucket.pop(key, None)
                 bucket.delete(key)
             else:
@@ -101,31 +101,32 @@ def test_every_row_is_there_exactly_once(
                     owner=Owner("t", bucket.name, "t/"),
                     listing=listed(store, "t/"),
                     options=LoadOptions(
-                        full_refresh=kind == "refresh",
-                        max_objects=1 if kind == "load one" else None,
+                        full_refresh=step == "refresh",
+                        max_objects=1 if step == "load one" else None,
                     ),
                     log=logger(),
                 )
-                _load(load, model, database, kind)
-                assert rows_in(database) == model.rows
+                _load(load, model, place, step)
+                assert rows_in(place) == model.rows
+        place.discard()
 
 
-def _load(load: TableLoad, model: Model, database: Path, kind: str) -> None:
-    destination = DuckDBDestination(str(database))
+def _load(load: TableLoad, model: Model, place: Place, step: str) -> None:
+    destination = place.open()
     state = destination.state(load.owner)
     emptied = model.write_mode == "mirror" and not model.bucket and any(model.held)
     if emptied:
         with pytest.raises(EmptyListingError):
             load.into(destination)
         return
-    if kind == "refresh":
+    if step == "refresh":
         model.held = {}
         model.load(list(model.bucket))
     else:
         model.load([o.key for o in load.difference(state).pending])
     report = load.into(destination)
     assert report.table_rows == model.rows.total()
-    if kind != "load one":
+    if step != "load one":
         assert report.fingerprint == fingerprint(load.listing)
 
 
@@ -136,12 +137,6 @@ def body(content: int) -> pa.Table | bytes:
     return pa.table({"n": pa.array([content] * content, pa.int64())})
 
 
-def rows_in(database: Path) -> Counter[tuple[str, int]]:
+def rows_in(place: Place) -> Counter[tuple[str, int]]:
     """Count the rows by key and content."""
-    with duckdb.connect(str(database)) as connection:
-        if not connection.execute(
-            "SELECT 1 FROM duckdb_tables() WHERE table_name = 't'"
-        ).fetchall():
-            return Counter()
-        found = connection.execute("SELECT _s3_key, n, count(*) FROM t GROUP BY ALL").fetchall()
-    return Counter({(key, n): count for key, n, count in found})
+    return Counter(place.select("t", ["_s3_key", "n"]) if "t" in place.tables() else [])

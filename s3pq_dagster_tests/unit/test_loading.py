@@ -11,12 +11,12 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.destinations import Owner
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.errors import EmptyListingError, SchemaMismatchError, StoreError
 from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
 from s3pq_dagster.objects import Listing
+from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
 from s3pq_dagster_tests.proxy import Answer
 from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec

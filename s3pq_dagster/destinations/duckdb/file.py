@@ -18,15 +18,14 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from s3pq_dagster.destinations import Owner, TableAudit, TableState
+from s3pq_dagster.batches import as_stored
+from s3pq_dagster.column_rules import check_chosen
 from s3pq_dagster.destinations.duckdb.failures import first_line, translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.session import JOIN_ROWS, Session
-from s3pq_dagster.destinations.duckdb.types import as_stored
 from s3pq_dagster.errors import DestinationError, DestinationLockedError
-from s3pq_dagster.ledger import Ledger
 from s3pq_dagster.logs import line
-from s3pq_dagster.schemas import folded
+from s3pq_dagster.tables import Owner, TableAudit, TableState
 
 _LOCKED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -35,8 +34,6 @@ _LOCKED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",
     "lock_configuration": "true",
 }
-
-_NOTHING = TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
 
 
 class _Gate:
@@ -111,12 +108,12 @@ class DuckDBDestination:
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
         with self._looking(owner) as session:
-            return _NOTHING if session is None else session.state()
+            return TableState.nothing() if session is None else session.state()
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
         with self._looking(owner) as session:
-            return TableAudit.of(_NOTHING, []) if session is None else session.audit()
+            return TableAudit.of(TableState.nothing(), []) if session is None else session.audit()
 
     @contextmanager
     def write(self, owner: Owner, *, run_id: str, append: bool, refresh: bool) -> Iterator[Session]:
@@ -152,7 +149,7 @@ class DuckDBDestination:
             schema = session.stored_schema()
             found = connection.sql(f"SELECT * FROM {session.table}")
             if columns is not None:
-                _check_columns(table, columns, found.columns)
+                check_chosen(table, columns, found.columns)
                 chosen = ", ".join(quoted(name) for name in columns)
                 found = connection.sql(f"SELECT {chosen} FROM {session.table}")
             reader = found.to_arrow_reader(JOIN_ROWS)
@@ -253,19 +250,3 @@ def _put_in_place(made: Path, path: Path) -> None:
         return
     except OSError:  # a file system without hard links
         made.rename(path)
-
-
-def _check_columns(table: str, asked: Sequence[str], there: Sequence[str]) -> None:
-    """Refuse what is no column: DuckDB also takes ``rowid``, and the table's own name, for one.
-
-    Raises:
-        DestinationError: It names what is missing and what is there.
-    """
-    known = {folded(name) for name in there}
-    missing = [name for name in asked if folded(name) not in known]
-    if missing:
-        msg = (
-            f"table {table!r} has no column {', '.join(map(repr, missing))}; its columns are "
-            f"{', '.join(map(repr, there))}"
-        )
-        raise DestinationError(msg)

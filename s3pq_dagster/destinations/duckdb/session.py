@@ -12,23 +12,28 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations import Commit, Owner, TableAudit, TableState
+from s3pq_dagster.batches import joined
 from s3pq_dagster.destinations.duckdb.failures import translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.types import check_schema
-from s3pq_dagster.errors import (
-    DestinationError,
-    LedgerVersionError,
-    TableNotManagedError,
-    TableOwnedElsewhereError,
-)
+from s3pq_dagster.errors import TableNotManagedError
 from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger, Status
 from s3pq_dagster.logs import line
+from s3pq_dagster.tables import (
+    Commit,
+    Owner,
+    TableAudit,
+    TableState,
+    as_ledger,
+    check_version,
+    entry_rows,
+    has_strays,
+    loaded_meanwhile,
+    not_managed,
+)
 
 JOIN_ROWS = 32_768
 """Batches are joined up to this many rows: DuckDB takes 500 at a time half as fast."""
-_JOIN_BYTES = 64 * 1024 * 1024
-"""… or up to this many bytes, where rows are wide."""
 _STAGED = "temp.main._s3pq_staged"
 """In full: a namespace of the file may be named ``temp`` as well."""
 _OBJECTS_DDL = """
@@ -91,7 +96,7 @@ class Session:
         found = self._found()
         exists = self._owner.table in found
         if not {"_s3pq_objects", "_s3pq_tables"} & found and not exists:
-            return TableState(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
+            return TableState.nothing()
         if not {"_s3pq_objects", "_s3pq_tables"} <= found:
             missing = sorted({"_s3pq_objects", "_s3pq_tables"} - found)
             left = sorted({"_s3pq_objects", "_s3pq_tables"} & found)
@@ -99,9 +104,7 @@ class Session:
                 f"{' and '.join(missing)} is not there",
                 f"drop {' and '.join([*left, 'every table'])} that was loaded with it",
             )
-        newest = self._rows(f"SELECT max(format_version) FROM {self._tables}")[0][0]
-        if newest is not None and newest > FORMAT_VERSION:
-            raise LedgerVersionError(newest, FORMAT_VERSION)
+        check_version(self._rows(f"SELECT max(format_version) FROM {self._tables}")[0][0])
         schema, schema_key = self._check_owner(exists=exists)
         rows = self._rows(f"SELECT count(*) FROM {self.table}")[0][0] if exists else 0
         ledger = self._ledger()
@@ -213,8 +216,8 @@ class Session:
             self._run(f"CREATE TABLE {self.table} AS SELECT * FROM _s3pq_new")
 
     def _insert(self, into: str, batches: pa.RecordBatchReader) -> None:
-        joined = pa.RecordBatchReader.from_batches(batches.schema, _joined(batches))
-        with self._registered("_s3pq_batches", joined):
+        larger = pa.RecordBatchReader.from_batches(batches.schema, joined(batches, JOIN_ROWS))
+        with self._registered("_s3pq_batches", larger):
             self._run(f"INSERT INTO {into} BY NAME SELECT * FROM _s3pq_batches")
 
     def _replace(self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]) -> Commit:
@@ -228,9 +231,9 @@ class Session:
         self._insert(self.table, batches)
         sealed = seal()
         if mark is not None:
-            self._refuse_strays(sealed.entries, f"rowid <= {int(mark)}")
+            self._refuse_strays(sealed, f"rowid <= {int(mark)}")
         if mark is not None and not self._append:
-            self._delete_replaced(sealed.entries, f"rowid <= {int(mark)}")
+            self._delete_replaced(sealed, f"rowid <= {int(mark)}")
         return sealed
 
     def _replace_staged(self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]) -> Commit:
@@ -238,15 +241,15 @@ class Session:
         self._run(f"CREATE OR REPLACE TEMP TABLE {_STAGED} AS SELECT * FROM {self.table} LIMIT 0")
         self._insert(_STAGED, batches)
         sealed = seal()
-        self._refuse_strays(sealed.entries, "TRUE")
+        self._refuse_strays(sealed, "TRUE")
         if not self._append:
-            self._delete_replaced(sealed.entries, "TRUE")
+            self._delete_replaced(sealed, "TRUE")
         self._run(f"INSERT INTO {self.table} BY NAME SELECT * FROM {_STAGED}")
         self._run(f"DROP TABLE {_STAGED}")
         return sealed
 
-    def _delete_replaced(self, entries: Sequence[Entry], before: str) -> None:
-        keys = [entry.object.key for entry in entries if entry.status is Status.LOADED]
+    def _delete_replaced(self, sealed: Commit, before: str) -> None:
+        keys = sealed.loaded_keys
         replaced = self._rows(
             f"SELECT DISTINCT key FROM {self._objects} WHERE table_name = ? AND status = 'loaded' "
             "AND key IN (SELECT unnest(?::VARCHAR[]))",
@@ -259,7 +262,7 @@ class Session:
                 [[key for (key,) in replaced]],
             )
 
-    def _refuse_strays(self, entries: Sequence[Entry], before: str) -> None:
+    def _refuse_strays(self, sealed: Commit, before: str) -> None:
         """Stop if the table has rows of these objects already that no entry accounts for.
 
         Somebody deleted the entry: the rows would be there twice. That takes a look at the whole
@@ -267,7 +270,7 @@ class Session:
         """
         if not self._has_strays:
             return
-        keys = [entry.object.key for entry in entries if entry.status is Status.LOADED]
+        keys = sealed.loaded_keys
         strays = self._rows(
             f"SELECT _s3_key, count(*), any_value(coalesce(said, 0)) FROM {self.table} LEFT JOIN "
             f'(SELECT key, sum("rows") AS said FROM {self._objects} '
@@ -277,17 +280,12 @@ class Session:
             [self._owner.table, keys],
         )
         if strays:
-            key, rows, said = strays[0]
-            more = f", and {len(strays) - 1} other objects likewise" if len(strays) > 1 else ""
-            raise self._not_managed(
-                f"{key!r} has {rows} rows in the table and {said} in _s3pq_objects{more}",
-                "run it with full_refresh: true",
-            )
+            raise has_strays(self._owner.table, strays)
 
     def _write_entries(self, entries: Sequence[Entry]) -> None:
         if not entries:
             return
-        frame = _entries_frame(entries, self._owner, self._run_id)
+        frame = entry_rows(entries, self._owner, self._run_id)
         same = "o.table_name = e.table_name AND o.key = e.key"
         gone = "o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded'"
         if not self._append:
@@ -307,12 +305,7 @@ class Session:
             "WHERE o.status = 'loaded' AND e.status = 'loaded' AND o.e_tag = e.e_tag"
         )
         if again:
-            msg = (
-                f"{len(again)} objects of table {self._owner.table!r} were loaded by another run "
-                f"meanwhile, {again[0][0]!r} among them; nothing of this checkpoint is written. "
-                f"Run again: they will not be read."
-            )
-            raise DestinationError(msg)
+            raise loaded_meanwhile(self._owner.table, [key for (key,) in again])
 
     def _write_table(
         self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None
@@ -349,26 +342,13 @@ class Session:
                 raise self._not_managed("it has no row in _s3pq_tables")
             return None, None
         bucket, prefix, data, schema_key = found[0]
-        if (bucket, prefix) != (owner.bucket, owner.prefix):
-            raise TableOwnedElsewhereError(
-                owner.table,
-                owner=f"s3://{bucket}/{prefix}",
-                asked=f"s3://{owner.bucket}/{owner.prefix}",
-            )
+        owner.check(bucket, prefix)
         if data is not None and not exists:
             raise self._not_managed("its row in _s3pq_tables is there but the table is not")
         return (None if data is None else schemas.from_bytes(data)), schema_key
 
-    def _not_managed(
-        self,
-        found: str,
-        remedy: str = "drop the table and its rows in _s3pq_objects and _s3pq_tables",
-    ) -> TableNotManagedError:
-        return TableNotManagedError(
-            f"table {self._owner.table!r} and its ledger do not belong together: {found}. Loading "
-            f"it now could duplicate or lose rows. Put back what was dropped or, to load it anew, "
-            f"{remedy}."
-        )
+    def _not_managed(self, found: str, *remedy: str) -> TableNotManagedError:
+        return not_managed(self._owner.table, found, *remedy)
 
     def _ledger(self) -> Ledger:
         names = ", ".join(f'"{name}"' for name in ENTRY_COLUMNS)
@@ -376,15 +356,7 @@ class Session:
             f"SELECT {names} FROM {self._objects} WHERE table_name = ?",
             params=[self._owner.table],
         )
-        frame = pl.DataFrame(relation.to_arrow_table())
-        return Ledger(
-            frame.select(
-                pl.col("last_modified").dt.convert_time_zone("UTC").cast(kind)
-                if name == "last_modified"
-                else pl.col(name).cast(kind)
-                for name, kind in ENTRY_COLUMNS.items()
-            )
-        )
+        return as_ledger(pl.DataFrame(relation.to_arrow_table()))
 
     def _found(self) -> set[str]:
         found = self._rows(
@@ -404,38 +376,3 @@ class Session:
 
     def _run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         self._rows(sql, parameters)
-
-
-def _joined(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    waiting: list[pa.RecordBatch] = []
-    rows = size = 0
-    for batch in batches:
-        waiting.append(batch)
-        rows += batch.num_rows
-        size += batch.nbytes
-        if rows >= JOIN_ROWS or size >= _JOIN_BYTES:
-            yield pa.concat_batches(waiting)
-            waiting, rows, size = [], 0, 0
-    if waiting:
-        yield pa.concat_batches(waiting)
-
-
-def _entries_frame(entries: Sequence[Entry], owner: Owner, run_id: str) -> pl.DataFrame:
-    now = datetime.now(UTC)
-    return pl.DataFrame(
-        {
-            "key": [e.object.key for e in entries],
-            "e_tag": [e.object.e_tag for e in entries],
-            "size": [e.object.size for e in entries],
-            "last_modified": [e.object.last_modified for e in entries],
-            "rows": [e.rows for e in entries],
-            "status": [str(e.status) for e in entries],
-            "reason": [e.reason for e in entries],
-        },
-        schema=ENTRY_COLUMNS,
-    ).with_columns(
-        table_name=pl.lit(owner.table),
-        bucket=pl.lit(owner.bucket),
-        run_id=pl.lit(run_id),
-        loaded_at=pl.lit(now).cast(pl.Datetime("us", "UTC")),
-    )

@@ -1,15 +1,11 @@
-"""Every destination, with what only it knows: how to spoil, hold and look at it from outside.
-
-A new destination is a class here and a line in ``PLACES``; ``test_contract.py`` does the rest.
-"""
+"""A DuckDB file."""
 
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Self
 
 import duckdb
 
@@ -25,41 +21,14 @@ connection.close()
 """
 
 
-class Place(Protocol):
-    """One destination in a directory of its own."""
-
-    def open(
-        self, *, log: logging.Logger | None = None, lock_timeout_seconds: float = 5
-    ) -> Destination:
-        """Make the destination; as often as wanted, all of one place."""
-        ...
-
-    def drop_table(self, table: str) -> None:
-        """Drop a table behind the destination's back."""
-        ...
-
-    def delete_rows(self, table: str, key: str) -> None:
-        """Delete an object's rows behind the destination's back."""
-        ...
-
-    def drop_ledger(self, *, whole: bool) -> None:
-        """Drop the ledger behind the destination's back, or only its objects."""
-        ...
-
-    def set_format_version(self, version: int) -> None:
-        """Pretend that another release wrote the ledger."""
-        ...
-
-    def held(self) -> Iterator[Callable[[], None]]:
-        """Hold the destination in another process until the yielded function is called."""
-        ...
-
-
 class DuckDBPlace:
     """A DuckDB file."""
 
+    takes_turns = True
+
     def __init__(self, directory: Path) -> None:
         self.path = directory / "lake.duckdb"
+        self.url = f"duckdb:///{self.path}"
 
     def open(
         self, *, log: logging.Logger | None = None, lock_timeout_seconds: float = 5
@@ -80,7 +49,8 @@ class DuckDBPlace:
     def set_format_version(self, version: int) -> None:
         self._run(f"UPDATE _s3pq_tables SET format_version = {version}")
 
-    def held(self) -> Iterator[Callable[[], None]]:
+    def held(self, table: str) -> Iterator[Callable[[], None]]:
+        assert table  # the file as a whole
         process = subprocess.Popen(
             [sys.executable, "-c", _HOLD_DUCKDB, str(self.path)],
             stdin=subprocess.PIPE,
@@ -97,17 +67,29 @@ class DuckDBPlace:
     def _let_go(process: subprocess.Popen[bytes]) -> None:
         process.communicate(timeout=20) if process.returncode is None else None
 
-    def _run(self, sql: str) -> None:
+    def tables(self) -> set[str]:
+        if not self.path.exists():
+            return set()
+        return {name for (name,) in self._run("SELECT table_name FROM duckdb_tables()")}
+
+    def select(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        return self._run(f'SELECT {", ".join(map(_quoted, columns))} FROM "{table}"')
+
+    def stored_type(self, table: str, column: str) -> str:
+        sql = f'SELECT DISTINCT typeof({_quoted(column)}) FROM "{table}"'
+        ((found,),) = self._run(sql)
+        return str(found)
+
+    def copied_to(self, directory: Path) -> Self:
+        return type(self)(directory)
+
+    def discard(self) -> None:
+        """Everything is in the directory."""
+
+    def _run(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.path)) as connection:
-            connection.execute(sql)
+            return connection.execute(sql).fetchall()
 
 
-@contextmanager
-def held(place: Place) -> Iterator[Callable[[], None]]:
-    """Hold a place in another process; the yielded function lets go early."""
-    yield from place.held()
-
-
-PLACES: dict[str, Callable[[Path], Place]] = {
-    "duckdb": DuckDBPlace,
-}
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'

@@ -1,0 +1,16 @@
+"""How to see, from outside, each step in which a run changes a destination."""
+
+from collections.abc import Callable
+
+from s3pq_dagster_tests.crashes.steps import Steps
+from s3pq_dagster_tests.crashes.watches.duckdb import watch_duckdb
+
+WATCHES: dict[str, Callable[[Steps], None]] = {
+    "duckdb": watch_duckdb,
+}
+"""By the name that ``PLACES`` has: counts what changes it, from then on and in this process."""
+
+TELLING: dict[str, tuple[str, ...]] = {
+    "duckdb": ("COMMIT",),
+}
+"""Steps after which something is there for others to see."""
