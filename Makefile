@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 3
+DESTINATION ?= duckdb
 
 # The interface test drives a system Chromium. In CI it has to be there; elsewhere it may be missing.
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
@@ -18,11 +19,11 @@ help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  PYTHON=python3.13 chooses another interpreter, ARGS=… goes to pytest or the bench.'
 
-demo: $(VENV)/.demo ## load real Parquet from an S3 server into DuckDB, then one more object, then nothing
-	@$(BIN)/python -m demo.run
+demo: $(VENV)/.demo ## load real Parquet from an S3 server, then one more object, then nothing; DESTINATION=…
+	@$(BIN)/python -m demo.run --destination $(DESTINATION)
 
-dev: $(VENV)/.demo ## open Dagster's UI on the demo's bucket, with the sensor running
-	@$(BIN)/python -m demo.dev
+dev: $(VENV)/.demo ## open Dagster's UI on the demo's bucket, with the sensor running; DESTINATION=…
+	@$(BIN)/python -m demo.dev --destination $(DESTINATION)
 
 dev-object: $(VENV)/.demo ## put one more object into the bucket of a running `make dev`
 	@$(BIN)/python -m demo.add

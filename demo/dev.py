@@ -1,5 +1,6 @@
 """`make dev`: the Dagster UI on the demo's bucket, with the sensor running."""
 
+import argparse
 import signal
 import socket
 import sys
@@ -9,6 +10,7 @@ from rich.console import Console
 from demo import data
 from demo.lake import BUCKET, DIRECTORY, Lake, put
 from demo.webserver import Webserver, WebserverError, dagster_dev
+from s3pq_dagster_tests.destinations.places import PLACES
 from s3pq_dagster_tests.servers import admin_client
 
 _FIRST_PORT = 3000
@@ -17,7 +19,9 @@ _print = Console(highlight=False, soft_wrap=True).print
 
 def main() -> int:
     """Serve until Ctrl-C; gives the exit code."""
-    lake = Lake(DIRECTORY)
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--destination", choices=PLACES, default="duckdb")
+    lake = Lake(DIRECTORY, arguments.parse_args().destination)
     for stop in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, signal.default_int_handler)
     try:

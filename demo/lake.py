@@ -1,20 +1,22 @@
-"""The demo's bucket, Dagster home and DuckDB file, all under one directory."""
+"""The demo's bucket, Dagster home and destination, all under one directory."""
 
 import fcntl
 import io
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.servers import ACCESS_KEY, REGION, SECRET_KEY, seaweedfs
 
 BUCKET = "nyc"
@@ -24,7 +26,7 @@ _DAGSTER_YAML = "telemetry: {enabled: false}\nnux: {enabled: false}\n"
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """What the DuckDB file says of a table."""
+    """What the destination says of a table."""
 
     name: str
     rows: int
@@ -32,16 +34,20 @@ class TableFacts:
     cursor: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lake:
     """Where everything is."""
 
     directory: Path
+    kind: str = "duckdb"
+    """Of destination."""
 
-    @property
-    def database(self) -> Path:
-        """The destination."""
-        return self.directory / "nyc.duckdb"
+    @cached_property
+    def place(self) -> Place:
+        """The destination, as its users have it."""
+        directory = self.directory / self.kind
+        directory.mkdir(parents=True, exist_ok=True)
+        return PLACES[self.kind](directory)
 
     @property
     def log(self) -> Path:
@@ -85,7 +91,7 @@ class Lake:
             "S3PQ_BUCKET": BUCKET,
             "S3PQ_REGION": REGION,
             "S3PQ_ENDPOINT_URL": endpoint,
-            "S3PQ_DESTINATION": f"duckdb:///{self.database.absolute()}",
+            "S3PQ_DESTINATION": self.place.url,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "DAGSTER_HOME": str(self.dagster_home.absolute()),
@@ -94,34 +100,30 @@ class Lake:
 
     def tables(self) -> list[TableFacts]:
         """Count each table's rows and its objects in the ledger."""
-        with duckdb.connect(str(self.database), read_only=True) as connection:
-            ledger = connection.execute(
-                "SELECT table_name, count(*), max(last_modified) FROM _s3pq_objects "
-                "WHERE status = 'loaded' GROUP BY 1 ORDER BY 1"
-            ).fetchall()
-            return [
-                TableFacts(name, _count(connection, name), objects, cursor)
-                for name, objects, cursor in ledger
-            ]
+        objects = Counter(name for name, *_ in self._loaded())
+        cursors = {n: max(t for m, _, t, _ in self._loaded() if m == n) for n in objects}
+        return [
+            TableFacts(name, len(self.place.select(name, ["_s3_key"])), number, cursors[name])
+            for name, number in sorted(objects.items())
+        ]
 
     def rows_by_key(self) -> dict[str, int]:
         """Count the rows in all tables by the object they came from."""
-        with duckdb.connect(str(self.database), read_only=True) as connection:
-            names = connection.execute("SELECT table_name FROM _s3pq_tables").fetchall()
-            each = (
-                connection.execute(f'SELECT _s3_key, count(*) FROM "{name}" GROUP BY 1').fetchall()
-                for (name,) in names
-            )
-            return {key: rows for found in each for key, rows in found}
+        names = {name for name, *_ in self._loaded()}
+        return Counter(key for name in names for (key,) in self.place.select(name, ["_s3_key"]))
 
     def run_of(self, key: str) -> str:
         """Name the run that loaded an object."""
-        with duckdb.connect(str(self.database), read_only=True) as connection:
-            found = connection.execute(
-                "SELECT run_id FROM _s3pq_objects WHERE key = ? AND status = 'loaded'", [key]
-            ).fetchall()
-        ((run_id,),) = found
-        return str(run_id)
+        (run_id,) = (run_id for _, found, _, run_id in self._loaded() if found == key)
+        return run_id
+
+    def _loaded(self) -> list[tuple[str, str, datetime, str]]:
+        """Give table, key, time and run of each object that is loaded."""
+        columns = ["table_name", "key", "last_modified", "run_id", "status"]
+        rows = self.place.select("_s3pq_objects", columns)
+        return [
+            (name, key, time, run) for name, key, time, run, status in rows if status == "loaded"
+        ]
 
     def _clear(self) -> None:
         for path in self.directory.iterdir():
@@ -129,10 +131,6 @@ class Lake:
                 shutil.rmtree(path)
             elif path.name != "lock":
                 path.unlink()
-
-
-def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    return int(connection.execute(f'SELECT count(*) FROM "{table}"').fetchall()[0][0])
 
 
 def put(client: Any, key: str, rows: pa.Table) -> None:

@@ -16,6 +16,7 @@ from demo import data
 from demo.lake import BUCKET, DIRECTORY, Lake, TableFacts, put
 from demo.webserver import PROJECT, Webserver, WebserverError, dagster_dev
 from s3pq_dagster.ledger import format_cursor
+from s3pq_dagster_tests.destinations.places import PLACES
 from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.servers import admin_client, free_port
 
@@ -32,7 +33,9 @@ def main() -> int:
     """Run the demo; gives the exit code."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--directory", type=Path, default=DIRECTORY)
-    lake = Lake(arguments.parse_args().directory)
+    arguments.add_argument("--destination", choices=PLACES, default="duckdb")
+    asked = arguments.parse_args()
+    lake = Lake(asked.directory, asked.destination)
     try:
         with lake.opened(fresh=True) as endpoint, Proxy(endpoint) as proxy:
             _Demo(lake, admin_client(endpoint), proxy).run()
@@ -45,7 +48,7 @@ def main() -> int:
         _print(f"[red]Not as expected: {error}[/]\nDagster's log: {lake.log}")
         return 1
     _print(f"\n[green]Everything is as expected.[/] Dagster's log is {lake.log}")
-    _print(f"  the tables are in  {lake.database}")
+    _print(f"  the tables are in  {lake.place.url}")
     _print("  next, Dagster's UI on them:  make dev")
     return 0
 
