@@ -1,0 +1,192 @@
+"""Time each destination beside its own fastest loader: the same rows, from the same local files.
+
+A table goes to standard output. Both write the same columns, ours among them, from Parquet files
+on the local disk; what PostgreSQL's COPY takes is prepared beforehand and not timed. Each contender
+runs in a process of its own, in turns, so that a busy moment falls on both.
+"""
+
+import argparse
+import multiprocessing
+import platform
+import random
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from s3pq_dagster.columns import add_ours, with_ours
+from s3pq_dagster.ledger import Entry, Status
+from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.tables import Commit, Owner
+from s3pq_dagster_tests.destinations.places import PLACES
+
+_OWNER = Owner("t", "bucket", "t/")
+_ROWS_PER_RECORD = 500
+_WORDS = 1000
+_MOMENT = 1_700_000_000_000_000
+
+
+def main() -> int:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench.destinations", description=__doc__)
+    parser.add_argument("--rows", type=int, default=8_000_000)
+    parser.add_argument("--objects", type=int, default=8)
+    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--destination", choices=PLACES, action="append")
+    asked = parser.parse_args()
+    kinds = asked.destination or list(PLACES)
+    with tempfile.TemporaryDirectory(prefix="s3pq-") as directory:
+        source = Path(directory) / "source"
+        _make(source, asked.rows, asked.objects)
+        print(f"{asked.rows:,} rows, 14 columns, {asked.objects} objects, ", end="")
+        print(f"{sum(f.stat().st_size for f in source.iterdir()) / 1e6:.0f} MB of Parquet\n")
+        print("| destination | its own loader | seconds | ours, seconds | ratio | peak MB, ours |")
+        print("|---|---|---:|---:|---:|---:|", flush=True)
+        for kind in kinds:
+            _print(kind, source, Path(directory), asked.times)
+    names = ("duckdb", "deltalake", "adbc-driver-postgresql", "pyarrow")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    print(f"\n{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}")
+    return 0
+
+
+def _make(source: Path, rows: int, objects: int) -> None:
+    """Write objects of twelve mixed columns, and ours, as they come out of the reader."""
+    source.mkdir()
+    drawn = np.random.default_rng(1)
+    words = pa.array([f"{random.Random(n).random():.12f}" for n in range(_WORDS)])
+    for number in range(objects):
+        count = rows // objects
+        integers = drawn.integers(0, 2**40, (4, count))
+        floats = drawn.random((3, count))
+        taken = [pa.array(drawn.integers(0, _WORDS, count)) for _ in range(2)]
+        moments = np.sort(drawn.integers(0, 10**12, (2, count))) + _MOMENT
+        batch = pa.record_batch(
+            {
+                "id": pa.array(np.arange(count) + number * count),
+                "small": pa.array((integers[0] % 1000).astype(np.int32)),
+                "large": pa.array(integers[1]),
+                "count": pa.array(integers[2] % 97),
+                "price": pa.array(floats[0]),
+                "weight": pa.array(floats[1].astype(np.float32)),
+                "share": pa.array(floats[2]),
+                "name": words.take(taken[0]),
+                "city": words.take(taken[1]),
+                "made": pa.array(moments[0], pa.timestamp("us", "UTC")),
+                "sold": pa.array(moments[1], pa.timestamp("us")),
+                "flag": pa.array(integers[3] % 2 == 0),
+            }
+        )
+        found = ObjectMeta(f"t/{number:03}.parquet", 1, f"e{number}", datetime.now(UTC))
+        schema = with_ours(batch.schema, found.key, add_cq_ids=True)
+        batch = add_ours(batch, found, "bucket", 0, schema)
+        # Ids as text of 36 characters or as 16 bytes: not every loader takes Arrow's own type.
+        column = schema.get_field_index("_cq_parent_id")
+        batch = batch.remove_column(column)
+        pq.write_table(pa.table(batch), source / f"{number:03}.parquet", row_group_size=131_072)
+
+
+def _ours(kind: str, source: Path, directory: Path) -> None:
+    place = PLACES[kind](directory)
+    try:
+        files = sorted(source.iterdir())
+        schema = pq.read_schema(files[0]).remove_metadata()
+        with place.open().write(_OWNER, run_id="run", append=False, refresh=False) as writer:
+            for file in files:
+                opened = pq.ParquetFile(file)
+                entry = Entry(
+                    ObjectMeta(f"t/{file.name}", 1, file.stem, datetime.now(UTC)),
+                    Status.LOADED,
+                    opened.metadata.num_rows,
+                )
+                writer.commit(
+                    pa.RecordBatchReader.from_batches(schema, _slices(opened)),
+                    schema_key=f"t/{file.name}",
+                    seal=lambda e=entry: Commit([e], None, None),
+                )
+    finally:
+        place.discard()
+
+
+def _slices(opened: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    for batch in opened.iter_batches(65_536):
+        for start in range(0, batch.num_rows, _ROWS_PER_RECORD):
+            yield batch.slice(start, _ROWS_PER_RECORD)
+
+
+def _duckdb(source: Path, directory: Path) -> None:
+    import duckdb  # noqa: PLC0415 - each contender imports its own
+
+    with duckdb.connect(str(directory / "own.duckdb")) as connection:
+        connection.execute(f"CREATE TABLE t AS FROM read_parquet('{source}/*.parquet')")
+
+
+def _parquet(source: Path, directory: Path) -> None:
+    table = ds.dataset(source).to_table()
+    ds.write_dataset(table, directory / "own", format="parquet")
+
+
+def _delta(source: Path, directory: Path) -> None:
+    from deltalake import write_deltalake  # noqa: PLC0415 - each contender imports its own
+
+    table = ds.dataset(source).to_table()
+    column = table.schema.get_field_index("_cq_id")
+    ids = table.column(column).cast(pa.binary(16)).cast(pa.binary())
+    write_deltalake(str(directory / "own"), table.set_column(column, "_cq_id", ids))
+
+
+_THEIRS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
+    "duckdb": ("`CREATE TABLE … AS FROM read_parquet`", _duckdb),
+    "delta": ("`write_deltalake` of the files read into memory", _delta),
+    "parquet": ("`pyarrow.dataset.write_dataset` of the files read into memory", _parquet),
+}
+
+
+def _timed(do: Callable[..., None], *arguments: object) -> tuple[float, float]:
+    """Run in a process of its own; give seconds, and the peak of its memory in MB."""
+    with tempfile.TemporaryDirectory(prefix="s3pq-") as directory:
+        receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
+        process = multiprocessing.get_context("spawn").Process(
+            target=_measure, args=(sender, do, *arguments, Path(directory))
+        )
+        process.start()
+        sender.close()
+        found: tuple[float, float] = receiver.recv()
+        process.join()
+        shutil.rmtree(directory)
+        Path(directory).mkdir()
+    return found
+
+
+def _measure(said: object, do: Callable[..., None], *arguments: object) -> None:
+    started = time.monotonic()
+    do(*arguments)
+    seconds = time.monotonic() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    said.send((seconds, peak))  # type: ignore[attr-defined]
+
+
+def _print(kind: str, source: Path, _directory: Path, times: int) -> None:
+    name, theirs = _THEIRS[kind]
+    found = [(_timed(theirs, source), _timed(_ours, kind, source)) for _ in range(times)]
+    own = statistics.median(seconds for (seconds, _), _ in found)
+    ours = statistics.median(seconds for _, (seconds, _) in found)
+    peak = max(peak for _, (_, peak) in found)
+    print(
+        f"| {kind} | {name} | {own:.1f} | {ours:.1f} | {ours / own:.2f} | {peak:.0f} |", flush=True
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
