@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def _ours(kind: str, source: Path, directory: Path) -> None:
                 writer.commit(
                     pa.RecordBatchReader.from_batches(schema, _slices(opened)),
                     schema_key=f"t/{file.name}",
-                    seal=lambda e=entry: Commit([e], None, None),
+                    seal=partial(Commit, [entry], None, None),
                 )
     finally:
         place.discard()

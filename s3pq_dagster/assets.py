@@ -13,7 +13,7 @@ from s3pq_dagster.discovery import DiscoveredTable, discover
 from s3pq_dagster.failures import as_failures
 from s3pq_dagster.footers import footer_rows
 from s3pq_dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.ledger import Status, cursor_key, fingerprint, format_cursor
+from s3pq_dagster.ledger import Status, fingerprint
 from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
 from s3pq_dagster.logs import line
 from s3pq_dagster.metadata import (
@@ -23,6 +23,8 @@ from s3pq_dagster.metadata import (
     OBJECTS_QUARANTINED,
     PREFIX,
     TABLE,
+    is_told,
+    ledger_metadata,
     table_metadata,
 )
 from s3pq_dagster.objects import Listing
@@ -236,15 +238,27 @@ def _results(
     io_manager: S3ParquetIOManager,
 ) -> Iterator[Any]:
     state = io_manager.destination(context.log).state(load.owner)
+    known = _known(load.owner, state)
     if not load.is_due(state):
-        _observe(context, spec, load, io_manager, state)
-        return
+        told = context.instance.get_latest_materialization_event(spec.key)
+        if is_told(told, known) or not known[OBJECTS_LOADED]:
+            _observe(context, spec, load, io_manager, state)
+            return
+        context.log.info(line("rows_unreported", table=load.owner.table, rows=state.rows))
 
     def on_loaded(report: LoadReport) -> None:
         context.set_data_version(spec.key, dg.DataVersion(report.fingerprint))
 
     load.on_loaded = on_loaded
     yield dg.MaterializeResult(asset_key=spec.key, value=load)
+
+
+def _known(owner: Owner, state: TableState) -> dict[str, Any]:
+    """Say what is loaded, as the materialization that loaded it says, if its run lived so long."""
+    ledger = state.ledger
+    return ledger_metadata(
+        owner.bucket, owner.table, ledger.count(Status.LOADED), ledger.rows, ledger.cursor
+    )
 
 
 def _observe(
@@ -265,11 +279,9 @@ def _observe(
             schema=None,
             rows=state.rows,
         ),
-        OBJECTS_LOADED: ledger.count(Status.LOADED),
+        **_known(load.owner, state),
         OBJECTS_QUARANTINED: ledger.quarantined(load.listing).height,
     }
-    if ledger.cursor is not None:
-        metadata[cursor_key(load.owner.bucket, load.owner.table)] = format_cursor(ledger.cursor)
     context.log_event(
         dg.AssetObservation(
             asset_key=spec.key,

@@ -62,6 +62,8 @@ class LoadReport:
     table_schema: pa.Schema | None
     objects_loaded: int
     """Objects in the ledger as loaded, by this load and earlier ones."""
+    ledger_rows: int
+    """Rows of those objects, as the ledger has them."""
     objects_quarantined: int
     """Listed objects that are quarantined, by this load and earlier ones."""
     quarantined_keys: Sequence[str]
@@ -258,6 +260,7 @@ class _Load:
             table_rows=state.rows,
             table_schema=state.schema,
             objects_loaded=state.ledger.count(Status.LOADED),
+            ledger_rows=state.ledger.rows,
             objects_quarantined=state.ledger.quarantined(self._load.listing).height,
             quarantined_keys=self._quarantined,
             cursor=state.ledger.cursor,

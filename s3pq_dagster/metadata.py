@@ -3,6 +3,7 @@
 import multiprocessing
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -81,16 +82,30 @@ def report_metadata(report: LoadReport, *, bucket: str, table: str) -> dict[str,
         BYTES: report.bytes,
         SECONDS: round(report.seconds, 3),
         ROWS_PER_SECOND: round(report.rows / report.seconds, 1) if report.seconds else 0.0,
-        OBJECTS_LOADED: report.objects_loaded,
+        **ledger_metadata(bucket, table, report.objects_loaded, report.ledger_rows, report.cursor),
         OBJECTS_QUARANTINED: report.objects_quarantined,
         OBJECTS_REMOVED: report.removed,
         OBJECTS_MISSING: report.missing,
     }
     if report.quarantined_keys:
         metadata[QUARANTINED_KEYS] = dg.MetadataValue.json(list(report.quarantined_keys))
-    if report.cursor is not None:
-        metadata[cursor_key(bucket, table)] = format_cursor(report.cursor)
     return metadata
+
+
+def ledger_metadata(
+    bucket: str, table: str, objects: int, rows: int, cursor: datetime | None
+) -> dict[str, Any]:
+    """Give what is loaded of a table: objects, their rows, and the cursor where there is one."""
+    told = {OBJECTS_LOADED: objects, LEDGER_ROWS: rows}
+    return told if cursor is None else told | {cursor_key(bucket, table): format_cursor(cursor)}
+
+
+def is_told(event: dg.EventLogEntry | None, known: Mapping[str, Any]) -> bool:
+    """Tell whether a materialization says what is known; what it has no word of counts as said."""
+    if event is None or event.asset_materialization is None:
+        return False
+    said = event.asset_materialization.metadata
+    return all(key not in said or said[key].value == value for key, value in known.items())
 
 
 def records(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -220,19 +221,8 @@ def test_a_killed_run_is_waited_for_and_then_taken_for_dead(bucket: Bucket, tmp_
     home = tmp_path / "home"
     with at_home(home) as instance:
         tables = discover(S3ParquetResource(**bucket.spec))
-        assert (
-            ended(
-                Run(
-                    home,
-                    "duckdb",
-                    f"duckdb:///{home}/lake.duckdb",
-                    bucket.spec,
-                    tables,
-                    kill=Kill(8, after=False),
-                )
-            )
-            is None
-        )
+        killed = Run(home, "duckdb", f"duckdb:///{home}/lake.duckdb", bucket.spec, tables)
+        assert ended(replace(killed, kill=Kill(8, after=False))) is None
         (run,) = instance.get_runs()
         assert run.status is dg.DagsterRunStatus.STARTED
         lake = Lake(bucket, instance, home / "lake.duckdb")
@@ -244,8 +234,40 @@ def test_a_killed_run_is_waited_for_and_then_taken_for_dead(bucket: Bucket, tmp_
         until(lambda: asked(lake, None, definitions) == {"a"})
 
 
+def test_rows_whose_run_died_before_it_told_dagster_are_told_by_the_next(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    """Downstream assets wait for a materialization; the next run makes it, and reads nothing."""
+    fill(bucket)
+    home = tmp_path / "home"
+    with at_home(home) as instance:
+        run = Run(
+            home,
+            "duckdb",
+            f"duckdb:///{home}/lake.duckdb",
+            bucket.spec,
+            discover(S3ParquetResource(**bucket.spec)),
+        )
+        with at_home(tmp_path / "unkilled") as other:
+            unkilled = ended(
+                replace(run, home=tmp_path / "unkilled", url=f"duckdb:///{tmp_path}/o")
+            )
+            assert other.get_runs()
+        assert unkilled is not None
+        telling = unkilled.steps.index("store ASSET_MATERIALIZATION")
+        assert ended(replace(run, kill=Kill(telling, after=False))) is None
+        lake = Lake(bucket, instance, home / "lake.duckdb")
+        definitions = lake.definitions()
+        bucket.proxy.forget()
+        result = lake.run(definitions=definitions)
+        told = materialized(result)["a"].metadata
+        assert (told["s3pq/rows"].value, told["dagster/row_count"].value) == (0, lake.rows("a"))
+        assert read(bucket) == []
+        assert not materialized(lake.run(definitions=definitions))
+
+
 def test_without_dagsters_memory_nothing_is_read_again(bucket: Bucket, tmp_path: Path) -> None:
-    """``DAGSTER_HOME`` is deleted: a plain run observes, and the sensor is content."""
+    """``DAGSTER_HOME`` is deleted: a plain run tells what is there, and the sensor is content."""
     fill(bucket)
     home, database = tmp_path / "home", tmp_path / "lake.duckdb"
     with at_home(home) as instance:
@@ -255,10 +277,10 @@ def test_without_dagsters_memory_nothing_is_read_again(bucket: Bucket, tmp_path:
         lake = Lake(bucket, instance, database)
         definitions = lake.definitions()
         bucket.proxy.forget()
-        result = lake.run(definitions=definitions)
-        assert result.success
-        assert not materialized(result)
-        assert observed(result)
+        for told in (materialized, observed):
+            result = lake.run(definitions=definitions)
+            assert result.success
+            assert told(result)
         assert read(bucket) == []
         assert asked(lake, None, definitions) == set()
 
