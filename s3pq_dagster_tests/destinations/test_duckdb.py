@@ -352,6 +352,31 @@ with destination.read("orders", ["id"]) as again:
 """
 
 
+def test_a_connection_reaches_no_file_and_draws_no_bar(
+    destination: DuckDBDestination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads nothing but its database, prints nothing, and nothing can change that."""
+    opened: list[duckdb.DuckDBPyConnection] = []
+    connect = duckdb.connect
+
+    def kept(*arguments: Any, **options: Any) -> duckdb.DuckDBPyConnection:
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    load(destination, (A, 1))
+    monkeypatch.setattr(duckdb, "connect", kept)
+    with destination.read("orders", None):
+        cursor = opened[-1].cursor()
+        for setting in ("enable_progress_bar", "enable_external_access", "lock_configuration"):
+            said = cursor.execute(f"SELECT current_setting('{setting}')").fetchall()
+            assert said == [(setting == "lock_configuration",)]
+        with pytest.raises(duckdb.Error, match="locked"):
+            cursor.execute("SET enable_progress_bar = true")
+        with pytest.raises(duckdb.Error, match="disabled"):
+            cursor.execute("SELECT * FROM read_csv('/etc/passwd')")
+        cursor.close()
+
+
 def test_a_reader_that_stops_early_does_not_hold_the_file(
     database: Path, destination: DuckDBDestination
 ) -> None:

@@ -27,13 +27,14 @@ from s3pq_dagster.errors import DestinationError, DestinationLockedError
 from s3pq_dagster.logs import line
 from s3pq_dagster.tables import Owner, TableAudit, TableState
 
-_LOCKED_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "enable_external_access": "false",
     "python_enable_replacements": "false",
-    "lock_configuration": "true",
 }
+_SETTINGS = "SET enable_progress_bar = false; SET lock_configuration = true"
+"""What a connection cannot be opened with; the bar is drawn on anybody's standard output."""
 
 
 class _Gate:
@@ -199,13 +200,12 @@ class DuckDBDestination:
                 connection.close()
 
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-        config = _LOCKED_CONFIG | (
-            {"memory_limit": self._memory_limit} if self._memory_limit else {}
-        )
+        config = _CONFIG | ({"memory_limit": self._memory_limit} if self._memory_limit else {})
 
         def once() -> duckdb.DuckDBPyConnection:
             try:
-                return duckdb.connect(str(self._path), read_only=read_only, config=config)
+                connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
+                connection.execute(_SETTINGS)
             except duckdb.IOException as error:
                 if "Could not set lock" in str(error):
                     msg = f"{self._path} is open in another process: {first_line(error)}"
@@ -213,6 +213,7 @@ class DuckDBDestination:
                 raise self._cannot_open(error) from error
             except duckdb.Error as error:
                 raise self._cannot_open(error) from error
+            return connection
 
         return Retrying(
             retry=retry_if_exception_type(DestinationLockedError),

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from s3pq_dagster_tests.crashes.steps import Steps
 
-_READ_ONLY = ("SELECT", "BEGIN")
+_READ_ONLY = ("SELECT", "BEGIN", "SET")
 
 
 def watch_duckdb(steps: Steps) -> None:
