@@ -90,7 +90,9 @@ def converted(
         raise
 
 
-def cast_column(batch: pa.RecordBatch, name: str, kind: pa.DataType, *, into: str) -> pa.Array:
+def cast_column(
+    batch: pa.RecordBatch, name: str, kind: pa.DataType, *, into: str, shown: str | None = None
+) -> pa.Array:
     """Cast a column to what a destination has, if that changes no value.
 
     Args:
@@ -98,6 +100,7 @@ def cast_column(batch: pa.RecordBatch, name: str, kind: pa.DataType, *, into: st
         name: Of the column.
         kind: The destination's type.
         into: Whose type that is, for the error.
+        shown: Its name there, for the error.
 
     Raises:
         UnsupportedSchemaError: A value would be changed or cut.
@@ -106,13 +109,27 @@ def cast_column(batch: pa.RecordBatch, name: str, kind: pa.DataType, *, into: st
     try:
         return column if column.type == kind else column.cast(kind)
     except pa.ArrowInvalid as error:
-        key = batch.column(schemas.KEY_COLUMN)[0].as_py()
-        msg = (
-            f"column {name!r} has a value that {into} cannot hold unchanged as {kind}: {error}. "
-            f"It is in object {key!r} or one soon after. Convert the column in every object of "
-            f"the table, or leave the table out with `skip_tables`."
-        )
-        raise UnsupportedSchemaError(msg) from error
+        raise value_refused(batch, name, shown or str(kind), str(error), into=into) from error
+
+
+def value_refused(
+    batch: pa.RecordBatch, name: str, kind: str, found: str, *, into: str
+) -> UnsupportedSchemaError:
+    """Make the error for a value that a destination cannot hold.
+
+    Args:
+        batch: The rows it is among.
+        name: Of its column.
+        kind: The destination's type.
+        found: What is wrong with it.
+        into: Whose type that is.
+    """
+    key = batch.column(schemas.KEY_COLUMN)[0].as_py()
+    return UnsupportedSchemaError(
+        f"column {name!r} has a value that {into} cannot hold unchanged as {kind}: {found}. "
+        f"It is in object {key!r} or one soon after. Convert the column in every object of "
+        f"the table, or leave the table out with `skip_tables`."
+    )
 
 
 def _restored(column: pa.Array, written: pa.DataType) -> pa.Array:
@@ -124,6 +141,13 @@ def _restored(column: pa.Array, written: pa.DataType) -> pa.Array:
     returned = column.type
     if returned == written:
         return column
+    if isinstance(returned, pa.OpaqueType):
+        return _restored(column.storage, written)
+    if pa.types.is_null(written):
+        return pa.nulls(len(column))
+    if pa.types.is_list(returned) and isinstance(returned.value_type, pa.BaseExtensionType):
+        values = _restored(column.values, written.value_type)
+        return pa.ListArray.from_arrays(column.offsets, values, mask=column.is_null()).cast(written)
     if isinstance(written, pa.UuidType) and not isinstance(returned, pa.BaseExtensionType):
         return _uuids(column)
     if isinstance(written, pa.BaseExtensionType):

@@ -35,6 +35,8 @@ def definitions_from(environment: Mapping[str, str]) -> dg.Definitions:
     """
     given = {k: v for k, v in environment.items() if k.startswith(PREFIX) and v}
     destination = given.pop(DESTINATION, DEFAULT_DESTINATION)
+    if os.environ.get(DESTINATION) == destination:
+        destination = dg.EnvVar(DESTINATION)  # a password in it is then shown nowhere
     known = {PREFIX + name.upper(): name for name in S3ParquetSpec.model_fields}
     if unknown := sorted(set(given) - set(known)):
         msg = f"unknown variable {', '.join(unknown)}; known: {', '.join([*known, DESTINATION])}"

@@ -3,7 +3,7 @@
 import datetime as dt
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,11 @@ B1, C1 = meta("orders/b", "v1", second=1), meta("orders/c", "v1", second=2)
 
 
 @pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A place for each destination there is."""
-    return PLACES[request.param](tmp_path)
+    found = PLACES[request.param](tmp_path)
+    yield found
+    found.discard()
 
 
 @pytest.fixture
@@ -584,12 +586,26 @@ def test_a_lock_that_stays_is_an_error_after_the_timeout(place: Place) -> None:
     lines = Lines()
     waiting = place.open(log=logger(lines), lock_timeout_seconds=0.5)
     with held(place, OWNER.table):
-        for ask in (lambda: waiting.state(OWNER), lambda: load(waiting, (B1, 1))):
+        asks: list[Callable[[], object]] = [lambda: load(waiting, (B1, 1))]
+        if place.locks_readers:
+            asks.append(lambda: waiting.state(OWNER))
+        for ask in asks:
             with pytest.raises(DestinationLockedError, match="another process") as caught:
                 ask()
             assert caught.value.retryable
     assert lines.of("destination_locked")
     assert ids_by_key(place.open()) == {A1.key: [0]}
+
+
+def test_a_writer_keeps_readers_out_only_where_that_is_said(place: Place) -> None:
+    """Elsewhere looking, counting and reading go on while another process writes."""
+    load(place.open(), (A1, 2))
+    if place.locks_readers:
+        return
+    with held(place, OWNER.table):
+        assert place.open().state(OWNER).rows == 2
+        assert place.open().audit(OWNER).rows_by_key.rows() == [(A1.key, 2)]
+        assert ids_by_key(place.open()) == {A1.key: [0, 1]}
 
 
 def test_a_lock_that_is_released_is_waited_for(place: Place) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from s3pq_dagster_tests.destinations.places.duckdb import DuckDBPlace
 from s3pq_dagster_tests.destinations.places.place import Place, held
+from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
 
 __all__ = ["PLACES", "Place", "held"]
 
 PLACES: dict[str, Callable[[Path], Place]] = {
     "duckdb": DuckDBPlace,
+    "postgres": PostgresPlace,
 }

@@ -1,0 +1,205 @@
+"""The ledger's two tables, as far as they concern one table."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import polars as pl
+import pyarrow as pa
+
+from s3pq_dagster import schemas
+from s3pq_dagster.destinations.postgres.connection import Connection
+from s3pq_dagster.destinations.postgres.names import lock_key, quoted
+from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger
+from s3pq_dagster.tables import (
+    OBJECTS,
+    TABLES,
+    Commit,
+    Owner,
+    as_ledger,
+    check_version,
+    entry_rows,
+    loaded_meanwhile,
+)
+
+_OBJECTS_DDL = """
+    table_name text NOT NULL, bucket text NOT NULL, key text NOT NULL, e_tag text,
+    size bigint NOT NULL, last_modified timestamptz NOT NULL, "rows" bigint NOT NULL,
+    status text NOT NULL, reason text, run_id text NOT NULL, loaded_at timestamptz NOT NULL
+"""
+_TABLES_DDL = """
+    table_name text PRIMARY KEY, bucket text NOT NULL, prefix text NOT NULL,
+    arrow_schema bytea, schema_key text, fingerprint text, "cursor" timestamptz,
+    updated_at timestamptz NOT NULL, format_version integer NOT NULL
+"""
+_ONCE = "table_name, key, status, coalesce(e_tag, ''), size, last_modified"
+"""No entry is there twice, whatever went wrong with locks; lookups use the beginning."""
+
+
+class Entries:
+    """Entries of one table."""
+
+    def __init__(self, connection: Connection, namespace: str, owner: Owner) -> None:
+        self._connection = connection
+        self._namespace = namespace
+        self._owner = owner
+        self._objects = f"{quoted(namespace)}.{OBJECTS}"
+        self._tables = f"{quoted(namespace)}.{TABLES}"
+
+    def found(self) -> set[str]:
+        """Name the ledger's tables that are there."""
+        found = self._connection.rows(
+            "SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
+            f"WHERE nspname = $1 AND relname IN ('{OBJECTS}', '{TABLES}')",
+            self._namespace,
+        )
+        return {name for (name,) in found}
+
+    def create(self) -> None:
+        """Create namespace and ledger, if they are not there, once among all who try at a time.
+
+        What is there is not asked for again, since even that takes a permission.
+        """
+        if self.found() == {OBJECTS, TABLES}:
+            return
+        with self._connection.transaction():
+            self._connection.run("SELECT pg_advisory_xact_lock($1)", lock_key(self._namespace, ""))
+            if self.found() == {OBJECTS, TABLES}:
+                return
+            there = self._connection.rows(
+                "SELECT 1 FROM pg_namespace WHERE nspname = $1", self._namespace
+            )
+            if not there:
+                self._connection.run(f"CREATE SCHEMA {quoted(self._namespace)}")
+            self._connection.run(f"CREATE TABLE {self._objects} ({_OBJECTS_DDL})")
+            self._connection.run(
+                f"CREATE UNIQUE INDEX _s3pq_objects_once ON {self._objects} ({_ONCE})"
+            )
+            self._connection.run(f"CREATE TABLE {self._tables} ({_TABLES_DDL})")
+
+    def forget(self) -> None:
+        """Delete them, and what is said of the table."""
+        for table in (self._objects, self._tables):
+            self._connection.run(f"DELETE FROM {table} WHERE table_name = $1", self._owner.table)
+
+    def ledger(self) -> Ledger:
+        """Read them.
+
+        Raises:
+            LedgerVersionError: A newer release wrote them.
+        """
+        check_version(self._connection.one(f"SELECT max(format_version) FROM {self._tables}"))
+        names = ", ".join(quoted(name) for name in ENTRY_COLUMNS)
+        found = self._connection.table(
+            f"SELECT {names} FROM {self._objects} WHERE table_name = $1", self._owner.table
+        )
+        return as_ledger(pl.DataFrame(found))
+
+    def about(self) -> tuple[str, str, pa.Schema | None, str | None] | None:
+        """Give bucket, prefix, schema and its origin, if anything is said of the table."""
+        found = self._connection.rows(
+            f"SELECT bucket, prefix, arrow_schema, schema_key FROM {self._tables} "
+            "WHERE table_name = $1",
+            self._owner.table,
+        )
+        if not found:
+            return None
+        bucket, prefix, data, schema_key = found[0]
+        return bucket, prefix, None if data is None else schemas.from_bytes(data), schema_key
+
+    def rows_of(self, keys: Sequence[str]) -> dict[str, int]:
+        """Say how many rows there are of those keys that are loaded."""
+        found = self._connection.rows(
+            f'SELECT key, sum("rows")::bigint FROM {self._objects} '
+            "WHERE table_name = $1 AND status = 'loaded' AND key = ANY($2) GROUP BY key",
+            self._owner.table,
+            list(keys),
+        )
+        return dict(found)
+
+    def write(self, entries: Sequence[Entry], *, run_id: str, append: bool) -> None:
+        """Put entries in the place of those they follow.
+
+        Raises:
+            DestinationError: Another writer loaded one of the objects meanwhile.
+            UnsupportedSchemaError: A key has NUL in it.
+        """
+        if not entries:
+            return
+        self._refuse_loaded_again(entries)
+        gone = "o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded'"
+        if not append:
+            gone = "e.status = 'loaded' OR o.status <> 'loaded'"
+        self._connection.run(
+            f"DELETE FROM {self._objects} AS o USING "
+            "unnest($2::text[], $3::text[], $4::text[]) AS e (key, e_tag, status) "
+            f"WHERE o.table_name = $1 AND o.key = e.key AND ({gone})",
+            self._owner.table,
+            [entry.object.key for entry in entries],
+            [entry.object.e_tag for entry in entries],
+            [str(entry.status) for entry in entries],
+        )
+        frame = entry_rows(entries, self._owner, run_id)
+        self._connection.ingest(self._namespace, OBJECTS, _sendable(frame))
+
+    def mark_removed(self, keys: Sequence[str], *, run_id: str) -> None:
+        """Say that rows of these keys are removed."""
+        self._connection.run(
+            f"UPDATE {self._objects} SET status = 'removed', run_id = $2, loaded_at = now() "
+            "WHERE table_name = $1 AND status = 'loaded' AND key = ANY($3)",
+            self._owner.table,
+            run_id,
+            list(keys),
+        )
+
+    def write_table(self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None) -> None:
+        """Say of the table what a commit makes of it; schema and origin stay once they are said."""
+        owner = self._owner
+        self._connection.run(
+            f"INSERT INTO {self._tables} AS t VALUES ($1, $2, $3, $4::bytea, $5::text, $6::text, "
+            f"$7::timestamptz, $8::timestamptz, {FORMAT_VERSION}) "
+            'ON CONFLICT (table_name) DO UPDATE SET "cursor" = excluded."cursor", '
+            "updated_at = excluded.updated_at, "
+            "fingerprint = coalesce(excluded.fingerprint, t.fingerprint), "
+            "arrow_schema = coalesce(t.arrow_schema, excluded.arrow_schema), "
+            "schema_key = coalesce(t.schema_key, excluded.schema_key)",
+            owner.table,
+            owner.bucket,
+            owner.prefix,
+            None if schema is None else schemas.to_bytes(schema.remove_metadata()),
+            None if schema is None else schema_key,
+            sealed.fingerprint,
+            sealed.cursor.isoformat() if sealed.cursor else None,
+            datetime.now(UTC).isoformat(),
+        )
+
+    def _refuse_loaded_again(self, entries: Sequence[Entry]) -> None:
+        """Stop if another writer loaded one of these since the ledger was asked."""
+        loaded = [entry.object for entry in entries if entry.status == "loaded"]
+        again = self._connection.rows(
+            f"SELECT o.key FROM {self._objects} AS o "
+            "JOIN unnest($2::text[], $3::text[]) AS e (key, e_tag) USING (key, e_tag) "
+            "WHERE o.table_name = $1 AND o.status = 'loaded'",
+            self._owner.table,
+            [found.key for found in loaded],
+            [found.e_tag for found in loaded],
+        )
+        if again:
+            raise loaded_meanwhile(self._owner.table, [key for (key,) in again])
+
+
+def _sendable(frame: pl.DataFrame) -> pa.Table:
+    """Make rows what PostgreSQL holds: no text in it has NUL."""
+    for name in ("key", "e_tag"):
+        found = frame.filter(pl.col(name).str.contains("\x00", literal=True))
+        if not found.is_empty():
+            msg = (
+                f"the ledger in PostgreSQL cannot hold the {name} {found[name][0]!r} of an object "
+                f"of table {frame['table_name'][0]!r}: it has NUL in it. Rename the object, or "
+                f"leave the table out with `skip_tables`."
+            )
+            raise UnsupportedSchemaError(msg)
+    shown = frame.with_columns(pl.col("reason").str.replace_all("\x00", "\\x00", literal=True))
+    table = shown.to_arrow()
+    target = pa.schema([(f.name, schemas.canonical_type(f.type)) for f in table.schema])
+    return table.cast(target)

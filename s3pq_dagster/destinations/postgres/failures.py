@@ -1,0 +1,142 @@
+"""PostgreSQL's errors in our words."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from adbc_driver_manager import AdbcStatusCode
+from adbc_driver_postgresql import dbapi
+
+from s3pq_dagster.destinations.postgres.url import PostgresUrl
+from s3pq_dagster.errors import (
+    ConfigurationError,
+    DestinationDeniedError,
+    DestinationError,
+    DestinationLockedError,
+    S3ParquetError,
+    UnsupportedSchemaError,
+)
+
+_SERVER_SAYS = re.compile(r"\bERROR: (?P<message>.*?)[ .]*(?:Query was: .*|SQLSTATE: \w+)?$")
+_ROLLED_BACK = (
+    "The transaction is rolled back; run again once the cause is gone: what is committed is not "
+    "read again."
+)
+_DENIED = {
+    "28": "Check user and password: in the URL, PGUSER and PGPASSWORD, or ~/.pgpass",
+    "3D000": "Create the database, or name another in the URL",
+    "42501": "Let the user do so: GRANT CREATE, USAGE on the namespace, and make it the owner of "
+    "the tables or GRANT SELECT, INSERT, UPDATE, DELETE on them",
+    "25006": "Connect to the primary, or let the user write",
+    "2BP01": "Drop what depends on it, and make it again afterwards: the columns are other ones, "
+    "so that the table cannot stay",
+}
+"""What to do, by the beginning of the SQLSTATE; trying again does not help."""
+_PASSING = {
+    "53100": "the server's disk is full",
+    "53200": "the server is out of memory",
+    "53300": "the server has no connection left: raise max_connections, or run less at a time",
+    "57014": "the server cancelled it: see statement_timeout",
+    "57P": "the server ended the connection",
+    "08": "the connection was lost",
+    "25P03": "the server ended the connection: see idle_in_transaction_session_timeout",
+}
+_SAID = {
+    "password authentication failed": "28P01",
+    "no password supplied": "28P01",
+    "no pg_hba.conf entry": "28000",
+    "role ": "28000",
+    "authentication": "28000",
+    "database ": "3D000",
+    "too many": "53300",
+    "connection slots": "53300",
+}
+"""What a server says when it refuses to connect, where the driver gives no SQLSTATE."""
+
+
+@contextmanager
+def translated(url: PostgresUrl, also: type[Exception] = dbapi.Error) -> Iterator[None]:
+    """Turn whatever the driver raises into an error of ours.
+
+    Args:
+        url: The database.
+        also: What else is the driver's; its Arrow streams raise :class:`OSError`.
+    """
+    try:
+        yield
+    except (dbapi.Error, also) as error:
+        raise as_ours(error, url) from error
+
+
+def as_ours(error: Exception, url: PostgresUrl) -> S3ParquetError:
+    """Say what failed in a statement, and what to do."""
+    state, said = state_of(error), url.masked(message(error))
+    if state == "55P03":
+        return DestinationLockedError(
+            f"a table in {url} is locked by another process: {said}. {_ROLLED_BACK}"
+        )
+    if state[:2] in {"22", "54"}:
+        return UnsupportedSchemaError(
+            f"PostgreSQL cannot hold what is to be written into {url} unchanged: {said}. Convert "
+            f"it in the objects, or leave the table out with `skip_tables`."
+        )
+    if remedy := _by_beginning(_DENIED, state):
+        return DestinationDeniedError(
+            f"PostgreSQL refuses what is asked in {url}: {said}. {remedy}. {_ROLLED_BACK}"
+        )
+    reason = _by_beginning(_PASSING, state or ("08" if _is_io(error) else ""))
+    more = f" ({reason})" if reason else ""
+    return DestinationError(
+        f"PostgreSQL could not do as asked in {url}: {said}{more}. {_ROLLED_BACK}"
+    )
+
+
+def cannot_connect(error: Exception, url: PostgresUrl) -> S3ParquetError:
+    """Say why there is no connection, and what to do."""
+    said = url.masked(message(error)).rpartition("Failed to connect: ")[2]
+    if said.startswith("invalid"):
+        return ConfigurationError(f"the URL of the database {url} is not one for libpq: {said}")
+    _, fatal, answer = said.partition("FATAL:")
+    state = state_of(error) or next((_SAID[words] for words in _SAID if words in said), "")
+    if "no password supplied" not in said and not fatal:
+        return DestinationError(
+            f"cannot reach PostgreSQL at {url}: {said}. Check host, port and network, then run "
+            f"again: what is committed is not read again."
+        )
+    if remedy := _by_beginning(_DENIED, state):
+        return DestinationDeniedError(
+            f"PostgreSQL at {url} refuses the connection: {answer.strip() or said}. {remedy}."
+        )
+    reason = _by_beginning(_PASSING, state)
+    more = f" ({reason})" if reason else ""
+    return DestinationError(
+        f"PostgreSQL at {url} refuses the connection: {answer.strip()}{more}. Run again later: "
+        f"what is committed is not read again."
+    )
+
+
+def state_of(error: Exception) -> str:
+    """Give the SQLSTATE, or nothing where the driver has none."""
+    return getattr(error, "sqlstate", None) or ""
+
+
+def message(error: Exception) -> str:
+    """Give what matters of what the server or libpq says, in one line."""
+    details = {
+        name: value.decode(errors="replace") for name, value in getattr(error, "details", [])
+    }
+    if primary := details.get("PG_DIAG_MESSAGE_PRIMARY"):
+        more = [details.get(f"PG_DIAG_{name}") for name in ("MESSAGE_DETAIL", "CONTEXT")]
+        return " ".join("; ".join(filter(None, [primary, *more])).split())
+    # Behind it is a traceback, where a stream raised something.
+    said = " ".join(str(error).partition("Detail: Python exception")[0].split())
+    found = _SERVER_SAYS.search(said)
+    return found["message"] if found else said
+
+
+def _is_io(error: Exception) -> bool:
+    return getattr(error, "status_code", None) == AdbcStatusCode.IO
+
+
+def _by_beginning(known: dict[str, str], state: str) -> str:
+    return next((known[start] for start in known if state and state.startswith(start)), "")

