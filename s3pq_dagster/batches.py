@@ -124,6 +124,8 @@ def _restored(column: pa.Array, written: pa.DataType) -> pa.Array:
     returned = column.type
     if returned == written:
         return column
+    if pa.types.is_null(written) and column.null_count == len(column):
+        return pa.nulls(len(column))
     if isinstance(written, pa.UuidType) and not isinstance(returned, pa.BaseExtensionType):
         return _uuids(column)
     if isinstance(written, pa.BaseExtensionType):

@@ -7,6 +7,7 @@ A new destination is a module here with a class that fits :class:`Place`, and a 
 from collections.abc import Callable
 from pathlib import Path
 
+from s3pq_dagster_tests.destinations.places.delta import DeltaPlace
 from s3pq_dagster_tests.destinations.places.duckdb import DuckDBPlace
 from s3pq_dagster_tests.destinations.places.place import Place, held
 
@@ -14,4 +15,5 @@ __all__ = ["PLACES", "Place", "held"]
 
 PLACES: dict[str, Callable[[Path], Place]] = {
     "duckdb": DuckDBPlace,
+    "delta": DeltaPlace,
 }

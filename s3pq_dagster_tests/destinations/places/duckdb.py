@@ -25,6 +25,7 @@ class DuckDBPlace:
     """A DuckDB file."""
 
     takes_turns = True
+    readers_wait = True
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "lake.duckdb"

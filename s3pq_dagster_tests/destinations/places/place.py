@@ -17,6 +17,9 @@ class Place(Protocol):
     takes_turns: bool
     """Whether a second writer of a table waits; where not, its commit fails and it runs again."""
 
+    readers_wait: bool
+    """Whether who only looks at a table waits for who writes it."""
+
     def open(
         self, *, log: logging.Logger | None = None, lock_timeout_seconds: float = 5
     ) -> Destination:
