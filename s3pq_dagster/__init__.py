@@ -5,6 +5,7 @@ from s3pq_dagster.discovery import DiscoveredTable, discover
 from s3pq_dagster.factory import build_s3_parquet_definitions
 from s3pq_dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.io_managers import (
+    S3ParquetDeltaIOManager,
     S3ParquetDuckDBIOManager,
     S3ParquetPostgresIOManager,
     build_io_manager,
@@ -17,6 +18,7 @@ from s3pq_dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 __all__ = [
     "DiscoveredTable",
     "LoadConfig",
+    "S3ParquetDeltaIOManager",
     "S3ParquetDuckDBIOManager",
     "S3ParquetIOManager",
     "S3ParquetPostgresIOManager",

@@ -2,7 +2,8 @@
 
 import logging
 from importlib import import_module
-from urllib.parse import SplitResult, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import dagster as dg
 from pydantic import Field
@@ -139,6 +140,11 @@ def build_io_manager(url: str) -> S3ParquetIOManager:
     parts = urlsplit(url)
     if parts.scheme == "duckdb" and not parts.netloc and len(parts.path) > 1:
         return S3ParquetDuckDBIOManager(database=parts.path[1:])
+    if parts.scheme == "delta" and not parts.netloc and len(parts.path) > 1:
+        return S3ParquetDeltaIOManager(root=parts.path[1:])
+    if parts.scheme == "delta+s3" and parts.netloc:
+        options = _options(parts, _DELTA_OPTIONS)
+        return S3ParquetDeltaIOManager(root=f"s3://{parts.netloc}{parts.path}", **options)
     msg = f"destination {_shown(parts)!r} is not one this release knows. Use {_URLS}."
     raise ConfigurationError(msg)
 

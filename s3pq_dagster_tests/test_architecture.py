@@ -56,6 +56,7 @@ class House:
 HOUSES = [
     House(PACKAGE, "layers", "\n## The house\n"),
     House(PACKAGE / "destinations" / "duckdb", "inside_duckdb", "with layers of its own:\n"),
+    House(PACKAGE / "destinations" / "delta", "inside_delta", "Delta Lake's are\n"),
 ]
 
 

@@ -1,7 +1,6 @@
 """Every promise of the destination protocol, for every destination."""
 
 import datetime as dt
-import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -589,6 +588,11 @@ def test_a_lock_that_stays_is_an_error_after_the_timeout(place: Place) -> None:
         asks: list[Callable[[], object]] = [lambda: load(waiting, (B1, 1))]
         if place.locks_readers:
             asks.append(lambda: waiting.state(OWNER))
+        asks: list[Callable[[], Any]] = [lambda: load(waiting, (B1, 1))]
+        if place.readers_wait:
+            asks.append(lambda: waiting.state(OWNER))
+        else:
+            assert (waiting.state(OWNER).rows, ids_by_key(waiting)) == (1, {A1.key: [0]})
         for ask in asks:
             with pytest.raises(DestinationLockedError, match="another process") as caught:
                 ask()
@@ -756,6 +760,15 @@ def test_names_that_differ_only_by_case_are_refused(destination: Destination) ->
         writer.commit(stream(each), schema_key="k", seal=sealed)
 
 
+def put_twins(
+    destination: Destination, one: str, other: str, found: ObjectMeta, value: int
+) -> None:
+    """Load one object with two columns and one row."""
+    each = pa.record_batch({one: [value], other: [value + 1], "_s3_key": [found.key]})
+    with write(destination) as writer:
+        writer.commit(stream(each), schema_key=found.key, seal=lambda: sealed(loaded(found, 1)))
+
+
 @pytest.mark.parametrize(
     "twins",
     [("k", "\u212a"), ("\u00e4", "\u00c4"), ("\u00e9", "e\u0301"), ("a", "a "), ("a", "a_1")],
@@ -764,17 +777,20 @@ def test_names_that_differ_only_by_case_are_refused(destination: Destination) ->
 def test_names_that_only_look_alike_are_two_columns(
     destination: Destination, twins: tuple[str, str]
 ) -> None:
-    """No letter is folded but ASCII's, and no form of Unicode is made another."""
+    """No form of Unicode is made another; who folds more letters than ASCII's refuses the two."""
     one, other = twins
-    for found, value in ((A1, 1), (A2, 3), (B1, 5)):
-        each = pa.record_batch({one: [value], other: [value + 1], "_s3_key": [found.key]})
-        with write(destination) as writer:
-            writer.commit(
-                stream(each),
-                schema_key=found.key,
-                seal=functools.partial(sealed, loaded(found, 1)),
-            )
-    assert [(row[one], row[other]) for row in rows(destination)] == [(3, 4), (5, 6)]
+    try:
+        put_twins(destination, one, other, A1, 1)
+    except UnsupportedSchemaError as refused:
+        said = str(refused)
+    else:
+        put_twins(destination, one, other, A2, 3)
+        put_twins(destination, one, other, B1, 5)
+        assert [(row[one], row[other]) for row in rows(destination)] == [(3, 4), (5, 6)]
+        return
+    assert one.lower() == other.lower()
+    assert f"{one!r} and {other!r}" in said
+    assert not destination.state(OWNER).exists
 
 
 @pytest.mark.parametrize(

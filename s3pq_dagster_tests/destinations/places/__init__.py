@@ -7,6 +7,7 @@ A new destination is a module here with a class that fits :class:`Place`, and a 
 from collections.abc import Callable
 from pathlib import Path
 
+from s3pq_dagster_tests.destinations.places.delta import DeltaPlace
 from s3pq_dagster_tests.destinations.places.duckdb import DuckDBPlace
 from s3pq_dagster_tests.destinations.places.place import Place, held
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
@@ -16,4 +17,5 @@ __all__ = ["PLACES", "Place", "held"]
 PLACES: dict[str, Callable[[Path], Place]] = {
     "duckdb": DuckDBPlace,
     "postgres": PostgresPlace,
+    "delta": DeltaPlace,
 }

@@ -26,6 +26,7 @@ class DuckDBPlace:
 
     takes_turns = True
     locks_readers = True
+    readers_wait = True
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "lake.duckdb"

@@ -19,6 +19,9 @@ class Place(Protocol):
     locks_readers: bool
     """Whether who looks waits for who writes."""
 
+    readers_wait: bool
+    """Whether who only looks at a table waits for who writes it."""
+
     def open(
         self, *, log: logging.Logger | None = None, lock_timeout_seconds: float = 5
     ) -> Destination:

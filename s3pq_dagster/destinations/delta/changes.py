@@ -1,0 +1,121 @@
+"""What a commit does to the ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from s3pq_dagster import schemas
+from s3pq_dagster.ledger import FORMAT_VERSION, Status
+from s3pq_dagster.tables import OBJECT_COLUMNS, Commit, Owner, loaded_meanwhile
+
+_LOADED = pl.col("status") == Status.LOADED
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New entries of a table, and what becomes of the old ones."""
+
+    entries: pl.DataFrame
+    """New rows of ``_s3pq_objects``."""
+    row: dict[str, Any]
+    """The new row of ``_s3pq_tables``, and the ``run_id``."""
+    append: bool = False
+    refresh: bool = False
+    """Whether all entries that are there go, and all rows."""
+    removed: Sequence[str] = ()
+    """Keys whose entries are marked removed, and whose rows go."""
+
+    @property
+    def loaded_keys(self) -> list[str]:
+        """Keys of the objects that are loaded."""
+        return list(self.entries.filter(_LOADED)["key"].unique())
+
+    def replaced(self, before: pl.DataFrame) -> set[str]:
+        """Name the keys whose rows go, given the entries before."""
+        if self.append:
+            return set(self.removed)
+        return set(self.removed) | (set(before.filter(_LOADED)["key"]) & set(self.loaded_keys))
+
+    def gone(self, before: pl.DataFrame) -> pl.Series:
+        """Tell of each entry whether it goes."""
+        if self.refresh:
+            return pl.repeat(value=True, n=before.height, dtype=pl.Boolean, eager=True)
+        new = self.entries.select(
+            "key",
+            pl.col("e_tag").alias("new_e_tag"),
+            pl.col("status").alias("new_status"),
+            pl.lit(value=True).alias("is_new"),
+        )
+        if self.append:
+            superseded = ~_LOADED & pl.col("e_tag").eq_missing(pl.col("new_e_tag"))
+        else:
+            superseded = ~_LOADED | (pl.col("new_status") == Status.LOADED)
+        return (
+            before.with_row_index("row")
+            .join(new, on="key", how="left")
+            .with_columns(gone=(pl.col("is_new").is_not_null() & superseded) | self._is_marked())
+            .group_by("row")
+            .agg(pl.col("gone").any())
+            .sort("row")["gone"]
+        )
+
+    def added(self, before: pl.DataFrame) -> pl.DataFrame:
+        """Give the entries that come, those that are marked removed among them."""
+        if self.refresh:
+            return self.entries
+        marked = before.filter(self._is_marked()).with_columns(
+            pl.lit(str(Status.REMOVED)).alias("status"),
+            pl.lit(self.row["run_id"]).alias("run_id"),
+            pl.lit(self.row["updated_at"]).cast(OBJECT_COLUMNS["loaded_at"]).alias("loaded_at"),
+        )
+        return pl.concat([self.entries, marked.select(self.entries.columns)])
+
+    def applied(self, before: pl.DataFrame) -> pl.DataFrame:
+        """Give all entries after it."""
+        return pl.concat([before.filter(~self.gone(before)), self.added(before)])
+
+    def check(self, owner: Owner, before: pl.DataFrame) -> None:
+        """Stop if another writer loaded one of these since the ledger was asked.
+
+        Raises:
+            DestinationError: It names one of them.
+        """
+        new = self.entries.filter(_LOADED).select("key", "e_tag")
+        again = before.filter(_LOADED).join(new, on=["key", "e_tag"], how="semi")
+        if again.height and not self.refresh:
+            raise loaded_meanwhile(owner.table, list(again["key"]))
+
+    def _is_marked(self) -> pl.Expr:
+        return pl.col("key").is_in(list(self.removed)) & _LOADED
+
+
+def new_row(
+    owner: Owner,
+    before: dict[str, Any] | None,
+    sealed: Commit,
+    schema: pa.Schema | None,
+    schema_key: str | None,
+    *,
+    run_id: str,
+) -> dict[str, Any]:
+    """Make the row of ``_s3pq_tables``; what was there of schema and fingerprint stays."""
+    old = before or {"arrow_schema": None, "schema_key": None, "fingerprint": None}
+    if old["arrow_schema"] is None and schema is not None:
+        plain = schemas.to_bytes(schema.remove_metadata())
+        old = old | {"arrow_schema": plain, "schema_key": schema_key}
+    return {
+        "table_name": owner.table,
+        "bucket": owner.bucket,
+        "prefix": owner.prefix,
+        "arrow_schema": old["arrow_schema"],
+        "schema_key": old["schema_key"],
+        "fingerprint": sealed.fingerprint or old["fingerprint"],
+        "cursor": sealed.cursor,
+        "updated_at": datetime.now(UTC),
+        "format_version": FORMAT_VERSION,
+        "run_id": run_id,
+    }

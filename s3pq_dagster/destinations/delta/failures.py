@@ -1,0 +1,88 @@
+"""What delta-rs and object_store raise, in our words."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+from deltalake.exceptions import DeltaError
+
+from s3pq_dagster.errors import DestinationDeniedError, DestinationError
+
+_TERMINAL = re.compile(r"\x1b\[[0-9;]*m")
+_BACKTRACE = re.compile(r"\s+0: <unknown>.*", re.DOTALL)
+_XML_ONLY = re.compile(r"<(?!Code>|/Code>)[^>]*>(?:[^<]*</[^>]*>)?")
+_LONGEST = 600
+_AGAIN = "Run again once the cause is gone: what is committed is not read again."
+_CAUSES = (
+    (
+        "NoSuchBucket",
+        "the bucket does not exist at this endpoint. Check its name, `region` and `endpoint_url`",
+    ),
+    (
+        "InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|401 Unauthorized",
+        (
+            "the credentials are not accepted. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+            "or `profile`; if they are temporary, renew them"
+        ),
+    ),
+    (
+        "AccessDenied|403 Forbidden|privileges",
+        (
+            "access is denied. Allow s3:ListBucket on the bucket and s3:GetObject, s3:PutObject "
+            "and s3:DeleteObject below the prefix, or check which credentials and `profile` are "
+            "in use"
+        ),
+    ),
+)
+_UNREACHABLE = re.compile(
+    r"\(Connect\)|error sending request|operation timed out|dns error", re.IGNORECASE
+)
+
+
+def failed(shown: str, error: BaseException) -> DestinationError:
+    """Make the error for what the storage or delta-rs raised.
+
+    Args:
+        shown: Where that was.
+        error: It; no credentials are in its text, nor in the requests it quotes.
+    """
+    found = short(error)
+    for pattern, cause in _CAUSES:
+        if re.search(pattern, str(error)):
+            return DestinationDeniedError(f"cannot use {shown}: {cause}. Found: {found}")
+    if _UNREACHABLE.search(str(error)):
+        msg = (
+            f"cannot reach {shown}: {found}. Check `endpoint_url`, `region` and the network. "
+            f"{_AGAIN}"
+        )
+        return DestinationError(msg)
+    return DestinationError(f"Delta Lake could not do as asked in {shown}: {found}. {_AGAIN}")
+
+
+def short(error: BaseException) -> str:
+    """Give what matters of a message: no colours, no backtrace, one line."""
+    text = _BACKTRACE.sub("", _TERMINAL.sub("", str(error)))
+    text = " ".join(_XML_ONLY.sub(" ", text).replace("↳", "").split())
+    return text[:_LONGEST].rstrip(". ")
+
+
+@contextmanager
+def translated(shown: str) -> Iterator[None]:
+    """Turn whatever delta-rs, pyarrow and the file system raise into a :class:`DestinationError`.
+
+    Args:
+        shown: Where that was.
+    """
+    try:
+        yield
+    except (DeltaError, pa.ArrowException, OSError) as error:
+        raise failed(shown, error) from error
+
+
+def written_meanwhile(table: str) -> DestinationError:
+    """Make the error for a table that another run wrote since it was looked at."""
+    return DestinationError(
+        f"another run wrote table {table!r} meanwhile, so that nothing of this checkpoint is "
+        f"written. Run again: what the other run loaded will not be read."
+    )

@@ -1,0 +1,156 @@
+"""The ledger as two Delta tables, a partition for each table of the user's."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from s3pq_dagster.destinations.delta.data_files import DataFiles
+from s3pq_dagster.destinations.delta.intents import Intent
+from s3pq_dagster.destinations.delta.log import DataFile, Log, OutdatedError, Version
+from s3pq_dagster.destinations.delta.stage import Stage
+from s3pq_dagster.destinations.delta.storage import Storage
+from s3pq_dagster.tables import OBJECT_COLUMNS, OBJECTS, TABLE_COLUMNS, TABLES
+
+_PARTITION_BY = ["table_name"]
+_FILE_BYTES = 128 * 1024 * 1024
+_GROWTH = 2
+"""A file of fewer rows than so many times those that are written anyway is written with them, so
+that a ledger of any size is in few files, and each entry was written few times."""
+Columns = Mapping[str, pl.DataType | type[pl.DataType]]
+
+
+@dataclass(frozen=True)
+class LedgerTable:
+    """One of the two tables, as far as one table of the user's is concerned."""
+
+    storage: Storage
+    name: str
+    columns: Columns
+    table: str
+    """The user's."""
+
+    @cached_property
+    def log(self) -> Log:
+        """Its log."""
+        return Log(self.storage, self.name)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Its columns."""
+        frame = pl.DataFrame(schema=dict(self.columns))
+        large = frame.to_arrow().schema
+        plain = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
+        return pa.schema([(field.name, plain.get(field.type, field.type)) for field in large])
+
+    @property
+    def app(self) -> str:
+        """The name under which its commits carry the number of what they apply."""
+        return f"s3pq/{self.table}"
+
+    def number_in(self, version: Version | None) -> int | None:
+        """Give the number of what was applied last."""
+        return None if version is None else version.transaction(self.app)
+
+    def create(self) -> None:
+        """Make it if it is not there."""
+        if self.log.open() is None:
+            with suppress(OutdatedError):
+                self.log.commit(
+                    None, number=0, added=[], schema=self.schema, partition_by=_PARTITION_BY
+                )
+
+    def read(self, version: Version | None) -> pl.DataFrame:
+        """Read the rows of the user's table."""
+        return self._concat([frame for _, frame in self._frames(version)])
+
+    def apply(self, version: Version, intent: Intent) -> None:
+        """Bring an intent in, upon this very version.
+
+        Raises:
+            OutdatedError: Somebody else committed since; nothing is committed.
+        """
+        if self.name == TABLES:
+            row = {name: intent.change.row[name] for name in self.columns}
+            new = pl.DataFrame([row], schema=dict(self.columns))
+            self._commit(version, intent.number, self._files(version), new)
+            return
+        frames = list(self._frames(version))
+        before = self._concat([frame for _, frame in frames])
+        new = intent.change.added(before)
+        old: list[DataFile] = []
+        untouched: list[tuple[DataFile, pl.DataFrame]] = []
+        for file, frame in frames:
+            left = frame.filter(~intent.change.gone(frame))
+            if left.height < frame.height:
+                old.append(file)
+                new = pl.concat([new, left])
+            else:
+                untouched.append((file, frame))
+        for file, frame in sorted(untouched, key=lambda each: each[1].height):
+            if frame.height <= _GROWTH * new.height:
+                old.append(file)
+                new = pl.concat([new, frame])
+        self._commit(version, intent.number, old, new)
+
+    def _commit(
+        self, version: Version, number: int, old: list[DataFile], new: pl.DataFrame
+    ) -> None:
+        with self._staged(new) as files:
+            self.log.commit(
+                version, number=number, added=files, removed=old, schema=self.schema, app=self.app
+            )
+
+    @contextmanager
+    def _staged(self, rows: pl.DataFrame) -> Iterator[list[DataFile]]:
+        stage = Stage(self.storage, self.name, self.schema, _PARTITION_BY, _FILE_BYTES)
+        try:
+            stage.write(rows.to_arrow().cast(self.schema).to_batches())
+            yield stage.finish()
+        except OutdatedError:
+            stage.discard()  # of what else fails nobody knows yet whether it is committed
+            raise
+
+    def _files(self, version: Version) -> list[DataFile]:
+        return [file for file in version.files if file.partition == {"table_name": self.table}]
+
+    def _frames(self, version: Version | None) -> Iterator[tuple[DataFile, pl.DataFrame]]:
+        if version is None:
+            return
+        reading = DataFiles(self.storage, self.name)
+        for file in self._files(version):
+            read = pa.Table.from_batches(reading.batches(file, self.schema), self.schema)
+            yield file, pl.DataFrame(read, schema=pl.Schema(self.columns))
+
+    def _concat(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
+        return pl.concat([pl.DataFrame(schema=dict(self.columns)), *frames])
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTables:
+    """Both of them."""
+
+    objects: LedgerTable
+    tables: LedgerTable
+
+    @classmethod
+    def of(cls, storage: Storage, table: str) -> "LedgerTables":
+        """Name them; nothing is looked at."""
+        return cls(
+            LedgerTable(storage, OBJECTS, OBJECT_COLUMNS, table),
+            LedgerTable(storage, TABLES, TABLE_COLUMNS, table),
+        )
+
+    def create(self) -> None:
+        """Make those that are not there."""
+        self.objects.create()
+        self.tables.create()
+
+
+def row_of(frame: pl.DataFrame) -> dict[str, Any] | None:
+    """Give the row of ``_s3pq_tables``; ``None`` if there is none."""
+    return frame.row(0, named=True) if frame.height else None

@@ -1,0 +1,128 @@
+"""A whole table written anew: nothing of it is seen before all of it is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from s3pq_dagster import schemas
+from s3pq_dagster.destinations.delta.changes import Change, new_row
+from s3pq_dagster.destinations.delta.data_files import DataFiles
+from s3pq_dagster.destinations.delta.log import DataFile
+from s3pq_dagster.destinations.delta.publish import Publisher
+from s3pq_dagster.destinations.delta.replace import without
+from s3pq_dagster.destinations.delta.session import Session
+from s3pq_dagster.destinations.delta.stage import Stage
+from s3pq_dagster.destinations.delta.types import stored
+from s3pq_dagster.tables import OBJECT_COLUMNS, Commit, Owner, TableState, as_ledger, entry_rows
+
+
+class Refresh:
+    """Checkpoints are files and entries in memory; :meth:`end` commits them all at once."""
+
+    def __init__(
+        self,
+        session: Session,
+        publisher: Publisher,
+        reading: DataFiles,
+        owner: Owner,
+        *,
+        run_id: str,
+        append: bool,
+    ) -> None:
+        self._session = session
+        self._publisher = publisher
+        self._reading = reading
+        self._owner = owner
+        self._run_id = run_id
+        self._append = append
+        self._entries = pl.DataFrame(schema=OBJECT_COLUMNS)
+        self._row: dict[str, Any] | None = None
+        self._stages: list[Stage] = []
+        self._files: list[DataFile] = []
+
+    def state(self) -> TableState:
+        """See :meth:`TableWriter.state`."""
+        schema = self._schema
+        return TableState(
+            as_ledger(self._entries),
+            exists=schema is not None,
+            schema=schema,
+            schema_key=None if self._row is None else self._row["schema_key"],
+            rows=sum(map(self._reading.rows, self._files)),
+        )
+
+    def commit(
+        self,
+        batches: pa.RecordBatchReader | None,
+        *,
+        schema_key: str | None,
+        seal: Callable[[], Commit],
+    ) -> None:
+        """See :meth:`TableWriter.commit`."""
+        if batches is None:
+            self._take(self._change(seal()))
+            return
+        with self._session.staged(batches, schema_key, self._schema) as stage:
+            change = self._change(seal(), batches.schema, schema_key)
+            self._replace(change, stored(batches.schema))
+            self._files += stage.files
+            self._stages.append(stage)
+            self._take(change)
+
+    def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
+        """See :meth:`TableWriter.remove`."""
+        change = replace(self._change(seal()), removed=keys)
+        schema = self._schema
+        gone = 0 if schema is None else self._replace(change, stored(schema))
+        self._take(change)
+        return gone
+
+    def end(self) -> None:
+        """Make all of it the table, in one commit."""
+        nothing = Commit([], None, None)
+        change = Change(
+            self._entries,
+            self._row or new_row(self._owner, None, nothing, None, None, run_id=self._run_id),
+            append=self._append,
+            refresh=True,
+        )
+        schema = self._schema
+        self._publisher.publish(change, self._files, None if schema is None else stored(schema))
+
+    def discard(self) -> None:
+        """Delete what was written, unless it may be the table by now."""
+        if not self._publisher.in_doubt:
+            for stage in self._stages:
+                stage.discard()
+
+    @property
+    def _schema(self) -> pa.Schema | None:
+        data = None if self._row is None else self._row["arrow_schema"]
+        return None if data is None else schemas.from_bytes(data)
+
+    def _change(
+        self, sealed: Commit, schema: pa.Schema | None = None, schema_key: str | None = None
+    ) -> Change:
+        row = new_row(self._owner, self._row, sealed, schema, schema_key, run_id=self._run_id)
+        entries = entry_rows(sealed.entries, self._owner, self._run_id)
+        return Change(entries, row, append=self._append)
+
+    def _take(self, change: Change) -> None:
+        self._entries = change.applied(self._entries)
+        self._row = change.row
+
+    def _replace(self, change: Change, schema: pa.Schema) -> int:
+        """Take rows that a later checkpoint replaces out of the files of earlier ones."""
+        keys = change.replaced(self._entries)
+        if not keys:
+            return 0
+        stage = self._publisher.stage(self._publisher.look.version, schema)
+        self._stages.append(stage)
+        removed, gone = without(
+            keys, self._files, schema=schema, reading=self._reading, stage=stage
+        )
+        self._files = [file for file in self._files if file not in removed] + stage.files
+        return gone

@@ -1,0 +1,123 @@
+"""One table open for writing, each checkpoint a commit of its own."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from s3pq_dagster import schemas
+from s3pq_dagster.batches import converted as converting
+from s3pq_dagster.destinations.delta.changes import Change, new_row
+from s3pq_dagster.destinations.delta.failures import translated
+from s3pq_dagster.destinations.delta.log import Version
+from s3pq_dagster.destinations.delta.partitions import check_partition_by
+from s3pq_dagster.destinations.delta.publish import Publisher
+from s3pq_dagster.destinations.delta.stage import Stage
+from s3pq_dagster.destinations.delta.types import check_schema, converted, stored
+from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.tables import Commit, Owner, TableState, entry_rows
+
+
+class Session:
+    """One table open for writing."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        owner: Owner,
+        *,
+        run_id: str,
+        append: bool,
+        partition_by: Sequence[str],
+    ) -> None:
+        self._publisher = publisher
+        self._owner = owner
+        self._run_id = run_id
+        self._append = append
+        self._partition_by = list(partition_by)
+        self._shown = publisher.shown
+
+    def state(self) -> TableState:
+        """See :meth:`TableWriter.state`."""
+        return self._publisher.look.state()
+
+    def commit(
+        self,
+        batches: pa.RecordBatchReader | None,
+        *,
+        schema_key: str | None,
+        seal: Callable[[], Commit],
+    ) -> None:
+        """See :meth:`TableWriter.commit`."""
+        if batches is None:
+            self._publisher.publish(self._change(seal()))
+            return
+        with self.staged(batches, schema_key, self._publisher.look.schema) as stage:
+            change = self._change(seal(), batches.schema, schema_key)
+            self._publisher.publish(change, stage.files, stored(batches.schema))
+
+    def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
+        """See :meth:`TableWriter.remove`."""
+        return self._publisher.publish(self._change(seal(), removed=keys))
+
+    @contextmanager
+    def staged(
+        self, batches: pa.RecordBatchReader, schema_key: str | None, known: pa.Schema | None
+    ) -> Iterator[Stage]:
+        """Drain a stream into files; they go again if the context ends with an error.
+
+        Args:
+            batches: The stream.
+            schema_key: The object its schema is of.
+            known: The table's schema, if it has one.
+        """
+        check_schema(batches.schema, schema_key)
+        if known is not None and (found := schemas.differences(known, batches.schema)):
+            msg = (
+                f"the columns of object {schema_key!r} are not those of table "
+                f"{self._owner.table!r}: {'; '.join(found)}. Run it with full_refresh: true."
+            )
+            raise DestinationError(msg)
+        schema = stored(batches.schema if known is None else known)
+        check_partition_by(schema, self._partition_by, schema_key)
+        version = self._publisher.look.version
+        self._check_same_partitions(version)
+        stage = self._publisher.stage(version, schema)
+        try:
+            with (
+                translated(self._shown),
+                converting(batches, schema, lambda each: converted(each, schema)) as reader,
+            ):
+                stage.write(reader)
+                stage.finish()
+            yield stage
+        except BaseException:
+            if not self._publisher.in_doubt:
+                stage.discard()
+            raise
+
+    def _change(
+        self,
+        sealed: Commit,
+        schema: pa.Schema | None = None,
+        schema_key: str | None = None,
+        *,
+        removed: Sequence[str] = (),
+    ) -> Change:
+        row = self._publisher.look.row
+        return Change(
+            entry_rows(sealed.entries, self._owner, self._run_id),
+            new_row(self._owner, row, sealed, schema, schema_key, run_id=self._run_id),
+            append=self._append,
+            removed=removed,
+        )
+
+    def _check_same_partitions(self, version: Version | None) -> None:
+        if version is not None and version.partition_by != self._partition_by:
+            msg = (
+                f"the Delta table {self._shown} is partitioned by {version.partition_by}, and "
+                f"`partition_by` says {self._partition_by}. Delta Lake cannot change that: set "
+                f"`partition_by` back or, to load the table anew, delete its directory and its "
+                f"rows in _s3pq_objects and _s3pq_tables."
+            )
+            raise DestinationError(msg)

@@ -1,0 +1,183 @@
+"""New data files: written beside the table, part of it only once they are committed."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s3pq_dagster.destinations.delta.log import DataFile
+from s3pq_dagster.destinations.delta.partitions import Partition, directory, parts
+from s3pq_dagster.destinations.delta.stats import stats
+from s3pq_dagster.destinations.delta.storage import Storage
+
+OURS = "s3pq-"
+"""What the name of each data file of ours begins with."""
+ROW_GROUP_ROWS = 131_072
+_ROW_GROUP_BYTES = 64 * 1024 * 1024
+_WAITING_BYTES = 256 * 1024 * 1024
+_MOST_OPEN = 64
+
+
+@dataclass(slots=True)
+class _Open:
+    """A file under way."""
+
+    path: str
+    opened: AbstractContextManager[Path]
+    local: Path
+    writer: Any
+    footers: list[pq.FileMetaData]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Rows that are not yet a row group."""
+
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    rows: int = 0
+    size: int = 0
+
+
+class Stage:
+    """Data files of one table that are not committed yet.
+
+    Rows come in any number of batches, in the table's own columns. A file is begun anew once it is
+    of the size aimed at; in a partitioned table each partition has files of its own.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        table: str,
+        schema: pa.Schema,
+        partition_by: Sequence[str],
+        target_bytes: int,
+    ) -> None:
+        self._storage = storage
+        self._table = table
+        kept = [each for each in schema if each.name not in partition_by]
+        self._schema = pa.schema(kept)
+        self._partition_by = list(partition_by)
+        self._target_bytes = target_bytes
+        self._name = uuid4().hex
+        self._open: dict[Partition, _Open] = {}
+        self._waiting: dict[Partition, _Waiting] = {}
+        self._begun: list[str] = []
+        self.files: list[DataFile] = []
+        """Those that are in their place."""
+
+    def write(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Add rows."""
+        for batch in batches:
+            for partition, part in parts(batch, self._partition_by):
+                self._add(partition, part)
+
+    def finish(self) -> list[DataFile]:
+        """Close every file; give those that were written."""
+        for partition in list(self._waiting):
+            self._flush(partition)
+        for partition in list(self._open):
+            self._close(partition)
+        self._storage.settle(f"{self._table}/{file.path}" for file in self.files)
+        return self.files
+
+    def discard(self) -> None:
+        """Delete what was written: nobody has committed it."""
+        for file in self._open.values():
+            with suppress(OSError, pa.ArrowException):
+                file.writer.close()
+            with suppress(OSError):
+                file.opened.__exit__(_DiscardedError, _DiscardedError(), None)
+        self._open.clear()
+        self._waiting.clear()
+        self._storage.delete(f"{self._table}/{file.path}" for file in self.files)
+        self.files = []
+
+    def _add(self, partition: Partition, part: pa.RecordBatch) -> None:
+        waiting = self._waiting.setdefault(partition, _Waiting())
+        waiting.batches.append(part)
+        waiting.rows += part.num_rows
+        waiting.size += part.nbytes
+        if waiting.rows >= ROW_GROUP_ROWS or waiting.size >= _ROW_GROUP_BYTES:
+            self._flush(partition)
+        elif sum(each.size for each in self._waiting.values()) >= _WAITING_BYTES:
+            self._flush(max(self._waiting, key=lambda each: self._waiting[each].size))
+
+    def _flush(self, partition: Partition) -> None:
+        """Write the rows that wait as a row group."""
+        waiting = self._waiting.pop(partition)
+        rows = pa.Table.from_batches(waiting.batches, self._schema)
+        if not rows.num_rows:
+            return
+        file = self._open.pop(partition, None) or self._begin(partition)
+        self._open[partition] = file  # the last one is the one used last
+        file.writer.write_table(rows, row_group_size=len(rows))
+        if file.local.stat().st_size >= self._target_bytes:
+            self._close(partition)
+        elif len(self._open) > _MOST_OPEN:
+            self._close(next(iter(self._open)))
+
+    def _begin(self, partition: Partition) -> _Open:
+        name = f"{OURS}{self._name}-{len(self._begun):05}.parquet"
+        path = directory(self._partition_by, partition) + name
+        self._begun.append(path)
+        opened = self._storage.new_file(f"{self._table}/{path}")
+        local = opened.__enter__()
+        footers: list[pq.FileMetaData] = []
+        try:
+            writer = pq.ParquetWriter(
+                str(local),
+                self._schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=_worth_a_dictionary(self._schema),
+                metadata_collector=footers,
+            )
+        except BaseException as error:
+            opened.__exit__(type(error), error, None)
+            raise
+        return _Open(path, opened, local, writer, footers)
+
+    def _close(self, partition: Partition) -> None:
+        file = self._open.pop(partition)
+        try:
+            file.writer.close()
+            said, (lowest, highest) = stats(self._schema, file.footers[0])
+            size = file.local.stat().st_size
+        except BaseException as error:
+            file.opened.__exit__(type(error), error, None)
+            raise
+        file.opened.__exit__(None, None, None)
+        self.files.append(
+            DataFile(
+                path=file.path,
+                size=size,
+                rows=file.footers[0].num_rows,
+                partition=dict(zip(self._partition_by, partition, strict=True)),
+                lowest_key=lowest,
+                highest_key=highest,
+                stats=said,
+            )
+        )
+
+
+class _DiscardedError(Exception):
+    """Tells a file under way that it is not wanted."""
+
+
+def _worth_a_dictionary(schema: pa.Schema) -> list[str]:
+    """Name the columns whose values repeat often: for others a dictionary costs half the time."""
+    types = pa.types
+    return [
+        each.name
+        for each in schema
+        if types.is_string(each.type)
+        or types.is_binary(each.type)
+        or types.is_date32(each.type)
+        or (types.is_integer(each.type) and each.type.bit_width < 64)  # noqa: PLR2004
+    ]

@@ -1,0 +1,166 @@
+"""Which Delta type holds an Arrow type unchanged, and the way there."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from s3pq_dagster import schemas
+from s3pq_dagster.batches import cast_column
+from s3pq_dagster.column_rules import case_twins, check_columns
+
+_DIGITS = 38
+_DASHES = (8, 13, 18, 23)
+_UUID_LENGTH = 36
+_HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
+
+
+def check_schema(schema: pa.Schema, key: str | None) -> None:
+    """Refuse what Delta Lake would change, cut or fail on, before anything is written.
+
+    Args:
+        schema: What is to be written.
+        key: The object it comes from, for the error.
+
+    Raises:
+        UnsupportedSchemaError: It names the columns, why, and what to do.
+    """
+    check_columns(
+        schema,
+        key,
+        destination="Delta Lake",
+        unusable=_unusable,
+        unsupported=_unsupported,
+        problems=[
+            f"columns {one!r} and {other!r} are one name in Delta Lake, which folds the case of "
+            f"every letter"
+            for one, other in _twins(schema.names)
+        ]
+        + [
+            f"column {field.name!r} has null within its type, which Delta Lake holds only as a "
+            f"whole column"
+            for field in schema
+            if _has_null_within(field.type)
+        ],
+    )
+
+
+def stored(schema: pa.Schema) -> pa.Schema:
+    """Give the Arrow types in which Delta Lake keeps the columns of a checked schema."""
+    return pa.schema([(field.name, stored_type(field.type)) for field in schema])
+
+
+def stored_type(kind: pa.DataType) -> pa.DataType:
+    """Give the type, at any depth, that Delta Lake has and that every value fits without change.
+
+    Only the values say it of nanoseconds, which have to be whole microseconds, and of seconds and
+    milliseconds, which microseconds may be too narrow for.
+    """
+    types = pa.types
+    if isinstance(kind, pa.UuidType):
+        return pa.string()
+    if isinstance(kind, pa.BaseExtensionType):
+        return stored_type(kind.storage_type)
+    if types.is_struct(kind):
+        return pa.struct([(field.name, _within(field.type)) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(_within(kind.key_type), _within(kind.item_type))
+    if types.is_nested(kind):
+        return pa.list_(_within(kind.value_type))
+    return _stored_scalar(schemas.canonical_type(kind))
+
+
+def converted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Bring a batch into the columns and types of :func:`stored`.
+
+    Raises:
+        UnsupportedSchemaError: A value would be changed or cut.
+    """
+    columns = [
+        _texts(batch.column(field.name))
+        if isinstance(batch.column(field.name).type, pa.UuidType)
+        else cast_column(batch, field.name, field.type, into="Delta Lake")
+        for field in schema
+    ]
+    return pa.record_batch(columns, schema=schema)
+
+
+def _within(kind: pa.DataType) -> pa.DataType:
+    """As :func:`stored_type`, but for an id, which no cast turns into text down there."""
+    return pa.binary() if isinstance(kind, pa.UuidType) else stored_type(kind)
+
+
+def _stored_scalar(kind: pa.DataType) -> pa.DataType:
+    types = pa.types
+    if types.is_unsigned_integer(kind):
+        wider = {8: pa.int16(), 16: pa.int32(), 32: pa.int64()}
+        return wider.get(kind.bit_width, pa.decimal128(20, 0))
+    if types.is_decimal(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if types.is_timestamp(kind):
+        return pa.timestamp("us", None if kind.tz is None else "UTC")
+    if types.is_time(kind):
+        return pa.int32() if kind.bit_width == 32 else pa.int64()  # noqa: PLR2004
+    fixed = {
+        types.is_null: pa.string(),
+        types.is_float16: pa.float32(),
+        types.is_date64: pa.date32(),
+        types.is_duration: pa.int64(),
+        types.is_fixed_size_binary: pa.binary(),
+    }
+    return next((found for is_so, found in fixed.items() if is_so(kind)), kind)
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    """Write ids as their text of 36 characters."""
+    storage = column.storage
+    bytes_ = np.frombuffer(storage.buffers()[1] or b"", dtype=np.uint8)
+    start = storage.offset * 16
+    bytes_ = bytes_[start : start + len(storage) * 16].reshape(-1, 16)
+    digits = np.empty((len(storage), 32), dtype=np.uint8)
+    digits[:, 0::2] = _HEX[bytes_ >> 4]
+    digits[:, 1::2] = _HEX[bytes_ & 15]
+    texts = np.full((len(storage), _UUID_LENGTH), ord("-"), dtype=np.uint8)
+    texts[:, [at for at in range(_UUID_LENGTH) if at not in _DASHES]] = digits
+    offsets = np.arange(len(storage) + 1, dtype=np.int32) * _UUID_LENGTH
+    made = pa.StringArray.from_buffers(
+        len(storage), pa.py_buffer(offsets), pa.py_buffer(texts.tobytes())
+    )
+    return pc.if_else(column.is_valid(), made, pa.scalar(None, pa.string()))
+
+
+def _unusable(name: str) -> str | None:
+    return None if name and "\x00" not in name else "empty or with NUL"
+
+
+def _unsupported(kind: pa.DataType) -> str | None:
+    types = pa.types
+    if types.is_decimal(kind) and kind.precision > _DIGITS:
+        return f"whose precision is beyond Delta Lake's {_DIGITS} digits"
+    if types.is_decimal(kind) and kind.scale < 0:
+        return "whose negative scale Delta Lake does not have"
+    if types.is_interval(kind):
+        return "which Delta Lake does not have"
+    if types.is_struct(kind):
+        names = [field.name for field in kind]
+        if not names:
+            return "which has no field that Parquet could hold"
+        if twice := schemas.duplicates(names):
+            return f"with more than one field {twice[0]!r}"
+        if twins := _twins(names) or case_twins(names):
+            return f"whose fields {twins[0][0]!r} and {twins[0][1]!r} differ only by case"
+    return None
+
+
+def _twins(names: list[str]) -> list[tuple[str, str]]:
+    """Pair names that differ by the case of letters beyond ASCII's, as delta-rs folds them."""
+    plain = set(case_twins(names))
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(name.lower(), name), name) for name in names]
+    return [(one, other) for one, other in pairs if one != other and (one, other) not in plain]
+
+
+def _has_null_within(kind: pa.DataType) -> bool:
+    if not pa.types.is_nested(kind):
+        return False
+    inner = [kind.field(index).type for index in range(kind.num_fields)]
+    return any(pa.types.is_null(each) or _has_null_within(each) for each in inner)

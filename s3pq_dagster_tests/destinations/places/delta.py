@@ -1,0 +1,101 @@
+"""A directory of Delta tables, and a prefix on S3."""
+
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import deltalake
+import polars as pl
+
+from s3pq_dagster.destinations import Destination
+from s3pq_dagster.destinations.delta import DeltaDestination
+
+_HOLD_LOCK = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+class DeltaPlace:
+    """A directory of Delta tables."""
+
+    takes_turns = True
+    readers_wait = False
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "delta"
+        self.url = f"delta:///{self.root}"
+
+    def open(
+        self, *, log: logging.Logger | None = None, lock_timeout_seconds: float = 5
+    ) -> Destination:
+        return DeltaDestination(str(self.root), log=log, lock_timeout_seconds=lock_timeout_seconds)
+
+    def drop_table(self, table: str) -> None:
+        shutil.rmtree(self.root / table)
+
+    def delete_rows(self, table: str, key: str) -> None:
+        self._table(table).delete(f"_s3_key = '{key}'")
+
+    def drop_ledger(self, *, whole: bool) -> None:
+        self.drop_table("_s3pq_objects")
+        if whole:
+            self.drop_table("_s3pq_tables")
+
+    def set_format_version(self, version: int) -> None:
+        self._table("_s3pq_tables").update({"format_version": str(version)})
+
+    def held(self, table: str) -> Iterator[Callable[[], None]]:
+        lock = self.root / "_s3pq_locks" / f"{table}.lock"
+        process = subprocess.Popen(
+            [sys.executable, "-c", _HOLD_LOCK, str(lock)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            yield lambda: self._let_go(process)
+        finally:
+            self._let_go(process)
+
+    @staticmethod
+    def _let_go(process: subprocess.Popen[bytes]) -> None:
+        process.communicate(timeout=20) if process.returncode is None else None
+
+    def tables(self) -> set[str]:
+        return {log.parent.name for log in self.root.glob("*/_delta_log")}
+
+    def select(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        return pl.read_delta(str(self.root / table), columns=list(columns)).rows()
+
+    def stored_type(self, table: str, column: str) -> str:
+        (found,) = (f.type for f in self._table(table).schema().fields if f.name == column)
+        return _named(found)
+
+    def copied_to(self, directory: Path) -> Self:
+        return type(self)(directory)
+
+    def discard(self) -> None:
+        """Everything is in the directory."""
+
+    def _table(self, table: str) -> deltalake.DeltaTable:
+        return deltalake.DeltaTable(self.root / table)
+
+
+def _named(kind: Any) -> str:
+    """Name a type as Delta Lake's SQL does."""
+    if isinstance(kind, deltalake.schema.ArrayType):
+        return f"array<{_named(kind.element_type)}>"
+    if isinstance(kind, deltalake.schema.MapType):
+        return f"map<{_named(kind.key_type)}, {_named(kind.value_type)}>"
+    if isinstance(kind, deltalake.schema.StructType):
+        return f"struct<{', '.join(f'{f.name}: {_named(f.type)}' for f in kind.fields)}>"
+    return str(kind.type)
