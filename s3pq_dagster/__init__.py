@@ -6,6 +6,7 @@ from s3pq_dagster.factory import build_s3_parquet_definitions
 from s3pq_dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.io_managers import (
     S3ParquetDuckDBIOManager,
+    S3ParquetParquetIOManager,
     build_io_manager,
 )
 from s3pq_dagster.resource import S3ParquetResource
@@ -18,6 +19,7 @@ __all__ = [
     "LoadConfig",
     "S3ParquetDuckDBIOManager",
     "S3ParquetIOManager",
+    "S3ParquetParquetIOManager",
     "S3ParquetResource",
     "S3ParquetSpec",
     "S3ParquetTableProps",

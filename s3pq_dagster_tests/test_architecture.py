@@ -55,7 +55,8 @@ class House:
 
 HOUSES = [
     House(PACKAGE, "layers", "\n## The house\n"),
-    House(PACKAGE / "destinations" / "duckdb", "inside_duckdb", "with layers of its own:\n"),
+    House(PACKAGE / "destinations" / "duckdb", "inside_duckdb", "has layers of its\nown:\n"),
+    House(PACKAGE / "destinations" / "parquet", "inside_parquet", "below these layers:\n"),
 ]
 
 

@@ -13,7 +13,8 @@ from importlib.util import find_spec
 import boto3
 import dagster as dg
 
-import s3pq_dagster.destinations.duckdb  # noqa: F401 - to be there, as is the next
+import s3pq_dagster.destinations.duckdb
+import s3pq_dagster.destinations.parquet  # noqa: F401
 import s3pq_dagster_tests.crashes.worker  # noqa: F401
 
 

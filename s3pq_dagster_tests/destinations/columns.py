@@ -13,7 +13,7 @@ _FAR_PAST, _FAR_FUTURE = -62_135_596_800, 253_402_300_799
 _US = 1_000_000
 _UUID = uuid.UUID("282b19e3-0194-8a83-8800-000000000000").bytes
 
-REFUSED = pa.map_(pa.string(), pa.struct([("a", pa.float16())]))
+REFUSED = pa.map_(pa.string(), pa.struct([("a\x00b", pa.float16())]))
 """A type that no destination takes."""
 
 

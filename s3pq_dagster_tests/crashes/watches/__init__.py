@@ -4,13 +4,16 @@ from collections.abc import Callable
 
 from s3pq_dagster_tests.crashes.steps import Steps
 from s3pq_dagster_tests.crashes.watches.duckdb import watch_duckdb
+from s3pq_dagster_tests.crashes.watches.parquet import watch_parquet
 
 WATCHES: dict[str, Callable[[Steps], None]] = {
     "duckdb": watch_duckdb,
+    "parquet": watch_parquet,
 }
 """By the name that ``PLACES`` has: counts what changes it, from then on and in this process."""
 
 TELLING: dict[str, tuple[str, ...]] = {
     "duckdb": ("COMMIT",),
+    "parquet": ("swap the ledger",),
 }
 """Steps after which something is there for others to see."""

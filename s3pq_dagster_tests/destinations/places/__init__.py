@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from s3pq_dagster_tests.destinations.places.duckdb import DuckDBPlace
+from s3pq_dagster_tests.destinations.places.parquet import ParquetPlace
 from s3pq_dagster_tests.destinations.places.place import Place, held
 
 __all__ = ["PLACES", "Place", "held"]
 
 PLACES: dict[str, Callable[[Path], Place]] = {
     "duckdb": DuckDBPlace,
+    "parquet": ParquetPlace,
 }

@@ -25,6 +25,7 @@ class DuckDBPlace:
     """A DuckDB file."""
 
     takes_turns = True
+    keeps_readers_out = True
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "lake.duckdb"

@@ -16,6 +16,9 @@ class Place(Protocol):
     """What ``S3PQ_DESTINATION`` says to have it."""
     takes_turns: bool
     """Whether a second writer of a table waits; where not, its commit fails and it runs again."""
+    keeps_readers_out: bool
+    """Whether nobody can look while a writer has the table; where not, one sees what is committed.
+    """
 
     def open(
         self, *, log: logging.Logger | None = None, lock_timeout_seconds: float = 5

@@ -1,0 +1,67 @@
+"""What a directory of Parquet files is changed by: files written, synced, moved and deleted."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s3pq_dagster_tests.crashes.steps import Steps
+
+_LAKE = "lake"
+
+
+def watch_parquet(steps: Steps) -> None:
+    """Count what changes a directory of Parquet files, and each batch that is taken for it."""
+    _watch_calls(steps)
+    _watch_files(steps)
+    _watch_batches(steps)
+
+
+def _watch_calls(steps: Steps) -> None:
+    def watched(do: Callable[..., Any], say: Callable[..., str | None]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            name = say(*arguments)
+            if name is None:
+                return do(*arguments, **options)
+            return steps.step(name, partial(do, *arguments, **options))
+
+        return call
+
+    setattr(os, "replace", watched(os.replace, _replaces))  # noqa: B010 - of another signature
+    setattr(os, "unlink", watched(os.unlink, _unlinks))  # noqa: B010 - likewise
+    setattr(os, "fsync", watched(os.fsync, _syncs))  # noqa: B010 - likewise
+
+
+def _replaces(_source: Any, target: Any) -> str | None:
+    path = os.fspath(target)
+    if "/_s3pq_objects/" in path:
+        return "swap the ledger"
+    return "replace a file" if f"/{_LAKE}/" in path else None
+
+
+def _unlinks(path: Any) -> str | None:
+    return "delete a file" if f"/{_LAKE}/" in os.fspath(path) else None
+
+
+def _syncs(descriptor: int) -> str | None:
+    path = Path(f"/proc/self/fd/{descriptor}").readlink()
+    return "sync" if f"/{_LAKE}/" in f"{path}/" else None
+
+
+def _watch_files(steps: Steps) -> None:
+    writer: Any = pq.ParquetWriter
+    write, close = writer.write_table, writer.close
+    writer.write_table = lambda self, *a, **o: steps.step(
+        "write a row group", lambda: write(self, *a, **o)
+    )
+    writer.close = lambda self: steps.step("write a footer", lambda: close(self))
+
+
+def _watch_batches(steps: Steps) -> None:
+    """Count batches where they come from: in Python, a stream is only iterated."""
+    end_encode = pa.compute.run_end_encode
+    pa.compute.run_end_encode = lambda *a: steps.step("take a batch", lambda: end_encode(*a))
