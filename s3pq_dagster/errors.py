@@ -23,6 +23,7 @@
     ├── QuarantineLimitError          too many objects of a table cannot be read
     ├── DestinationError              the destination did not do as asked             (retried)
     │   ├── DestinationLockedError
+    │   ├── DestinationDeniedError    it answers, and refuses until somebody changes something
     │   ├── TableOwnedElsewhereError
     │   ├── TableNotManagedError
     │   └── LedgerVersionError
@@ -255,6 +256,12 @@ class DestinationError(S3ParquetError):
 
 class DestinationLockedError(DestinationError):
     """Another process holds the destination's lock."""
+
+
+class DestinationDeniedError(DestinationError):
+    """The destination answers, and refuses what is asked until somebody changes something."""
+
+    retryable = False
 
 
 class TableOwnedElsewhereError(DestinationError):

@@ -3,7 +3,7 @@
 import datetime as dt
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.destinations.columns import COLUMNS, REFUSED
-from s3pq_dagster_tests.destinations.places import PLACES, Place, held
+from s3pq_dagster_tests.destinations.places import CONTRACTED, Place, held
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,
@@ -46,10 +46,12 @@ BROKEN = (BrokenOffError, DestinationError)
 B1, C1 = meta("orders/b", "v1", second=1), meta("orders/c", "v1", second=2)
 
 
-@pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+@pytest.fixture(params=CONTRACTED)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A place for each destination there is."""
-    return PLACES[request.param](tmp_path)
+    found = CONTRACTED[request.param](tmp_path)
+    yield found
+    found.discard()
 
 
 @pytest.fixture
@@ -583,18 +585,27 @@ def test_a_lock_that_stays_is_an_error_after_the_timeout(place: Place) -> None:
     load(place.open(), (A1, 1))
     lines = Lines()
     waiting = place.open(log=logger(lines), lock_timeout_seconds=0.5)
-    asked: list[Callable[[], object]] = [lambda: load(waiting, (B1, 1))]
-    if place.keeps_readers_out:
-        asked.append(lambda: waiting.state(OWNER))
     with held(place, OWNER.table):
-        for ask in asked:
+        asks: list[Callable[[], object]] = [lambda: load(waiting, (B1, 1))]
+        if place.locks_readers:
+            asks.append(lambda: waiting.state(OWNER))
+        for ask in asks:
             with pytest.raises(DestinationLockedError, match="another process") as caught:
                 ask()
             assert caught.value.retryable
-        if not place.keeps_readers_out:
-            assert waiting.state(OWNER).rows == 1
     assert lines.of("destination_locked")
     assert ids_by_key(place.open()) == {A1.key: [0]}
+
+
+def test_a_writer_keeps_readers_out_only_where_that_is_said(place: Place) -> None:
+    """Elsewhere looking, counting and reading go on while another process writes."""
+    load(place.open(), (A1, 2))
+    if place.locks_readers:
+        return
+    with held(place, OWNER.table):
+        assert place.open().state(OWNER).rows == 2
+        assert place.open().audit(OWNER).rows_by_key.rows() == [(A1.key, 2)]
+        assert ids_by_key(place.open()) == {A1.key: [0, 1]}
 
 
 def test_a_lock_that_is_released_is_waited_for(place: Place) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -23,12 +23,14 @@ def translated(root: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
+        number = error.errno if isinstance(error, OSError) else None
         msg = (
             f"cannot do as asked in the Parquet files below {root}: {first_line(error)}. "
-            f"{_advice(error, root)} What is committed stands and is not read again; what is not "
+            f"{_advice(number, root)} What is committed stands and is not read again; what is not "
             f"is not to be seen."
         )
-        raise DestinationError(msg) from error
+        denied = number in _FORBIDDEN | _NO_DIRECTORY
+        raise (DestinationDeniedError if denied else DestinationError)(msg) from error
 
 
 def first_line(error: BaseException) -> str:
@@ -36,8 +38,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _advice(error: Exception, root: str) -> str:
-    number = error.errno if isinstance(error, OSError) else None
+def _advice(number: int | None, root: str) -> str:
     if number in _FULL:
         return f"Make room in {root}, then run again."
     if number in _FORBIDDEN:

@@ -20,7 +20,7 @@ from tenacity import (
 
 from s3pq_dagster.destinations.parquet.paths import new_id
 from s3pq_dagster.destinations.parquet.requests import OutdatedError, Requests
-from s3pq_dagster.errors import DestinationError, DestinationLockedError
+from s3pq_dagster.errors import DestinationDeniedError, DestinationError, DestinationLockedError
 from s3pq_dagster.logs import line
 
 _FREE = b"free"
@@ -152,7 +152,7 @@ class Lease:
                 f"ledger. Use an S3 that does, or another destination. Nothing is written but "
                 f"{self._where}."
             )
-            raise DestinationError(msg)
+            raise DestinationDeniedError(msg)
 
     def _put(self, e_tag: str | None) -> None:
         self._renewals += 1

@@ -3,7 +3,7 @@
 import re
 import secrets
 
-from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.errors import DestinationDeniedError
 from s3pq_dagster.tables import OBJECTS, TABLES
 
 STAGED = "_s3pq_staged"
@@ -21,7 +21,7 @@ def check_table(table: str) -> None:
     """Refuse a table's name that would be a path, ours, or too long for a file.
 
     Raises:
-        DestinationError: It says why.
+        DestinationDeniedError: It says why.
     """
     is_path = table in {"", ".", ".."} or any(c in table for c in "/\\\x00")
     if is_path or table.startswith("_s3pq_") or len(table.encode()) > _LONGEST_TABLE:
@@ -30,7 +30,7 @@ def check_table(table: str) -> None:
             f"{_LONGEST_TABLE} bytes, no path, and does not begin with '_s3pq_'. Rename its "
             f"prefix, or leave it out with `skip_tables`."
         )
-        raise DestinationError(msg)
+        raise DestinationDeniedError(msg)
 
 
 def manifest_path(table: str) -> str:

@@ -9,7 +9,7 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 
 _ATTEMPTS = 4
 _CONNECT_SECONDS = 5
@@ -73,7 +73,7 @@ class Requests:
                 f"cannot ask S3 for bucket {bucket!r} of the Parquet files: {error}. Check "
                 f"`local_profile`, `region` and `endpoint_url`."
             )
-            raise DestinationError(msg) from error
+            raise DestinationDeniedError(msg) from error
         return cls(bucket, client)
 
     def ask(self, method: str, permission: str, **asked: Any) -> dict[str, Any]:
@@ -118,14 +118,14 @@ class Requests:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         endpoint = self.client.meta.endpoint_url
         if code == "NoSuchBucket" or status in {301, 307}:
-            return DestinationError(
+            return DestinationDeniedError(
                 f"bucket {self.bucket!r} of the Parquet files not found at {endpoint}. Check "
                 f"`root`, `region` and `endpoint_url`, or make the bucket."
             )
         if code in _BAD_CREDENTIALS:
             return self._no_credentials(code)
         if status == 403:  # noqa: PLR2004 - HTTP
-            return DestinationError(
+            return DestinationDeniedError(
                 f"access denied to {self._where(key)}: the credentials in use lack {permission}. "
                 f"Allow {permission} on the bucket, or check which credentials and profile are in "
                 f"use."
@@ -141,7 +141,7 @@ class Requests:
         )
 
     def _no_credentials(self, found: object) -> DestinationError:
-        return DestinationError(
+        return DestinationDeniedError(
             f"no usable AWS credentials for bucket {self.bucket!r} of the Parquet files: {found}. "
             f"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `local_profile`, or run where a "
             f"role gives credentials; if they are temporary, renew them."

@@ -25,7 +25,7 @@ class DuckDBPlace:
     """A DuckDB file."""
 
     takes_turns = True
-    keeps_readers_out = True
+    locks_readers = True
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "lake.duckdb"

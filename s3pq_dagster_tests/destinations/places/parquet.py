@@ -43,7 +43,7 @@ class ParquetPlace:
     """A directory of Parquet files."""
 
     takes_turns = True
-    keeps_readers_out = False
+    locks_readers = False
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "lake"

@@ -16,9 +16,8 @@ class Place(Protocol):
     """What ``S3PQ_DESTINATION`` says to have it."""
     takes_turns: bool
     """Whether a second writer of a table waits; where not, its commit fails and it runs again."""
-    keeps_readers_out: bool
-    """Whether nobody can look while a writer has the table; where not, one sees what is committed.
-    """
+    locks_readers: bool
+    """Whether who looks waits for who writes."""
 
     def open(
         self, *, log: logging.Logger | None = None, lock_timeout_seconds: float = 5
