@@ -1,9 +1,12 @@
 """Requests to the bucket of a root, and S3's answers in our words."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import boto3
+import botocore.loaders
+import botocore.session
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
@@ -35,6 +38,12 @@ _BAD_CREDENTIALS = {
 }
 
 
+@functools.cache
+def _models() -> Any:
+    """Keep what botocore knows of S3, of which reading takes longer than most requests."""
+    return botocore.loaders.create_loader()
+
+
 class OutdatedError(Exception):
     """A condition on a write did not hold: what was expected there is not."""
 
@@ -55,7 +64,9 @@ class Requests:
             DestinationError: The profile is not there, or what it says is no use.
         """
         try:
-            session = boto3.session.Session(profile_name=profile)
+            core = botocore.session.Session()
+            core.register_component("data_loader", _models())
+            session = boto3.session.Session(profile_name=profile, botocore_session=core)
             client = session.client(
                 "s3",
                 region_name=region,

@@ -53,12 +53,25 @@ def _syncs(descriptor: int) -> str | None:
 
 
 def _watch_files(steps: Steps) -> None:
+    """Count what is written to files; what is made in memory outlives nothing."""
     writer: Any = pq.ParquetWriter
-    write, close = writer.write_table, writer.close
-    writer.write_table = lambda self, *a, **o: steps.step(
-        "write a row group", lambda: write(self, *a, **o)
-    )
-    writer.close = lambda self: steps.step("write a footer", lambda: close(self))
+    begin, write, close = writer.__init__, writer.write_table, writer.close
+
+    def begun(self: Any, where: Any, *arguments: Any, **options: Any) -> None:
+        self.is_watched = isinstance(where, pa.OSFile)
+        begin(self, where, *arguments, **options)
+
+    def watched(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, *arguments: Any, **options: Any) -> Any:
+            if not (self.is_watched and self.is_open):
+                return do(self, *arguments, **options)
+            return steps.step(name, partial(do, self, *arguments, **options))
+
+        return call
+
+    writer.__init__ = begun
+    writer.write_table = watched("write a row group", write)
+    writer.close = watched("write a footer", close)
 
 
 def _watch_batches(steps: Steps) -> None:
