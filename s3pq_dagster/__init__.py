@@ -8,6 +8,7 @@ from s3pq_dagster.io_managers import (
     S3ParquetDeltaIOManager,
     S3ParquetDuckDBIOManager,
     S3ParquetPostgresIOManager,
+    S3ParquetParquetIOManager,
     build_io_manager,
 )
 from s3pq_dagster.resource import S3ParquetResource
@@ -22,6 +23,7 @@ __all__ = [
     "S3ParquetDuckDBIOManager",
     "S3ParquetIOManager",
     "S3ParquetPostgresIOManager",
+    "S3ParquetParquetIOManager",
     "S3ParquetResource",
     "S3ParquetSpec",
     "S3ParquetTableProps",

@@ -138,6 +138,8 @@ def build_io_manager(url: str) -> S3ParquetIOManager:
         manager.check_installed()
         return manager
     parts = urlsplit(url)
+    if parts.scheme in {"parquet", "parquet+s3"}:
+        return _parquet(parts)
     if parts.scheme == "duckdb" and not parts.netloc and len(parts.path) > 1:
         return S3ParquetDuckDBIOManager(database=parts.path[1:])
     if parts.scheme == "delta" and not parts.netloc and len(parts.path) > 1:

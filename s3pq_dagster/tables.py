@@ -14,6 +14,7 @@ from s3pq_dagster.errors import (
     TableOwnedElsewhereError,
 )
 from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger, Status
+from s3pq_dagster.objects import Listing
 
 OBJECTS = "_s3pq_objects"
 """The ledger: one row an entry, with the columns of :data:`OBJECT_COLUMNS`."""
@@ -195,3 +196,55 @@ def loaded_meanwhile(table: str, keys: Sequence[str]) -> DestinationError:
         f"{keys[0]!r} among them; nothing of this checkpoint is written. Run again: they will "
         f"not be read."
     )
+
+
+def entries_after(before: pl.DataFrame, new: pl.DataFrame, *, append: bool) -> pl.DataFrame:
+    """Fold new entries into those of a table, for destinations that rewrite its ledger.
+
+    Args:
+        before: Rows of ``_s3pq_objects``; a destination may have columns of its own.
+        new: Likewise; what a commit enters.
+        append: Whether loaded entries of earlier versions stay.
+
+    Returns:
+        What the ledger is then: new entries last. A loaded one takes the place of all of its key,
+        or in ``append`` of what else was said of its very e_tag; a quarantined one never takes
+        that of a loaded one.
+    """
+    is_loaded = pl.col("status") == Status.LOADED
+    loaded, others = before.filter(is_loaded), before.filter(~is_loaded)
+    if append:
+        others = others.join(new, on=["key", "e_tag"], how="anti", nulls_equal=True)
+    else:
+        loaded = loaded.join(new.filter(is_loaded), on="key", how="anti")
+        others = others.join(new, on="key", how="anti")
+    return pl.concat([loaded, others, new.select(before.columns)])
+
+
+def loaded_again(before: pl.DataFrame, new: pl.DataFrame) -> list[str]:
+    """Find what is to be entered as loaded and is so in this very version: another run's."""
+    is_loaded = pl.col("status") == Status.LOADED
+    known = Listing(before.filter(is_loaded)).with_version()
+    anew = Listing(new.filter(is_loaded)).with_version()
+    return anew.join(known, on=["key", "version"], how="semi")["key"].to_list()
+
+
+def entries_removed(
+    before: pl.DataFrame, keys: Sequence[str], run_id: str
+) -> tuple[pl.DataFrame, int]:
+    """Mark what is loaded of some keys as removed, for destinations that rewrite the ledger.
+
+    Returns:
+        What the ledger is then, and how many rows of the table go.
+    """
+    goes = (pl.col("status") == Status.LOADED) & pl.col("key").is_in(list(keys))
+    rows = int(before.filter(goes)["rows"].sum())
+    marks = {
+        "status": pl.lit(str(Status.REMOVED)),
+        "run_id": pl.lit(run_id),
+        "loaded_at": pl.lit(datetime.now(UTC)).cast(_TIME),
+    }
+    changed = [
+        pl.when(goes).then(mark).otherwise(pl.col(name)).alias(name) for name, mark in marks.items()
+    ]
+    return before.with_columns(changed), rows

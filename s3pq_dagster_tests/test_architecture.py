@@ -57,6 +57,8 @@ HOUSES = [
     House(PACKAGE, "layers", "\n## The house\n"),
     House(PACKAGE / "destinations" / "duckdb", "inside_duckdb", "with layers of its own:\n"),
     House(PACKAGE / "destinations" / "delta", "inside_delta", "Delta Lake's are\n"),
+    House(PACKAGE / "destinations" / "duckdb", "inside_duckdb", "has layers of its\nown:\n"),
+    House(PACKAGE / "destinations" / "parquet", "inside_parquet", "below these layers:\n"),
 ]
 
 

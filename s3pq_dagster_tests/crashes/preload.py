@@ -15,6 +15,7 @@ import dagster as dg
 
 import s3pq_dagster.destinations.duckdb
 import s3pq_dagster.destinations.postgres.server  # noqa: F401
+import s3pq_dagster.destinations.parquet  # noqa: F401
 import s3pq_dagster_tests.crashes.worker  # noqa: F401
 
 

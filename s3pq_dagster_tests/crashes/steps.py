@@ -6,6 +6,7 @@ which a run changes anything that outlives it. ``watches`` has those of each des
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,11 +36,14 @@ class Steps:
     kill: Kill | None = None
     names: list[str] = field(default_factory=list)
     """Of the steps so far."""
+    _counting: threading.Lock = field(default_factory=threading.Lock)
+    """A destination may take several steps at a time."""
 
     def step(self, name: str, do: Callable[[], Any]) -> Any:
         """Do one step, unless it is before that one that the process is to end."""
-        number = len(self.names)
-        self.names.append(name)
+        with self._counting:
+            number = len(self.names)
+            self.names.append(name)
         self._reached(Kill(number, after=False))
         done = do()
         self._reached(Kill(number, after=True))

@@ -22,7 +22,7 @@ from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.destinations.columns import COLUMNS, REFUSED
-from s3pq_dagster_tests.destinations.places import PLACES, Place, held
+from s3pq_dagster_tests.destinations.places import CONTRACTED, Place, held
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,
@@ -49,6 +49,10 @@ B1, C1 = meta("orders/b", "v1", second=1), meta("orders/c", "v1", second=2)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A place for each destination there is."""
     found = PLACES[request.param](tmp_path)
+@pytest.fixture(params=CONTRACTED)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A place for each destination there is."""
+    found = CONTRACTED[request.param](tmp_path)
     yield found
     found.discard()
 

@@ -11,6 +11,11 @@ WATCHES: dict[str, Callable[[Steps], None]] = {
     "duckdb": watch_duckdb,
     "postgres": watch_postgres,
     "delta": watch_delta,
+from s3pq_dagster_tests.crashes.watches.parquet import watch_parquet
+
+WATCHES: dict[str, Callable[[Steps], None]] = {
+    "duckdb": watch_duckdb,
+    "parquet": watch_parquet,
 }
 """By the name that ``PLACES`` has: counts what changes it, from then on and in this process."""
 
@@ -18,5 +23,6 @@ TELLING: dict[str, tuple[str, ...]] = {
     "duckdb": ("COMMIT",),
     "postgres": ("COMMIT",),
     "delta": ("create the table", "commit the table"),
+    "parquet": ("swap the ledger",),
 }
 """Steps after which something is there for others to see."""

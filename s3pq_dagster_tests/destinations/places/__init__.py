@@ -9,13 +9,22 @@ from pathlib import Path
 
 from s3pq_dagster_tests.destinations.places.delta import DeltaPlace
 from s3pq_dagster_tests.destinations.places.duckdb import DuckDBPlace
+from s3pq_dagster_tests.destinations.places.parquet import ParquetPlace
+from s3pq_dagster_tests.destinations.places.parquet_s3 import ParquetS3Place
 from s3pq_dagster_tests.destinations.places.place import Place, held
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
 
-__all__ = ["PLACES", "Place", "held"]
+__all__ = ["CONTRACTED", "PLACES", "Place", "held"]
 
 PLACES: dict[str, Callable[[Path], Place]] = {
     "duckdb": DuckDBPlace,
     "postgres": PostgresPlace,
     "delta": DeltaPlace,
+    "parquet": ParquetPlace,
 }
+
+CONTRACTED: dict[str, Callable[[Path], Place]] = {
+    **PLACES,
+    "parquet in S3": ParquetS3Place,
+}
+"""Those, and what is a destination in another place: it has the same types and promises."""

@@ -1,0 +1,204 @@
+"""A writer's turn at a table in S3: an object that is his as long as he renews it."""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from s3pq_dagster.destinations.parquet.paths import new_id
+from s3pq_dagster.destinations.parquet.requests import OutdatedError, Requests
+from s3pq_dagster.errors import DestinationDeniedError, DestinationError, DestinationLockedError
+from s3pq_dagster.logs import line
+
+_FREE = b"free"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The lease's object as it is."""
+
+    e_tag: str
+    holder: bytes
+    age: timedelta
+    """By the server's clock alone."""
+
+
+class Lease:
+    """A turn at a table, renewed in a thread of its own; see :class:`Turn`.
+
+    Who took it over from a writer that fell silent has to shut him out: he may only have slept.
+    """
+
+    def __init__(self, requests: Requests, key: str, seconds: float) -> None:
+        self._requests, self._key, self._seconds = requests, key, seconds
+        self._holder = f"{socket.gethostname()} pid {os.getpid()} {new_id()}"
+        self._renewals = 0
+        self._e_tag = ""
+        self._ended = threading.Event()
+        self._lost = ""
+        self._is_kept = False
+        self.is_taken_over = False
+
+    @contextmanager
+    def held(self, timeout_seconds: float, log: logging.Logger) -> Iterator["Lease"]:
+        """Wait for the turn, and hand it on at the end.
+
+        Raises:
+            DestinationLockedError: It did not come in time.
+        """
+
+        def say(state: RetryCallState) -> None:
+            found = state.outcome.exception() if state.outcome else None
+            log.warning(
+                line(
+                    "destination_locked",
+                    lease=self._where,
+                    waited_seconds=round(state.seconds_since_start or 0, 1),
+                    give_up_after_seconds=timeout_seconds,
+                    found=found,
+                )
+            )
+
+        Retrying(
+            retry=retry_if_exception_type(DestinationLockedError),
+            stop=stop_after_delay(timeout_seconds),
+            wait=wait_random_exponential(multiplier=0.1, max=5),
+            before_sleep=say,
+            reraise=True,
+        )(self._take)
+        renewing = threading.Thread(target=self._renew, name="s3pq-lease", daemon=True)
+        renewing.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            renewing.join()
+            self._release()
+
+    def check(self) -> None:
+        """See :meth:`Turn.check`."""
+        if self._lost:
+            msg = (
+                f"the turn at {self._where} was lost: {self._lost}. Nothing of this checkpoint is "
+                f"written. Run again: what is committed is not read again."
+            )
+            raise DestinationLockedError(msg)
+
+    def abandon(self) -> None:
+        """See :meth:`Turn.abandon`."""
+        self._is_kept = True
+
+    @property
+    def _where(self) -> str:
+        return f"s3://{self._requests.bucket}/{self._key}"
+
+    def _take(self) -> None:
+        found = self._look()
+        if found is None:
+            self._first()
+            return
+        if found.holder != _FREE and found.age < timedelta(seconds=self._seconds):
+            msg = (
+                f"another process writes this table: {found.holder.decode(errors='replace')} "
+                f"renewed {self._where} {found.age.total_seconds():.0f} s ago"
+            )
+            raise DestinationLockedError(msg)
+        try:
+            self._put(found.e_tag)
+        except OutdatedError as error:
+            msg = f"another process was quicker to take {self._where}"
+            raise DestinationLockedError(msg) from error
+        self.is_taken_over = found.holder != _FREE
+
+    def _look(self) -> _Found | None:
+        try:
+            answer = self._requests.ask("get_object", "s3:GetObject", Key=self._key)
+        except FileNotFoundError:
+            return None
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        stamped: datetime = answer["LastModified"]
+        return _Found(answer["ETag"], answer["Body"].read(), now - stamped)
+
+    def _first(self) -> None:
+        """Take a turn that nobody ever had, and see that conditions are heeded."""
+        try:
+            self._put(None)
+        except OutdatedError as error:
+            msg = f"another process was quicker to take {self._where}"
+            raise DestinationLockedError(msg) from error
+        for condition in (None, '"00000000000000000000000000000000"'):
+            kept = self._e_tag
+            try:
+                self._put(condition)
+            except OutdatedError:
+                self._e_tag = kept
+                continue
+            msg = (
+                f"{self._requests.client.meta.endpoint_url} does not heed If-Match and "
+                f"If-None-Match on PutObject, without which two runs could overwrite each other's "
+                f"ledger. Use an S3 that does, or another destination. Nothing is written but "
+                f"{self._where}."
+            )
+            raise DestinationDeniedError(msg)
+
+    def _put(self, e_tag: str | None) -> None:
+        self._renewals += 1
+        self._e_tag = put_if(
+            self._requests, self._key, f"{self._holder} {self._renewals}".encode(), e_tag
+        )
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._seconds / 4):
+            try:
+                self._put(self._e_tag)
+            except OutdatedError:
+                found = self._look()
+                if found is not None and found.holder.startswith(self._holder.encode()):
+                    self._e_tag = found.e_tag  # an answer got lost, and it was asked again
+                    continue
+                self._lost = "another run took this one for dead"
+                return
+            except DestinationError:
+                continue  # it is ours until somebody takes it, and shuts this writer out
+
+    def _release(self) -> None:
+        if self._lost or self._is_kept:
+            return
+        try:
+            put_if(self._requests, self._key, _FREE, self._e_tag)
+        except (OutdatedError, DestinationError):
+            return  # it is taken for dead in time
+
+
+def put_if(requests: Requests, key: str, content: bytes, e_tag: str | None) -> str:
+    """Put an object if what is there is what was.
+
+    Args:
+        requests: To its bucket.
+        key: The object's.
+        content: The new one.
+        e_tag: Of what was there; ``None`` if nothing was.
+
+    Raises:
+        OutdatedError: Something else is.
+        DestinationError: Nobody can say whether it was put.
+    """
+    condition = {"IfNoneMatch": "*"} if e_tag is None else {"IfMatch": e_tag}
+    try:
+        answer = requests.ask("put_object", "s3:PutObject", Key=key, Body=content, **condition)
+    except FileNotFoundError as error:
+        raise OutdatedError(key) from error
+    return str(answer["ETag"])

@@ -1,0 +1,79 @@
+"""An object in S3 as a file that is read in any order, all of it of one version."""
+
+import io
+import os
+from typing import Any
+
+from s3pq_dagster.destinations.parquet.requests import OutdatedError, Requests
+
+_TAIL_BYTES = 64 * 1024
+"""Holds the footer of nearly every file, so that opening one is one request."""
+
+
+class RangedObject(io.RawIOBase):
+    """An object of which only what is asked for is fetched."""
+
+    def __init__(self, requests: Requests, key: str) -> None:
+        """Fetch its end.
+
+        Raises:
+            FileNotFoundError: It is not there.
+        """
+        super().__init__()
+        self._requests, self._key, self._at = requests, key, 0
+        answer = self._get(f"bytes=-{_TAIL_BYTES}")
+        self._e_tag: str = answer["ETag"]
+        self._tail: bytes = answer["Body"].read()
+        said = answer.get("ContentRange")
+        self._size = len(self._tail) if said is None else int(said.rpartition("/")[2])
+
+    def readable(self) -> bool:
+        """See :class:`io.IOBase`."""
+        return True
+
+    def seekable(self) -> bool:
+        """See :class:`io.IOBase`."""
+        return True
+
+    def tell(self) -> int:
+        """See :class:`io.IOBase`."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """See :class:`io.IOBase`."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """Read from where it is, all there is if ``size`` is negative.
+
+        Raises:
+            FileNotFoundError: The object is another by now.
+        """
+        end = self._size if size < 0 else min(self._at + size, self._size)
+        start, self._at = self._at, max(self._at, end)
+        return self._fetched(start, end) if start < end else b""
+
+    def readinto(self, buffer: Any) -> int:
+        """See :class:`io.RawIOBase`."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _fetched(self, start: int, end: int) -> bytes:
+        tail = self._size - len(self._tail)
+        if start >= tail:
+            return self._tail[start - tail : end - tail]
+        try:
+            answer = self._get(f"bytes={start}-{end - 1}", IfMatch=self._e_tag)
+        except OutdatedError as error:
+            raise FileNotFoundError(self._key) from error
+        return self._requests.translated(  # type: ignore[no-any-return]
+            answer["Body"].read, "s3:GetObject", self._key
+        )
+
+    def _get(self, wanted: str, **condition: str) -> dict[str, Any]:
+        return self._requests.ask(
+            "get_object", "s3:GetObject", Key=self._key, Range=wanted, **condition
+        )

@@ -1,0 +1,152 @@
+"""Reading a table by its manifest: whole rows of whole checkpoints, or an error that says so."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s3pq_dagster.batches import as_stored
+from s3pq_dagster.column_rules import check_chosen
+from s3pq_dagster.destinations.parquet.look import Look, check_still, checked, open_file
+from s3pq_dagster.destinations.parquet.paths import final_path
+from s3pq_dagster.destinations.parquet.rows_file import opened, rows_by_key
+from s3pq_dagster.destinations.parquet.storage import Storage
+from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.tables import Owner, TableAudit, TableState
+
+_OPEN_FILES = 100
+"""So many are open before the first batch is handed on: a table of no more is read whole."""
+_WORKERS = 8
+_BATCH_ROWS = 65_536
+
+
+class _File(NamedTuple):
+    key: str
+    rows: int
+    file: str
+    file_id: str
+    is_staged: bool
+    is_there: bool
+
+
+class TableReader:
+    """A table that is being read; its files are opened some way ahead."""
+
+    def __init__(self, storage: Storage, look: Look, columns: Sequence[str] | None) -> None:
+        """Open the first files.
+
+        Raises:
+            MovedOnError: A writer replaced the manifest meanwhile.
+            DestinationError: The table was never loaded, has no such column, or misses a file.
+        """
+        self._storage, self._manifest = storage, look.manifest
+        schema = look.manifest.facts.schema
+        if schema is None:
+            raise not_loaded(look.manifest.table)
+        if columns is not None:
+            check_chosen(look.manifest.table, columns, schema.names)
+            schema = pa.schema([schema.field(name) for name in columns])
+        self._schema = schema
+        self._files = map(_File._make, look.files.iter_rows())
+        self._pool = ThreadPoolExecutor(_WORKERS, "s3pq-read")
+        self._open: deque[Future[pq.ParquetFile]] = deque()
+        self._open_more(_OPEN_FILES)
+        try:
+            for opening in self._open:
+                opening.result()
+        except BaseException:
+            self.close()
+            raise
+
+    def batches(self) -> pa.RecordBatchReader:
+        """Stream the rows, file by file, with the types the table was written with."""
+        return pa.RecordBatchReader.from_batches(self._schema, self._batches())
+
+    def close(self) -> None:
+        """Close the files that are open."""
+        self._pool.shutdown()
+        while self._open:
+            opening = self._open.popleft()
+            if opening.exception() is None:
+                opening.result().close(force=True)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        while self._open:
+            file = self._open.popleft().result()
+            try:
+                yield from self._of(file)
+            finally:
+                file.close(force=True)
+            self._open_more(1)
+
+    def _open_more(self, count: int) -> None:
+        for wanted in islice(self._files, count):
+            self._open.append(self._pool.submit(self._opened, wanted))
+
+    def _of(self, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+        names = self._schema.names
+        stored = pa.schema([file.schema_arrow.field(name) for name in names]).remove_metadata()
+        found = file.iter_batches(_BATCH_ROWS, columns=names)
+        read = pa.RecordBatchReader.from_batches(
+            stored, (pa.record_batch([b.column(n) for n in names], stored) for b in found)
+        )
+        yield from as_stored(read, self._schema)
+
+    def _opened(self, wanted: _File) -> pq.ParquetFile:
+        table = self._manifest.table
+        try:
+            return open_file(
+                self._storage, table, wanted.file, wanted.file_id, is_staged=wanted.is_staged
+            )
+        except FileNotFoundError as error:
+            check_still(self._storage, self._manifest)
+            msg = (
+                f"the file of object {wanted.key!r}, {error}, is gone or was replaced by somebody "
+                f"else. Put it back, or run table {table!r} with full_refresh: true."
+            )
+            raise DestinationError(msg) from error
+
+
+def state_of(storage: Storage, owner: Owner, look: Look | None) -> TableState:
+    """See :meth:`Destination.state`."""
+    return TableState.nothing() if look is None else checked(look, storage, owner).state
+
+
+def audit_of(storage: Storage, owner: Owner, look: Look | None) -> TableAudit:
+    """See :meth:`Destination.audit`: rows are counted in the files themselves."""
+    if look is None:
+        return TableAudit.of(TableState.nothing(), [])
+    checked(look, storage, owner)
+    counts: dict[str | None, int] = {}
+    with ThreadPoolExecutor(_WORKERS, "s3pq-audit") as pool:
+        files = map(_File._make, look.files.iter_rows())
+        for found in pool.map(lambda wanted: _counted(storage, look, wanted), files):
+            for key, rows in found.items():
+                counts[key] = counts.get(key, 0) + rows
+    return TableAudit.of(look.state, list(counts.items()))
+
+
+def not_loaded(table: str) -> DestinationError:
+    """Make the error for a table that is not there to be read."""
+    return DestinationError(f"table {table!r} is not there yet: materialize it first")
+
+
+def _counted(storage: Storage, look: Look, wanted: _File) -> dict[str | None, Any]:
+    """Count a file's rows; none where it is gone, whatever it says where it was replaced."""
+    table = look.manifest.table
+    try:
+        file = open_file(storage, table, wanted.file, wanted.file_id, is_staged=wanted.is_staged)
+    except FileNotFoundError:
+        check_still(storage, look.manifest)
+        try:
+            file = opened(storage, final_path(table, wanted.file))
+        except FileNotFoundError:
+            return {}
+    try:
+        return rows_by_key(file)
+    finally:
+        file.close(force=True)

@@ -1,0 +1,162 @@
+"""Requests to the bucket of a root, and S3's answers in our words."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import botocore.loaders
+import botocore.session
+from botocore import exceptions as boto_errors
+from botocore.config import Config
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
+
+from s3pq_dagster.errors import DestinationDeniedError, DestinationError
+
+_ATTEMPTS = 4
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 30
+_CONNECTIONS = 64
+_NOT_THERE = 404
+_OUTDATED = {409, 412}
+"""Also a conflict with another conditional write that is under way."""
+_NO_CREDENTIALS = (
+    boto_errors.NoCredentialsError,
+    boto_errors.PartialCredentialsError,
+    boto_errors.ProfileNotFound,
+    boto_errors.CredentialRetrievalError,
+    boto_errors.TokenRetrievalError,
+    boto_errors.SSOError,
+)
+_BAD_CREDENTIALS = {
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+
+
+@functools.cache
+def _models() -> Any:
+    """Keep what botocore knows of S3, of which reading takes longer than most requests."""
+    return botocore.loaders.create_loader()
+
+
+class OutdatedError(Exception):
+    """A condition on a write did not hold: what was expected there is not."""
+
+
+class Requests:
+    """A client and a bucket; botocore repeats what fails on the way."""
+
+    def __init__(self, bucket: str, client: Any) -> None:
+        self.bucket, self.client = bucket, client
+
+    @classmethod
+    def open(
+        cls, bucket: str, *, endpoint_url: str | None, region: str | None, profile: str | None
+    ) -> "Requests":
+        """Make a client; nothing is sent yet.
+
+        Raises:
+            DestinationError: The profile is not there, or what it says is no use.
+        """
+        try:
+            core = botocore.session.Session()
+            core.register_component("data_loader", _models())
+            session = boto3.session.Session(profile_name=profile, botocore_session=core)
+            client = session.client(
+                "s3",
+                region_name=region,
+                endpoint_url=endpoint_url,
+                config=Config(
+                    connect_timeout=_CONNECT_SECONDS,
+                    read_timeout=_READ_SECONDS,
+                    max_pool_connections=_CONNECTIONS,
+                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                    s3={"addressing_style": "path" if endpoint_url else "auto"},
+                ),
+            )
+        except (boto_errors.BotoCoreError, ValueError) as error:
+            msg = (
+                f"cannot ask S3 for bucket {bucket!r} of the Parquet files: {error}. Check "
+                f"`local_profile`, `region` and `endpoint_url`."
+            )
+            raise DestinationDeniedError(msg) from error
+        return cls(bucket, client)
+
+    def ask(self, method: str, permission: str, **asked: Any) -> dict[str, Any]:
+        """Send one request.
+
+        Args:
+            method: boto3's name of it.
+            permission: What it takes, for the error.
+            asked: Its parameters, without the bucket.
+
+        Raises:
+            FileNotFoundError: The key is not there.
+            OutdatedError: A condition did not hold.
+            DestinationError: Anything else, after retries.
+        """
+        answer: dict[str, Any] = self.translated(
+            lambda: getattr(self.client, method)(Bucket=self.bucket, **asked),
+            permission,
+            asked.get("Key", ""),
+        )
+        return answer
+
+    def translated(self, do: Callable[[], Any], permission: str, key: str) -> Any:
+        """Do something with the client; see :meth:`ask`."""
+        try:
+            return do()
+        except boto_errors.ClientError as error:
+            raise self._answered(error, permission, key) from error
+        except _NO_CREDENTIALS as error:
+            raise self._no_credentials(error) from error
+        except (boto_errors.BotoCoreError, HTTPError, ResponseParserError) as error:
+            msg = (
+                f"cannot reach S3 at {self.client.meta.endpoint_url} for {self._where(key)}: "
+                f"{error}. Check `endpoint_url`, `region` and the network, then run again: what "
+                f"is committed is not read again."
+            )
+            raise DestinationError(msg) from error
+
+    def _answered(self, error: boto_errors.ClientError, permission: str, key: str) -> Exception:
+        said = error.response.get("Error", {})
+        code = str(said.get("Code", ""))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        endpoint = self.client.meta.endpoint_url
+        if code == "NoSuchBucket" or status in {301, 307}:
+            return DestinationDeniedError(
+                f"bucket {self.bucket!r} of the Parquet files not found at {endpoint}. Check "
+                f"`root`, `region` and `endpoint_url`, or make the bucket."
+            )
+        if code in _BAD_CREDENTIALS:
+            return self._no_credentials(code)
+        if status == 403:  # noqa: PLR2004 - HTTP
+            return DestinationDeniedError(
+                f"access denied to {self._where(key)}: the credentials in use lack {permission}. "
+                f"Allow {permission} on the bucket, or check which credentials and profile are in "
+                f"use."
+            )
+        if status == _NOT_THERE:
+            return FileNotFoundError(key)
+        if status in _OUTDATED:
+            return OutdatedError(key)
+        return DestinationError(
+            f"{endpoint} answered {status} {code} about {self._where(key)}: "
+            f"{said.get('Message', 'no message')}. Run again; if it stays, ask whoever runs this "
+            f"S3."
+        )
+
+    def _no_credentials(self, found: object) -> DestinationError:
+        return DestinationDeniedError(
+            f"no usable AWS credentials for bucket {self.bucket!r} of the Parquet files: {found}. "
+            f"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `local_profile`, or run where a "
+            f"role gives credentials; if they are temporary, renew them."
+        )
+
+    def _where(self, key: str) -> str:
+        return f"s3://{self.bucket}" + (f"/{key}" if key else "")

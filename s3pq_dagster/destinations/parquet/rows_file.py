@@ -1,0 +1,126 @@
+"""One object's rows as one Parquet file, with a mark in it that tells it from every other."""
+
+import json
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from s3pq_dagster import schemas
+from s3pq_dagster.destinations.parquet.storage import Storage
+from s3pq_dagster.errors import UnsupportedSchemaError
+
+_KEY = "s3pq"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a file says of itself."""
+
+    table: str
+    key: str
+    file_id: str
+
+
+class _DiscardedError(Exception):
+    """Tells a storage that a file is not wanted."""
+
+
+class RowsFile:
+    """A file that is being written; its calls come one after the other, from any thread."""
+
+    def __init__(
+        self, storage: Storage, path: str, schema: pa.Schema, mark: Mark, compression: str
+    ) -> None:
+        self.path, self.mark = path, mark
+        self._storage, self._schema, self._compression = storage, schema, compression
+        self._open = ExitStack()
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, batches: list[pa.RecordBatch]) -> None:
+        """Write batches as one row group.
+
+        Raises:
+            UnsupportedSchemaError: A value cannot be held.
+        """
+        writer = self._writer or self._started()
+        rows = pa.Table.from_batches(batches, self._schema)
+        if not rows.num_rows:
+            return
+        try:
+            writer.write_table(rows, row_group_size=rows.num_rows)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            msg = (
+                f"Parquet cannot hold the rows of object {self.mark.key!r} unchanged: {error}. "
+                f"Convert them in every object of the table, or leave the table out with "
+                f"`skip_tables`."
+            )
+            raise UnsupportedSchemaError(msg) from error
+
+    def close(self) -> None:
+        """Finish it; it is durable afterwards."""
+        writer = self._writer or self._started()
+        writer.add_key_value_metadata({_KEY: json.dumps(asdict(self.mark))})
+        writer.close()
+        self._open.close()
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        if self._writer is not None:
+            with suppress(OSError, pa.ArrowException):
+                self._writer.close()  # or it would be closed when nobody expects it
+        with suppress(_DiscardedError), self._open:
+            raise _DiscardedError
+
+    def _started(self) -> pq.ParquetWriter:
+        sink = self._open.enter_context(self._storage.create(self.path))
+        self._writer = pq.ParquetWriter(
+            sink, self._schema, compression=self._compression, write_page_checksum=True
+        )
+        return self._writer
+
+
+def opened(storage: Storage, path: str) -> pq.ParquetFile:
+    """Open a file for reading; what is read is held against its checksums.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        OSError: It is damaged, or no Parquet.
+    """
+    source = storage.open(path)
+    try:
+        return pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False)
+    except BaseException:
+        source.close()
+        raise
+
+
+def mark_of(file: pq.ParquetFile) -> Mark | None:
+    """Read a file's mark; ``None`` if it has none of ours."""
+    found: bytes | None = (file.metadata.metadata or {}).get(_KEY.encode())
+    if found is None:
+        return None
+    try:
+        return Mark(**json.loads(found))
+    except (ValueError, TypeError):
+        return None
+
+
+def rows_by_key(file: pq.ParquetFile) -> dict[str | None, int]:
+    """Count a file's rows by their key; what its footer says is enough for files of ours."""
+    names = [file.schema.column(leaf).path for leaf in range(len(file.schema))]
+    if schemas.KEY_COLUMN not in names:
+        return {None: file.metadata.num_rows}
+    counts: dict[str | None, int] = {}
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        known = group.column(names.index(schemas.KEY_COLUMN)).statistics
+        if known is not None and known.null_count == 0 and known.min == known.max is not None:
+            counts[known.max] = counts.get(known.max, 0) + group.num_rows
+            continue
+        keys = file.read_row_group(number, columns=[schemas.KEY_COLUMN]).column(0)
+        for found in pc.value_counts(keys).to_pylist():
+            counts[found["values"]] = counts.get(found["values"], 0) + found["counts"]
+    return counts

@@ -1,0 +1,176 @@
+"""A root that is a prefix of an S3 bucket."""
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import IO, Any
+
+import pyarrow as pa
+
+from s3pq_dagster.destinations.parquet.lease import Lease, put_if
+from s3pq_dagster.destinations.parquet.ranges import RangedObject
+from s3pq_dagster.destinations.parquet.requests import OutdatedError, Requests
+from s3pq_dagster.destinations.parquet.storage import Turn, UncertainSwapError
+from s3pq_dagster.errors import DestinationError
+
+_WORKERS = 16
+_MOST_DELETED = 1000
+"""Keys a request deletes at most, by S3's rule."""
+_IN_MEMORY = 8 * 1024 * 1024
+"""What is larger waits for its upload in a temporary file, and goes in parts."""
+
+
+class S3Storage:
+    """Objects below a prefix; see :class:`Storage`."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        prefix: str,
+        *,
+        lock_timeout_seconds: float,
+        lease_seconds: float,
+        log: logging.Logger,
+    ) -> None:
+        self._requests = requests
+        self._prefix = prefix
+        self._lock_timeout_seconds, self._lease_seconds = lock_timeout_seconds, lease_seconds
+        self._log = log
+
+    def names(self, folder: str) -> set[str]:
+        """See :meth:`Storage.names`."""
+        prefix = self._key(folder) + "/"
+        found: set[str] = set()
+        asked: dict[str, str] = {}
+        while True:
+            page = self._requests.ask(
+                "list_objects_v2", "s3:ListBucket", Prefix=prefix, Delimiter="/", **asked
+            )
+            found |= {each["Key"].removeprefix(prefix) for each in page.get("Contents", ())}
+            if not page["IsTruncated"]:
+                return found
+            asked = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def get(self, path: str) -> tuple[bytes, str] | None:
+        """See :meth:`Storage.get`."""
+        key = self._key(path)
+        try:
+            answer = self._requests.ask("get_object", "s3:GetObject", Key=key)
+        except FileNotFoundError:
+            return None
+        body = self._requests.translated(answer["Body"].read, "s3:GetObject", key)
+        return body, answer["ETag"]
+
+    def version(self, path: str) -> str | None:
+        """See :meth:`Storage.version`."""
+        try:
+            answer = self._requests.ask("head_object", "s3:GetObject", Key=self._key(path))
+        except FileNotFoundError:
+            return None
+        return str(answer["ETag"])
+
+    def swap(self, path: str, content: bytes, version: str | None) -> str:
+        """See :meth:`Storage.swap`: a request whose answer got lost is asked again by botocore."""
+        try:
+            return put_if(self._requests, self._key(path), content, version)
+        except OutdatedError as error:
+            found = self.get(path)
+            if found is not None and found[0] == content:
+                return found[1]
+            msg = (
+                f"s3://{self._requests.bucket}/{self._key(path)} was changed by another run "
+                f"meanwhile; nothing of this checkpoint is written. Run again: what the other run "
+                f"committed will not be read."
+            )
+            raise DestinationError(msg) from error
+        except DestinationError as error:
+            raise UncertainSwapError(str(error)) from error
+
+    def put(self, path: str, content: bytes) -> None:
+        """See :meth:`Storage.put`."""
+        self._requests.ask("put_object", "s3:PutObject", Key=self._key(path), Body=content)
+
+    def open(self, path: str) -> pa.NativeFile:
+        """See :meth:`Storage.open`: what is read is all of one version of the object."""
+        return pa.PythonFile(RangedObject(self._requests, self._key(path)), "r")
+
+    @contextmanager
+    def create(self, path: str) -> Iterator[pa.NativeFile]:
+        """See :meth:`Storage.create`: it is uploaded at the end."""
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spooled:
+            sink = pa.PythonFile(spooled, "w")  # closing it would close the temporary file
+            yield sink
+            sink.flush()
+            self._upload(path, spooled)
+
+    def flush(self, folder: str) -> None:
+        """See :meth:`Storage.flush`: S3 answers once an object is safe."""
+
+    def move(self, moves: Mapping[str, str]) -> None:
+        """See :meth:`Storage.move`: all are copied, then the originals deleted."""
+        with ThreadPoolExecutor(_WORKERS, "s3pq-move") as pool:
+            for _ in pool.map(self._copy, moves.keys(), moves.values()):
+                pass
+        self.delete(moves)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """See :meth:`Storage.delete`."""
+        keys = [{"Key": self._key(path)} for path in paths]
+        for start in range(0, len(keys), _MOST_DELETED):
+            answer = self._requests.ask(
+                "delete_objects",
+                "s3:DeleteObject",
+                Delete={"Objects": keys[start : start + _MOST_DELETED], "Quiet": True},
+            )
+            for error in answer.get("Errors", ()):
+                msg = (
+                    f"cannot delete s3://{self._requests.bucket}/{error.get('Key')}: "
+                    f"{error.get('Code')}. Allow s3:DeleteObject on the bucket, then run again."
+                )
+                raise DestinationError(msg)
+
+    def turn(self, path: str) -> AbstractContextManager[Turn]:
+        """See :meth:`Storage.turn`."""
+        lease = Lease(self._requests, self._key(path), self._lease_seconds)
+        return lease.held(self._lock_timeout_seconds, self._log)
+
+    def close(self) -> None:
+        """See :meth:`Storage.close`."""
+        self._requests.client.close()
+
+    def _key(self, path: str) -> str:
+        return f"{self._prefix}{path}"
+
+    def _upload(self, path: str, spooled: IO[bytes]) -> None:
+        size = spooled.seek(0, 2)
+        spooled.seek(0)
+        key = self._key(path)
+        if size <= _IN_MEMORY:
+            self._requests.ask("put_object", "s3:PutObject", Key=key, Body=spooled.read())
+            return
+        self._requests.translated(
+            lambda: self._requests.client.upload_fileobj(spooled, self._requests.bucket, key),
+            "s3:PutObject",
+            key,
+        )
+
+    def _copy(self, source: str, target: str) -> None:
+        """Copy an object; one of more than 5 GB in parts, since S3 does not do it at once."""
+        bucket, key = self._requests.bucket, self._key(target)
+        there = {"Bucket": bucket, "Key": self._key(source)}
+        with suppress(FileNotFoundError):  # whoever had the turn before was just behind
+            try:
+                self._requests.ask("copy_object", "s3:PutObject", Key=key, CopySource=there)
+            except DestinationError as error:
+                if _code_of(error) != "InvalidRequest":
+                    raise
+                self._requests.translated(
+                    lambda: self._requests.client.copy(there, bucket, key), "s3:PutObject", key
+                )
+
+
+def _code_of(error: DestinationError) -> Any:
+    """Give S3's word for what was wrong."""
+    return getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")

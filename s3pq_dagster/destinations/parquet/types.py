@@ -1,0 +1,85 @@
+"""Which Arrow types Parquet files hold unchanged, and what they are written as."""
+
+import functools
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s3pq_dagster import schemas
+from s3pq_dagster.batches import cast_column
+from s3pq_dagster.column_rules import check_columns
+from s3pq_dagster.errors import UnsupportedSchemaError
+
+
+def check_schema(schema: pa.Schema, key: str | None) -> None:
+    """Refuse what would not be read back as it is, before anything is written.
+
+    Args:
+        schema: What is to be written.
+        key: The object it comes from, for the error.
+
+    Raises:
+        UnsupportedSchemaError: It names the columns, why, and what to do.
+    """
+    check_columns(schema, key, destination="Parquet", unusable=_unusable, unsupported=_unsupported)
+
+
+def written_schema(schema: pa.Schema) -> pa.Schema:
+    """Give the schema of the files: Parquet has no timestamps in seconds."""
+    return pa.schema([field.with_type(_written(field.type)) for field in schema])
+
+
+def as_written(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Put a batch's columns into the order and the types of the files.
+
+    Args:
+        batch: Rows of some objects.
+        schema: What :func:`written_schema` gave.
+
+    Raises:
+        UnsupportedSchemaError: A value would be changed, or the columns are others.
+    """
+    if batch.schema.equals(schema):
+        return batch
+    if sorted(batch.schema.names) != sorted(schema.names):
+        msg = (
+            f"the columns {batch.schema.names} are not those of the table: {schema.names}. Run "
+            f"the table with full_refresh: true."
+        )
+        raise UnsupportedSchemaError(msg)
+    columns = [
+        cast_column(batch, field.name, field.type, into="Parquet")
+        if pa.types.is_timestamp(field.type)
+        else schemas.conform_column(batch.column(field.name), field.type)
+        for field in schema
+    ]
+    return pa.record_batch(columns, schema=schema)
+
+
+def _written(kind: pa.DataType) -> pa.DataType:
+    seconds = pa.types.is_timestamp(kind) and kind.unit == "s"
+    return pa.timestamp("ms", kind.tz) if seconds else kind
+
+
+def _unusable(name: str) -> str | None:
+    """Say why engines that read the files would not keep a name: DuckDB cuts at NUL."""
+    return None if name and "\x00" not in name else "empty or with NUL"
+
+
+def _unsupported(kind: pa.DataType) -> str | None:
+    if pa.types.is_struct(kind):
+        names = [field.name for field in kind]
+        if twice := schemas.duplicates(names):
+            return f"with more than one field {twice[0]!r}"
+    return None if _can_be_written(kind) else "which Parquet does not have"
+
+
+@functools.cache
+def _can_be_written(kind: pa.DataType) -> bool:
+    """Try it: what pyarrow writes is its own affair, and changes."""
+    nothing = pa.schema([("c", kind)]).empty_table()
+    try:
+        pq.write_table(nothing, pa.BufferOutputStream())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError):
+        return False
+    return True
