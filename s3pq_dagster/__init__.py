@@ -7,8 +7,8 @@ from s3pq_dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.io_managers import (
     S3ParquetDeltaIOManager,
     S3ParquetDuckDBIOManager,
-    S3ParquetPostgresIOManager,
     S3ParquetParquetIOManager,
+    S3ParquetPostgresIOManager,
     build_io_manager,
 )
 from s3pq_dagster.resource import S3ParquetResource
@@ -22,8 +22,8 @@ __all__ = [
     "S3ParquetDeltaIOManager",
     "S3ParquetDuckDBIOManager",
     "S3ParquetIOManager",
-    "S3ParquetPostgresIOManager",
     "S3ParquetParquetIOManager",
+    "S3ParquetPostgresIOManager",
     "S3ParquetResource",
     "S3ParquetSpec",
     "S3ParquetTableProps",

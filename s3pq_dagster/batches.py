@@ -143,13 +143,11 @@ def _restored(column: pa.Array, written: pa.DataType) -> pa.Array:
         return column
     if isinstance(returned, pa.OpaqueType):
         return _restored(column.storage, written)
-    if pa.types.is_null(written):
+    if pa.types.is_null(written) and column.null_count == len(column):
         return pa.nulls(len(column))
     if pa.types.is_list(returned) and isinstance(returned.value_type, pa.BaseExtensionType):
         values = _restored(column.values, written.value_type)
         return pa.ListArray.from_arrays(column.offsets, values, mask=column.is_null()).cast(written)
-    if pa.types.is_null(written) and column.null_count == len(column):
-        return pa.nulls(len(column))
     if isinstance(written, pa.UuidType) and not isinstance(returned, pa.BaseExtensionType):
         return _uuids(column)
     if isinstance(written, pa.BaseExtensionType):

@@ -22,7 +22,6 @@
     ├── EmptyListingError             nothing is listed, and all rows would go
     ├── QuarantineLimitError          too many objects of a table cannot be read
     ├── DestinationError              the destination did not do as asked             (retried)
-    │   ├── DestinationDeniedError
     │   ├── DestinationLockedError
     │   ├── DestinationDeniedError    it answers, and refuses until somebody changes something
     │   ├── TableOwnedElsewhereError
@@ -253,12 +252,6 @@ class DestinationError(S3ParquetError):
     """The destination did not do as asked; its transaction is rolled back."""
 
     retryable = True
-
-
-class DestinationDeniedError(DestinationError):
-    """The destination is not there, or does not let us in."""
-
-    retryable = False
 
 
 class DestinationLockedError(DestinationError):

@@ -55,10 +55,15 @@ class House:
 
 HOUSES = [
     House(PACKAGE, "layers", "\n## The house\n"),
-    House(PACKAGE / "destinations" / "duckdb", "inside_duckdb", "with layers of its own:\n"),
-    House(PACKAGE / "destinations" / "delta", "inside_delta", "Delta Lake's are\n"),
-    House(PACKAGE / "destinations" / "duckdb", "inside_duckdb", "has layers of its\nown:\n"),
-    House(PACKAGE / "destinations" / "parquet", "inside_parquet", "below these layers:\n"),
+    *(
+        House(PACKAGE / "destinations" / kind, f"inside_{kind}", f"\n### Inside {title}\n")
+        for kind, title in {
+            "duckdb": "DuckDB",
+            "postgres": "PostgreSQL",
+            "delta": "Delta Lake",
+            "parquet": "Parquet",
+        }.items()
+    ),
 ]
 
 

@@ -13,9 +13,6 @@ from importlib.util import find_spec
 import boto3
 import dagster as dg
 
-import s3pq_dagster.destinations.duckdb
-import s3pq_dagster.destinations.postgres.server  # noqa: F401
-import s3pq_dagster.destinations.parquet  # noqa: F401
 import s3pq_dagster_tests.crashes.worker  # noqa: F401
 
 

@@ -14,7 +14,6 @@ _US = 1_000_000
 _UUID = uuid.UUID("282b19e3-0194-8a83-8800-000000000000").bytes
 
 REFUSED = pa.map_(pa.string(), pa.struct([("\x00", pa.int8())]))
-REFUSED = pa.map_(pa.string(), pa.struct([("a\x00b", pa.float16())]))
 """A type that no destination takes."""
 
 

@@ -5,16 +5,13 @@ from collections.abc import Callable
 from s3pq_dagster_tests.crashes.steps import Steps
 from s3pq_dagster_tests.crashes.watches.delta import watch_delta
 from s3pq_dagster_tests.crashes.watches.duckdb import watch_duckdb
+from s3pq_dagster_tests.crashes.watches.parquet import watch_parquet
 from s3pq_dagster_tests.crashes.watches.postgres import watch_postgres
 
 WATCHES: dict[str, Callable[[Steps], None]] = {
     "duckdb": watch_duckdb,
     "postgres": watch_postgres,
     "delta": watch_delta,
-from s3pq_dagster_tests.crashes.watches.parquet import watch_parquet
-
-WATCHES: dict[str, Callable[[Steps], None]] = {
-    "duckdb": watch_duckdb,
     "parquet": watch_parquet,
 }
 """By the name that ``PLACES`` has: counts what changes it, from then on and in this process."""

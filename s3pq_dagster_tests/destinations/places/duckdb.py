@@ -25,7 +25,6 @@ class DuckDBPlace:
     """A DuckDB file."""
 
     takes_turns = True
-    locks_readers = True
     readers_wait = True
 
     def __init__(self, directory: Path) -> None:

@@ -43,7 +43,7 @@ class ParquetPlace:
     """A directory of Parquet files."""
 
     takes_turns = True
-    locks_readers = False
+    readers_wait = False
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "lake"

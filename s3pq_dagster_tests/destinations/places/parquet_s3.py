@@ -50,7 +50,7 @@ class ParquetS3Place:
     """A prefix in S3; spoiled and read by way of a copy in a directory."""
 
     takes_turns = True
-    locks_readers = False
+    readers_wait = False
 
     def __init__(self, directory: Path, endpoint: str | None = None, bucket: str = BUCKET) -> None:
         self.endpoint = endpoint or server()

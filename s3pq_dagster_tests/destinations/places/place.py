@@ -16,9 +16,6 @@ class Place(Protocol):
     """What ``S3PQ_DESTINATION`` says to have it."""
     takes_turns: bool
     """Whether a second writer of a table waits; where not, its commit fails and it runs again."""
-    locks_readers: bool
-    """Whether who looks waits for who writes."""
-
     readers_wait: bool
     """Whether who only looks at a table waits for who writes it."""
 

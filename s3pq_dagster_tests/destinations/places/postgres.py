@@ -67,7 +67,7 @@ class PostgresPlace:
     """A database."""
 
     takes_turns = True
-    locks_readers = False
+    readers_wait = False
 
     def __init__(self, _directory: Path, template: str = "template0") -> None:
         self.database = f"s3pq_{uuid.uuid4().hex}"

@@ -1,0 +1,87 @@
+"""What is read of destination URLs, whatever the destination."""
+
+from importlib import import_module
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from s3pq_dagster.errors import ConfigurationError
+
+S3_OPTIONS = ("endpoint_url", "region", "local_profile")
+"""What may stand behind the ``?`` of a URL of something in S3."""
+
+
+def shown(parts: SplitResult) -> str:
+    """Leave user and password, and whatever stands behind the ``?``, out of a URL."""
+    bare = parts._replace(query="", fragment="")
+    return bare._replace(netloc=parts.hostname or "").geturl() if parts.netloc else bare.geturl()
+
+
+def root_of(parts: SplitResult) -> dict[str, Any]:
+    """Read ``<kind>:///lake`` or ``<kind>+s3://bucket/prefix?region=…``.
+
+    Returns:
+        ``root``, and the options behind the ``?``.
+
+    Raises:
+        ConfigurationError: It says what is wrong with the URL.
+    """
+    kind, _, place = parts.scheme.partition("+")
+    if place:
+        if not parts.hostname or "@" in parts.netloc:
+            msg = (
+                f"destination {shown(parts)!r} has to be {kind}+s3://bucket/prefix, with a bucket "
+                f"and without credentials: these come from AWS_ACCESS_KEY_ID and its like, or a "
+                f"profile."
+            )
+            raise ConfigurationError(msg)
+        return {"root": f"s3://{parts.netloc}{parts.path}"} | _options(parts)
+    if parts.netloc or len(parts.path) <= 1 or parts.query or parts.fragment:
+        msg = (
+            f"destination {shown(parts)!r} has to be {kind}:///lake (three slashes: relative to "
+            f"the working directory) or {kind}:////data/lake (four: absolute), and nothing else."
+        )
+        raise ConfigurationError(msg)
+    return {"root": parts.path[1:]}
+
+
+def check_root(root: str) -> None:
+    """Refuse a root that is neither a path nor a prefix on S3.
+
+    Raises:
+        ConfigurationError: It says which of the two is meant, perhaps.
+    """
+    parts = urlsplit(root)
+    if not root or (parts.scheme and "//" in root and (parts.scheme != "s3" or not parts.netloc)):
+        msg = (
+            f"`root` is a directory or s3://bucket/prefix, got {shown(parts)!r}. Other object "
+            f"stores are not supported."
+        )
+        raise ConfigurationError(msg)
+    if parts.scheme == "s3" and "@" in parts.netloc:
+        msg = f"`root` {shown(parts)!r}: credentials do not belong into it, leave them out"
+        raise ConfigurationError(msg)
+
+
+def check_installed(destination: str, module: str, extra: str) -> None:
+    """See that a destination's module can be imported.
+
+    Raises:
+        ConfigurationError: It says which extra to install.
+    """
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        msg = f"the {destination} destination needs more: pip install 's3pq-dagster[{extra}]'"
+        raise ConfigurationError(msg) from error
+
+
+def _options(parts: SplitResult) -> dict[str, str]:
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    options = dict(pairs)
+    if len(options) < len(pairs) or not options.keys() <= set(S3_OPTIONS) or "" in options.values():
+        msg = (
+            f"destination {shown(parts)!r}: behind the `?` may be {', '.join(S3_OPTIONS)}, each "
+            f"once and with a value; found {', '.join(repr(name) for name, _ in pairs)}."
+        )
+        raise ConfigurationError(msg)
+    return options
