@@ -7,13 +7,13 @@ from typing import Self
 
 import polars as pl
 
-_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+LISTING_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.String,
     "size": pl.Int64,
     "e_tag": pl.String,
     "last_modified": pl.Datetime("us", "UTC"),
 }
-_PAGE = 1000
+"""The columns of :attr:`Listing.frame`, and their types."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -49,20 +49,20 @@ class Listing:
 
     @classmethod
     def of(cls, objects: Iterable[ObjectMeta]) -> Self:
-        """Collect objects, a page at a time, holding only the columns.
+        """Collect objects."""
+        rows = [(o.key, o.size, o.e_tag, o.last_modified.astimezone(UTC)) for o in objects]
+        return cls.of_pages([pl.DataFrame(rows, schema=LISTING_COLUMNS, orient="row")])
+
+    @classmethod
+    def of_pages(cls, pages: Iterable[pl.DataFrame]) -> Self:
+        """Put the pages of a listing together.
 
         A key that comes twice, on two pages of a listing that changed between them, counts as it
         came last: an object is in a listing once.
         """
-        pages: list[pl.DataFrame] = []
-        page: list[ObjectMeta] = []
-        for found in objects:
-            page.append(found)
-            if len(page) == _PAGE:
-                pages.append(_page(page))
-                page = []
         # Not made one chunk: the copy would double what a listing takes.
-        frame = pl.concat([*pages, _page(page)], rechunk=False)
+        nothing = pl.DataFrame(schema=LISTING_COLUMNS)
+        frame = pl.concat([nothing, *pages], rechunk=False)
         if frame["key"].n_unique() < frame.height:
             frame = frame.unique("key", keep="last", maintain_order=True)
         return cls(frame)
@@ -93,8 +93,3 @@ class Listing:
             return self.frame.with_columns(version=pl.col("e_tag"))
         stamp = pl.format("{}@{}", pl.col("size"), pl.col("last_modified").dt.timestamp("us"))
         return self.frame.with_columns(version=pl.coalesce("e_tag", stamp))
-
-
-def _page(objects: list[ObjectMeta]) -> pl.DataFrame:
-    rows = [(o.key, o.size, o.e_tag, o.last_modified.astimezone(UTC)) for o in objects]
-    return pl.DataFrame(rows, schema=_SCHEMA, orient="row")

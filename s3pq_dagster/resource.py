@@ -11,8 +11,7 @@ from pydantic import PrivateAttr
 from s3pq_dagster.catalog import Grouping, group
 from s3pq_dagster.errors import StoreUnreachableError
 from s3pq_dagster.logs import line
-from s3pq_dagster.naming import is_parquet, prefix_of
-from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.objects import Listing
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 
@@ -74,7 +73,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
             raise self._unlisted
         if self._grouping is None:
             try:
-                listing = Listing.of(self.store.list_objects(self.path_prefix))
+                listing = Listing.of_pages(self.store.list_pages(self.path_prefix))
             except StoreUnreachableError as error:
                 self._unlisted = error
                 raise
@@ -98,17 +97,13 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
         Raises:
             StoreError: As :meth:`Store.list_objects`.
         """
-        listing = Listing.of(self._objects_of(prefix))
-        log.info(line("prefix_listed", bucket=self.bucket, prefix=prefix, objects=len(listing)))
-        return listing
-
-    def _objects_of(self, prefix: str) -> Iterable[ObjectMeta]:
         delimiter = "/" if prefix.endswith("/") else ""
         # The spec's prefix may end within the last segment of the table's keys.
         asked = self.path_prefix if self.path_prefix.startswith(prefix) else prefix
-        for found in self.store.list_objects(asked, delimiter=delimiter):
-            if is_parquet(found.key) and prefix_of(found.key) == prefix:
-                yield found
+        listed = Listing.of_pages(self.store.list_pages(asked, delimiter=delimiter))
+        listing = group(listed).by_prefix.get(prefix, Listing.of([]))
+        log.info(line("prefix_listed", bucket=self.bucket, prefix=prefix, objects=len(listing)))
+        return listing
 
     def _session(self) -> boto3.session.Session | None:
         if self.s3 is None:

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
-from urllib.parse import unquote_plus
 
 import boto3
+import polars as pl
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from urllib3.exceptions import HTTPError
 
-from s3pq_dagster import e_tags
+from s3pq_dagster import e_tags, listing_page
 from s3pq_dagster.errors import (
     AccessDeniedError,
     BrokenAnswerError,
@@ -25,7 +25,7 @@ from s3pq_dagster.errors import (
     StoreUnreachableError,
     one_line,
 )
-from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.objects import Listing, ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
 
 PAGE_SIZE = 1000
@@ -63,8 +63,6 @@ _UNREACHABLE = (
 )
 _GONE = {"NoSuchKey", "NoSuchVersion"}
 _ELSEWHERE = {301, 307}
-_LISTED = {"Key", "Size", "LastModified"}
-"""What is said of every listed object; an e_tag is of nearly all."""
 
 T = TypeVar("T")
 
@@ -121,6 +119,8 @@ class Store:
             )
         except _NO_CREDENTIALS as error:
             raise CredentialsError(spec.bucket, str(error)) from error
+        # The star puts it before botocore's own handlers, one of which parses the whole body too.
+        client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_objects)
         client.meta.events.register_last("before-parameter-build.s3", _ask_once)
         return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags)
 
@@ -134,6 +134,15 @@ class Store:
         self._client.close()
 
     def list_objects(self, prefix: str, *, delimiter: str = "") -> Iterator[ObjectMeta]:
+        """List the objects whose keys start with a raw string, one by one; see :meth:`list_pages`.
+
+        Raises:
+            StoreError: As :meth:`list_pages`.
+        """
+        for page in self.list_pages(prefix, delimiter=delimiter):
+            yield from Listing(page)
+
+    def list_pages(self, prefix: str, *, delimiter: str = "") -> Iterator[pl.DataFrame]:
         """List the objects whose keys start with a raw string, page by page.
 
         Args:
@@ -141,7 +150,8 @@ class Store:
             delimiter: ``/`` leaves out keys with a further slash behind the prefix.
 
         Yields:
-            Objects in the store's order, keys exactly as S3 has them.
+            Objects in the store's order and in the columns of a :class:`Listing`, keys exactly as
+            S3 has them.
 
         Raises:
             BucketNotFoundError: The bucket is not there.
@@ -154,20 +164,14 @@ class Store:
             "Bucket": self.bucket,
             "Prefix": prefix,
             "MaxKeys": PAGE_SIZE,
-            # Asking by name keeps botocore from decoding: some servers write a space as `+`, which
-            # only unquote_plus reads; a literal plus is always %2B.
-            "EncodingType": "url",
+            "EncodingType": "url",  # of any key XML cannot hold; we decode, see `listing_page`
         }
         if delimiter:
             asked["Delimiter"] = delimiter
         tokens: set[str] = set()
         while True:
             page = self._retry(lambda: self._list_page(asked, tokens))
-            decode = _decoded if page.get("EncodingType") == "url" else str
-            for found in page.get("Contents", ()):
-                yield ObjectMeta(
-                    decode(found["Key"]), found["Size"], _e_tag(found), found["LastModified"]
-                )
+            yield page["Contents"]
             if not page["IsTruncated"]:
                 return
             asked["ContinuationToken"] = page["NextContinuationToken"]
@@ -246,10 +250,8 @@ class Store:
         """Ask for one page; ``tokens`` are those that were asked for so far."""
         page = self._call(self._client.list_objects_v2, "s3:ListBucket", **asked)
         # An HTML page answered with 200 parses as a listing of nothing.
-        if "IsTruncated" not in page or "Name" not in page:
+        if not {"IsTruncated", "Name", "Contents"} <= page.keys():
             raise BrokenAnswerError(self._broken(None, "that is no S3 listing"))
-        if not all(found.keys() >= _LISTED for found in page.get("Contents", ())):
-            raise BrokenAnswerError(self._broken(None, "objects without key, size or time"))
         token = page.get("NextContinuationToken")
         if page["IsTruncated"] and (not token or token in tokens):
             found = "a listing that goes on, but not where" if not token else "one page for ever"
@@ -299,6 +301,13 @@ class Store:
             raise StoreUnreachableError(self.endpoint, str(error)) from error
         except (boto_errors.BotoCoreError, HTTPError) as error:  # retried by botocore
             raise StoreError(self._broken(key, error)) from error
+        except listing_page.KeyEncodingError as error:
+            msg = (
+                f"the listing has the key {str(error)!r} (in URL encoding), which is not UTF-8 as "
+                f"S3 requires of keys. Rename the object, or narrow `path_prefix` so that it is "
+                f"not listed."
+            )
+            raise StoreError(msg) from error
         except (ResponseParserError, ValueError) as error:  # a number or time that is none
             raise BrokenAnswerError(self._broken(key, error)) from error
 
@@ -349,17 +358,15 @@ class Store:
         )(once)
 
 
-def _decoded(key: str) -> str:
-    """Decode a key as listed; another one in its place would read as "deleted since"."""
-    try:
-        return unquote_plus(key, errors="strict")
-    except UnicodeDecodeError as error:
-        msg = (
-            f"the listing has the key {key!r} (in URL encoding), which is not UTF-8 as S3 "
-            f"requires of keys. Rename the object, or narrow `path_prefix` so that it is not "
-            f"listed."
-        )
-        raise StoreError(msg) from error
+def _take_objects(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_event: Any
+) -> None:
+    """Parse a page's objects in botocore's stead."""
+    if response_dict["status_code"] != 200:  # noqa: PLR2004 - HTTP
+        return
+    parsed = listing_page.parse(response_dict["body"])
+    if parsed is not None:
+        response_dict["body"], customized_response_dict["Contents"] = parsed
 
 
 def _ask_once(model: Any, context: dict[str, Any], **_event: Any) -> None:
