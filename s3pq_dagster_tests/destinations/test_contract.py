@@ -1,8 +1,12 @@
 """Every promise of the destination protocol, for every destination."""
 
 import datetime as dt
+import functools
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -470,6 +474,18 @@ def test_a_refresh_that_breaks_leaves_the_old_table(
     assert entries(destination) == [(A1.key, "v1", "loaded"), (B1.key, "v1", "loaded")]
 
 
+@pytest.mark.parametrize("refresh", [False, True], ids=["load", "refresh"])
+def test_one_writer_commits_the_same_key_twice(destination: Destination, *, refresh: bool) -> None:
+    """Checkpoints of one context replace each other's rows as those of two loads do."""
+    load(destination, (A1, 4))
+    with write(destination, refresh=refresh) as writer:
+        commit(writer, (A2, 3))
+        commit(writer, (A3, 2), start=10)
+        assert writer.state().rows == 2
+    assert ids_by_key(destination) == {A1.key: [10, 11]}
+    assert entries(destination) == [(A1.key, "v3", "loaded")]
+
+
 @pytest.mark.parametrize("broken", [False, True], ids=["to the end", "broken off"])
 def test_a_reader_sees_the_old_table_or_the_new(place: Place, *, broken: bool) -> None:
     """Who reads while a table is refreshed sees one of the two, never a mixture."""
@@ -522,6 +538,58 @@ def test_two_writers_of_one_process_take_turns(place: Place) -> None:
     writing.join(20)
     assert seen == [3]
     assert ids_by_key(place.open()) == {A1.key: [0, 1, 2], B1.key: [0, 1]}
+
+
+def test_two_tables_are_written_at_once(place: Place) -> None:
+    """Also where neither ledger nor anything else is there yet."""
+    owners = [Owner(name, "lake", f"{name}/") for name in ("orders", "returns", "invoices")]
+    together = threading.Barrier(len(owners))
+
+    def fill(owner: Owner) -> None:
+        together.wait(20)
+        for number in range(3):
+            load(place.open(lock_timeout_seconds=60), (meta(f"k{number}"), 2), owner=owner)
+
+    with ThreadPoolExecutor(len(owners)) as pool:
+        list(pool.map(fill, owners))
+    for owner in owners:
+        assert ids_by_key(place.open(), owner.table) == {f"k{n}": [0, 1] for n in range(3)}
+        assert place.open().state(owner).ledger.rows == 6
+
+
+_LOAD_ALL = """
+import sys
+from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.io_managers import build_io_manager
+from s3pq_dagster_tests.destinations.tables import OWNER, commit
+from s3pq_dagster_tests.unit.made import logger, meta
+
+destination = build_io_manager(sys.argv[1]).destination(logger())
+for _ in range(50):
+    try:
+        with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+            for number in range(5):
+                found = meta(f"orders/{number}")
+                if not writer.state().ledger.holds(found):
+                    commit(writer, (found, 3))
+        break
+    except DestinationError as error:
+        assert error.retryable
+else:
+    sys.exit("never")
+"""
+
+
+def test_two_processes_load_each_object_once(place: Place) -> None:
+    """Whoever comes second, with a lock or with an error it may try again after."""
+    loaders = [
+        subprocess.Popen([sys.executable, "-c", _LOAD_ALL, place.url], stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    said = [loader.communicate(timeout=120)[1] for loader in loaders]
+    assert [loader.returncode for loader in loaders] == [0, 0], said
+    assert ids_by_key(place.open()) == {f"orders/{n}": [0, 1, 2] for n in range(5)}
+    assert len(entries(place.open())) == 5
 
 
 # Whose it is

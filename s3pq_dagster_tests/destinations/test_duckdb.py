@@ -22,7 +22,6 @@ from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,
     batch,
-    commit,
     ids_by_key,
     load,
     loaded,
@@ -413,15 +412,6 @@ def test_rows_can_be_replaced_after_duckdb_compacted(
     load(destination, (meta(A.key, "v2"), 4))
     load(destination, (meta(A.key, "v3"), 2), start=90)
     assert ids_by_key(destination) == {A.key: [90, 91], B.key: [50, 51, 52]}
-
-
-def test_one_writer_commits_the_same_key_twice(destination: DuckDBDestination) -> None:
-    """Checkpoints of one context replace each other's rows as those of two loads do."""
-    for refresh in (False, True):
-        with destination.write(OWNER, run_id="r", append=False, refresh=refresh) as writer:
-            commit(writer, (meta(A.key, "v8"), 3))
-            commit(writer, (meta(A.key, "v9"), 2), start=10)
-        assert ids_by_key(destination) == {A.key: [10, 11]}
 
 
 def test_no_thread_is_left(destination: DuckDBDestination) -> None:

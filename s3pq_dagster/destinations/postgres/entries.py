@@ -117,6 +117,19 @@ class Entries:
         )
         return dict(found)
 
+    def last_command(self) -> int:
+        """Number the last command of this transaction that wrote any of them; 0 if none did.
+
+        They are written after the rows they are of.
+        """
+        return int(
+            self._connection.one(
+                f"SELECT coalesce(max(cmin::text::bigint), 0) FROM {self._objects} "
+                "WHERE table_name = $1 AND xmin = pg_current_xact_id()::xid",
+                self._owner.table,
+            )
+        )
+
     def write(self, entries: Sequence[Entry], *, run_id: str, append: bool) -> None:
         """Put entries in the place of those they follow.
 
@@ -126,6 +139,7 @@ class Entries:
         """
         if not entries:
             return
+        rows = _sendable(entry_rows(entries, self._owner, run_id))
         self._refuse_loaded_again(entries)
         gone = "o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded'"
         if not append:
@@ -139,8 +153,7 @@ class Entries:
             [entry.object.e_tag for entry in entries],
             [str(entry.status) for entry in entries],
         )
-        frame = entry_rows(entries, self._owner, run_id)
-        self._connection.ingest(self._namespace, OBJECTS, _sendable(frame))
+        self._connection.ingest(self._namespace, OBJECTS, rows)
 
     def mark_removed(self, keys: Sequence[str], *, run_id: str) -> None:
         """Say that rows of these keys are removed."""

@@ -42,16 +42,16 @@ _PASSING = {
     "25P03": "the server ended the connection: see idle_in_transaction_session_timeout",
 }
 _SAID = {
-    "password authentication failed": "28P01",
-    "no password supplied": "28P01",
-    "no pg_hba.conf entry": "28000",
-    "role ": "28000",
-    "authentication": "28000",
-    "database ": "3D000",
-    "too many": "53300",
-    "connection slots": "53300",
+    "too many|connection slots": "53300",
+    "database system is": "57P03",
+    "permission denied for database": "42501",
+    'database ".*" does not exist': "3D000",
+    r'password|authentication|pg_hba\.conf|role ".*" (does not exist|is not permitted)': "28000",
 }
-"""What a server says when it refuses to connect, where the driver gives no SQLSTATE."""
+"""What a server says when it refuses to connect, where the driver gives no SQLSTATE.
+
+In another language it counts as something that may pass.
+"""
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def cannot_connect(error: Exception, url: PostgresUrl) -> S3ParquetError:
     if said.startswith("invalid"):
         return ConfigurationError(f"the URL of the database {url} is not one for libpq: {said}")
     _, fatal, answer = said.partition("FATAL:")
-    state = state_of(error) or next((_SAID[words] for words in _SAID if words in said), "")
+    state = state_of(error) or next((_SAID[w] for w in _SAID if re.search(w, said)), "")
     if "no password supplied" not in said and not fatal:
         return DestinationError(
             f"cannot reach PostgreSQL at {url}: {said}. Check host, port and network, then run "

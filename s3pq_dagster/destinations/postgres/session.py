@@ -49,6 +49,7 @@ class Session:
         self._table = self._named(stored_name(owner.table))
         self._old: Table | None = None
         """In a refresh, the table that is to go."""
+        self._in_refresh = False
         self._is_new = False
         """Whether a refresh has begun, and made no table yet."""
         self._rows: int | None = None
@@ -142,7 +143,8 @@ class Session:
         with self._connection.transaction():
             self._entries.forget()
             self._old = self._table if self._table.exists() else None
-            self._is_new, self._rows = True, 0
+            self._in_refresh = self._is_new = True
+            self._rows = 0
             yield
             if self._old is not None:
                 self._old.drop()
@@ -171,20 +173,21 @@ class Session:
 
         Which objects those are is known only once the batches are drained.
         """
+        mark = self._entries.last_command() if self._in_refresh else 0
         inserted = self._table.insert(batches)
         sealed = seal()
         keys = sealed.loaded_keys
         if self._has_strays:
             # Somebody deleted an entry, and the rows would be there twice. That takes a look at
             # the whole column, so only where the table has more rows than the ledger says.
-            strays = self._table.strays(self._owner.table, keys, self._namespace)
+            strays = self._table.strays(self._owner.table, keys, mark)
             if strays:
                 raise has_strays(self._owner.table, strays)
         said = {} if self._append else self._entries.rows_of(keys)
         if not said:
             return sealed, inserted
         now = {entry.object.key: entry.rows for entry in sealed.entries if entry.rows}
-        return sealed, inserted - self._table.delete_before(said, now)
+        return sealed, inserted - self._table.delete_before(said, now, mark)
 
     def _check_owner(self, *, exists: bool) -> tuple[pa.Schema | None, str | None]:
         about = self._entries.about()

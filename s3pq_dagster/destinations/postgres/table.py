@@ -13,8 +13,8 @@ from s3pq_dagster.schemas import KEY_COLUMN
 from s3pq_dagster.tables import OBJECTS
 
 _JOIN_ROWS = 32_768
-_BEFORE = "t.xmin <> pg_current_xact_id()::xid"
-"""Rows that were there before this transaction, if its number does not come around again."""
+_BEFORE = "(t.xmin <> pg_current_xact_id()::xid OR t.cmin::text::bigint < {mark})"
+"""Rows that other transactions inserted, or this one before it came to a mark."""
 
 
 class Table:
@@ -97,21 +97,22 @@ class Table:
         """Delete the rows of some objects; give their number."""
         return self._deleted(f"t.{KEY_COLUMN} = ANY($1)", list(keys))
 
-    def delete_before(self, said: Mapping[str, int], now: Mapping[str, int]) -> int:
-        """Delete those rows of some objects that this transaction did not insert.
+    def delete_before(self, said: Mapping[str, int], now: Mapping[str, int], mark: int) -> int:
+        """Delete those rows of some objects that were there before the last insert.
 
         ``xmin`` says so, with 32 of the 64 bits of a transaction's number: one in four milliards
         meets a row whose number it has. Then rows of two versions are left, and that is counted.
 
         Args:
             said: By key, the rows that the ledger says were there.
-            now: By key, the rows that this transaction inserted.
+            now: By key, the rows that were inserted.
+            mark: The command of this transaction before which everything is old.
 
         Returns:
             The number of rows deleted.
         """
         keys = list(said)
-        gone = self._deleted(f"{_BEFORE} AND t.{KEY_COLUMN} = ANY($1)", keys)
+        gone = self._deleted(f"{_BEFORE.format(mark=int(mark))} AND t.{KEY_COLUMN} = ANY($1)", keys)
         if gone == sum(said.values()):
             return gone
         left = self._connection.one(
@@ -126,16 +127,23 @@ class Table:
             raise DestinationError(msg)
         return gone
 
-    def strays(self, owner: str, keys: Sequence[str], namespace: str) -> list[tuple[str, int, int]]:
-        """Find those of some objects that had more rows than the ledger says, and both numbers."""
+    def strays(self, owner: str, keys: Sequence[str], mark: int) -> list[tuple[str, int, int]]:
+        """Find those of some objects that had more rows than the ledger says, and both numbers.
+
+        Args:
+            owner: The table's name in the ledger.
+            keys: Of the objects.
+            mark: As :meth:`delete_before`.
+        """
         return [
             (key, int(rows), int(said))
             for key, rows, said in self._connection.rows(
                 f"SELECT t.{KEY_COLUMN}, count(*), coalesce(max(o.said), 0) FROM {self.sql} AS t "
                 f'LEFT JOIN (SELECT key, sum("rows")::bigint AS said FROM '
-                f"{quoted(namespace)}.{OBJECTS} "
+                f"{quoted(self._namespace)}.{OBJECTS} "
                 "WHERE table_name = $1 AND status = 'loaded' GROUP BY key) AS o "
-                f"ON o.key = t.{KEY_COLUMN} WHERE {_BEFORE} AND t.{KEY_COLUMN} = ANY($2) "
+                f"ON o.key = t.{KEY_COLUMN} "
+                f"WHERE {_BEFORE.format(mark=int(mark))} AND t.{KEY_COLUMN} = ANY($2) "
                 "GROUP BY 1 HAVING count(*) > coalesce(max(o.said), 0) ORDER BY 1",
                 owner,
                 list(keys),

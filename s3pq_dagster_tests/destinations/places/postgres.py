@@ -9,6 +9,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -20,7 +21,12 @@ from s3pq_dagster.destinations.postgres.names import lock_key
 from s3pq_dagster.destinations.postgres.server import PostgresDestination
 
 SERVER = "S3PQ_TEST_POSTGRES"
-"""Names the variable with the URL of a server to use instead, as one who may create databases."""
+"""Names the variable with the URL of a server to use instead, over TCP and as a superuser.
+
+It lets people in by password; that of the superuser is in ``PGPASSWORD``.
+"""
+_BY_PASSWORD = "s3pq_by_password"
+"""A role whose members need their password; everybody else is trusted."""
 _HOLD = """
 import sys
 from adbc_driver_postgresql import dbapi
@@ -45,6 +51,9 @@ def server() -> str:
 
     directory = Path(tempfile.gettempdir()) / f"s3pq-postgres-{os.getuid()}"
     url = str(get_server(directory, cleanup_mode="delete").get_uri())
+    access = directory / "pg_hba.conf"
+    if _BY_PASSWORD not in (rules := access.read_text()):
+        access.write_text(f"local all +{_BY_PASSWORD} scram-sha-256\n{rules}")
     for setting in ("fsync", "synchronous_commit", "full_page_writes"):
         run(url, f"ALTER SYSTEM SET {setting} = off")  # clients die in tests, the server does not
     run(url, "SELECT pg_reload_conf()")
@@ -58,9 +67,28 @@ def run(url: str, sql: str) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def url_of(database: str) -> str:
-    """Give the URL of a database on the server."""
-    return urlsplit(server())._replace(path=f"/{database}").geturl()
+def url_of(database: str, user: str | None = None) -> str:
+    """Give the URL of a database on the server, for another user with its password perhaps."""
+    parts = urlsplit(server())._replace(path=f"/{database}")
+    if user is not None:
+        parts = parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}")
+    return parts.geturl()
+
+
+@contextmanager
+def role(name: str, password: str, options: str = "") -> Iterator[None]:
+    """Make a user that needs a password, and nothing else on the server may have the name."""
+    run(
+        server(),
+        f"DO $do$ BEGIN CREATE ROLE {_BY_PASSWORD}; EXCEPTION WHEN duplicate_object THEN END $do$",
+    )
+    run(server(), f"CREATE ROLE {name} LOGIN PASSWORD {_text(password)} IN ROLE {_BY_PASSWORD}")
+    try:
+        if options:
+            run(server(), f"ALTER ROLE {name} {options}")
+        yield
+    finally:
+        run(server(), f"DROP ROLE {name}")
 
 
 class PostgresPlace:
@@ -138,6 +166,10 @@ class PostgresPlace:
     def run(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement as anybody might."""
         return run(self.url, sql)
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _quoted(name: str) -> str:

@@ -1,0 +1,513 @@
+"""What is peculiar to a PostgreSQL database."""
+
+import functools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from s3pq_dagster.destinations.postgres.names import stored_name
+from s3pq_dagster.destinations.postgres.server import PostgresDestination
+from s3pq_dagster.errors import (
+    ConfigurationError,
+    DestinationDeniedError,
+    DestinationError,
+    DestinationLockedError,
+    TableNotManagedError,
+    UnsupportedSchemaError,
+)
+from s3pq_dagster.ledger import Entry, Status
+from s3pq_dagster.tables import Commit, Owner
+from s3pq_dagster_tests.destinations.places import held
+from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
+from s3pq_dagster_tests.destinations.tables import (
+    OWNER,
+    SCHEMA,
+    batch,
+    commit,
+    entries,
+    ids_by_key,
+    load,
+    loaded,
+    sealed,
+    stream,
+)
+from s3pq_dagster_tests.unit.made import NOON, meta
+
+A, B = meta("orders/a"), meta("orders/b")
+OTHER = pa.record_batch({"other": [1.5], "_s3_key": [A.key]})
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[PostgresPlace]:
+    """A database of its own."""
+    found = PostgresPlace(tmp_path)
+    yield found
+    found.discard()
+
+
+@pytest.fixture
+def destination(place: PostgresPlace) -> PostgresDestination:
+    """The database as a destination."""
+    return PostgresDestination(place.url, lock_timeout_seconds=5)
+
+
+def load_batch(
+    destination: PostgresDestination, each: pa.RecordBatch, owner: Owner = OWNER
+) -> None:
+    """Load one object of some rows."""
+    key = each.column("_s3_key")[0].as_py()
+    with destination.write(owner, run_id="r", append=False, refresh=False) as writer:
+        writer.commit(
+            stream(each), schema_key=key, seal=lambda: sealed(loaded(meta(key), each.num_rows))
+        )
+
+
+def refresh_with(destination: PostgresDestination, each: pa.RecordBatch) -> None:
+    """Refresh the table to hold one object."""
+    with destination.write(OWNER, run_id="r", append=False, refresh=True) as writer:
+        writer.commit(stream(each), schema_key=A.key, seal=lambda: sealed(loaded(A, each.num_rows)))
+
+
+# What is there
+
+
+def test_looking_makes_nothing(place: PostgresPlace, destination: PostgresDestination) -> None:
+    """Looking and reading leave no trace."""
+    destination.state(OWNER)
+    destination.audit(OWNER)
+    with pytest.raises(DestinationError, match="materialize"), destination.read("orders", None):
+        pass
+    assert place.tables() == set()
+
+
+def test_nothing_else_is_left_in_the_database(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """The table and the ledger, whatever was loaded, replaced and refreshed."""
+    load(destination, (A, 1))
+    refresh_with(destination, batch(A.key, 1))
+    refresh_with(destination, OTHER)
+    assert place.tables() == {"orders", "_s3pq_objects", "_s3pq_tables"}
+
+
+def test_types_are_postgresqls_own(place: PostgresPlace, destination: PostgresDestination) -> None:
+    """Values can be worked with in SQL, those of nested ones too."""
+    row = {"at": NOON, "tags": ["a", "b"], "nested": {"n": 5, "m": [{"k": "v"}]}, "_s3_key": "k"}
+    load_batch(destination, pa.RecordBatch.from_pylist([row]))
+    sql = "SELECT extract(year FROM at)::int, tags[2], nested->'m'->0->>'k' FROM orders"
+    assert place.run(sql) == [(NOON.year, "b", "v")]
+
+
+@pytest.mark.parametrize("namespace", ["raw", "Raw Data", 'q"', "PUBLIC", "select", "ü" * 31])
+def test_a_namespace_is_made_and_used(place: PostgresPlace, namespace: str) -> None:
+    """Tables and ledger are in the namespace asked for, whatever its name and case."""
+    destination = PostgresDestination(place.url, namespace=namespace)
+    load(destination, (A, 2))
+    load(destination, (B, 1))
+    assert destination.state(OWNER).rows == 3
+    assert ids_by_key(destination) == {A.key: [0, 1], B.key: [0]}
+    sql = "SELECT schemaname::text, count(*) FROM pg_tables WHERE tablename::text IN "
+    found = place.run(f"{sql} ('orders', '_s3pq_objects', '_s3pq_tables') GROUP BY 1")
+    assert found == [(namespace, 3)]
+
+
+@pytest.mark.parametrize("namespace", ["", "a\x00b", "n" * 64, "ü" * 32])
+def test_a_namespace_that_would_be_another_is_refused(namespace: str) -> None:
+    """PostgreSQL cuts names at 63 bytes."""
+    with pytest.raises(ConfigurationError, match="namespace"):
+        PostgresDestination("postgresql://u@h/d", namespace=namespace)
+
+
+def test_namespaces_do_not_know_each_other(place: PostgresPlace) -> None:
+    """One table name in two namespaces is two tables, with two ledgers and two locks."""
+    one = PostgresDestination(place.url, namespace="one")
+    other = PostgresDestination(place.url, namespace="other")
+    load(one, (A, 2))
+    assert not other.state(OWNER).exists
+    with one.write(OWNER, run_id="r", append=False, refresh=False):
+        load(other, (B, 1))
+    assert (ids_by_key(one), ids_by_key(other)) == ({A.key: [0, 1]}, {B.key: [0]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('"; DROP TABLE canary; --', "'; DROP TABLE canary; --", "\\'; DROP TABLE canary; --"),
+        *('x" () ; DROP TABLE canary; --', 'x") VALUES (1); DROP TABLE canary; --', "{a,b}"),
+        *("*/ DROP TABLE canary; /*", "canary", "$1", "%s{self.sql}", "\n;\n"),
+    ],
+)
+def test_no_name_becomes_sql(place: PostgresPlace, text: str) -> None:
+    """Wherever it comes from; what was there is there, and of ours what should be."""
+    place.run("CREATE TABLE canary AS SELECT 1 AS alive")
+    owner = Owner(text, text, text)
+    destination = PostgresDestination(place.url, namespace=f"s{text}")
+    bad = Entry(meta(f"bad {text}", text), Status.QUARANTINED, 0, text)
+    for version, refresh in (("", False), ("2", False), ("3", True)):
+        found = meta(text, text + version)
+        each = pa.record_batch({text: [{text: version}], "_s3_key": [text]})
+        with destination.write(owner, run_id=text, append=False, refresh=refresh) as writer:
+            writer.commit(
+                stream(each),
+                schema_key=text,
+                seal=functools.partial(Commit, [loaded(found, 1), bad], NOON, text),
+            )
+        with destination.read(text, [text]) as reader:
+            assert reader.read_all().to_pylist() == [{text: {text: version}}]
+    with pytest.raises(DestinationError), destination.read(text, [f"{text} "]):
+        pass
+    with destination.write(owner, run_id=text, append=False, refresh=False) as writer:
+        assert writer.remove([text], seal=sealed) == 1
+    assert destination.state(owner).rows == 0
+    assert place.tables() == {"canary", "_s3pq_objects", "_s3pq_tables", text}
+    assert place.run("SELECT alive FROM canary") == [(1,)]
+
+
+# Names and what else has a limit
+
+
+def test_long_names_of_tables_stay_apart(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """PostgreSQL cuts them at 63 bytes and would make one table of three; they get a hash."""
+    names = [f"{'t' * 70}{number}" for number in range(3)]
+    for number, name in enumerate(names):
+        load(destination, (A, number + 1), owner=Owner(name, "lake", name))
+    for number, name in enumerate(names):
+        assert ids_by_key(destination, name) == {A.key: list(range(number + 1))}
+        assert destination.state(Owner(name, "lake", name)).rows == number + 1
+    assert place.tables() == {"_s3pq_objects", "_s3pq_tables", *map(stored_name, names)}
+
+
+@pytest.mark.parametrize("table", ["t" * 63, "t" * 64, "ü" * 40, "\U0001f600" * 20])
+def test_a_stored_name_fits(table: str) -> None:
+    """One that fits is kept; another is cut between letters."""
+    found = stored_name(table)
+    assert len(found.encode()) <= 63
+    assert (found == table) == (len(table.encode()) <= 63)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["c" * 64], "'c{64}' has a name of more than 63 bytes"),
+        (["ü" * 32], "more than 63 bytes"),
+        (["ctid", "xmin"], "'ctid' has a name that PostgreSQL keeps.*'xmin'"),
+        ([f"c{n}" for n in range(1_600)], "1601, more than PostgreSQL's 1600"),
+    ],
+    ids=["long", "long in bytes", "system", "many"],
+)
+def test_columns_that_cannot_be_made_are_refused(
+    destination: PostgresDestination, names: list[str], reason: str
+) -> None:
+    """Before anything is written, and with what to do."""
+    each = pa.record_batch({**{name: [1] for name in names}, "_s3_key": [A.key]})
+    with pytest.raises(UnsupportedSchemaError, match=f"(?s){reason}.*skip_tables"):
+        load_batch(destination, each)
+    assert not destination.state(OWNER).exists
+
+
+def test_a_row_that_fits_no_page_is_refused(destination: PostgresDestination) -> None:
+    """A thousand numbers and more are 8 kB; that is not tried again, and nothing is there."""
+    each = pa.record_batch({**{f"c{n}": [1] for n in range(1_500)}, "_s3_key": [A.key]})
+    with pytest.raises(UnsupportedSchemaError, match=r"row is too big.*skip_tables"):
+        load_batch(destination, each)
+    assert not destination.state(OWNER).exists
+
+
+def test_many_columns_come_back(destination: PostgresDestination) -> None:
+    """As many as fit a page."""
+    each = pa.record_batch({**{f"c{n}": [n] for n in range(900)}, "_s3_key": [A.key]})
+    load_batch(destination, each)
+    with destination.read("orders", None) as reader:
+        assert reader.read_all().to_batches() == [each]
+
+
+def test_large_values_come_back(destination: PostgresDestination) -> None:
+    """Tens of megabytes in one value."""
+    each = pa.record_batch({"text": ["x" * 30_000_000, "y"], "_s3_key": [A.key] * 2})
+    load_batch(destination, each)
+    with destination.read("orders", None) as reader:
+        assert reader.read_all().equals(pa.table(each))
+
+
+def test_a_value_that_is_refused_names_its_object(destination: PostgresDestination) -> None:
+    """Column, object, PostgreSQL's type and what to do."""
+    each = pa.record_batch({"t": ["fine", "NUL \x00"], "_s3_key": [A.key] * 2})
+    with pytest.raises(
+        UnsupportedSchemaError, match=r"column 't'.*as text: it has NUL.*'orders/a'.*Convert"
+    ):
+        load_batch(destination, each)
+
+
+def test_text_that_is_no_json_is_refused(destination: PostgresDestination) -> None:
+    """A column may say that it is JSON, and not be; the server says which and where."""
+    each = pa.record_batch(
+        [pa.array(["{}", "{no"], pa.json_()), pa.array([A.key] * 2)], ["c", "_s3_key"]
+    )
+    with pytest.raises(UnsupportedSchemaError, match=r"(?s)json.*column c.*skip_tables"):
+        load_batch(destination, each)
+    assert not destination.state(OWNER).exists
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), [float("-inf")]], ids=["nan", "inf", "deep"]
+)
+def test_numbers_that_json_does_not_have_are_refused(
+    destination: PostgresDestination, value: object
+) -> None:
+    """Only inside nested values, which are JSON; elsewhere they are kept."""
+    with pytest.raises(UnsupportedSchemaError, match=r"'n'.*as json: JSON would change"):
+        load_batch(destination, pa.record_batch({"n": [{"f": value}], "_s3_key": [A.key]}))
+
+
+def test_nested_values_come_back_from_many_batches(destination: PostgresDestination) -> None:
+    """With nulls at every depth, ends of ranges, and text that JSON has to escape."""
+    rows = [
+        None,
+        {"a": None, "b": [], "at": None},
+        {"a": 2**63 - 1, "b": [[('k\n"\\\u2028', 0.1)], None, []], "at": NOON},
+        {"a": -(2**63), "b": [[("", 5e-324), ("", -0.0)]], "at": NOON},
+    ]
+    kind = pa.struct(
+        [
+            ("a", pa.int64()),
+            ("b", pa.list_(pa.map_(pa.string(), pa.float64()))),
+            ("at", pa.timestamp("ns", "Europe/Berlin")),
+        ]
+    )
+    column = pa.array(rows * 20_000, kind)
+    each = pa.record_batch([column, pa.array([A.key] * len(column))], ["n", "_s3_key"])
+    load_batch(destination, each)
+    with destination.read("orders", ["n"]) as reader:
+        assert reader.read_all().column("n").combine_chunks().equals(column)
+
+
+def test_a_key_with_nul_is_refused(destination: PostgresDestination) -> None:
+    """In the ledger of an object that was never read as well; a reason with NUL is shown."""
+    for found, reason in ((meta("orders/\x00"), "bad"), (A, "bytes \x00\x01")):
+        bad = Entry(found, Status.QUARANTINED, 0, reason)
+        with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+            write = functools.partial(
+                writer.commit, None, schema_key=None, seal=functools.partial(sealed, bad)
+            )
+            if found is A:
+                write()
+                continue
+            with pytest.raises(UnsupportedSchemaError, match=r"'orders/\\x00'.*NUL.*skip_tables"):
+                write()
+    assert entries(destination) == [(A.key, "v1", "quarantined")]
+    assert list(destination.state(OWNER).ledger.frame["reason"]) == ["bytes \\x00\x01"]
+
+
+# Whose it is
+
+
+@pytest.mark.parametrize("kind", ["TABLE", "VIEW", "MATERIALIZED VIEW"])
+def test_what_is_a_users_is_not_taken(
+    place: PostgresPlace, destination: PostgresDestination, kind: str
+) -> None:
+    """A table or view of that name that was there before is refused and left alone."""
+    place.run(f"CREATE {kind} orders AS SELECT 1 AS mine")
+    for refresh in (False, True):
+        with pytest.raises(TableNotManagedError, match="orders"):
+            load(destination, (A, 1), refresh=refresh)
+    assert place.run("SELECT mine FROM orders") == [(1,)]
+
+
+def test_a_users_table_of_another_case_is_another(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """Quoted names are not folded."""
+    place.run('CREATE TABLE "Orders" AS SELECT 1 AS mine')
+    load(destination, (A, 1))
+    assert place.run('SELECT mine FROM "Orders"') == [(1,)]
+
+
+def test_rows_without_an_entry_are_not_doubled(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """Somebody deleted entries by hand: loading again would double rows, and says so."""
+    load(destination, (A, 3), (B, 2))
+    place.run(f"DELETE FROM _s3pq_objects WHERE key = '{A.key}'")
+    with pytest.raises(TableNotManagedError, match="3 rows in the table and 0 in _s3pq_objects"):
+        load(destination, (A, 3))
+    load(destination, (meta(B.key, "v2"), 1), start=70)
+    assert ids_by_key(destination) == {A.key: [0, 1, 2], B.key: [70]}
+
+
+def test_an_object_that_is_loaded_already_is_refused(destination: PostgresDestination) -> None:
+    """Should two runs get that far, the second commit of one version writes nothing."""
+    load(destination, (A, 2))
+    with pytest.raises(DestinationError, match="another run"):
+        load(destination, (B, 1), (A, 2))
+    assert ids_by_key(destination) == {A.key: [0, 1]}
+
+
+def test_rows_that_do_not_go_are_not_doubled(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """Should old rows stay for whatever reason, a trigger here, nothing is committed.
+
+    The same count catches a transaction that has the number of the one that inserted a row: the
+    32 bits that a row has of it come around after four milliards of them.
+    """
+    load(destination, (A, 3))
+    place.run("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    place.run("CREATE TRIGGER keep BEFORE DELETE ON orders FOR EACH ROW EXECUTE FUNCTION keep()")
+    with pytest.raises(DestinationError, match=r"5 rows of 1 replaced objects instead of 2"):
+        load(destination, (meta(A.key, "v2"), 2))
+    assert entries(destination) == [(A.key, "v1", "loaded")]
+    assert ids_by_key(destination) == {A.key: [0, 1, 2]}
+
+
+# Locks, and who waits for whom
+
+
+def test_the_lock_is_gone_with_the_writer(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """However the context ends."""
+    load(destination, (A, 1))
+    with pytest.raises(ZeroDivisionError), writing(destination):
+        raise ZeroDivisionError
+    sql = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+    here = "locktype = 'advisory' AND datname = current_database()"
+    assert place.run(f"{sql} WHERE {here}") == [(0,)]
+
+
+def writing(destination: PostgresDestination) -> object:
+    """Open the table for writing."""
+    return destination.write(OWNER, run_id="r", append=False, refresh=False)
+
+
+def test_who_holds_the_lock_is_told(place: PostgresPlace) -> None:
+    """Server process, user and since when, so that somebody can look after it."""
+    destination = PostgresDestination(place.url, lock_timeout_seconds=0.2)
+    with (
+        held(place, OWNER.table),
+        pytest.raises(
+            DestinationLockedError,
+            match=r"'orders' in .* by another process \(server process \d+ of postgres, .*since 20",
+        ),
+    ):
+        load(destination, (A, 1))
+
+
+def test_a_writer_that_waits_for_s3_is_not_idle_in_a_transaction(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """Servers end connections that are, and their old rows could not be cleaned up."""
+    sql = f"SELECT DISTINCT state FROM pg_stat_activity WHERE datname = '{place.database}'"
+    other = " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+        assert place.run(sql + other) == [("idle",)]
+        commit(writer, (A, 1))
+        assert place.run(sql + other) == [("idle",)]
+
+
+def test_a_refresh_keeps_what_people_gave_the_table(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """With the same columns: rights, views and indexes stay."""
+    load(destination, (A, 3))
+    place.run("CREATE VIEW seen AS SELECT count(*) AS n FROM orders")
+    place.run("CREATE INDEX by_key ON orders (_s3_key)")
+    place.run("GRANT SELECT ON orders TO public")
+    refresh_with(destination, batch(A.key, 2))
+    assert place.run("SELECT n FROM seen") == [(2,)]
+    assert place.run("SELECT relacl::text ~ '=r/' FROM pg_class WHERE relname = 'orders'") == [
+        (True,)
+    ]
+    assert place.run("SELECT count(*) FROM pg_indexes WHERE indexname = 'by_key'") == [(1,)]
+
+
+def test_a_refresh_with_other_columns_does_not_take_a_view_with_it(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """It fails with what depends on the table, is not tried again, and leaves the old one."""
+    load(destination, (A, 3))
+    place.run("CREATE VIEW seen AS SELECT count(*) AS n FROM orders")
+    with pytest.raises(DestinationDeniedError, match=r"view seen depends on.*Drop what depends"):
+        refresh_with(destination, OTHER)
+    assert place.run("SELECT n FROM seen") == [(3,)]
+    assert destination.state(OWNER).schema == SCHEMA
+    place.run("DROP VIEW seen")
+    refresh_with(destination, OTHER)
+    assert destination.state(OWNER).schema == OTHER.schema
+
+
+def test_a_refresh_to_nothing_leaves_nothing(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """As a table that was never loaded."""
+    load(destination, (A, 3))
+    with destination.write(OWNER, run_id="r", append=False, refresh=True) as writer:
+        writer.commit(None, schema_key=None, seal=sealed)
+        assert writer.state().rows == 0
+    assert not destination.state(OWNER).exists
+    assert place.tables() == {"_s3pq_objects", "_s3pq_tables"}
+
+
+def test_a_refresh_mends_a_table_whose_columns_somebody_changed(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """It is not filled again but made again."""
+    load(destination, (A, 3))
+    place.run("ALTER TABLE orders ALTER COLUMN id TYPE integer")
+    refresh_with(destination, batch(A.key, 2))
+    assert place.stored_type("orders", "id") == "bigint"
+    assert ids_by_key(destination) == {A.key: [0, 1]}
+
+
+def test_an_open_reader_keeps_its_table(place: PostgresPlace) -> None:
+    """A refresh with other columns waits for it no longer than asked, and can be tried again."""
+    destination = PostgresDestination(place.url, lock_timeout_seconds=0.3)
+    load(destination, (A, 3))
+    with destination.read("orders", ["id"]) as reader:
+        refresh_with(destination, batch(A.key, 2))  # the same columns: nobody waits
+        with pytest.raises(DestinationLockedError, match="another process"):
+            refresh_with(destination, OTHER)
+        assert reader.read_all().column("id").to_pylist() == [0, 1, 2]
+    refresh_with(destination, OTHER)
+    assert destination.state(OWNER).schema == OTHER.schema
+
+
+def test_a_reader_that_stops_early_holds_nothing(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """Who reads one batch and goes leaves no connection."""
+    load(destination, (A, 100_000))
+    with destination.read("orders", None) as reader:
+        reader.read_next_batch()
+    sql = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{place.database}'"
+    assert place.run(f"{sql} AND pid <> pg_backend_pid() AND state <> 'idle'") == [(0,)]
+    refresh_with(destination, OTHER)
+
+
+def test_columns_are_found_whatever_case_they_are_asked_in(
+    destination: PostgresDestination,
+) -> None:
+    """As everywhere else, though PostgreSQL would not find them."""
+    load_batch(destination, pa.record_batch({"Id": [1], "_s3_key": [A.key]}))
+    with destination.read("orders", ["ID"]) as reader:
+        assert reader.read_all().to_pylist() == [{"Id": 1}]
+
+
+def test_no_thread_is_left(destination: PostgresDestination) -> None:
+    """Whatever the driver starts ends with the connection."""
+    before = threading.active_count()
+    load(destination, (A, 100_000))
+    assert threading.active_count() <= before
+
+
+def test_a_table_that_is_not_ours_can_be_read(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """With the types that the driver has for it."""
+    place.run("CREATE TABLE mine AS SELECT 1::bigint AS n, 'x'::text AS t")
+    with destination.read("mine", None) as reader:
+        assert reader.read_all().to_pylist() == [{"n": 1, "t": "x"}]

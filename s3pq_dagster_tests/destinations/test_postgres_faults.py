@@ -1,0 +1,358 @@
+"""A PostgreSQL server that fails or refuses: an error of ours that says what to do next."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from adbc_driver_manager import AdbcStatusCode
+from adbc_driver_postgresql import dbapi
+
+from s3pq_dagster.destinations.postgres.failures import as_ours, cannot_connect
+from s3pq_dagster.destinations.postgres.server import PostgresDestination
+from s3pq_dagster.destinations.postgres.url import parsed
+from s3pq_dagster.errors import (
+    ConfigurationError,
+    DestinationDeniedError,
+    DestinationError,
+    DestinationLockedError,
+    S3ParquetError,
+    UnsupportedSchemaError,
+)
+from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace, role, url_of
+from s3pq_dagster_tests.destinations.tables import (
+    OWNER,
+    SCHEMA,
+    batch,
+    commit,
+    entries,
+    ids_by_key,
+    load,
+    loaded,
+    sealed,
+)
+from s3pq_dagster_tests.servers import free_port
+from s3pq_dagster_tests.unit.made import meta
+
+A, B, C = meta("orders/a"), meta("orders/b"), meta("orders/c")
+CANARY = "canary@secret/#?%41"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[PostgresPlace]:
+    """A database of its own."""
+    found = PostgresPlace(tmp_path)
+    yield found
+    found.discard()
+
+
+@contextmanager
+def user(place: PostgresPlace, options: str = "", *rights: str) -> Iterator[PostgresDestination]:
+    """Make a user with some rights only; yields the destination as it sees it."""
+    name = f"u_{uuid.uuid4().hex}"
+    with role(name, "secret", options):
+        for right in rights:
+            place.run(f"GRANT {right} TO {name}")
+        try:
+            yield PostgresDestination(url_of(place.database, f"{name}:secret"))
+        finally:
+            place.run(f"DROP OWNED BY {name}")
+
+
+def refused(ask: Callable[[], object], match: str, *, retryable: bool) -> S3ParquetError:
+    """See that something fails as it should."""
+    with pytest.raises(DestinationError, match=match) as caught:
+        ask()
+    assert caught.value.retryable == retryable
+    assert isinstance(caught.value, DestinationDeniedError) != retryable
+    return caught.value
+
+
+# Connecting
+
+
+def test_a_server_that_is_not_there(place: PostgresPlace) -> None:
+    """Nobody listens, or nobody knows the host: that may pass, so it is tried again."""
+    nobody = f"postgresql://me@127.0.0.1:{free_port()}/lake"
+    for url in (nobody, "postgresql://me@no-such-host.invalid/lake"):
+        shown = url.replace("me@", "")
+        destination = PostgresDestination(url)
+        for ask in (
+            lambda d=destination: d.state(OWNER),
+            lambda d=destination: load(d, (A, 1)),
+            lambda d=destination: ids_by_key(d),
+        ):
+            refused(ask, f"cannot reach PostgreSQL at {shown}: .*Check host", retryable=True)
+
+
+@pytest.mark.parametrize(
+    ("who", "database", "found"),
+    [
+        ("postgres", "no_such_database", r'"no_such_database" does not exist.*Create the database'),
+        ("no_such_user", "postgres", r'"no_such_user".*Check user and password.*PGPASSWORD'),
+    ],
+)
+def test_what_the_server_does_not_know(who: str, database: str, found: str) -> None:
+    """Trying again does not help; it says what is missing."""
+    destination = PostgresDestination(url_of(database, who))
+    refused(lambda: destination.state(OWNER), f"refuses the connection: .*{found}", retryable=False)
+
+
+@pytest.mark.parametrize("given", [f":{CANARY[:6]}-wrong", ""], ids=["wrong", "none"])
+def test_a_wrong_password(
+    place: PostgresPlace, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or none at all: the error says where one is looked for, and shows none."""
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    name = f"u_{uuid.uuid4().hex}"
+    with role(name, CANARY):
+        destination = PostgresDestination(url_of(place.database, f"{name}{given}"))
+        error = refused(
+            lambda: destination.state(OWNER),
+            r"refuses the connection: .*password.*Check user and password: .*pgpass",
+            retryable=False,
+        )
+    assert "canary" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "spelled", ["canary%40secret%2F%23%3F%2541", "canary@secret%2F%23%3F%2541"]
+)
+def test_a_password_may_hold_anything(place: PostgresPlace, spelled: str) -> None:
+    """Percent-encoded; an @ may stand as it is."""
+    name = f"u_{uuid.uuid4().hex}"
+    with role(name, CANARY):
+        url = url_of(place.database, f"{name}:{spelled}")
+        assert not PostgresDestination(url).state(OWNER).exists
+
+
+def test_a_password_may_come_from_the_environment(
+    place: PostgresPlace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The driver looks there, and into its file."""
+    name = f"u_{uuid.uuid4().hex}"
+    with role(name, "secret"):
+        destination = PostgresDestination(url_of(place.database, name))
+        with monkeypatch.context() as patch:
+            patch.setenv("PGPASSWORD", "secret")
+            assert not destination.state(OWNER).exists
+        file = tmp_path / "pgpass"
+        file.write_text(f"*:*:*:{name}:secret\n")
+        file.chmod(0o600)
+        monkeypatch.delenv("PGPASSWORD", raising=False)
+        monkeypatch.setenv("PGPASSFILE", str(file))
+        assert not destination.state(OWNER).exists
+
+
+def test_a_server_without_a_free_connection(place: PostgresPlace) -> None:
+    """That passes."""
+    with user(place, "CONNECTION LIMIT 0") as destination:
+        refused(
+            lambda: destination.state(OWNER),
+            r"too many connections.*max_connections.*Run again later",
+            retryable=True,
+        )
+
+
+def test_a_parameter_that_libpq_does_not_know() -> None:
+    """It is a mistake in the URL."""
+    destination = PostgresDestination("postgresql://me@h/lake?colour=red")
+    with pytest.raises(ConfigurationError, match='"colour"'):
+        destination.state(OWNER)
+
+
+# Rights
+
+
+def test_a_user_who_may_not_create(place: PostgresPlace) -> None:
+    """Neither tables in the namespace nor the namespace: the error says what to grant."""
+    with user(place) as destination:
+        assert not destination.state(OWNER).exists
+        refused(lambda: load(destination, (A, 1)), r"denied.*GRANT CREATE", retryable=False)
+        elsewhere = PostgresDestination(destination._url.text, namespace="new")  # noqa: SLF001
+        refused(lambda: load(elsewhere, (A, 1)), r"denied for database.*GRANT", retryable=False)
+    assert place.tables() == set()
+
+
+def test_a_user_who_may_only_read(place: PostgresPlace) -> None:
+    """Looking and reading work; writing is refused, and nothing changes."""
+    load(place.open(), (A, 2))
+    with user(place, "", "SELECT ON ALL TABLES IN SCHEMA public") as destination:
+        assert destination.state(OWNER).rows == 2
+        assert ids_by_key(destination) == {A.key: [0, 1]}
+        refused(
+            lambda: load(destination, (B, 1)), r"permission denied.*GRANT SELECT", retryable=False
+        )
+        refused(
+            lambda: load(destination, (B, 1), refresh=True), "permission denied", retryable=False
+        )
+    assert entries(place.open()) == [(A.key, "v1", "loaded")]
+
+
+def test_a_user_who_may_not_look(place: PostgresPlace) -> None:
+    """It is refused, and not taken for "nothing is loaded"."""
+    load(place.open(), (A, 2))
+    with user(place) as destination:
+        for ask in (
+            lambda: destination.state(OWNER),
+            lambda: ids_by_key(destination),
+            lambda: load(destination, (B, 1)),
+        ):
+            refused(ask, "permission denied", retryable=False)
+
+
+def test_the_rights_that_are_enough(place: PostgresPlace) -> None:
+    """On tables that somebody else made, a user who may not create can load, and refresh."""
+    load(place.open(), (A, 2))
+    rights = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+    with user(place, "", rights) as destination:
+        load(destination, (B, 1))
+        load(destination, (meta(A.key, "v2"), 1), start=5)
+        assert ids_by_key(destination) == {A.key: [5], B.key: [0]}
+        load(destination, (C, 1), refresh=True)
+    assert ids_by_key(place.open()) == {C.key: [0]}
+
+
+def test_a_server_that_only_reads(place: PostgresPlace) -> None:
+    """A standby, say: the error says where to go instead."""
+    load(place.open(), (A, 2))
+    rights = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+    with user(place, "SET default_transaction_read_only = on", rights) as destination:
+        assert destination.state(OWNER).rows == 2
+        refused(
+            lambda: load(destination, (B, 1)), r"read-only transaction.*primary", retryable=False
+        )
+
+
+# In the middle of something
+
+
+def breaking(place: PostgresPlace, number: int) -> pa.RecordBatchReader:
+    """Stream rows, and end all other connections to the database on the way."""
+    end = (
+        f"SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity "
+        f"WHERE datname = '{place.database}' AND pid <> pg_backend_pid() AND query NOT LIKE '%end%'"
+    )
+
+    def generate() -> Iterator[pa.RecordBatch]:
+        for each in range(5):
+            if each == number:
+                place.run(end)
+            yield batch(B.key, 40_000, each * 40_000)
+
+    return pa.RecordBatchReader.from_batches(SCHEMA, generate())
+
+
+@pytest.mark.parametrize("refresh", [False, True], ids=["load", "refresh"])
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_connection_that_is_lost_on_the_way(
+    place: PostgresPlace, number: int, *, refresh: bool
+) -> None:
+    """Committed checkpoints stand, or the old table; it can be tried again, and works then."""
+    load(place.open(), (A, 3))
+
+    def break_off() -> None:
+        with place.open().write(OWNER, run_id="r", append=False, refresh=refresh) as writer:
+            commit(writer, (C, 1))
+            writer.commit(
+                breaking(place, number),
+                schema_key=B.key,
+                seal=lambda: sealed(loaded(B, 200_000)),
+            )
+
+    refused(break_off, r"(?i)connection.*rolled back; run again", retryable=True)
+    left = {A.key: [0, 1, 2]} if refresh else {A.key: [0, 1, 2], C.key: [0]}
+    assert ids_by_key(place.open()) == left
+    assert [key for key, *_ in entries(place.open())] == list(left)
+    load(place.open(), (B, 1))
+    assert ids_by_key(place.open()) == left | {B.key: [0]}
+
+
+def test_a_connection_that_is_lost_between_checkpoints(place: PostgresPlace) -> None:
+    """The lock went with it, so that nothing more can be committed."""
+
+    def break_off() -> None:
+        with place.open().write(OWNER, run_id="r", append=False, refresh=False) as writer:
+            commit(writer, (A, 1))
+            list(breaking(place, 0))
+            commit(writer, (B, 1))
+
+    refused(break_off, r"(?i)connection", retryable=True)
+    assert ids_by_key(place.open()) == {A.key: [0]}
+
+
+def test_a_statement_that_takes_longer_than_the_server_allows(place: PostgresPlace) -> None:
+    """The error names the setting."""
+    load(place.open(), (A, 1))
+
+    def slow() -> Iterator[pa.RecordBatch]:
+        for each in range(20):
+            time.sleep(0.1)
+            yield batch(B.key, 40_000, each)
+
+    rights = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+    with (
+        user(place, "SET statement_timeout = 300", rights) as destination,
+        destination.write(OWNER, run_id="r", append=False, refresh=False) as writer,
+    ):
+        refused(
+            lambda: writer.commit(
+                pa.RecordBatchReader.from_batches(SCHEMA, slow()), schema_key="k", seal=sealed
+            ),
+            "statement_timeout",
+            retryable=True,
+        )
+    assert ids_by_key(place.open()) == {A.key: [0]}
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("the database system is starting up", DestinationError),
+        ("remaining connection slots are reserved", DestinationError),
+        ("autre chose", DestinationError),
+        ('no pg_hba.conf entry for host "h", user "u", database "d"', DestinationDeniedError),
+        ('role "u" is not permitted to log in', DestinationDeniedError),
+        ('permission denied for database "d"', DestinationDeniedError),
+    ],
+)
+def test_what_a_server_says_when_it_refuses(said: str, kind: type[S3ParquetError]) -> None:
+    """A server that starts or is full will answer later; one that knows nobody will not."""
+    error = dbapi.OperationalError(
+        f"IO: [libpq] Failed to connect: connection to server failed: FATAL:  {said}",
+        status_code=AdbcStatusCode.IO,
+    )
+    assert type(cannot_connect(error, parsed("postgresql://u@h/d"))) is kind
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "said"),
+    [
+        ("53100", DestinationError, "the server's disk is full"),
+        ("53200", DestinationError, "out of memory"),
+        ("53300", DestinationError, "max_connections"),
+        ("57P01", DestinationError, "the server ended the connection"),
+        ("25P03", DestinationError, "idle_in_transaction_session_timeout"),
+        ("08006", DestinationError, "the connection was lost"),
+        ("40P01", DestinationError, "could not do as asked"),
+        ("55P03", DestinationLockedError, "another process"),
+        ("25006", DestinationDeniedError, "primary"),
+        ("42501", DestinationDeniedError, "GRANT"),
+        ("2BP01", DestinationDeniedError, "depends"),
+        ("22P05", UnsupportedSchemaError, "skip_tables"),
+        ("54000", UnsupportedSchemaError, "skip_tables"),
+    ],
+)
+def test_what_cannot_be_provoked_here(state: str, kind: type[S3ParquetError], said: str) -> None:
+    """Each state has its words; only what may pass is tried again."""
+    error = dbapi.OperationalError(
+        "ERROR: with secret in it", status_code=AdbcStatusCode.IO, sqlstate=state
+    )
+    made = as_ours(error, parsed("postgresql://u:secret@h:5432/lake"))
+    assert type(made) is kind
+    assert said in str(made)
+    assert "postgresql://h:5432/lake" in str(made)
+    assert "secret" not in str(made)
