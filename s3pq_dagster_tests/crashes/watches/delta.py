@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import deltalake.transaction
@@ -27,7 +28,10 @@ def watch_delta(steps: Steps) -> None:
     for name in ("replace", "unlink"):
         _watch(steps, os, name, lambda path, *_, name=name: f"{name} {_kind(os.fspath(path))}")
     _watch(
-        steps, os, "fsync", lambda opened: f"flush {_kind(os.readlink(f'/proc/self/fd/{opened}'))}"
+        steps,
+        os,
+        "fsync",
+        lambda opened: f"flush {_kind(str(Path(f'/proc/self/fd/{opened}').readlink()))}",
     )
 
 
