@@ -450,6 +450,7 @@ def test_a_refresh_replaces_the_whole_table(destination: Destination) -> None:
     state = destination.state(OWNER)
     assert (state.schema, state.schema_key, state.rows) == (new.schema, C1.key, 1)
     assert entries(destination) == [(C1.key, "v1", "loaded")]
+    assert rows(destination) == [{"other": 1.5, "_s3_key": C1.key}]
 
 
 @pytest.mark.parametrize("break_at", range(3))

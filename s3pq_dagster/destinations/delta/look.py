@@ -159,18 +159,18 @@ class Looking:
     def _once(self) -> Look:
         objects, tables = self.ledger.objects.log.open(), self.ledger.tables.log.open()
         version = self.log.open()
-        if (objects is None) != (tables is None):
-            missing = OBJECTS if objects is None else TABLES
-            raise _not_managed(self._table, f"{missing} is not there")
         entered = self.ledger.objects.number_in(objects)
         listed = self.ledger.tables.number_in(tables)
+        is_known = entered is not None or listed is not None or version is not None
+        if is_known and (objects is None or tables is None):
+            missing = [n for n, found in ((OBJECTS, objects), (TABLES, tables)) if found is None]
+            raise _not_managed(self._table, f"{' and '.join(missing)} is not there")
         number = entered if version is None else version.transaction()
         stored = self.ledger.objects.read(objects)
         row = row_of(self.ledger.tables.read(tables))
         pending = None
-        if version is not None and (objects is None or number is None):
-            what = "there is no ledger" if objects is None else "it was not written by us"
-            raise _not_managed(self._table, what)
+        if version is not None and number is None:
+            raise _not_managed(self._table, "no commit of it is ours")
         if (entered, listed) != (number, number):
             pending = self.intents.read(number) if number is not None else None
             if pending is None:

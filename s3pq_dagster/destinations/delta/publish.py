@@ -134,7 +134,7 @@ class Publisher:
         if change.refresh or self.look.schema is None:
             version = self._looking.log.allow(version, schema or version.schema)
             upon = Intent(number, version.number, in_table=True, change=change)
-            self._commit(version, upon, files, version.files, schema or version.schema)
+            self._commit(version, upon, files, [], schema or version.schema, overwrite=True)
             return 0
         upon = Intent(number, version.number, in_table=True, change=change)
         self._refuse_strays(change, version.files)
@@ -178,6 +178,8 @@ class Publisher:
         added: Sequence[DataFile],
         removed: Sequence[DataFile],
         schema: pa.Schema | None,
+        *,
+        overwrite: bool = False,
     ) -> None:
         self._looking.intents.write(intent)
         self._in_doubt = True
@@ -189,6 +191,7 @@ class Publisher:
                 removed=removed,
                 schema=schema,
                 partition_by=self._partition_by,
+                overwrite=overwrite,
             )
         except Exception:
             found = self._looking.log.open()  # an answer that got lost looks like a failure
