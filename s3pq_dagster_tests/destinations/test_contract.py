@@ -4,6 +4,7 @@ import datetime as dt
 import functools
 import subprocess
 import sys
+import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from s3pq_dagster.destinations import Destination
 from s3pq_dagster.errors import (
@@ -26,7 +28,7 @@ from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.destinations.columns import COLUMNS, REFUSED
-from s3pq_dagster_tests.destinations.places import CONTRACTED, Place, held
+from s3pq_dagster_tests.destinations.places import CONTRACTED, PLACES, Place, held
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,
@@ -591,6 +593,60 @@ def test_two_processes_load_each_object_once(place: Place) -> None:
     assert [loader.returncode for loader in loaders] == [0, 0], said
     assert ids_by_key(place.open()) == {f"orders/{n}": [0, 1, 2] for n in range(5)}
     assert len(entries(place.open())) == 5
+    """By two threads, checkpoint by checkpoint; neither gets anything of the other."""
+    both = threading.Barrier(2, timeout=20)
+    failed: list[Exception] = []
+
+    def fill(owner: Owner, start: int) -> None:
+        try:
+            for found in (A1, B1, C1):
+                both.wait()
+                load(place.open(lock_timeout_seconds=60), (found, 3), owner=owner, start=start)
+        except Exception as error:  # noqa: BLE001 - told to the test
+            failed.append(error)
+
+    other = Owner("returns", "lake", "returns/")
+    threads = [
+        threading.Thread(target=fill, args=arguments) for arguments in ((OWNER, 0), (other, 10))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
+    for table, ids in ((OWNER.table, [0, 1, 2]), (other.table, [10, 11, 12])):
+        assert ids_by_key(place.open(), table) == dict.fromkeys((A1.key, B1.key, C1.key), ids)
+
+
+def test_two_processes_load_each_object_once(place: Place) -> None:
+    """Both want all of them, at the same time; who comes second loads what is left."""
+    objects = [meta(f"orders/{number}", second=number) for number in range(6)]
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=fill_from, args=(place, objects)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    assert ids_by_key(place.open()) == {found.key: [0, 1, 2] for found in objects}
+
+
+def fill_from(place: Place, objects: list[ObjectMeta]) -> None:
+    """Load what is pending, an object a checkpoint; again if another process was quicker."""
+
+    def once() -> None:
+        with write(place.open(lock_timeout_seconds=60)) as writer:
+            known = writer.state().ledger
+            for found in objects:
+                if not known.holds(found):
+                    commit(writer, (found, 3))
+
+    Retrying(
+        retry=retry_if_exception_type(DestinationError),
+        stop=stop_after_attempt(20),
+        wait=wait_random(0, 0.5),
+        reraise=True,
+    )(once)
 
 
 # Whose it is
@@ -762,7 +818,11 @@ def test_a_reader_may_be_drained_in_another_thread(place: Place) -> None:
 
 # Types and names
 
+ONE_OF_EACH_KIND = pytest.mark.parametrize("place", PLACES, indirect=True)
+"""What types are is no matter of the place."""
 
+
+@ONE_OF_EACH_KIND
 @pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS)
 def test_a_column_comes_back_as_it_was_or_is_refused(
     destination: Destination, column: pa.Array
@@ -788,6 +848,7 @@ def test_a_column_comes_back_as_it_was_or_is_refused(
     assert entries(destination) == []
 
 
+@ONE_OF_EACH_KIND
 def test_every_unsupported_column_is_named(destination: Destination) -> None:
     """One error tells about all columns, and the stream is not drained for it."""
     schema = pa.schema([("a", REFUSED), ("b", REFUSED), ("_s3_key", pa.string())])
@@ -806,6 +867,7 @@ def test_every_unsupported_column_is_named(destination: Destination) -> None:
     assert not drained
 
 
+@ONE_OF_EACH_KIND
 @pytest.mark.parametrize("name", ["", "a\x00b"])
 def test_a_name_that_cannot_be_held_is_refused(destination: Destination, name: str) -> None:
     """An empty name or one with NUL would be stored as another."""
@@ -814,6 +876,7 @@ def test_a_name_that_cannot_be_held_is_refused(destination: Destination, name: s
     assert not destination.state(OWNER).exists
 
 
+@ONE_OF_EACH_KIND
 def test_names_that_differ_only_by_case_are_refused(destination: Destination) -> None:
     """Destinations fold case; the error names both columns."""
     each = pa.record_batch({"Id": [1], "ID": [2], "_s3_key": ["k"]})
@@ -833,6 +896,7 @@ def put_twins(
         writer.commit(stream(each), schema_key=found.key, seal=lambda: sealed(loaded(found, 1)))
 
 
+@ONE_OF_EACH_KIND
 @pytest.mark.parametrize(
     "twins",
     [("k", "\u212a"), ("\u00e4", "\u00c4"), ("\u00e9", "e\u0301"), ("a", "a "), ("a", "a_1")],
@@ -857,6 +921,7 @@ def test_names_that_only_look_alike_are_two_columns(
     assert not destination.state(OWNER).exists
 
 
+@ONE_OF_EACH_KIND
 @pytest.mark.parametrize(
     "name",
     ["select", "ID", "a b", 'a"b', "a'b", "a;--b", "ü", "\U0001f600", "a.b", "%", "rowid", "RowId"],

@@ -33,6 +33,26 @@ def translated(root: str) -> Iterator[None]:
         raise (DestinationDeniedError if denied else DestinationError)(msg) from error
 
 
+@contextmanager
+def damage_told(path: str, table: str) -> Iterator[None]:
+    """Name the file of which something cannot be read.
+
+    Raises:
+        FileNotFoundError: It is not there, which is for others to judge.
+        DestinationError: It is damaged.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        msg = (
+            f"{path} cannot be read as the Parquet file it was: {first_line(error)}. Put back a "
+            f"copy of it, or run table {table!r} with full_refresh: true."
+        )
+        raise DestinationError(msg) from error
+
+
 def first_line(error: BaseException) -> str:
     """Give what matters of a message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from s3pq_dagster.destinations.parquet.failures import first_line
+from s3pq_dagster.destinations.parquet.failures import damage_told, first_line
 from s3pq_dagster.destinations.parquet.manifest import Manifest, decoded
 from s3pq_dagster.destinations.parquet.paths import (
     SUFFIX,
@@ -111,11 +111,13 @@ def open_file(
 
     Raises:
         FileNotFoundError: It is at neither; something else may be.
+        DestinationError: It is damaged.
     """
     paths = [staged_path(table, file_id)] if is_staged else []
     for path in [*paths, final_path(table, file)]:
         try:
-            found = opened(storage, path)
+            with damage_told(path, table):
+                found = opened(storage, path)
         except FileNotFoundError:
             continue
         mark = mark_of(found)

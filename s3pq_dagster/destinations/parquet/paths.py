@@ -13,6 +13,7 @@ _LONGEST_STEM = 100
 _LONGEST_TABLE = 200
 """Most file systems end at 255 bytes a name."""
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
+_ID = re.compile(r"[0-9a-f]{24}")
 _EDGES = "._-"
 """Engines leave out files whose names begin with a dot or an underscore."""
 
@@ -82,6 +83,5 @@ def file_name(key: str, file_id: str) -> str:
 
 def is_file_name_of(name: str, key: str) -> bool:
     """Tell whether a name is one that :func:`file_name` gives to a key."""
-    before, _, rest = name.rpartition("-")
-    file_id = rest.removesuffix(SUFFIX)
-    return bool(before) and file_name(key, file_id) == name and file_id.isalnum()
+    file_id = name.removesuffix(SUFFIX).rpartition("-")[2]
+    return _ID.fullmatch(file_id) is not None and file_name(key, file_id) == name

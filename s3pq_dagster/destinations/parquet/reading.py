@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from s3pq_dagster.batches import as_stored
 from s3pq_dagster.column_rules import check_chosen
+from s3pq_dagster.destinations.parquet.failures import damage_told
 from s3pq_dagster.destinations.parquet.look import Look, check_still, checked, open_file
 from s3pq_dagster.destinations.parquet.paths import final_path
 from s3pq_dagster.destinations.parquet.rows_file import opened, rows_by_key
@@ -53,10 +54,10 @@ class TableReader:
         self._schema = schema
         self._files = map(_File._make, look.files.iter_rows())
         self._pool = ThreadPoolExecutor(_WORKERS, "s3pq-read")
-        self._open: deque[Future[pq.ParquetFile]] = deque()
+        self._open: deque[tuple[_File, Future[pq.ParquetFile]]] = deque()
         self._open_more(_OPEN_FILES)
         try:
-            for opening in self._open:
+            for _, opening in self._open:
                 opening.result()
         except BaseException:
             self.close()
@@ -70,31 +71,40 @@ class TableReader:
         """Close the files that are open."""
         self._pool.shutdown()
         while self._open:
-            opening = self._open.popleft()
+            _, opening = self._open.popleft()
             if opening.exception() is None:
                 opening.result().close(force=True)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         while self._open:
-            file = self._open.popleft().result()
+            wanted, opening = self._open.popleft()
+            file = opening.result()
             try:
-                yield from self._of(file)
+                yield from self._of(wanted, file)
+            except FileNotFoundError as error:  # in S3 it may go while it is being read
+                raise self._gone(wanted) from error
             finally:
                 file.close(force=True)
             self._open_more(1)
 
     def _open_more(self, count: int) -> None:
         for wanted in islice(self._files, count):
-            self._open.append(self._pool.submit(self._opened, wanted))
+            self._open.append((wanted, self._pool.submit(self._opened, wanted)))
 
-    def _of(self, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-        names = self._schema.names
+    def _of(self, wanted: _File, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+        names, table = self._schema.names, self._manifest.table
         stored = pa.schema([file.schema_arrow.field(name) for name in names]).remove_metadata()
         found = file.iter_batches(_BATCH_ROWS, columns=names)
         read = pa.RecordBatchReader.from_batches(
             stored, (pa.record_batch([b.column(n) for n in names], stored) for b in found)
         )
-        yield from as_stored(read, self._schema)
+        typed = as_stored(read, self._schema)
+        while True:
+            with damage_told(final_path(table, wanted.file), table):
+                batch = next(typed, None)
+            if batch is None:
+                return
+            yield batch
 
     def _opened(self, wanted: _File) -> pq.ParquetFile:
         table = self._manifest.table
@@ -103,12 +113,21 @@ class TableReader:
                 self._storage, table, wanted.file, wanted.file_id, is_staged=wanted.is_staged
             )
         except FileNotFoundError as error:
-            check_still(self._storage, self._manifest)
-            msg = (
-                f"the file of object {wanted.key!r}, {error}, is gone or was replaced by somebody "
-                f"else. Put it back, or run table {table!r} with full_refresh: true."
-            )
-            raise DestinationError(msg) from error
+            raise self._gone(wanted) from error
+
+    def _gone(self, wanted: _File) -> DestinationError:
+        """Make the error for a file that is not there, unless a writer moved on.
+
+        Raises:
+            MovedOnError: He did.
+        """
+        check_still(self._storage, self._manifest)
+        table = self._manifest.table
+        return DestinationError(
+            f"the file of object {wanted.key!r}, {final_path(table, wanted.file)}, is gone or was "
+            f"replaced by somebody else. Put it back, or run table {table!r} with full_refresh: "
+            f"true."
+        )
 
 
 def state_of(storage: Storage, owner: Owner, look: Look | None) -> TableState:
@@ -147,6 +166,7 @@ def _counted(storage: Storage, look: Look, wanted: _File) -> dict[str | None, An
         except FileNotFoundError:
             return {}
     try:
-        return rows_by_key(file)
+        with damage_told(final_path(table, wanted.file), table):
+            return rows_by_key(file)
     finally:
         file.close(force=True)

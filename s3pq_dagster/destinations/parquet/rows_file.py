@@ -88,6 +88,7 @@ def opened(storage: Storage, path: str) -> pq.ParquetFile:
     Raises:
         FileNotFoundError: It is not there.
         OSError: It is damaged, or no Parquet.
+        pa.ArrowException: Likewise.
     """
     source = storage.open(path)
     try:

@@ -13,7 +13,7 @@ from s3pq_dagster.destinations.parquet.lease import Lease, put_if
 from s3pq_dagster.destinations.parquet.ranges import RangedObject
 from s3pq_dagster.destinations.parquet.requests import OutdatedError, Requests
 from s3pq_dagster.destinations.parquet.storage import Turn, UncertainSwapError
-from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 
 _WORKERS = 16
 _MOST_DELETED = 1000
@@ -75,10 +75,12 @@ class S3Storage:
         """See :meth:`Storage.swap`: a request whose answer got lost is asked again by botocore."""
         try:
             return put_if(self._requests, self._key(path), content, version)
-        except OutdatedError as error:
+        except (OutdatedError, DestinationDeniedError) as error:
             found = self.get(path)
             if found is not None and found[0] == content:
                 return found[1]
+            if isinstance(error, DestinationDeniedError):
+                raise
             msg = (
                 f"s3://{self._requests.bucket}/{self._key(path)} was changed by another run "
                 f"meanwhile; nothing of this checkpoint is written. Run again: what the other run "

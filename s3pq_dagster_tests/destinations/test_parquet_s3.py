@@ -1,0 +1,488 @@
+"""What is peculiar to Parquet files in S3: turns, conditions, and answers that are none."""
+
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from s3pq_dagster.destinations.parquet import ParquetDestination
+from s3pq_dagster.errors import (
+    DestinationDeniedError,
+    DestinationError,
+    DestinationLockedError,
+)
+from s3pq_dagster.io_managers import build_io_manager
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.destinations.places.parquet_s3 import ParquetS3Place
+from s3pq_dagster_tests.destinations.tables import (
+    OWNER,
+    batch,
+    ids_by_key,
+    load,
+    loaded,
+    sealed,
+    stream,
+)
+from s3pq_dagster_tests.proxy import Answer, Proxy, Request
+from s3pq_dagster_tests.servers import REGION, SECRET_KEY, Identity, admin_client, seaweedfs
+from s3pq_dagster_tests.unit.made import Lines, logger, meta
+
+A, A2, B, C = meta("orders/a"), meta("orders/a", "v2"), meta("orders/b"), meta("orders/c")
+LEASE = 2
+"""Seconds; S3 stamps whole ones."""
+
+
+def destination_in(bucket: Bucket, *, lease_seconds: float = LEASE, **options: Any) -> Any:
+    """Make a destination in a bucket, behind its proxy."""
+    return ParquetDestination(
+        f"s3://{bucket.name}/lake",
+        endpoint_url=options.pop("endpoint_url", bucket.proxy.endpoint),
+        region=REGION,
+        lease_seconds=lease_seconds,
+        **({"lock_timeout_seconds": 30} | options),
+    )
+
+
+def keys(bucket: Bucket) -> list[str]:
+    """List a bucket."""
+    found = bucket.client.list_objects_v2(Bucket=bucket.name).get("Contents", ())
+    return sorted(each["Key"] for each in found)
+
+
+@pytest.fixture(params=["moto", "weed"])
+def either(request: pytest.FixtureRequest) -> Bucket:
+    """A bucket on each of the servers."""
+    found: Bucket = request.getfixturevalue(
+        {"moto": "bucket", "weed": "weed_bucket"}[request.param]
+    )
+    return found
+
+
+# The life of a table
+
+
+def test_a_table_lives_in_s3_as_in_a_directory(either: Bucket) -> None:
+    """Loaded, overwritten, removed from, refreshed and read, with one object an object."""
+    destination = destination_in(either)
+    load(destination, (A, 3), (B, 2), (C, 0))
+    load(destination, (A2, 2), start=10)
+    assert ids_by_key(destination) == {A.key: [10, 11], B.key: [0, 1]}
+    with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+        assert writer.remove([B.key], seal=sealed) == 2
+    assert dict(destination.audit(OWNER).rows_by_key.rows()) == {A.key: 2}
+    load(destination, (B, 1), refresh=True, start=20)
+    assert ids_by_key(destination) == {B.key: [20]}
+    folders = [key.rpartition("/")[0] for key in keys(either)]
+    assert folders == [
+        "lake/_s3pq_objects",
+        "lake/_s3pq_staged",
+        "lake/_s3pq_tables",
+        "lake/orders",
+    ]
+
+
+def test_a_large_object_goes_up_in_parts_and_comes_back_in_ranges(bucket: Bucket) -> None:
+    """Only what is asked for is fetched, all of it of one version."""
+    noise = os.urandom(24 * 1024 * 1024)
+    rows = [noise[start : start + 4096] for start in range(0, len(noise), 4096)]
+    each = pa.record_batch({"id": range(len(rows)), "noise": rows, "_s3_key": [A.key] * len(rows)})
+    destination = destination_in(bucket)
+    with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+        writer.commit(stream(each), schema_key=A.key, seal=lambda: sealed(loaded(A, len(rows))))
+    assert any("uploadId" in request.query for request in bucket.proxy.requests)
+    with destination.read("orders", None) as reader:
+        assert reader.read_all() == pa.Table.from_batches([each])
+    bucket.proxy.forget()
+    with destination.read("orders", ["id"]) as reader:
+        assert reader.read_all().num_rows == len(rows)
+    reads = [request for request in bucket.proxy.object_reads if "/orders/" in request.key]
+    assert reads
+    assert all(request.range for request in reads)
+
+
+def test_few_requests_are_made_for_each_object(bucket: Bucket) -> None:
+    """Put, copied, and deleted with others; the rest is by table and checkpoint."""
+    destination = destination_in(bucket, lease_seconds=60)
+    load(destination, (C, 1))
+    counts = []
+    for start, many in ((0, 10), (100, 50)):
+        bucket.proxy.forget()
+        load(destination, *((meta(f"orders/{start + n}"), 1) for n in range(many)))
+        counts.append(len(bucket.proxy.requests))
+    assert counts[1] - counts[0] == 2 * 40
+
+
+def test_the_urls_endpoint_comes_from_the_environment(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for every tool that asks S3."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", bucket.proxy.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    manager = build_io_manager(f"parquet+s3://{bucket.name}/lake/")
+    load(manager.destination(logger()), (A, 1))
+    assert any(key.startswith("lake/orders/a-") for key in keys(bucket))
+    assert manager.table_name("orders") == f"s3://{bucket.name}/lake/orders/*.parquet"
+
+
+def test_the_root_may_be_a_bucket_as_a_whole(bucket: Bucket) -> None:
+    """Without a prefix there is no slash in front."""
+    destination = ParquetDestination(
+        f"s3://{bucket.name}", endpoint_url=bucket.proxy.endpoint, region=REGION
+    )
+    load(destination, (A, 1))
+    assert keys(bucket)[0] == "_s3pq_objects/orders.parquet"
+    assert ids_by_key(destination) == {A.key: [0]}
+
+
+# Turns
+
+_WRITE = """
+import sys
+from s3pq_dagster.destinations.parquet import ParquetDestination
+from s3pq_dagster_tests.destinations.tables import OWNER, commit
+from s3pq_dagster_tests.unit.made import meta
+root, endpoint, region, lease = sys.argv[1:]
+destination = ParquetDestination(
+    root, endpoint_url=endpoint, region=region, lease_seconds=float(lease)
+)
+with destination.write(OWNER, run_id="other", append=False, refresh=False) as writer:
+    commit(writer, (meta("orders/a"), 3))
+    print("committed", flush=True)
+    sys.stdin.readline()
+    commit(writer, (meta("orders/b"), 3))
+    print("committed again", flush=True)
+"""
+
+
+@pytest.fixture
+def other(bucket: Bucket) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has committed object a and waits for a line to commit b."""
+    root, endpoint = f"s3://{bucket.name}/lake", bucket.proxy.endpoint
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WRITE, root, endpoint, REGION, str(LEASE)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "committed\n"
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_living_writer_is_waited_for_however_long_his_lease(
+    bucket: Bucket, other: subprocess.Popen[str]
+) -> None:
+    """He renews it; the wait is told, and ends with an error that names him."""
+    lines = Lines()
+    waiting = destination_in(bucket, lock_timeout_seconds=2 * LEASE + 1, log=logger(lines))
+    with pytest.raises(DestinationLockedError, match=f"another process.* pid {other.pid}"):
+        load(waiting, (C, 1))
+    assert lines.of("destination_locked")
+    said, _ = other.communicate("go on\n", timeout=30)
+    assert said == "committed again\n"
+    load(waiting, (C, 1))
+    assert set(ids_by_key(waiting)) == {A.key, B.key, C.key}
+
+
+def test_a_dead_writer_is_waited_for_until_his_lease_ends(
+    bucket: Bucket, other: subprocess.Popen[str]
+) -> None:
+    """What he committed stands, what he staged is gone."""
+    other.kill()
+    destination = destination_in(bucket)
+    load(destination, (C, 1))
+    assert set(ids_by_key(destination)) == {A.key, C.key}
+
+
+def test_a_writer_that_slept_too_long_commits_nothing_more(
+    bucket: Bucket, other: subprocess.Popen[str]
+) -> None:
+    """Another took his turn and shut him out; the very object he wanted is loaded once."""
+    other.send_signal(signal.SIGSTOP)
+    destination = destination_in(bucket)
+    load(destination, (B, 2), start=10)
+    other.send_signal(signal.SIGCONT)
+    said, error = other.communicate("go on\n", timeout=60)
+    assert said == ""
+    assert "was changed by another run meanwhile" in error or "was lost: another run" in error
+    assert ids_by_key(destination) == {A.key: [0, 1, 2], B.key: [10, 11]}
+    load(destination, (C, 1))
+    assert not [key for key in keys(bucket) if "_s3pq_staged/orders/" in key]
+
+
+def test_a_turn_that_was_handed_on_is_not_waited_for(bucket: Bucket) -> None:
+    """However long the lease is."""
+    destination = destination_in(bucket, lease_seconds=3600, lock_timeout_seconds=0)
+    for found in (A, B):
+        load(destination, (found, 1))
+
+
+@pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
+def test_an_s3_that_heeds_no_conditions_is_refused(bucket: Bucket, header: str) -> None:
+    """Two runs could overwrite each other's ledger there; it is tried out before anything."""
+
+    class Heedless(Proxy):
+        def answer(self, request: Request, path: str, headers: dict[str, str], body: bytes) -> Any:
+            return super().answer(
+                request, path, {k: v for k, v in headers.items() if k != header}, body
+            )
+
+    with Heedless(bucket.proxy.endpoint) as proxy:
+        destination = destination_in(bucket, endpoint_url=proxy.endpoint)
+        with pytest.raises(DestinationDeniedError, match="not heed If-Match and If-None-Match"):
+            load(destination, (A, 1))
+    assert keys(bucket) == ["lake/_s3pq_staged/orders.lock"]
+
+
+# Answers that get lost
+
+
+def test_a_commit_whose_answer_got_lost_is_found_committed(bucket: Bucket) -> None:
+    """It is asked again, finds itself there already, and is no error."""
+    destination = destination_in(bucket)
+    load(destination, (A, 1))
+    lost: list[str] = []
+
+    class Forgetful(Proxy):
+        def answer(self, request: Request, path: str, headers: dict[str, str], body: bytes) -> Any:
+            answer = super().answer(request, path, headers, body)
+            if request.method == "PUT" and "_s3pq_objects" in request.key and not lost:
+                lost.append(request.key)
+                return 500, [("Content-Length", "0")], b""
+            return answer
+
+    with Forgetful(bucket.proxy.endpoint) as proxy:
+        load(destination_in(bucket, endpoint_url=proxy.endpoint), (B, 2))
+    assert lost
+    assert ids_by_key(destination) == {A.key: [0], B.key: [0, 1]}
+
+
+def test_a_commit_that_nobody_knows_of_is_left_to_the_next_writer(bucket: Bucket) -> None:
+    """It was done, and every answer about it got lost: its rows are there once in the end."""
+    destination = destination_in(bucket)
+    load(destination, (A, 1))
+
+    class Silent(Proxy):
+        def answer(self, request: Request, path: str, headers: dict[str, str], body: bytes) -> Any:
+            answer = super().answer(request, path, headers, body)
+            if request.method == "PUT" and "_s3pq_objects" in request.key:
+                return 500, [("Content-Length", "0")], b""
+            return answer
+
+    with Silent(bucket.proxy.endpoint) as proxy, pytest.raises(DestinationError):
+        load(destination_in(bucket, endpoint_url=proxy.endpoint), (B, 2))
+    assert ids_by_key(destination) == {A.key: [0], B.key: [0, 1]}
+    load(destination, (C, 1))  # once the lease of that one has ended
+    assert ids_by_key(destination) == {A.key: [0], B.key: [0, 1], C.key: [0]}
+    assert not [key for key in keys(bucket) if "_s3pq_staged/orders/" in key]
+
+
+def test_a_reader_whose_file_is_replaced_under_way_is_told(bucket: Bucket) -> None:
+    """Ranges of two versions are never put together."""
+    destination = destination_in(bucket)
+    for version, start in ((A, 0), (A2, 1)):
+        with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+            big = [batch(A.key, 100_000, start + 100_000 * part) for part in range(4)]
+            entry = loaded(version, 400_000)
+            if not start:
+                writer.commit(stream(*big), schema_key=A.key, seal=lambda e=entry: sealed(e))
+                continue
+            with destination.read("orders", ["text"]) as reader:
+                reader.read_next_batch()
+                writer.commit(stream(*big), schema_key=A.key, seal=lambda e=entry: sealed(e))
+                with pytest.raises(DestinationError, match="Read it again"):
+                    reader.read_all()
+
+
+# What is wrong with the place
+
+
+def test_a_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
+    """With what to look at, and it is not tried again."""
+    destination = ParquetDestination(
+        "s3://no-such-bucket/lake", endpoint_url=bucket.proxy.endpoint, region=REGION
+    )
+    for look in (lambda: destination.state(OWNER), lambda: load(destination, (A, 1))):
+        with pytest.raises(DestinationDeniedError, match=r"'no-such-bucket' of the .* not found"):
+            look()
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    """Its address, and what to look at."""
+    destination = ParquetDestination(
+        "s3://lake/x", endpoint_url="http://127.0.0.1:9", region=REGION
+    )
+    with pytest.raises(DestinationError, match=r"cannot reach S3 at http://127\.0\.0\.1:9"):
+        destination.state(OWNER)
+
+
+def test_a_profile_that_is_not_there_is_named() -> None:
+    """Before anything is asked."""
+    destination = ParquetDestination("s3://lake/x", region=REGION, local_profile="nobody")
+    with pytest.raises(DestinationDeniedError, match=r"nobody.*`local_profile`"):
+        destination.state(OWNER)
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "permission"),
+    [
+        ("GET", "", "s3:ListBucket"),
+        ("GET", "_s3pq_objects", "s3:GetObject"),
+        ("PUT", "_s3pq_staged/orders/", "s3:PutObject"),
+        ("PUT", "_s3pq_objects", "s3:PutObject"),
+        ("POST", "", "s3:DeleteObject"),
+    ],
+)
+def test_what_is_denied_is_named(bucket: Bucket, method: str, key: str, permission: str) -> None:
+    """The permission that is missing; once it is there, every row is there once."""
+    destination = destination_in(bucket)
+    load(destination, (A, 1))
+
+    def deny(request: Request) -> Answer | None:
+        is_it = request.method == method and (key in request.key if key else not request.key)
+        return Answer(403, b"<Error><Code>AccessDenied</Code></Error>") if is_it else None
+
+    bucket.proxy.before = deny
+    with pytest.raises(DestinationDeniedError, match=f"lack {permission}"):
+        load(destination, (B, 2))
+    bucket.proxy.before = lambda _request: None
+    known = destination.state(OWNER).ledger
+    load(destination, *((found, 2) for found in (B, C) if not known.holds(found)))
+    assert ids_by_key(destination) == {A.key: [0], B.key: [0, 1], C.key: [0, 1]}
+
+
+def test_credentials_are_in_no_message(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where they are wrong, nor in what the destination is shown as."""
+    assert bucket
+    with seaweedfs(tmp_path / "weed", Identity("reader", "reader-secret", ("Read", "List"))) as at:
+        client = admin_client(at)
+        client.create_bucket(Bucket="lake-x")
+        client.close()
+        for access, secret, said in (
+            ("reader", "reader-secret", "lack s3:PutObject"),
+            ("nobody", "canary-secret", "no usable AWS credentials"),
+            ("reader", "canary-secret", "no usable AWS credentials"),
+        ):
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", access)
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+            destination = ParquetDestination("s3://lake-x/l", endpoint_url=at, region=REGION)
+            with pytest.raises(DestinationDeniedError, match=said) as caught:
+                load(destination, (A, 1))
+            shown = "".join(traceback.format_exception(caught.value)) + repr(vars(destination))
+            assert not [
+                word for word in ("canary-secret", "reader-secret", SECRET_KEY) if word in shown
+            ]
+
+
+# Kills
+
+_LOAD = """
+import os, signal, sys
+import botocore.client
+from s3pq_dagster.destinations.parquet import ParquetDestination
+from s3pq_dagster_tests.destinations.tables import OWNER, commit
+from s3pq_dagster_tests.unit.made import meta
+root, endpoint, region, lease, kill, refresh = sys.argv[1:]
+call, asked = botocore.client.BaseClient._make_api_call, []
+
+def watched(self, name, arguments):
+    changes = name not in ("GetObject", "HeadObject", "ListObjectsV2")
+    number = len(asked)
+    if changes:
+        asked.append(name)
+        if kill == f"{number} before":
+            os.kill(os.getpid(), signal.SIGKILL)
+    answer = call(self, name, arguments)
+    if changes and kill == f"{number} after":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer
+
+botocore.client.BaseClient._make_api_call = watched
+destination = ParquetDestination(
+    root, endpoint_url=endpoint, region=region, lease_seconds=float(lease)
+)
+again = refresh == "True"
+with destination.write(OWNER, run_id="r", append=False, refresh=again) as writer:
+    known = writer.state().ledger
+    for number in range(3):
+        objects = [meta(f"orders/{number}", "v2"), meta(f"orders/{number + 3}", "v2")]
+        pending = [found for found in objects if not known.holds(found)]
+        if pending:
+            commit(writer, *((found, 2) for found in pending), start=10)
+print(len(asked))
+"""
+
+
+def ran(place: ParquetS3Place, kill: str, *, refresh: bool) -> int | None:
+    """Load in a process of its own; give its requests that change something, unless killed."""
+    arguments = [place.root, place.endpoint, REGION, "1", kill, str(refresh)]
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    if done.returncode == -signal.SIGKILL:
+        return None
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def old(place: ParquetS3Place) -> None:
+    """Load the first versions of some objects."""
+    load(place.open(), *((meta(f"orders/{number}"), 3) for number in range(4)))
+
+
+def agrees(place: ParquetS3Place, *, refresh: bool) -> None:
+    """See that ledger, rows and the documented list of files say one thing."""
+    destination = place.open()
+    audit = destination.audit(OWNER)
+    assert audit.state.ledger.reconcile(audit.rows_by_key).is_empty()
+    by_key = ids_by_key(destination)
+    assert all(ids in ([0, 1, 2], [10, 11]) for ids in by_key.values())
+    if refresh:
+        assert len({len(ids) for ids in by_key.values()}) == 1
+    listed = sorted(key for (key,) in place.select("orders", ["_s3_key"]))
+    assert listed == sorted(key for key, ids in by_key.items() for _ in ids)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("refresh", [False, True], ids=["replace", "refresh"])
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_a_writer_may_be_killed_at_any_request(tmp_path: Path, *, refresh: bool, part: int) -> None:
+    """Before it or after it; whoever comes next ends what was begun, and each row is there once."""
+    step = int(os.environ.get("S3PQ_KILL_EVERY", "9"))
+    template = ParquetS3Place(tmp_path / "template")
+    old(template)
+    count = ran(template.copied_to(tmp_path / "count"), "", refresh=refresh)
+    assert count is not None
+    kills = [f"{number} {when}" for number in range(count) for when in ("before", "after")]
+    for kill in kills[part * step // 3 :: step]:
+        place = template.copied_to(tmp_path / kill)
+        assert ran(place, kill, refresh=refresh) is None, kill
+        agrees(place, refresh=refresh)
+        ran(place, "", refresh=False)
+        agrees(place, refresh=refresh)
+        assert ids_by_key(place.open()) == {f"orders/{n}": [10, 11] for n in range(6)}, kill
+        left = place.keys()
+        assert not [key for key in left if key.startswith("_s3pq_staged/orders/")]
+        globbed = pl.read_parquet(place.copy.path / "orders" / "*.parquet")
+        assert globbed.height == 12
+        place.discard()
+    template.discard()
