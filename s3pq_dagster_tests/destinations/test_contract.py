@@ -1,9 +1,6 @@
 """Every promise of the destination protocol, for every destination."""
 
 import datetime as dt
-import functools
-import subprocess
-import sys
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
@@ -558,64 +555,6 @@ def test_two_tables_are_written_at_once(place: Place) -> None:
     for owner in owners:
         assert ids_by_key(place.open(), owner.table) == {f"k{n}": [0, 1] for n in range(3)}
         assert place.open().state(owner).ledger.rows == 6
-
-
-_LOAD_ALL = """
-import sys
-from s3pq_dagster.errors import DestinationError
-from s3pq_dagster.io_managers import build_io_manager
-from s3pq_dagster_tests.destinations.tables import OWNER, commit
-from s3pq_dagster_tests.unit.made import logger, meta
-
-destination = build_io_manager(sys.argv[1]).destination(logger())
-for _ in range(50):
-    try:
-        with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
-            for number in range(5):
-                found = meta(f"orders/{number}")
-                if not writer.state().ledger.holds(found):
-                    commit(writer, (found, 3))
-        break
-    except DestinationError as error:
-        assert error.retryable
-else:
-    sys.exit("never")
-"""
-
-
-def test_two_processes_load_each_object_once(place: Place) -> None:
-    """Whoever comes second, with a lock or with an error it may try again after."""
-    loaders = [
-        subprocess.Popen([sys.executable, "-c", _LOAD_ALL, place.url], stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    said = [loader.communicate(timeout=120)[1] for loader in loaders]
-    assert [loader.returncode for loader in loaders] == [0, 0], said
-    assert ids_by_key(place.open()) == {f"orders/{n}": [0, 1, 2] for n in range(5)}
-    assert len(entries(place.open())) == 5
-    """By two threads, checkpoint by checkpoint; neither gets anything of the other."""
-    both = threading.Barrier(2, timeout=20)
-    failed: list[Exception] = []
-
-    def fill(owner: Owner, start: int) -> None:
-        try:
-            for found in (A1, B1, C1):
-                both.wait()
-                load(place.open(lock_timeout_seconds=60), (found, 3), owner=owner, start=start)
-        except Exception as error:  # noqa: BLE001 - told to the test
-            failed.append(error)
-
-    other = Owner("returns", "lake", "returns/")
-    threads = [
-        threading.Thread(target=fill, args=arguments) for arguments in ((OWNER, 0), (other, 10))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert failed == []
-    for table, ids in ((OWNER.table, [0, 1, 2]), (other.table, [10, 11, 12])):
-        assert ids_by_key(place.open(), table) == dict.fromkeys((A1.key, B1.key, C1.key), ids)
 
 
 def test_two_processes_load_each_object_once(place: Place) -> None:
