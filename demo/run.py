@@ -48,7 +48,10 @@ def main() -> int:
         _print(f"[red]Not as expected: {error}[/]\nDagster's log: {lake.log}")
         return 1
     _print(f"\n[green]Everything is as expected.[/] Dagster's log is {lake.log}")
-    _print(f"  the tables are in  {lake.place.url}")
+    if lake.kind == "postgres":
+        _print("  the tables were in a PostgreSQL server that ends now")
+    else:
+        _print(f"  the tables are in  {lake.place.url}")
     _print("  next, Dagster's UI on them:  make dev")
     return 0
 

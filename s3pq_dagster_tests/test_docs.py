@@ -7,6 +7,7 @@ import ast
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import os
 import re
 import shlex
@@ -16,6 +17,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -28,9 +31,17 @@ import pyarrow as pa
 import pytest
 
 import s3pq_dagster
-from s3pq_dagster import S3ParquetSpec, errors
+from s3pq_dagster import (
+    S3ParquetIOManager,
+    S3ParquetResource,
+    S3ParquetSpec,
+    build_io_manager,
+    build_s3_parquet_definitions,
+    errors,
+)
 from s3pq_dagster.naming import prefix_of, table_name
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
 from s3pq_dagster_tests.servers import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +49,7 @@ TESTS = ROOT / "s3pq_dagster_tests"
 PACKAGE = Path(s3pq_dagster.__file__).parent
 """Not beside the tests where they run against the wheel."""
 README = ROOT / "README.md"
+DESTINATIONS = ROOT / "docs" / "destinations.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 START = "<!-- configuration: "
 END = "<!-- end of configuration -->"
@@ -135,6 +147,25 @@ def _shown(default: Any) -> str:
     if isinstance(default, int) and default >= MIB:
         return f"`{default}` ({default // MIB} MiB)"
     return f"`{','.join(default)}`" if isinstance(default, list) else f"`{default}`"
+
+
+def fields_table(manager: type[S3ParquetIOManager]) -> str:
+    """Write the table of an IO manager's fields."""
+    rows = ["| field | default | description |", "|---|---|---|"]
+    for name, field in manager.model_fields.items():
+        default = "required" if field.is_required() else _shown(field.default)
+        rows.append(f"| `{name}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def with_fields(text: str) -> str:
+    """Write the tables of IO managers' fields anew, each behind its mark."""
+
+    def table(mark: re.Match[str]) -> str:
+        manager = getattr(s3pq_dagster, mark[1])
+        return f"<!-- fields: {mark[1]} -->\n{fields_table(manager)}"
+
+    return re.sub(r"<!-- fields: (\w+) -->\n(?:\|.*\n)*", table, text)
 
 
 def configuration_block(text: str) -> tuple[int, int]:
@@ -237,8 +268,9 @@ def test_each_yaml_snippet_is_run_config_of_a_run(block: Block, folder: Path) ->
 
 @each("block", blocks("sql"))
 def test_each_sql_snippet_answers(block: Block, folder: Path) -> None:
-    """Every statement runs on a loaded file; the last one shows that rows and ledger agree."""
+    """Every statement runs on a loaded lake; the last one shows that rows and ledger agree."""
     run_snippet(blocks("python")[0])
+    load_into("parquet:///lake")
     with duckdb.connect(str(folder / "lake.duckdb"), read_only=True) as connection:
         statements = duckdb.extract_statements(block.text)
         answers = [connection.execute(statement).fetchall() for statement in statements]
@@ -386,6 +418,46 @@ def test_the_configuration_table_is_the_specs() -> None:
     assert text[start:end] == configuration_table()
 
 
+def load_into(url: str) -> S3ParquetIOManager:
+    """Load the bucket into a destination."""
+    manager = build_io_manager(url)
+    source = S3ParquetResource(bucket="lake", region="eu-central-1")
+    definitions = build_s3_parquet_definitions(source, destination=manager)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with dg.instance_for_test() as instance:
+        assert job.execute_in_process(instance=instance).success
+    return manager
+
+
+@each("row", table_after(README.read_text(encoding="utf-8"), "### Destination"))
+def test_each_destination_url_loads_the_bucket(
+    row: list[str], folder: Path, bucket: Bucket
+) -> None:
+    """What it needs is an extra of ours; a server's URL stands for that of a test's."""
+    (url,), (requirement,) = in_code(row[0]), in_code(row[1])
+    extras = importlib.metadata.metadata("s3pq-dagster").get_all("Provides-Extra", [])
+    assert requirement.partition("[")[2].rstrip("]") in extras
+    place = PostgresPlace(folder) if url.startswith("postgresql") else None
+    url = place.url if place else url
+    name = f"warehouse-{uuid.uuid4().hex}"
+    bucket.client.create_bucket(Bucket=name)
+    manager = load_into(url.replace("//bucket/", f"//{name}/"))
+    with manager.destination(logging.getLogger(__name__)).read("orders_2024", None) as reader:
+        keys = reader.read_all().column("_s3_key").to_pylist()
+    assert Counter(keys) == ORDERS
+    if place:
+        place.discard()
+
+
+def test_the_fields_of_the_io_managers_are_theirs() -> None:
+    """The tables in `docs/destinations.md` have every field with its default and description."""
+    text = DESTINATIONS.read_text(encoding="utf-8")
+    assert with_fields(text) == text
+    managers = {name for name in s3pq_dagster.__all__ if name.endswith("IOManager")}
+    shown = set(re.findall(r"<!-- fields: (\w+) -->", text))
+    assert shown == managers - {"S3ParquetIOManager"}
+
+
 def test_the_error_table_names_every_error() -> None:
     """The README's table has each public error, and says of each whether it is retried."""
     documented = {
@@ -480,3 +552,4 @@ if __name__ == "__main__":
     before = README.read_text(encoding="utf-8")
     first, last = configuration_block(before)
     README.write_text(before[:first] + configuration_table() + before[last:], encoding="utf-8")
+    DESTINATIONS.write_text(with_fields(DESTINATIONS.read_text("utf-8")), encoding="utf-8")
