@@ -152,8 +152,9 @@ def _value_of(variable: dg.EnvVar) -> str:
 
 
 def _shown(parts: SplitResult) -> str:
-    """Leave user and password out of a URL."""
-    return parts._replace(netloc=parts.hostname or "").geturl() if parts.netloc else parts.geturl()
+    """Leave out what may hold a password, which may break a URL into odd parts."""
+    url = parts.geturl()
+    return f"{parts.scheme}://…" if "@" in url or parts.password else url
 
 
 def _check_installed(destination: str, module: str, extra: str) -> None:

@@ -56,6 +56,7 @@ class House:
 HOUSES = [
     House(PACKAGE, "layers", "\n## The house\n"),
     House(PACKAGE / "destinations" / "duckdb", "inside_duckdb", "with layers of its own:\n"),
+    House(PACKAGE / "destinations" / "postgres", "inside_postgres", "Inside the PostgreSQL one:\n"),
 ]
 
 
