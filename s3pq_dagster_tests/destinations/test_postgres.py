@@ -266,7 +266,7 @@ def test_numbers_that_json_does_not_have_are_refused(
 
 def test_nested_values_come_back_from_many_batches(destination: PostgresDestination) -> None:
     """With nulls at every depth, ends of ranges, and text that JSON has to escape."""
-    rows = [
+    rows: list[dict[str, object] | None] = [
         None,
         {"a": None, "b": [], "at": None},
         {"a": 2**63 - 1, "b": [[('k\n"\\\u2028', 0.1)], None, []], "at": NOON},
@@ -372,16 +372,14 @@ def test_the_lock_is_gone_with_the_writer(
 ) -> None:
     """However the context ends."""
     load(destination, (A, 1))
-    with pytest.raises(ZeroDivisionError), writing(destination):
+    with (
+        pytest.raises(ZeroDivisionError),
+        destination.write(OWNER, run_id="r", append=False, refresh=False),
+    ):
         raise ZeroDivisionError
     sql = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
     here = "locktype = 'advisory' AND datname = current_database()"
     assert place.run(f"{sql} WHERE {here}") == [(0,)]
-
-
-def writing(destination: PostgresDestination) -> object:
-    """Open the table for writing."""
-    return destination.write(OWNER, run_id="r", append=False, refresh=False)
 
 
 def test_who_holds_the_lock_is_told(place: PostgresPlace) -> None:

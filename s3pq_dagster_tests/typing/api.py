@@ -11,6 +11,7 @@ from s3pq_dagster import (
     LoadConfig,
     S3ParquetDuckDBIOManager,
     S3ParquetIOManager,
+    S3ParquetPostgresIOManager,
     S3ParquetResource,
     S3ParquetSpec,
     S3ParquetTableProps,
@@ -47,6 +48,9 @@ assert_type(source.bucket, str)
 
 destination = S3ParquetDuckDBIOManager(
     database="lake.duckdb", namespace="raw", memory_limit="1GB", lock_timeout_seconds=60
+)
+in_postgres = S3ParquetPostgresIOManager(
+    url=dg.EnvVar("LAKE_URL"), namespace="raw", lock_timeout_seconds=60
 )
 from_url: S3ParquetIOManager = build_io_manager("duckdb:///lake.duckdb")
 
