@@ -11,9 +11,9 @@ S3_OPTIONS = ("endpoint_url", "region", "local_profile")
 
 
 def shown(parts: SplitResult) -> str:
-    """Leave user and password, and whatever stands behind the ``?``, out of a URL."""
-    bare = parts._replace(query="", fragment="")
-    return bare._replace(netloc=parts.hostname or "").geturl() if parts.netloc else bare.geturl()
+    """Leave out what may hold a password, which may break a URL into odd parts."""
+    url = parts._replace(query="", fragment="").geturl()
+    return f"{parts.scheme}://…" if "@" in parts.geturl() or parts.password else url
 
 
 def root_of(parts: SplitResult) -> dict[str, Any]:
