@@ -9,11 +9,13 @@ from s3pq_dagster_tests.crashes.watches.duckdb import watch_duckdb
 WATCHES: dict[str, Callable[[Steps], None]] = {
     "duckdb": watch_duckdb,
     "delta": watch_delta,
+    "delta on S3": watch_delta,
 }
 """By the name that ``PLACES`` has: counts what changes it, from then on and in this process."""
 
 TELLING: dict[str, tuple[str, ...]] = {
     "duckdb": ("COMMIT",),
     "delta": ("create the table", "commit the table"),
+    "delta on S3": ("create the table", "commit the table"),
 }
 """Steps after which something is there for others to see."""

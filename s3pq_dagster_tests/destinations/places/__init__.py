@@ -4,16 +4,20 @@ A new destination is a module here with a class that fits :class:`Place`, and a 
 ``test_contract.py``, the kills and the table of types do the rest.
 """
 
-from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
-from s3pq_dagster_tests.destinations.places.delta import DeltaPlace
+from s3pq_dagster_tests.destinations.places.delta import DeltaOnS3Place, DeltaPlace
 from s3pq_dagster_tests.destinations.places.duckdb import DuckDBPlace
 from s3pq_dagster_tests.destinations.places.place import Place, held
 
-__all__ = ["PLACES", "Place", "held"]
+__all__ = ["ALL_PLACES", "PLACES", "Place", "held"]
 
-PLACES: dict[str, Callable[[Path], Place]] = {
+PLACES: dict[str, type[Any]] = {
     "duckdb": DuckDBPlace,
     "delta": DeltaPlace,
 }
+
+ALL_PLACES: dict[str, type[Any]] = PLACES | {
+    "delta on S3": DeltaOnS3Place,
+}
+"""With other places for the same, which need not be tried with every type and at every step."""
