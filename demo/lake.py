@@ -47,7 +47,8 @@ class Lake:
         """The destination, as its users have it."""
         directory = self.directory / self.kind
         directory.mkdir(parents=True, exist_ok=True)
-        return PLACES[self.kind](directory)
+        place: Place = PLACES[self.kind](directory)
+        return place
 
     @property
     def log(self) -> Path:

@@ -18,7 +18,7 @@ from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.crashes.scenarios import Rows, Scenario, Versions, rows_of
 from s3pq_dagster_tests.crashes.steps import Kill
 from s3pq_dagster_tests.crashes.worker import Ended, Run, ended, working
-from s3pq_dagster_tests.destinations.places import PLACES, Place
+from s3pq_dagster_tests.destinations.places import ALL_PLACES, Place
 from s3pq_dagster_tests.proxy import Proxy
 
 _LEDGER = {"_s3pq_objects", "_s3pq_tables"}
@@ -79,7 +79,7 @@ class Stage:
         self._template = directory / "template"
         self._template.mkdir()
         (self._template / "dagster.yaml").write_text(INSTANCE)
-        self._place = PLACES[kind](self._template)
+        self._place = ALL_PLACES[kind](self._template)
         self._tables: list[DiscoveredTable] = []
         self._versions: Versions = scenario.put(bucket, dict(scenario.before))
         if scenario.before:

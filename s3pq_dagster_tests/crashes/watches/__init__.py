@@ -13,6 +13,7 @@ WATCHES: dict[str, Callable[[Steps], None]] = {
     "postgres": watch_postgres,
     "delta": watch_delta,
     "parquet": watch_parquet,
+    "delta on S3": watch_delta,
 }
 """By the name that ``PLACES`` has: counts what changes it, from then on and in this process."""
 
@@ -21,5 +22,6 @@ TELLING: dict[str, tuple[str, ...]] = {
     "postgres": ("COMMIT",),
     "delta": ("create the table", "commit the table"),
     "parquet": ("swap the ledger",),
+    "delta on S3": ("create the table", "commit the table"),
 }
 """Steps after which something is there for others to see."""

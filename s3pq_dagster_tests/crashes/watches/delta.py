@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import deltalake.transaction
+import obstore
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
@@ -15,7 +15,10 @@ _DELTA_LOG = "_delta_log"
 
 
 def watch_delta(steps: Steps) -> None:
-    """Count what changes files below the root, whoever does it."""
+    """Count what changes files below the root, whoever does it.
+
+    A flush is no step: of what a process has written a kill takes nothing, flushed or not.
+    """
     _watch(steps, pq.ParquetWriter, "write_table", lambda *_: "write a row group")
     _watch(steps, pq.ParquetWriter, "close", lambda *_: "close a data file")
     _watch(steps, DeltaTable, "create_write_transaction", _named_commit)
@@ -25,14 +28,10 @@ def watch_delta(steps: Steps) -> None:
         "create_table_with_add_actions",
         lambda uri, *_: f"create {_table(uri)}",
     )
+    for name in ("put", "delete"):
+        _watch(steps, obstore, name, lambda _, path, *__, name=name: f"{name} {_kind(path)}")
     for name in ("replace", "unlink"):
         _watch(steps, os, name, lambda path, *_, name=name: f"{name} {_kind(os.fspath(path))}")
-    _watch(
-        steps,
-        os,
-        "fsync",
-        lambda opened: f"flush {_kind(str(Path(f'/proc/self/fd/{opened}').readlink()))}",
-    )
 
 
 def _watch(steps: Steps, owner: Any, name: str, named: Callable[..., str]) -> None:

@@ -4,27 +4,27 @@ A new destination is a module here with a class that fits :class:`Place`, and a 
 ``test_contract.py``, the kills and the table of types do the rest.
 """
 
-from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
-from s3pq_dagster_tests.destinations.places.delta import DeltaPlace
+from s3pq_dagster_tests.destinations.places.delta import DeltaOnS3Place, DeltaPlace
 from s3pq_dagster_tests.destinations.places.duckdb import DuckDBPlace
 from s3pq_dagster_tests.destinations.places.parquet import ParquetPlace
 from s3pq_dagster_tests.destinations.places.parquet_s3 import ParquetS3Place
 from s3pq_dagster_tests.destinations.places.place import Place, held
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
 
-__all__ = ["CONTRACTED", "PLACES", "Place", "held"]
+__all__ = ["ALL_PLACES", "PLACES", "Place", "held"]
 
-PLACES: dict[str, Callable[[Path], Place]] = {
+PLACES: dict[str, type[Any]] = {
     "duckdb": DuckDBPlace,
     "postgres": PostgresPlace,
     "delta": DeltaPlace,
     "parquet": ParquetPlace,
 }
 
-CONTRACTED: dict[str, Callable[[Path], Place]] = {
+ALL_PLACES: dict[str, type[Any]] = {
     **PLACES,
-    "parquet in S3": ParquetS3Place,
+    "delta on S3": DeltaOnS3Place,
+    "parquet on S3": ParquetS3Place,
 }
-"""Those, and what is a destination in another place: it has the same types and promises."""
+"""With other places for the same, which need not be tried with every type and at every step."""
