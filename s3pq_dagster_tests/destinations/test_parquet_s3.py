@@ -22,6 +22,7 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.io_managers import build_io_manager
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places.parquet_s3 import ParquetS3Place
+from s3pq_dagster_tests.destinations.s3_worker import requests_of
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     batch,
@@ -147,6 +148,7 @@ def test_the_root_may_be_a_bucket_as_a_whole(bucket: Bucket) -> None:
 _WRITE = """
 import sys
 from s3pq_dagster.destinations.parquet import ParquetDestination
+from s3pq_dagster_tests.destinations.s3_worker import requests_of
 from s3pq_dagster_tests.destinations.tables import OWNER, commit
 from s3pq_dagster_tests.unit.made import meta
 root, endpoint, region, lease = sys.argv[1:]
@@ -391,63 +393,6 @@ def test_credentials_are_in_no_message(
 
 # Kills
 
-_LOAD = """
-import os, signal, sys
-import botocore.client
-from s3pq_dagster.destinations.parquet import ParquetDestination
-from s3pq_dagster_tests.destinations.tables import OWNER, commit
-from s3pq_dagster_tests.unit.made import meta
-root, endpoint, region, lease, kill, refresh = sys.argv[1:]
-call, asked = botocore.client.BaseClient._make_api_call, []
-
-def watched(self, name, arguments):
-    changes = name not in ("GetObject", "HeadObject", "ListObjectsV2")
-    number = len(asked)
-    if changes:
-        asked.append(name)
-        if kill == f"{number} before":
-            os.kill(os.getpid(), signal.SIGKILL)
-    answer = call(self, name, arguments)
-    if changes and kill == f"{number} after":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return answer
-
-botocore.client.BaseClient._make_api_call = watched
-destination = ParquetDestination(
-    root, endpoint_url=endpoint, region=region, lease_seconds=float(lease)
-)
-again = refresh == "True"
-with destination.write(OWNER, run_id="r", append=False, refresh=again) as writer:
-    known = writer.state().ledger
-    for number in range(3):
-        objects = [meta(f"orders/{number}", "v2"), meta(f"orders/{number + 3}", "v2")]
-        pending = [found for found in objects if not known.holds(found)]
-        if pending:
-            commit(writer, *((found, 2) for found in pending), start=10)
-print(len(asked))
-"""
-
-
-def ran(place: ParquetS3Place, kill: str, *, refresh: bool) -> int | None:
-    """Load in a process of its own; give its requests that change something, unless killed."""
-    arguments = [place.root, place.endpoint, REGION, "1", kill, str(refresh)]
-    done = subprocess.run(
-        [sys.executable, "-c", _LOAD, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    if done.returncode == -signal.SIGKILL:
-        return None
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
-
-
-def old(place: ParquetS3Place) -> None:
-    """Load the first versions of some objects."""
-    load(place.open(), *((meta(f"orders/{number}"), 3) for number in range(4)))
-
 
 def agrees(place: ParquetS3Place, *, refresh: bool) -> None:
     """See that ledger, rows and the documented list of files say one thing."""
@@ -462,27 +407,28 @@ def agrees(place: ParquetS3Place, *, refresh: bool) -> None:
     assert listed == sorted(key for key, ids in by_key.items() for _ in ids)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("refresh", [False, True], ids=["replace", "refresh"])
-@pytest.mark.parametrize("part", [0, 1, 2])
-def test_a_writer_may_be_killed_at_any_request(tmp_path: Path, *, refresh: bool, part: int) -> None:
-    """Before it or after it; whoever comes next ends what was begun, and each row is there once."""
-    step = int(os.environ.get("S3PQ_KILL_EVERY", "9"))
+def test_a_writer_may_be_killed_at_any_request(tmp_path: Path, *, refresh: bool) -> None:
+    """Before it or after it; whoever comes next ends what was begun, and each row is there once.
+
+    ``S3PQ_KILL_EVERY=1`` kills at all of them.
+    """
     template = ParquetS3Place(tmp_path / "template")
-    old(template)
-    count = ran(template.copied_to(tmp_path / "count"), "", refresh=refresh)
-    assert count is not None
+    load(template.open(), *((meta(f"orders/{number}"), 3) for number in range(4)))
+    whole = template.copied_to(tmp_path / "whole")
+    count = requests_of(whole.root, whole.endpoint, "", refresh=refresh)
+    assert count
     kills = [f"{number} {when}" for number in range(count) for when in ("before", "after")]
-    for kill in kills[part * step // 3 :: step]:
+    for kill in kills[2 :: int(os.environ.get("S3PQ_KILL_EVERY", "11"))]:
         place = template.copied_to(tmp_path / kill)
-        assert ran(place, kill, refresh=refresh) is None, kill
+        assert requests_of(place.root, place.endpoint, kill, refresh=refresh) is None, kill
         agrees(place, refresh=refresh)
-        ran(place, "", refresh=False)
+        requests_of(place.root, place.endpoint, "", refresh=False)
         agrees(place, refresh=refresh)
         assert ids_by_key(place.open()) == {f"orders/{n}": [10, 11] for n in range(6)}, kill
         left = place.keys()
         assert not [key for key in left if key.startswith("_s3pq_staged/orders/")]
-        globbed = pl.read_parquet(place.copy.path / "orders" / "*.parquet")
-        assert globbed.height == 12
+        assert pl.read_parquet(place.copy.path / "orders" / "*.parquet").height == 12
         place.discard()
     template.discard()
