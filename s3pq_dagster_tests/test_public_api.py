@@ -13,15 +13,20 @@ from s3pq_dagster import errors
 from s3pq_dagster_tests.buckets import Bucket
 
 ROOT = Path(__file__).parents[1]
-_WITHOUT_DUCKDB = """
+DRIVERS = {
+    "duckdb": ("duckdb", "duckdb:///lake.duckdb"),
+    "postgres": ("adbc_driver_postgresql", "postgresql://me@h/lake"),
+}
+"""By extra: the module it brings that is asked for, and a destination that needs it."""
+_WITHOUT = """
 import sys
 
-class NoDuckDB:
+class Without:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "duckdb":
-            raise ModuleNotFoundError("No module named 'duckdb'", name="duckdb")
+        if name.partition(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-sys.meta_path.insert(0, NoDuckDB())
+sys.meta_path.insert(0, Without())
 import s3pq_dagster
 """
 _BUILD = """
@@ -29,9 +34,9 @@ from s3pq_dagster.errors import ConfigurationError
 try:
     s3pq_dagster.build_s3_parquet_definitions(
         s3pq_dagster.S3ParquetResource(
-            bucket=sys.argv[1], region="us-east-1", endpoint_url=sys.argv[2]
+            bucket=sys.argv[2], region="us-east-1", endpoint_url=sys.argv[3]
         ),
-        destination="duckdb:///lake.duckdb",
+        destination=sys.argv[4],
     )
 except ConfigurationError as error:
     print(error)
@@ -40,10 +45,10 @@ else:
 """
 
 
-def run(code: str, *arguments: str, directory: Path) -> str:
-    """Run code in an interpreter of its own, without DuckDB."""
+def run(code: str, without: str, *arguments: str, directory: Path) -> str:
+    """Run code in an interpreter of its own, without some modules."""
     done = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_DUCKDB + code, *arguments],
+        [sys.executable, "-c", _WITHOUT + code, without, *arguments],
         capture_output=True,
         text=True,
         cwd=directory,
@@ -78,21 +83,27 @@ def test_the_package_says_that_it_is_typed() -> None:
     assert (Path(s3pq_dagster.__file__).parent / "py.typed").exists()
 
 
-def test_the_package_imports_without_duckdb(tmp_path: Path) -> None:
+def test_the_package_imports_without_a_driver(tmp_path: Path) -> None:
     """Extras are extras: importing the package needs none of them."""
-    assert run("print('imported')", directory=tmp_path) == "imported\n"
+    drivers = ",".join(driver for driver, _ in DRIVERS.values())
+    assert run("print('imported')", drivers, directory=tmp_path) == "imported\n"
 
 
-def test_building_without_duckdb_says_what_to_install(bucket: Bucket, tmp_path: Path) -> None:
-    """Definitions over DuckDB without DuckDB fail when they are built, with the command to run."""
-    said = run(_BUILD, bucket.name, bucket.proxy.endpoint, directory=tmp_path)
-    assert "pip install 's3pq-dagster[duckdb]'" in said
+@pytest.mark.parametrize("extra", DRIVERS)
+def test_building_without_a_driver_says_what_to_install(
+    bucket: Bucket, tmp_path: Path, extra: str
+) -> None:
+    """Definitions over a destination that is not installed fail with the command to run."""
+    driver, url = DRIVERS[extra]
+    said = run(_BUILD, driver, bucket.name, bucket.proxy.endpoint, url, directory=tmp_path)
+    assert f"pip install 's3pq-dagster[{extra}]'" in said
 
 
-def test_the_extras_named_in_errors_exist() -> None:
+@pytest.mark.parametrize("extra", DRIVERS)
+def test_the_extras_named_in_errors_exist(extra: str) -> None:
     """The command in the error works."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert "duckdb" in project["project"]["optional-dependencies"]
+    assert extra in project["project"]["optional-dependencies"]
 
 
 def drawn(text: str) -> dict[str, str]:
