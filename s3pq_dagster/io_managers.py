@@ -139,7 +139,7 @@ def _parquet(parts: SplitResult) -> S3ParquetParquetIOManager:
         )
         raise ConfigurationError(msg)
     if parts.scheme == "parquet":
-        if parts.netloc or len(parts.path) <= 1:
+        if parts.netloc or not parts.path.startswith("/") or parts.path == "/":
             msg = (
                 f"destination {shown!r} names no directory: use parquet:///lake (three slashes: "
                 f"relative to the working directory) or parquet:////data/lake (four: absolute)."

@@ -11,6 +11,7 @@ from s3pq_dagster import (
     LoadConfig,
     S3ParquetDuckDBIOManager,
     S3ParquetIOManager,
+    S3ParquetParquetIOManager,
     S3ParquetResource,
     S3ParquetSpec,
     S3ParquetTableProps,
@@ -47,6 +48,14 @@ assert_type(source.bucket, str)
 
 destination = S3ParquetDuckDBIOManager(
     database="lake.duckdb", namespace="raw", memory_limit="1GB", lock_timeout_seconds=60
+)
+files = S3ParquetParquetIOManager(
+    root="s3://lake/tables",
+    compression="zstd",
+    lock_timeout_seconds=60,
+    endpoint_url="http://127.0.0.1:8333",
+    region="eu-central-1",
+    local_profile="dev",
 )
 from_url: S3ParquetIOManager = build_io_manager("duckdb:///lake.duckdb")
 
