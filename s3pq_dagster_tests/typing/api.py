@@ -11,6 +11,7 @@ from s3pq_dagster import (
     LoadConfig,
     S3ParquetDuckDBIOManager,
     S3ParquetIOManager,
+    S3ParquetParquetIOManager,
     S3ParquetPostgresIOManager,
     S3ParquetResource,
     S3ParquetSpec,
@@ -51,6 +52,14 @@ destination = S3ParquetDuckDBIOManager(
 )
 in_postgres = S3ParquetPostgresIOManager(
     url=dg.EnvVar("LAKE_URL"), namespace="raw", lock_timeout_seconds=60
+)
+files = S3ParquetParquetIOManager(
+    root="s3://lake/tables",
+    compression="zstd",
+    lock_timeout_seconds=60,
+    endpoint_url="http://127.0.0.1:8333",
+    region="eu-central-1",
+    local_profile="dev",
 )
 from_url: S3ParquetIOManager = build_io_manager("duckdb:///lake.duckdb")
 
