@@ -14,6 +14,7 @@
     │   └── ObjectChangedError        overwritten since it was listed
     ├── MalformedObjectError          one object cannot be read as Parquet: it is quarantined
     ├── TrialError                    no process to decode an object for trial        (retried)
+    ├── UnsteadyObjectError           decoded whole, and then not                     (retried)
     ├── ReadAbandonedError            reading was stopped from outside
     ├── TableNameError                a prefix gives no table name
     ├── TableNameCollisionError       two prefixes give one table name
@@ -154,6 +155,20 @@ class TrialError(S3ParquetError):
             f"object {key!r} may take more memory than max_decoded_bytes, so it was to be decoded "
             f"in a process of its own first, and that failed: {found}. Make room for a process and "
             f"a temporary file (TMPDIR), then run again."
+        )
+
+
+class UnsteadyObjectError(S3ParquetError):
+    """An object was decoded whole, and then not when its rows were to be written."""
+
+    retryable = True
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key, self.reason = key, reason
+        super().__init__(
+            f"object {key!r} was decoded whole, but not once more when its rows were to be "
+            f"written: {reason}. The transaction, which holds rows of other objects too, is rolled "
+            f"back. Run again; if it stays, see to this machine, or raise the bound that is named."
         )
 
 

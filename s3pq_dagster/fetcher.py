@@ -195,6 +195,8 @@ class Fetcher:
         before = e_tags.digest_of(self._pieces(fetched))
         try:
             for part in self._parts_of(fetched):
+                if self._closed:
+                    raise ReadAbandonedError
                 self._read(part)
                 self._while_waiting()
         except (ObjectChangedError, ObjectNotFoundError):

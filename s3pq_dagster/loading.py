@@ -19,6 +19,7 @@ from s3pq_dagster.errors import (
     MalformedObjectError,
     QuarantineLimitError,
     StoreError,
+    UnsteadyObjectError,
 )
 from s3pq_dagster.ledger import Difference, Entry, Ledger, Status, fingerprint
 from s3pq_dagster.logs import line
@@ -325,8 +326,14 @@ class _Load:
                 raise
             if not isinstance(checkpoint.error, MalformedObjectError):
                 raise checkpoint.error from error
-            # A large object turned out malformed half-way: its rows are rolled back, and nothing
-            # else was in its checkpoint. What is left to say goes into the ledger.
+            # An object turned out malformed half-way: its rows are rolled back, and nothing else
+            # was in its checkpoint. What is left to say goes into the ledger. Not so where rows of
+            # others went with them, as in a refresh, which is one transaction.
+            others = any(entry.status is Status.LOADED for entry in checkpoint.entries)
+            if others or self._load.refresh:
+                raise UnsteadyObjectError(checkpoint.error.key, checkpoint.error.reason) from (
+                    checkpoint.error
+                )
             self._writer.commit(None, schema_key=None, seal=seal)
         self._count(checkpoint.entries)
 

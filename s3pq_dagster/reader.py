@@ -70,8 +70,9 @@ class TableStream:
     """The pending objects of one table, read once, in order.
 
     Small objects are decoded whole before their first batch is handed on, so a malformed one is
-    set aside without undoing anything. Larger ones are decoded as they stream and are a
-    checkpoint of their own, unless ``verify`` decodes them twice.
+    set aside without undoing anything. Larger ones are decoded as they stream, or once more than
+    that with ``verify``; so are small ones with more rows than are kept. What is decoded as it
+    streams is a checkpoint of its own.
     """
 
     def __init__(
@@ -170,12 +171,13 @@ class TableStream:
         try:
             bytes_left = self._spec.checkpoint_bytes
             while bytes_left > 0 and (opened := self._peek()) is not None:
-                large = opened.size > self._spec.max_object_bytes_in_memory
-                if large and bytes_left < self._spec.checkpoint_bytes:
+                # Rows that are not decoded yet may turn out malformed, and are rolled back alone.
+                alone = opened.decoded is None
+                if alone and bytes_left < self._spec.checkpoint_bytes:
                     break
                 self._next = None
                 yield from self._object(opened, checkpoint)
-                bytes_left = 0 if large else bytes_left - opened.size
+                bytes_left = 0 if alone else bytes_left - opened.size
             checkpoint.entries += self._aside
             self._aside = []
             # No look at the next object, which may be long in coming: what is read is committed.

@@ -22,7 +22,8 @@ _PROGRAM = Path(__file__).with_name("trial_process.py")
 _POLL_SECONDS = 1.0
 _START_SECONDS = 60.0
 _REASON_CHARACTERS = 500
-_MOST_BYTES = 4096
+_MOST_BYTES = 16 * 1024
+"""Of an answer: twelve for each character of the reason, if JSON escapes all of them."""
 _FEWER = (1, 64, 65_536)
 """By what rows are divided, one attempt after another."""
 _KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
@@ -142,12 +143,16 @@ class _Trial:
         Raises:
             ConnectionError: The process is gone.
         """
+        answer = b""
         while (left := self.deadline - time.monotonic()) > 0:
             connection.settimeout(min(_POLL_SECONDS, left))
             with suppress(TimeoutError):
-                if answer := connection.recv(_MOST_BYTES):
+                if not (more := connection.recv(_MOST_BYTES)):
+                    raise ConnectionError("the process is gone")
+                answer += more
+                if answer.endswith(b"\n"):
                     return answer
-                raise ConnectionError("the process is gone")
+                continue
             self.while_waiting()
         return None
 

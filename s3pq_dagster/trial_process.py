@@ -32,7 +32,8 @@ _WATCH_SECONDS = 0.005
 _OWN_BYTES = 64 * 1024 * 1024
 """What Python may take beside Arrow's buffers."""
 _REASON_CHARACTERS = 500
-_MOST_BYTES = 4096
+_MOST_BYTES = 16 * 1024
+"""Of an answer: twelve for each character of the reason, if JSON escapes all of them."""
 
 
 def serve(connection: socket.socket) -> None:
@@ -63,7 +64,9 @@ def _forked(
     if answers not in select.select([connection.fileno(), answers], [], [])[0]:
         os.kill(child, signal.SIGKILL)  # nobody waits for the answer any more
         sys.exit(1)
-    answer = os.read(answers, _MOST_BYTES)
+    answer = b""
+    while more := os.read(answers, _MOST_BYTES):  # a pipe may give it in parts
+        answer += more
     os.close(answers)
     _, status = os.waitpid(child, 0)
     if answer:
@@ -74,9 +77,11 @@ def _forked(
 
 def _decode(descriptor: int, rows_at_a_time: int, max_bytes: int, to_answer: int) -> NoReturn:
     """Decode a file to nothing; no rows at a time means to open it only."""
+    ending = threading.Lock()
 
     def end(**answer: Any) -> NoReturn:
-        """Answer and go, without waiting for threads or destructors."""
+        """Answer once and go, without waiting for threads or destructors."""
+        ending.acquire()
         os.write(to_answer, json.dumps(answer).encode())
         os._exit(0)
 

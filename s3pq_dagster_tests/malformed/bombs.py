@@ -212,6 +212,13 @@ def a_schema_that_is_nested_very_deeply() -> bytes:
 
 
 @bomb()
+def a_page_header_that_is_nested_very_deeply() -> bytes:
+    """A field nobody knows, of structs in structs, before which are very many small ones."""
+    pages = b"\x05\x02\x00" * 6000 + b"\x0c\x12" + b"\x1c" * 400_000
+    return bytes(Chunk(pages, 1, crafted.INT32))
+
+
+@bomb()
 def very_many_remarks() -> bytes:
     """A footer whose key-value metadata are a million empty strings."""
     remark = struct([(1, BINARY, b"")])

@@ -9,10 +9,17 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
-from s3pq_dagster.errors import EmptyListingError, SchemaMismatchError, StoreError
+from s3pq_dagster.errors import (
+    EmptyListingError,
+    MalformedObjectError,
+    SchemaMismatchError,
+    StoreError,
+    UnsteadyObjectError,
+)
 from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
 from s3pq_dagster.objects import Listing
@@ -295,6 +302,63 @@ def test_a_large_malformed_object_is_quarantined_alone(
     assert report.fingerprint == fingerprint(table.listing()) == table.stored_fingerprint()
     if len(keys) > 1:
         assert sum(table.rows_by_key().values()) == report.rows
+
+
+MANY_ROWS = 200_000
+LITTLE_KEPT: dict[str, Any] = {"max_decoded_bytes": 16 * 1024 * KIB}
+"""With it so many rows are not kept once they are decoded: they are decoded again."""
+
+
+def decode_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pyarrow decode objects of so many rows once, and not again."""
+    decode, seen = pq.ParquetFile.iter_batches, []
+
+    def iter_batches(self: pq.ParquetFile, *args: Any, **options: Any) -> Any:
+        if self.metadata.num_rows == MANY_ROWS:
+            seen.append(self)
+            if len(seen) > 1:
+                raise pa.ArrowInvalid("not again")
+        return decode(self, *args, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", iter_batches)
+
+
+def test_an_object_that_is_decoded_again_is_alone(table: Table) -> None:
+    """Small as it is: its rows are not in one checkpoint with those of others."""
+    for key, rows in {"a": 10, "b": MANY_ROWS, "c": 7}.items():
+        table.bucket.put(f"t/{key}", rows)
+    table.load(**LITTLE_KEPT)
+    assert table.lines.of("checkpoint_committed") == [
+        f"checkpoint_committed table=t objects=1 rows={rows}" for rows in (10, MANY_ROWS, 7)
+    ]
+
+
+def test_no_object_is_called_loaded_when_another_is_rolled_back(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that decodes the first time only is quarantined, and the others' rows are there."""
+    for key, rows in {"a": 10, "b": MANY_ROWS, "c": 7}.items():
+        table.bucket.put(f"t/{key}", rows)
+    decode_once(monkeypatch)
+    report = table.load(**LITTLE_KEPT)
+    assert table.statuses() == {"t/a": "loaded", "t/b": "quarantined", "t/c": "loaded"}
+    assert table.rows_by_key() == {"t/a": 10, "t/c": 7}
+    assert report.rows == 17
+
+
+def test_a_refresh_with_an_object_that_decodes_once_can_be_tried_again(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it is rolled back, the error says why, and the old table stays."""
+    for key, rows in {"a": 10, "b": MANY_ROWS, "c": 7}.items():
+        table.bucket.put(f"t/{key}", rows)
+    table.load()
+    decode_once(monkeypatch)
+    with pytest.raises(UnsteadyObjectError, match=r"t/b.*not again.*Run again") as caught:
+        table.load(options={"full_refresh": True}, **LITTLE_KEPT)
+    assert caught.value.retryable
+    assert isinstance(caught.value.__cause__, MalformedObjectError)
+    assert table.rows_by_key() == {"t/a": 10, "t/b": MANY_ROWS, "t/c": 7}
 
 
 def test_only_malformed_objects_make_no_table(table: Table) -> None:

@@ -221,3 +221,13 @@ def test_a_reason_of_any_length_is_told_in_part() -> None:
     with pytest.raises(MalformedObjectError) as caught:
         tried(body[:4] + b"\xff" * 60 + body[64:])
     assert len(caught.value.reason) <= 500
+
+
+def test_a_reason_of_any_characters_is_told() -> None:
+    """Also of such as JSON escapes to twelve bytes each, which are more than a pipe's page."""
+    column = pa.struct([("\N{GRINNING FACE}" * 1000, pa.int32())])
+    metadata = {"ARROW:extension:name": "arrow.bool8", "ARROW:extension:metadata": ""}
+    schema = pa.schema([pa.field("c", column, metadata=metadata)])
+    with pytest.raises(MalformedObjectError) as caught:
+        tried(parquet(pa.table([pa.array([None], column)], schema=schema)))
+    assert caught.value.reason.endswith("\N{GRINNING FACE}")
