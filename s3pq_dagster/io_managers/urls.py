@@ -35,7 +35,8 @@ def root_of(parts: SplitResult) -> dict[str, Any]:
             )
             raise ConfigurationError(msg)
         return {"root": f"s3://{parts.netloc}{parts.path}"} | _options(parts)
-    if parts.netloc or len(parts.path) <= 1 or parts.query or parts.fragment:
+    is_path = parts.path.startswith("/") and parts.path != "/"
+    if parts.netloc or not is_path or parts.query or parts.fragment:
         msg = (
             f"destination {shown(parts)!r} has to be {kind}:///lake (three slashes: relative to "
             f"the working directory) or {kind}:////data/lake (four: absolute), and nothing else."
@@ -77,6 +78,8 @@ def check_installed(destination: str, module: str, extra: str) -> None:
 
 def _options(parts: SplitResult) -> dict[str, str]:
     pairs = parse_qsl(parts.query, keep_blank_values=True)
+    if parts.fragment:
+        pairs.append((f"#{parts.fragment}", ""))
     options = dict(pairs)
     if len(options) < len(pairs) or not options.keys() <= set(S3_OPTIONS) or "" in options.values():
         msg = (

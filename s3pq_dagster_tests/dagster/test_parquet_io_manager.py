@@ -103,15 +103,17 @@ def test_a_url_names_the_root(url: str, root: str) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("parquet://lake", "names no directory: use parquet:///lake"),
-        ("parquet:///", "names no directory"),
-        ("parquet://", "names no directory"),
-        ("parquet:lake", "names no directory"),
+        ("parquet://lake", "has to be parquet:///lake"),
+        ("parquet:///", "has to be parquet:///lake"),
+        ("parquet://", "has to be parquet:///lake"),
+        ("parquet:lake", "has to be parquet:///lake"),
         ("parquet+s3://", "has to be parquet\\+s3://bucket/prefix"),
         ("parquet+s3:///prefix", "has to be parquet\\+s3://bucket/prefix"),
         ("parquet+s3://key:canary@bucket/x", "without credentials"),
-        ("parquet:///lake?compression=zstd", "fields of S3ParquetParquetIOManager"),
-        ("parquet+s3://bucket/x#y", "fields of S3ParquetParquetIOManager"),
+        ("parquet:///lake?compression=zstd", "and nothing else"),
+        ("parquet+s3://bucket/x#y", "behind the `\\?` may be"),
+        ("parquet+s3://bucket/x?region=a&region=b", "each once"),
+        ("parquet+s3://bucket/x?compression=zstd", "'compression'"),
         ("parquet+gs://bucket/x", "parquet\\+s3://bucket/prefix"),
     ],
 )

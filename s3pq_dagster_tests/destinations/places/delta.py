@@ -105,15 +105,15 @@ class DeltaOnS3Place:
     def __init__(self, directory: Path) -> None:
         self.prefix = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
         self._root = f"s3://{self.bucket}/{self.prefix}"
-        self._client = admin_client(_endpoint())
-        self.url = f"delta+{self._root}?endpoint_url={_endpoint()}&region={REGION}"
+        self.endpoint = _endpoint()
+        self.url = f"delta+{self._root}?endpoint_url={self.endpoint}&region={REGION}"
 
     def open(
         self, *, log: logging.Logger | None = None, lock_timeout_seconds: float = 5
     ) -> Destination:
         return DeltaDestination(
             self._root,
-            endpoint_url=_endpoint(),
+            endpoint_url=self.endpoint,
             region=REGION,
             log=log,
             lock_timeout_seconds=lock_timeout_seconds,
@@ -153,7 +153,7 @@ class DeltaOnS3Place:
     def copied_to(self, directory: Path) -> Self:
         copy = type(self)(directory)
         for key in self.keys():
-            self._client.copy_object(
+            admin_client(self.endpoint).copy_object(
                 Bucket=self.bucket,
                 Key=key.replace(self.prefix, copy.prefix, 1),
                 CopySource={"Bucket": self.bucket, "Key": key},
@@ -165,14 +165,16 @@ class DeltaOnS3Place:
 
     def keys(self) -> list[str]:
         """Name every object that is there."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=f"{self.prefix}/"
+        pages = (
+            admin_client(self.endpoint)
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=self.bucket, Prefix=f"{self.prefix}/")
         )
         return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
     def _delete(self, prefix: str) -> None:
         for key in [key for key in self.keys() if key.startswith(prefix)]:
-            self._client.delete_object(Bucket=self.bucket, Key=key)
+            admin_client(self.endpoint).delete_object(Bucket=self.bucket, Key=key)
 
     def _table(self, table: str) -> deltalake.DeltaTable:
         options = {
@@ -180,7 +182,7 @@ class DeltaOnS3Place:
             "aws_secret_access_key": SECRET_KEY,
             "aws_region": REGION,
             "aws_conditional_put": "etag",
-            "endpoint_url": _endpoint(),
+            "endpoint_url": self.endpoint,
             "allow_http": "true",
         }
         return deltalake.DeltaTable(f"{self._root}/{table}", storage_options=options)
