@@ -106,9 +106,9 @@ def test_a_wrong_password(
     place: PostgresPlace, given: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or none at all: the error says where one is looked for, and shows none."""
-    monkeypatch.delenv("PGPASSWORD", raising=False)
     name = f"u_{uuid.uuid4().hex}"
-    with role(name, CANARY):
+    with role(name, CANARY), monkeypatch.context() as patch:
+        patch.delenv("PGPASSWORD", raising=False)
         destination = PostgresDestination(url_of(place.database, f"{name}{given}"))
         error = refused(
             lambda: destination.state(OWNER),
@@ -142,9 +142,10 @@ def test_a_password_may_come_from_the_environment(
         file = tmp_path / "pgpass"
         file.write_text(f"*:*:*:{name}:secret\n")
         file.chmod(0o600)
-        monkeypatch.delenv("PGPASSWORD", raising=False)
-        monkeypatch.setenv("PGPASSFILE", str(file))
-        assert not destination.state(OWNER).exists
+        with monkeypatch.context() as patch:
+            patch.delenv("PGPASSWORD", raising=False)
+            patch.setenv("PGPASSFILE", str(file))
+            assert not destination.state(OWNER).exists
 
 
 def test_a_server_without_a_free_connection(place: PostgresPlace) -> None:
