@@ -244,9 +244,10 @@ def test_an_s3_that_heeds_no_conditions_is_refused(bucket: Bucket, header: str) 
 
     with Heedless(bucket.proxy.endpoint) as proxy:
         destination = destination_in(bucket, endpoint_url=proxy.endpoint)
-        with pytest.raises(DestinationDeniedError, match="not heed If-Match and If-None-Match"):
-            load(destination, (A, 1))
-    assert keys(bucket) == ["lake/_s3pq_staged/orders.lock"]
+        for _ in range(2):
+            with pytest.raises(DestinationDeniedError, match="not heed If-Match and If-None-Match"):
+                load(destination, (A, 1))
+    assert keys(bucket) == []
 
 
 # Answers that get lost

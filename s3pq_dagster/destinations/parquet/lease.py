@@ -108,7 +108,11 @@ class Lease:
     def _take(self) -> None:
         found = self._look()
         if found is None:
-            self._first()
+            self._put_first(None)
+            self._check_conditions()
+            return
+        if found.holder.startswith(self._holder.encode()):
+            self._e_tag = found.e_tag  # an answer got lost
             return
         if found.holder != _FREE and found.age < timedelta(seconds=self._seconds):
             msg = (
@@ -116,12 +120,10 @@ class Lease:
                 f"renewed {self._where} {found.age.total_seconds():.0f} s ago"
             )
             raise DestinationLockedError(msg)
-        try:
-            self._put(found.e_tag)
-        except OutdatedError as error:
-            msg = f"another process was quicker to take {self._where}"
-            raise DestinationLockedError(msg) from error
         self.is_taken_over = found.holder != _FREE
+        self._put_first(found.e_tag)
+        if self.is_taken_over:
+            self._check_conditions()  # whoever had it may have been stopped while he did so
 
     def _look(self) -> _Found | None:
         try:
@@ -132,13 +134,19 @@ class Lease:
         stamped: datetime = answer["LastModified"]
         return _Found(answer["ETag"], answer["Body"].read(), now - stamped)
 
-    def _first(self) -> None:
-        """Take a turn that nobody ever had, and see that conditions are heeded."""
+    def _put_first(self, e_tag: str | None) -> None:
         try:
-            self._put(None)
+            self._put(e_tag)
         except OutdatedError as error:
             msg = f"another process was quicker to take {self._where}"
             raise DestinationLockedError(msg) from error
+
+    def _check_conditions(self) -> None:
+        """See that conditions are heeded, by two that do not hold.
+
+        Raises:
+            DestinationDeniedError: One was not.
+        """
         for condition in (None, '"00000000000000000000000000000000"'):
             kept = self._e_tag
             try:
@@ -146,11 +154,11 @@ class Lease:
             except OutdatedError:
                 self._e_tag = kept
                 continue
+            self._requests.ask("delete_object", "s3:DeleteObject", Key=self._key)
             msg = (
                 f"{self._requests.client.meta.endpoint_url} does not heed If-Match and "
                 f"If-None-Match on PutObject, without which two runs could overwrite each other's "
-                f"ledger. Use an S3 that does, or another destination. Nothing is written but "
-                f"{self._where}."
+                f"ledger. Use an S3 that does, or another destination. Nothing is written."
             )
             raise DestinationDeniedError(msg)
 

@@ -138,7 +138,8 @@ def checked(look: Look, storage: Storage, owner: Owner | None) -> Look:
     if owner is not None:
         owner.check(manifest.facts.bucket, manifest.facts.prefix)
     try:
-        if look.files.height and not look.files["is_there"].any():
+        files = look.files
+        if files.height and not files["is_there"].any():
             raise _not_managed(manifest.table, f"its objects are in {OBJECTS} but no file is there")
         for name in look.strangers:
             if not _is_ours(storage, manifest.table, name):
