@@ -60,10 +60,11 @@ class BucketNotFoundError(StoreError):
 
     retryable = False
 
-    def __init__(self, bucket: str, endpoint: str) -> None:
+    def __init__(self, bucket: str, endpoint: str, found: str = "") -> None:
         self.bucket = bucket
+        why = f": {one_line(found)}" if found else ""
         super().__init__(
-            f"bucket {bucket!r} not found at {endpoint}. Check `bucket`, `region` and "
+            f"bucket {bucket!r} not found at {endpoint}{why}. Check `bucket`, `region` and "
             f"`endpoint_url` for a typo, and that the bucket has not been deleted."
         )
 
@@ -107,7 +108,7 @@ class StoreUnreachableError(StoreError):
         self.endpoint = endpoint
         super().__init__(
             f"cannot reach S3 at {endpoint}: {found}. Check `endpoint_url`, `region` and the "
-            f"network, then run again: what is already loaded is not read again."
+            f"network, then run again: what is committed is not read again."
         )
 
 
@@ -252,14 +253,24 @@ class QuarantineLimitError(S3ParquetError):
     """More of a table's objects cannot be read than the spec allows."""
 
     def __init__(
-        self, table: str, *, quarantined: int, listed: int, fraction: float, example: str
+        self,
+        table: str,
+        *,
+        quarantined: int,
+        listed: int,
+        fraction: float,
+        example: str,
+        refresh: bool = False,
     ) -> None:
         self.table, self.quarantined, self.listed = table, quarantined, listed
+        undone = (
+            "The table stays as it was." if refresh else "The checkpoint under way is rolled back."
+        )
         super().__init__(
             f"{quarantined} of {listed} listed objects of table {table!r} cannot be read as "
-            f"Parquet, more than max_quarantined_fraction {fraction} allows: {example}. The "
-            f"checkpoint under way is rolled back. Repair or remove those objects, or raise "
-            f"max_quarantined_fraction, and run again: what is committed is not read again."
+            f"Parquet, more than max_quarantined_fraction {fraction} allows: {example}. {undone} "
+            f"Repair or remove those objects, or raise max_quarantined_fraction, and run again"
+            f"{'' if refresh else ': what is committed is not read again'}."
         )
 
 

@@ -29,7 +29,7 @@ def as_failures() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interrupt:
-        raise RunCancelledError("cancelled; committed checkpoints stand") from interrupt
+        raise RunCancelledError("cancelled; what is committed stands") from interrupt
     except S3ParquetError as error:
         if error.retryable:
             raise

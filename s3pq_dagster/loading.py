@@ -2,12 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import polars as pl
@@ -146,6 +146,7 @@ class TableLoad:
                 listed=len(self.listing),
                 fraction=self.spec.max_quarantined_fraction,
                 example=f"{key!r}: {reason}",
+                refresh=self.refresh,
             )
 
     def is_due(self, state: TableState) -> bool:
@@ -172,7 +173,10 @@ class TableLoad:
             self.owner, run_id=self.run_id, append=append, refresh=self.refresh
         )
         with opened as writer:
-            report = _Load(self, writer).run(started)
+            load = _Load(self, writer)
+            report = load.run(started)
+        if self.refresh:  # committed as a whole, and only now
+            load.say_committed()
         self.on_loaded(report)
         return report
 
@@ -249,7 +253,7 @@ class _Load:
             )
         if not self._fingerprint_now:
             self._writer.commit(None, schema_key=None, seal=lambda: self._sealed([], stream))
-        state = self._writer.state()
+        state = self._state = self._writer.state()
         seconds = time.monotonic() - started
         return LoadReport(
             rows=self._rows,
@@ -307,8 +311,11 @@ class _Load:
         keys = self._difference.removed
         concurrency = self._load.spec.concurrency
         workers = min(concurrency if concurrency > 0 else _MOST_LOOKS, _MOST_LOOKS)
-        with ThreadPoolExecutor(workers, "s3pq-look") as pool:
+        pool = ThreadPoolExecutor(workers, "s3pq-look")
+        try:
             there = list(pool.map(self._load.store.is_there, keys))
+        finally:  # a cancelled run does not wait for answers that may be long in coming
+            pool.shutdown(wait=False, cancel_futures=True)
         return [key for key, still in zip(keys, there, strict=True) if not still]
 
     def _commit(self, checkpoint: Checkpoint, stream: TableStream) -> None:
@@ -346,20 +353,30 @@ class _Load:
         self._objects += len(loaded)
         self._bytes += sum(entry.object.size for entry in entries)
         self._quarantined += [e.object.key for e in entries if e.status is Status.QUARANTINED]
-        self._say(
-            [
-                line(
-                    "object_loaded", table=table, key=e.object.key, size=e.object.size, rows=e.rows
-                )
-                for e in loaded
-            ]
-        )
-        self._say([line("checkpoint_committed", table=table, objects=len(entries), rows=rows)])
+        if not self._load.refresh:
+            self._say_loaded((e.object.key, e.object.size, e.rows) for e in loaded)
+            self._say([line("checkpoint_committed", table=table, objects=len(entries), rows=rows)])
 
-    def _say(self, lines: list[str]) -> None:
+    def say_committed(self) -> None:
+        """Log all that a refresh committed, from the ledger it wrote."""
+        table, found = self._load.owner.table, self._state.ledger
+        loaded = found.frame.filter(pl.col("status") == Status.LOADED)
+        self._say_loaded(loaded.select("key", "size", "rows").iter_rows())
+        objects = found.frame.height
+        self._say([line("checkpoint_committed", table=table, objects=objects, rows=found.rows)])
+
+    def _say_loaded(self, objects: Iterable[tuple[str, int, int]]) -> None:
+        table = self._load.owner.table
+        self._say(
+            line("object_loaded", table=table, key=key, size=size, rows=rows)
+            for key, size, rows in objects
+        )
+
+    def _say(self, lines: Iterable[str]) -> None:
         """Log many lines to a message: Dagster stores each message in its event log."""
-        for start in range(0, len(lines), _LINES_A_MESSAGE):
-            self._load.log.info("\n".join(lines[start : start + _LINES_A_MESSAGE]))
+        left = iter(lines)
+        while some := list(islice(left, _LINES_A_MESSAGE)):
+            self._load.log.info("\n".join(some))
 
     def _sealed(self, entries: Sequence[Entry], done: TableStream | None = None) -> Commit:
         """Make the commit of some entries; ``done`` is the stream once nothing more comes."""

@@ -155,7 +155,8 @@ class TableStream:
             checkpoint = self._checkpoint()
             yield checkpoint
             loaded = [e for e in checkpoint.entries if e.status is Status.LOADED]
-            if loaded and checkpoint.error is None:
+            # A refresh, for which all is verified, commits nothing before its end.
+            if loaded and checkpoint.error is None and not self._verify:
                 self._committed = (self._committed[0] + len(loaded), loaded[-1].object.key)
 
     def _checkpoint(self) -> Checkpoint:

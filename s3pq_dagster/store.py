@@ -64,6 +64,11 @@ _UNREACHABLE = (
 _GONE = {"NoSuchKey", "NoSuchVersion"}
 _ELSEWHERE = {301, 307}
 
+_ARCHIVED = (
+    "it is in an archived storage class; restore it, then run its table with "
+    "retry_quarantined: true"
+)
+
 T = TypeVar("T")
 
 
@@ -181,7 +186,7 @@ class Store:
         """Ask for an object as it is now.
 
         Raises:
-            ObjectNotFoundError: It is gone.
+            ObjectNotFoundError: It is gone, and S3 says so.
             StoreError: As :meth:`read`.
         """
         found = self._retry(lambda: self._head(key))
@@ -259,10 +264,25 @@ class Store:
         return page
 
     def _head(self, key: str) -> dict[str, Any]:
-        found = self._call(self._client.head_object, "s3:GetObject", key=key)
+        try:
+            found = self._call(self._client.head_object, "s3:GetObject", key=key)
+        except ObjectNotFoundError:
+            self._see_it_gone(key)
+            raise
         if "ContentLength" not in found or "LastModified" not in found:
             raise BrokenAnswerError(self._broken(key, "no size or no time"))
         return found
+
+    def _see_it_gone(self, key: str) -> None:
+        """Ask in a way that is answered with a body: that to HEAD has none to tell S3 by.
+
+        Raises:
+            ObjectNotFoundError: It is gone.
+            BrokenAnswerError: It is there, or somebody else than S3 says otherwise.
+        """
+        answer = self._call(self._client.get_object, "s3:GetObject", key=key, Range="bytes=0-0")
+        answer["Body"].close()
+        raise BrokenAnswerError(self._broken(key, "404 to HEAD, and an object to GET"))
 
     def _read(self, found: ObjectMeta, start: int, end: int) -> Piece:
         whole = start == 0 and end == found.size
@@ -325,10 +345,15 @@ class Store:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code == "NoSuchBucket" or status in _ELSEWHERE:
             return BucketNotFoundError(self.bucket, self.endpoint)
+        if code == "AuthorizationHeaderMalformed":
+            region = error.response.get("Error", {}).get("Region")
+            wanted = f"signed for region {region!r}" if region else "signed otherwise"
+            found = f"S3 wants requests to be {wanted} ({code})"
+            return BucketNotFoundError(self.bucket, self.endpoint, found)
         if code in _BAD_CREDENTIALS:
             return CredentialsError(self.bucket, f"S3 answered {code}")
         if code == "InvalidObjectState" and key is not None:
-            return MalformedObjectError(key, "it is in an archived storage class; restore it")
+            return MalformedObjectError(key, _ARCHIVED)
         if status == 403:  # noqa: PLR2004 - HTTP
             return AccessDeniedError(self.bucket, permission, key=key)
         # A page of somebody else's is no deletion; the answer to HEAD has no body to tell by.

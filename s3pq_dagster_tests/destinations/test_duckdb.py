@@ -13,9 +13,15 @@ import pyarrow as pa
 import pytest
 
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
+from s3pq_dagster.destinations.duckdb.failures import first_line
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.session import Session
-from s3pq_dagster.errors import DestinationError, TableNotManagedError
+from s3pq_dagster.errors import (
+    DestinationDeniedError,
+    DestinationError,
+    DestinationLockedError,
+    TableNotManagedError,
+)
 from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
 from s3pq_dagster.tables import Commit, Owner
 from s3pq_dagster_tests.destinations.tables import (
@@ -334,9 +340,10 @@ def test_the_reason_of_a_failed_insert_is_told(destination: DuckDBDestination) -
 
 
 def test_a_memory_limit_is_duckdbs_own(database: Path) -> None:
-    """A limit that DuckDB does not take is an error that shows DuckDB's words."""
-    with pytest.raises(DestinationError, match=r"lake\.duckdb"):
+    """One that DuckDB does not take is named with DuckDB's words; a step does not try again."""
+    with pytest.raises(DestinationDeniedError, match=r"memory_limit 'many'.*number") as caught:
         load(DuckDBDestination(str(database), memory_limit="many"), (A, 1))
+    assert "damaged" not in str(caught.value)
     load(DuckDBDestination(str(database), memory_limit="200MB"), (A, 50_000))
 
 
@@ -349,6 +356,56 @@ with destination.read("orders", None) as reader:
 with destination.read("orders", ["id"]) as again:
     print(again.read_all().num_rows)
 """
+
+
+def test_a_file_that_is_open_in_this_process_is_waited_for(database: Path) -> None:
+    """DuckDB speaks of another configuration; the file is not damaged."""
+    destination = DuckDBDestination(str(database), lock_timeout_seconds=0.2)
+    load(destination, (A, 1))
+    with (
+        duckdb.connect(str(database)),
+        pytest.raises(DestinationLockedError, match="in this process"),
+    ):
+        load(destination, (B, 1))
+    load(destination, (B, 1))
+
+
+def test_a_file_has_one_gate_whatever_its_name(database: Path, tmp_path: Path) -> None:
+    """A writer by way of a link waits for a reader, and says so."""
+    load(DuckDBDestination(str(database)), (A, 1))
+    link = tmp_path / "link.duckdb"
+    link.symlink_to(database)
+    writer = DuckDBDestination(str(link), lock_timeout_seconds=0.2)
+    with (
+        DuckDBDestination(str(database)).read("orders", None),
+        pytest.raises(DestinationLockedError, match="drain or close"),
+    ):
+        load(writer, (B, 1))
+    load(writer, (B, 1))
+
+
+def test_a_file_is_made_where_there_are_no_hard_links(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that another process made meanwhile is not replaced."""
+
+    def hardlink_to(self: Path, made: Path) -> None:
+        if self.parent.name == "taken":
+            self.write_bytes(b"another's")
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", hardlink_to)
+    load(DuckDBDestination(str(database)), (A, 1))
+    assert ids_by_key(DuckDBDestination(str(database))).keys() == {A.key}
+    taken = database.parent / "taken" / "lake.duckdb"
+    with pytest.raises(DestinationError):
+        load(DuckDBDestination(str(taken), lock_timeout_seconds=1), (A, 1))
+    assert taken.read_bytes() == b"another's"
+
+
+def test_an_error_without_a_word_has_its_name() -> None:
+    """DuckDB's errors need not have a text."""
+    assert first_line(duckdb.IOException("")) == "IOException"
 
 
 def test_a_connection_reaches_no_file_and_draws_no_bar(

@@ -252,7 +252,7 @@ def test_an_object_deleted_after_it_was_overwritten_is_missing(bucket: Bucket) -
     with opened(bucket) as store:
         found = listed(store)
         bucket.delete("a")
-        bucket.proxy.before = lambda request: Answer(412) if request.is_object else None
+        bucket.proxy.before = lambda request: Answer(412) if request.if_match else None
         with Fetcher(store, found, spec()) as fetcher:
             (got,) = fetcher
     assert isinstance(got.error, ObjectNotFoundError)

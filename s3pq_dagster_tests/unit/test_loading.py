@@ -1,7 +1,9 @@
 """How pending objects become committed checkpoints: a real bucket into a real file."""
 
 import gc
+import signal
 import threading
+import time
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,6 +18,7 @@ from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.errors import (
     EmptyListingError,
     MalformedObjectError,
+    QuarantineLimitError,
     SchemaMismatchError,
     StoreError,
     UnsteadyObjectError,
@@ -25,7 +28,7 @@ from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
-from s3pq_dagster_tests.proxy import Answer
+from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec
 
 KIB = 1024
@@ -470,6 +473,31 @@ def test_each_checkpoint_is_logged(table: Table) -> None:
     )
 
 
+def test_a_refresh_logs_what_it_committed_at_its_end(table: Table) -> None:
+    """It is one transaction, so one line; of the objects each has its own."""
+    for key in "ab":
+        table.bucket.put(f"t/{key}", 10)
+    table.load(options={"full_refresh": True}, checkpoint_bytes=1)
+    (committed,) = table.lines.of("checkpoint_committed")
+    assert committed == "checkpoint_committed table=t objects=2 rows=20"
+    (loaded,) = table.lines.of("object_loaded")
+    assert sorted(line.split()[2] for line in loaded.splitlines()) == ["key=t/a", "key=t/b"]
+
+
+@pytest.mark.parametrize("how", [{"options": {"full_refresh": True}}, {"incremental": False}])
+def test_a_refresh_that_fails_calls_nothing_committed(table: Table, how: dict[str, Any]) -> None:
+    """Neither its log nor its errors: all is rolled back."""
+    table.bucket.put("t/a", 10)
+    table.bucket.put("t/b", pa.table({"other": [1]}))
+    with pytest.raises(SchemaMismatchError, match="Nothing of this run"):
+        table.load(**how, checkpoint_bytes=1)
+    table.bucket.put("t/b", b"bad")
+    with pytest.raises(QuarantineLimitError, match="stays as it was") as caught:
+        table.load(**how, checkpoint_bytes=1, max_quarantined_fraction=0.1)
+    assert "committed" not in str(caught.value)
+    assert table.lines.of("object_loaded") == table.lines.of("checkpoint_committed") == []
+
+
 def test_every_object_is_logged_with_size_and_rows(table: Table) -> None:
     """A line an object once it is committed: key, size, rows."""
     table.bucket.put("t/with space", 7)
@@ -528,6 +556,32 @@ def test_a_listing_that_is_a_page_short_removes_nothing_that_is_there(table: Tab
     report = table.load(Listing(whole.frame.head(1)), write_mode="mirror")
     assert report.removed == 1
     assert table.rows_by_key() == {"t/a": 10, "t/b": 10}
+
+
+def test_a_cancelled_run_does_not_wait_for_a_look_at_what_is_gone(table: Table) -> None:
+    """An interrupt ends the load although S3 has not answered yet."""
+    for key in "abc":
+        table.bucket.put(f"t/{key}", 1)
+    table.load(write_mode="mirror")
+    listing = Listing(table.listing().frame.head(1))
+    asked, answer = threading.Event(), threading.Event()
+
+    def before(request: Request) -> None:
+        if request.method == "HEAD":
+            if not asked.is_set():
+                asked.set()
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            answer.wait(30)
+
+    table.bucket.proxy.before = before
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            table.load(listing, write_mode="mirror")
+        assert time.monotonic() - started < 20
+    finally:
+        answer.set()
+    assert table.rows_by_key() == dict.fromkeys(["t/a", "t/b", "t/c"], 1)
 
 
 def test_an_object_that_is_listed_twice_is_loaded_once(table: Table) -> None:

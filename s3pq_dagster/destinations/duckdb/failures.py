@@ -29,4 +29,4 @@ def translated(path: Path, also: type[Exception] = duckdb.Error) -> Iterator[Non
 
 def first_line(error: Exception) -> str:
     """Give what matters of DuckDB's message."""
-    return str(error).strip().splitlines()[0]
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

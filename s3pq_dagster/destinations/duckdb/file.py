@@ -1,9 +1,10 @@
 """The file: opened for each call, waited for while another process has it."""
 
+import fcntl
 import logging
+import os
 import tempfile
 import threading
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,11 @@ from s3pq_dagster.column_rules import check_chosen
 from s3pq_dagster.destinations.duckdb.failures import first_line, translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.session import JOIN_ROWS, Session
-from s3pq_dagster.errors import DestinationError, DestinationLockedError
+from s3pq_dagster.errors import (
+    DestinationDeniedError,
+    DestinationError,
+    DestinationLockedError,
+)
 from s3pq_dagster.logs import line
 from s3pq_dagster.tables import Owner, TableAudit, TableState
 
@@ -71,7 +76,14 @@ class _Gate:
         return not self._taken and not (alone and self._inside)
 
 
-_gates: defaultdict[Path, _Gate] = defaultdict(_Gate)
+_gates: dict[Path, _Gate] = {}
+_gates_lock = threading.Lock()
+
+
+def _gate_of(path: Path) -> _Gate:
+    """Give the one gate of a file: two threads that made one each would both be alone."""
+    with _gates_lock:
+        return _gates.setdefault(path, _Gate())
 
 
 class DuckDBDestination:
@@ -100,7 +112,8 @@ class DuckDBDestination:
             lock_timeout_seconds: How long to wait for a file that another process has open.
             log: Gets a line each time the lock has to be waited for.
         """
-        self._path = Path(database).absolute()
+        # By one name whatever links lead to it: for the gate, and for DuckDB's .wal file beside it.
+        self._path = Path(os.path.realpath(database))
         self._namespace = namespace
         self._memory_limit = memory_limit
         self._lock_timeout_seconds = lock_timeout_seconds
@@ -191,7 +204,7 @@ class DuckDBDestination:
 
     @contextmanager
     def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        gate = _gates[self._path]
+        gate = _gate_of(self._path)
         with gate.entered(self._path, alone=not read_only, seconds=self._lock_timeout_seconds):
             connection = self._connect(read_only=read_only)
             try:
@@ -205,12 +218,11 @@ class DuckDBDestination:
         def once() -> duckdb.DuckDBPyConnection:
             try:
                 connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
-                connection.execute(_SETTINGS)
-            except duckdb.IOException as error:
-                if "Could not set lock" in str(error):
-                    msg = f"{self._path} is open in another process: {first_line(error)}"
-                    raise DestinationLockedError(msg) from error
-                raise self._cannot_open(error) from error
+                try:
+                    connection.execute(_SETTINGS)
+                except BaseException:
+                    connection.close()
+                    raise
             except duckdb.Error as error:
                 raise self._cannot_open(error) from error
             return connection
@@ -224,8 +236,23 @@ class DuckDBDestination:
         )(once)
 
     def _cannot_open(self, error: duckdb.Error) -> DestinationError:
+        found = first_line(error)
+        if "Could not set lock" in found:
+            return DestinationLockedError(f"{self._path} is open in another process: {found}")
+        if isinstance(error, duckdb.ConnectionException) and "different configuration" in found:
+            return DestinationLockedError(
+                f"{self._path} is open in this process, in another way than ours: {found}. Close "
+                f"that connection."
+            )
+        if self._memory_limit and not _is_limit(self._memory_limit):
+            return DestinationDeniedError(
+                f"DuckDB does not take memory_limit {self._memory_limit!r}: {found}. Give it as "
+                f"'1GB', say, or leave it out."
+            )
+        if not isinstance(error, duckdb.IOException | duckdb.SerializationException):
+            return DestinationError(f"cannot open {self._path}: {found}")
         return DestinationError(
-            f"cannot open {self._path} as a DuckDB file: {first_line(error)}. If it is damaged, "
+            f"cannot open {self._path} as a DuckDB file: {found}. If it is damaged, "
             f"put back a copy of it and of its .wal file; if it is empty or something else, move "
             f"it away or name another file: every object is then loaded into a new one."
         )
@@ -250,4 +277,19 @@ def _put_in_place(made: Path, path: Path) -> None:
     except FileExistsError:
         return
     except OSError:  # a file system without hard links
-        made.rename(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)  # a rename would replace another's file
+            if not path.exists():
+                made.rename(path)
+        finally:
+            os.close(directory)
+
+
+def _is_limit(memory_limit: str) -> bool:
+    """Tell whether DuckDB takes a bound on its memory."""
+    try:
+        duckdb.connect(config={"memory_limit": memory_limit}).close()
+    except duckdb.Error:
+        return False
+    return True

@@ -70,6 +70,8 @@ class Session:
         self._in_transaction = False
         self._has_strays = False
         self._names: set[str] = set()
+        self._known: set[str] | None = None
+        """What of ours is there, once asked: DuckDB looks at every table of the file for it."""
         database = connection.execute("SELECT current_database()").fetchall()[0][0]
         space = f"{quoted(database)}.{quoted(namespace)}"  # one word may name both
         self._space = space
@@ -83,11 +85,13 @@ class Session:
             self._run(f"CREATE SCHEMA IF NOT EXISTS {self._space}")
             self._run(f"CREATE TABLE IF NOT EXISTS {self._objects} ({_OBJECTS_DDL})")
             self._run(f"CREATE TABLE IF NOT EXISTS {self._tables} ({_TABLES_DDL})")
+        self._known = None
 
     def start_over(self) -> None:
         """Drop the table and its entries; visible to nobody until the transaction commits."""
         name = [self._owner.table]
         self._run(f"DROP TABLE IF EXISTS {self.table}")
+        self._known = None
         self._run(f"DELETE FROM {self._objects} WHERE table_name = ?", name)
         self._run(f"DELETE FROM {self._tables} WHERE table_name = ?", name)
 
@@ -183,6 +187,7 @@ class Session:
             self._in_transaction = False
 
     def _rollback(self) -> None:
+        self._known = None  # a table that was made is gone, one that was dropped is there
         try:
             self._run("ROLLBACK")
         except duckdb.Error as error:
@@ -214,6 +219,7 @@ class Session:
             return
         with self._registered("_s3pq_new", schema.empty_table()):
             self._run(f"CREATE TABLE {self.table} AS SELECT * FROM _s3pq_new")
+        self._known = None
 
     def _insert(self, into: str, batches: pa.RecordBatchReader) -> None:
         larger = pa.RecordBatchReader.from_batches(batches.schema, joined(batches, JOIN_ROWS))
@@ -359,6 +365,11 @@ class Session:
         return as_ledger(pl.DataFrame(relation.to_arrow_table()))
 
     def _found(self) -> set[str]:
+        if self._known is None:
+            self._known = self._looked_up()
+        return self._known
+
+    def _looked_up(self) -> set[str]:
         found = self._rows(
             "SELECT schema_name, table_name FROM duckdb_tables() "
             "WHERE database_name = current_database() "
