@@ -12,7 +12,7 @@ NO_UI   := $(if $(BROWSER)$(CI),,-m "not ui")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-BENCHES := bench-arrivals bench-crashes bench-faults bench-malformed
+BENCHES := bench-arrivals bench-crashes bench-destinations bench-faults bench-malformed
 .PHONY: help demo dev dev-object test check format build clean $(BENCHES)
 
 help: ## say what there is
@@ -57,8 +57,11 @@ build: $(VENV)/.dev ## build the source archive and from it the wheel, into dist
 bench-arrivals: $(VENV)/.dev ## play a day of 5,000 objects in each write mode, and other tools' rules on the same day
 	$(BIN)/python -m bench.arrivals $(ARGS)
 
-bench-crashes: $(VENV)/.dev ## kill runs at every step and at 200 random moments
+bench-crashes: $(VENV)/.dev ## kill runs at every step and at 200 random moments; ARGS="--destination delta"
 	$(BIN)/python -m bench.crashes $(ARGS)
+
+bench-destinations: $(VENV)/.dev ## time each destination beside its own fastest loader, 8,000,000 rows
+	$(BIN)/python -m bench.destinations $(ARGS)
 
 bench-faults: $(VENV)/.dev ## break S3 in every way, at every stage, at 1, 20 and 100 per cent of requests
 	$(BIN)/python -m bench.faults $(ARGS)

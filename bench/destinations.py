@@ -30,7 +30,8 @@ from s3pq_dagster.columns import add_ours, with_ours
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.tables import Commit, Owner
-from s3pq_dagster_tests.destinations.places import PLACES
+from s3pq_dagster_tests.destinations.places import PLACES, Place
+from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
 
 _OWNER = Owner("t", "bucket", "t/")
 _ROWS_PER_RECORD = 500
@@ -54,8 +55,10 @@ def main() -> int:
         print(f"{sum(f.stat().st_size for f in source.iterdir()) / 1e6:.0f} MB of Parquet\n")
         print("| destination | its own loader | seconds | ours, seconds | ratio | peak MB, ours |")
         print("|---|---|---:|---:|---:|---:|", flush=True)
+        if "postgres" in kinds:
+            _prepare_postgres(source)
         for kind in kinds:
-            _print(kind, source, Path(directory), asked.times)
+            _print(kind, source, asked.times)
     names = ("duckdb", "deltalake", "adbc-driver-postgresql", "pyarrow")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     print(f"\n{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}")
@@ -92,7 +95,7 @@ def _make(source: Path, rows: int, objects: int) -> None:
         found = ObjectMeta(f"t/{number:03}.parquet", 1, f"e{number}", datetime.now(UTC))
         schema = with_ours(batch.schema, found.key, add_cq_ids=True)
         batch = add_ours(batch, found, "bucket", 0, schema)
-        # Ids as text of 36 characters or as 16 bytes: not every loader takes Arrow's own type.
+        # Nothing but nulls, which is no work for anybody.
         column = schema.get_field_index("_cq_parent_id")
         batch = batch.remove_column(column)
         pq.write_table(pa.table(batch), source / f"{number:03}.parquet", row_group_size=131_072)
@@ -101,23 +104,27 @@ def _make(source: Path, rows: int, objects: int) -> None:
 def _ours(kind: str, source: Path, directory: Path) -> None:
     place = PLACES[kind](directory)
     try:
-        files = sorted(source.iterdir())
-        schema = pq.read_schema(files[0]).remove_metadata()
-        with place.open().write(_OWNER, run_id="run", append=False, refresh=False) as writer:
-            for file in files:
-                opened = pq.ParquetFile(file)
-                entry = Entry(
-                    ObjectMeta(f"t/{file.name}", 1, file.stem, datetime.now(UTC)),
-                    Status.LOADED,
-                    opened.metadata.num_rows,
-                )
-                writer.commit(
-                    pa.RecordBatchReader.from_batches(schema, _slices(opened)),
-                    schema_key=f"t/{file.name}",
-                    seal=partial(Commit, [entry], None, None),
-                )
+        _load(place, source)
     finally:
         place.discard()
+
+
+def _load(place: Place, source: Path) -> None:
+    files = sorted(source.iterdir())
+    schema = pq.read_schema(files[0]).remove_metadata()
+    with place.open().write(_OWNER, run_id="run", append=False, refresh=False) as writer:
+        for file in files:
+            opened = pq.ParquetFile(file)
+            entry = Entry(
+                ObjectMeta(f"t/{file.name}", 1, file.stem, datetime.now(UTC)),
+                Status.LOADED,
+                opened.metadata.num_rows,
+            )
+            writer.commit(
+                pa.RecordBatchReader.from_batches(schema, _slices(opened)),
+                schema_key=f"t/{file.name}",
+                seal=partial(Commit, [entry], None, None),
+            )
 
 
 def _slices(opened: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
@@ -135,7 +142,8 @@ def _duckdb(source: Path, directory: Path) -> None:
 
 def _parquet(source: Path, directory: Path) -> None:
     table = ds.dataset(source).to_table()
-    ds.write_dataset(table, directory / "own", format="parquet")
+    options = ds.ParquetFileFormat().make_write_options(compression="zstd")
+    ds.write_dataset(table, directory / "own", format="parquet", file_options=options)
 
 
 def _delta(source: Path, directory: Path) -> None:
@@ -147,8 +155,36 @@ def _delta(source: Path, directory: Path) -> None:
     write_deltalake(str(directory / "own"), table.set_column(column, "_cq_id", ids))
 
 
+def _prepare_postgres(source: Path) -> None:
+    """Have the server write what its COPY reads, in its fastest format."""
+    with tempfile.TemporaryDirectory(prefix="s3pq-") as directory:
+        place = PostgresPlace(Path(directory))
+        _load(place, source)
+        columns = place.run(
+            "SELECT string_agg(quote_ident(attname) || ' ' || format_type(atttypid, atttypmod), "
+            "', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0"
+        )
+        (source.parent / "columns.sql").write_text(str(columns[0][0]), encoding="utf-8")
+        place.run(f"COPY t TO '{_shared(source)}' (FORMAT binary)")
+        place.discard()
+
+
+def _shared(source: Path) -> Path:
+    """Place a file that the server's user may write and read."""
+    source.parent.chmod(0o777)
+    return source.parent / "rows.copy"
+
+
+def _postgres(source: Path, directory: Path) -> None:
+    place = PostgresPlace(directory)
+    place.run(f"CREATE TABLE own ({(source.parent / 'columns.sql').read_text('utf-8')})")
+    place.run(f"COPY own FROM '{_shared(source)}' (FORMAT binary)")
+    place.discard()
+
+
 _THEIRS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     "duckdb": ("`CREATE TABLE … AS FROM read_parquet`", _duckdb),
+    "postgres": ("`COPY … FROM` a file, in PostgreSQL's binary format", _postgres),
     "delta": ("`write_deltalake` of the files read into memory", _delta),
     "parquet": ("`pyarrow.dataset.write_dataset` of the files read into memory", _parquet),
 }
@@ -178,7 +214,7 @@ def _measure(said: object, do: Callable[..., None], *arguments: object) -> None:
     said.send((seconds, peak))  # type: ignore[attr-defined]
 
 
-def _print(kind: str, source: Path, _directory: Path, times: int) -> None:
+def _print(kind: str, source: Path, times: int) -> None:
     name, theirs = _THEIRS[kind]
     found = [(_timed(theirs, source), _timed(_ours, kind, source)) for _ in range(times)]
     own = statistics.median(seconds for (seconds, _), _ in found)
