@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pytest
 from adbc_driver_manager import AdbcStatusCode
 from adbc_driver_postgresql import dbapi
 
+from s3pq_dagster.destinations.postgres.connection import connected
 from s3pq_dagster.destinations.postgres.failures import as_ours, cannot_connect
 from s3pq_dagster.destinations.postgres.server import PostgresDestination
 from s3pq_dagster.destinations.postgres.url import parsed
@@ -283,6 +284,40 @@ def test_a_connection_that_is_lost_between_checkpoints(place: PostgresPlace) -> 
 
     refused(break_off, r"(?i)connection", retryable=True)
     assert ids_by_key(place.open()) == {A.key: [0]}
+
+
+def test_a_failed_transaction_is_not_committed(place: PostgresPlace) -> None:
+    """PostgreSQL would roll it back and call that a success."""
+    with connected(parsed(place.url)) as connection:
+        connection.run("CREATE TABLE numbers (n bigint)")
+
+        def fail() -> None:
+            with connection.transaction():
+                connection.run("INSERT INTO numbers VALUES (1)")
+                with suppress(dbapi.Error):
+                    connection.run("SELECT nothing")
+
+        refused(fail, "libpq says 'inerror'.*nothing is committed", retryable=True)
+        with connection.transaction():
+            connection.run("INSERT INTO numbers VALUES ($1)", 2)
+        assert connection.rows("SELECT n FROM numbers") == [(2,)]
+
+
+def test_a_transaction_begins_after_a_read_that_nobody_drained(place: PostgresPlace) -> None:
+    """Drivers have taken it for an open transaction, and let each statement commit itself."""
+    with connected(parsed(place.url)) as connection:
+        connection.run("CREATE TABLE numbers (n bigint)")
+        with connection.stream("SELECT generate_series(1, 1000000)") as reader:
+            reader.read_next_batch()
+
+        def break_off() -> None:
+            with connection.transaction():
+                connection.run("INSERT INTO numbers VALUES (1)")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            break_off()
+        assert connection.rows("SELECT n FROM numbers") == []
 
 
 def test_a_statement_that_takes_longer_than_the_server_allows(place: PostgresPlace) -> None:

