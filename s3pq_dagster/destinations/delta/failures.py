@@ -12,7 +12,7 @@ from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 _TERMINAL = re.compile(r"\x1b\[[0-9;]*m")
 _BACKTRACE = re.compile(r"\s+0: <unknown>.*", re.DOTALL)
 _XML_ONLY = re.compile(r"<(?!Code>|/Code>)[^>]*>(?:[^<]*</[^>]*>)?")
-_LONGEST = 600
+_LONGEST = 400
 _AGAIN = "Run again once the cause is gone: what is committed is not read again."
 _CAUSES = (
     (
@@ -51,13 +51,18 @@ def failed(shown: str, error: BaseException) -> DestinationError:
     for pattern, cause in _CAUSES:
         if re.search(pattern, str(error)):
             return DestinationDeniedError(f"cannot use {shown}: {cause}. Found: {found}")
-    if _UNREACHABLE.search(str(error)):
+    if is_unreachable(error):
         msg = (
             f"cannot reach {shown}: {found}. Check `endpoint_url`, `region` and the network. "
             f"{_AGAIN}"
         )
         return DestinationError(msg)
     return DestinationError(f"Delta Lake could not do as asked in {shown}: {found}. {_AGAIN}")
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Tell whether nothing has answered."""
+    return _UNREACHABLE.search(str(error)) is not None
 
 
 def short(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """The ledger as two Delta tables, a partition for each table of the user's."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -100,19 +100,19 @@ class LedgerTable:
     def _commit(
         self, version: Version, number: int, old: list[DataFile], new: pl.DataFrame
     ) -> None:
-        with self._staged(new) as files:
+        stage = Stage(self.storage, self.name, self.schema, _PARTITION_BY, _FILE_BYTES)
+        try:
+            stage.write(new.to_arrow().cast(self.schema).to_batches())
+            files = stage.finish()
+        except BaseException:
+            stage.discard()
+            raise
+        try:
             self.log.commit(
                 version, number=number, added=files, removed=old, schema=self.schema, app=self.app
             )
-
-    @contextmanager
-    def _staged(self, rows: pl.DataFrame) -> Iterator[list[DataFile]]:
-        stage = Stage(self.storage, self.name, self.schema, _PARTITION_BY, _FILE_BYTES)
-        try:
-            stage.write(rows.to_arrow().cast(self.schema).to_batches())
-            yield stage.finish()
         except OutdatedError:
-            stage.discard()  # of what else fails nobody knows yet whether it is committed
+            stage.discard()  # of what else fails nobody knows whether it is committed
             raise
 
     def _files(self, version: Version) -> list[DataFile]:

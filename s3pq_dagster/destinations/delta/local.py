@@ -45,6 +45,7 @@ class LocalDirectory:
 
     def make_root(self) -> None:
         """See :meth:`Storage.make_root`."""
+        self.check_directory("")
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             (self._root / _LOCKS).mkdir(exist_ok=True)
@@ -54,6 +55,14 @@ class LocalDirectory:
                 f"{self._root.parent}, then run again: nothing is written yet."
             )
             raise DestinationError(msg) from error
+
+    def check_directory(self, path: str) -> None:
+        """See :meth:`Storage.check_directory`."""
+        wanted = self._root / path
+        for each in (self._root, wanted):
+            if each.exists() and not each.is_dir():
+                msg = f"{each} is a file, not a directory: move it away, or name another root"
+                raise DestinationError(msg)
 
     @contextmanager
     def new_file(self, path: str) -> Iterator[Path]:

@@ -11,9 +11,14 @@ import deltalake.transaction
 import pyarrow as pa
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from s3pq_dagster.destinations.delta.failures import failed, short, translated
+from s3pq_dagster.destinations.delta.failures import (
+    failed,
+    is_unreachable,
+    short,
+    translated,
+)
 from s3pq_dagster.destinations.delta.storage import Storage
-from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 from s3pq_dagster.schemas import KEY_COLUMN
 
 APP = "s3pq"
@@ -110,6 +115,7 @@ class Log:
         Raises:
             DestinationError: The log is damaged, or the table needs what we do not have.
         """
+        self._storage.check_directory(self.table)
         try:
             table = deltalake.DeltaTable(
                 self._storage.uri(self.table), storage_options=self._storage.options()
@@ -246,7 +252,8 @@ class Log:
 
     def _damaged(self, error: Exception) -> DestinationError:
         found = failed(self.shown, error)
-        if "Kernel error" not in str(error) or type(found) is not DestinationError:
+        is_access = isinstance(found, DestinationDeniedError) or is_unreachable(error)
+        if "Kernel error" not in str(error) or is_access:
             return found
         return DestinationError(
             f"the log of the Delta table {self.shown} cannot be read: {short(error)}. Put back a "

@@ -161,16 +161,17 @@ class Looking:
         version = self.log.open()
         entered = self.ledger.objects.number_in(objects)
         listed = self.ledger.tables.number_in(tables)
+        if version is not None and version.transaction() is None:
+            found = "no commit of it is ours"
+            raise not_managed(self._table, found, f"move {self.log.shown} away")
         is_known = entered is not None or listed is not None or version is not None
         if is_known and (objects is None or tables is None):
             missing = [n for n, found in ((OBJECTS, objects), (TABLES, tables)) if found is None]
-            raise _not_managed(self._table, f"{' and '.join(missing)} is not there")
+            raise _not_managed(self._table, f"{' and '.join(missing)} not there")
         number = entered if version is None else version.transaction()
         stored = self.ledger.objects.read(objects)
         row = row_of(self.ledger.tables.read(tables))
         pending = None
-        if version is not None and number is None:
-            raise _not_managed(self._table, "no commit of it is ours")
         if (entered, listed) != (number, number):
             pending = self.intents.read(number) if number is not None else None
             if pending is None:

@@ -82,6 +82,9 @@ class S3Prefix:
     def make_root(self) -> None:
         """Nothing is to be made: a prefix is there once something is under it."""
 
+    def check_directory(self, path: str) -> None:
+        """See :meth:`Storage.check_directory`: there are no directories."""
+
     @contextmanager
     def new_file(self, path: str) -> Iterator[Path]:
         """See :meth:`Storage.new_file`."""

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from s3pq_dagster import schemas
 from s3pq_dagster.batches import converted as converting
+from s3pq_dagster.batches import joined
 from s3pq_dagster.destinations.delta.changes import Change, new_row
 from s3pq_dagster.destinations.delta.failures import translated
 from s3pq_dagster.destinations.delta.log import Version
@@ -16,6 +17,9 @@ from s3pq_dagster.destinations.delta.stage import Stage
 from s3pq_dagster.destinations.delta.types import check_schema, converted, stored
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.tables import Commit, Owner, TableState, entry_rows
+
+JOIN_ROWS = 32_768
+"""Batches are joined up to this many rows: each costs, however few rows are in it."""
 
 
 class Session:
@@ -83,10 +87,11 @@ class Session:
         version = self._publisher.look.version
         self._check_same_partitions(version)
         stage = self._publisher.stage(version, schema)
+        larger = pa.RecordBatchReader.from_batches(batches.schema, joined(batches, JOIN_ROWS))
         try:
             with (
                 translated(self._shown),
-                converting(batches, schema, lambda each: converted(each, schema)) as reader,
+                converting(larger, schema, lambda each: converted(each, schema)) as reader,
             ):
                 stage.write(reader)
                 stage.finish()

@@ -30,6 +30,7 @@ class _Open:
     path: str
     opened: AbstractContextManager[Path]
     local: Path
+    sink: pa.OSFile
     writer: Any
     footers: list[pq.FileMetaData]
 
@@ -89,10 +90,7 @@ class Stage:
     def discard(self) -> None:
         """Delete what was written: nobody has committed it."""
         for file in self._open.values():
-            with suppress(OSError, pa.ArrowException):
-                file.writer.close()
-            with suppress(OSError):
-                file.opened.__exit__(_DiscardedError, _DiscardedError(), None)
+            _give_up(file, _DiscardedError())
         self._open.clear()
         self._waiting.clear()
         self._storage.delete(f"{self._table}/{file.path}" for file in self.files)
@@ -130,8 +128,9 @@ class Stage:
         local = opened.__enter__()
         footers: list[pq.FileMetaData] = []
         try:
+            sink = pa.OSFile(str(local), "wb")
             writer = pq.ParquetWriter(
-                str(local),
+                sink,
                 self._schema,
                 compression="zstd",
                 compression_level=1,
@@ -141,16 +140,17 @@ class Stage:
         except BaseException as error:
             opened.__exit__(type(error), error, None)
             raise
-        return _Open(path, opened, local, writer, footers)
+        return _Open(path, opened, local, sink, writer, footers)
 
     def _close(self, partition: Partition) -> None:
         file = self._open.pop(partition)
         try:
             file.writer.close()
+            file.sink.close()
             said, (lowest, highest) = stats(self._schema, file.footers[0])
             size = file.local.stat().st_size
         except BaseException as error:
-            file.opened.__exit__(type(error), error, None)
+            _give_up(file, error)
             raise
         file.opened.__exit__(None, None, None)
         self.files.append(
@@ -168,6 +168,17 @@ class Stage:
 
 class _DiscardedError(Exception):
     """Tells a file under way that it is not wanted."""
+
+
+def _give_up(file: _Open, why: BaseException) -> None:
+    """Leave nothing of a file, even where it cannot be written any more."""
+    with suppress(OSError, pa.ArrowException, RuntimeError):
+        file.writer.close()
+    file.writer.is_open = False  # or it is closed once more when it is collected
+    with suppress(OSError):
+        file.sink.close()
+    with suppress(OSError):
+        file.opened.__exit__(type(why), why, None)
 
 
 def _worth_a_dictionary(schema: pa.Schema) -> list[str]:

@@ -33,6 +33,14 @@ class Storage(Protocol):
         """
         ...
 
+    def check_directory(self, path: str) -> None:
+        """See that no file is where a directory is, or is to be.
+
+        Raises:
+            DestinationError: One is.
+        """
+        ...
+
     def new_file(self, path: str) -> AbstractContextManager[Path]:
         """Open a local path to write a file under; it is in its place once the context ends.
 

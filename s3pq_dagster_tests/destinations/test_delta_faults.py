@@ -1,0 +1,281 @@
+"""A root that is wrong or fails: an error of ours, nothing half-written, right once mended."""
+
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import deltalake
+import pyarrow as pa
+import pytest
+
+from s3pq_dagster.destinations.delta import DeltaDestination
+from s3pq_dagster.errors import DestinationError, TableNotManagedError
+from s3pq_dagster.ledger import Status
+from s3pq_dagster_tests.destinations.tables import OWNER, commit, ids_by_key, load, rows
+from s3pq_dagster_tests.unit.made import meta
+
+A, B = meta("orders/a"), meta("orders/b")
+OBJECTS = [meta(f"orders/{number}") for number in range(30)]
+ROWS = 20_000
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where a destination may be made."""
+    return tmp_path / "lake"
+
+
+@pytest.fixture
+def destination(root: Path) -> DeltaDestination:
+    """A root that is not there yet."""
+    return DeltaDestination(str(root), lock_timeout_seconds=1)
+
+
+def asks(destination: DeltaDestination) -> list[Callable[[], object]]:
+    """Name everything that can be asked of a destination."""
+    return [
+        lambda: destination.state(OWNER),
+        lambda: destination.audit(OWNER),
+        lambda: rows(destination),
+        lambda: load(destination, (B, 1)),
+        lambda: load(destination, (B, 1), refresh=True),
+    ]
+
+
+# Another thing in its place
+
+
+@pytest.mark.parametrize("path", ["", "orders", "_s3pq_objects"])
+def test_a_file_in_place_of_a_directory_is_named(
+    root: Path, destination: DeltaDestination, path: str
+) -> None:
+    """It is left as it is."""
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text("mine")
+    for ask in asks(destination):
+        with pytest.raises(DestinationError, match=rf"{root / path} is a file, not a directory"):
+            ask()
+    assert (root / path).read_text() == "mine"
+
+
+def test_a_root_that_cannot_be_made_is_an_error_of_ours() -> None:
+    """Nobody, root included, can make a directory under /proc; the error names it."""
+    with pytest.raises(DestinationError, match=r"/proc/lake.*allow writing to /proc"):
+        load(DeltaDestination("/proc/lake"), (A, 1))
+
+
+def test_somebody_elses_delta_table_is_not_taken(root: Path, destination: DeltaDestination) -> None:
+    """Of the name of one of ours: refused, and left alone."""
+    deltalake.write_deltalake(root / "orders", pa.table({"mine": [1]}))
+    for ask in asks(destination):
+        with pytest.raises(TableNotManagedError, match=r"orders.*no commit of it is ours"):
+            ask()
+    assert deltalake.DeltaTable(root / "orders").version() == 0
+
+
+def test_a_directory_with_other_things_in_it_is_not_taken(
+    root: Path, destination: DeltaDestination
+) -> None:
+    """A Delta table in it would have them in its directory, for a vacuum to delete."""
+    (root / "orders").mkdir(parents=True)
+    (root / "orders" / "mine.csv").write_text("1")
+    for refresh in (False, True):
+        with pytest.raises(TableNotManagedError, match=r"'mine.csv' in it.*move that directory"):
+            load(destination, (A, 1), refresh=refresh)
+    assert [path.name for path in (root / "orders").iterdir()] == ["mine.csv"]
+    (root / "orders" / "mine.csv").unlink()
+    load(destination, (A, 1))
+    assert ids_by_key(destination) == {A.key: [0]}
+
+
+def test_what_a_killed_first_load_left_is_no_hindrance(
+    root: Path, destination: DeltaDestination
+) -> None:
+    """Data files of ours in a directory without a log."""
+    (root / "orders").mkdir(parents=True)
+    (root / "orders" / "s3pq-0123-00000.parquet").write_bytes(b"half")
+    load(destination, (A, 1))
+    assert ids_by_key(destination) == {A.key: [0]}
+
+
+def test_a_table_that_is_deleted_as_told_is_loaded_anew(
+    root: Path, destination: DeltaDestination
+) -> None:
+    """Its directory and its rows in the ledger's two tables; other tables stay."""
+    load(destination, (A, 3), (B, 1))
+    for path in sorted((root / "orders").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (root / "orders").rmdir()
+    with pytest.raises(TableNotManagedError, match="delete the directory 'orders'"):
+        destination.state(OWNER)
+    for name in ("_s3pq_objects", "_s3pq_tables"):
+        deltalake.DeltaTable(root / name).delete("table_name = 'orders'")
+    assert not destination.state(OWNER).exists
+    load(destination, (A, 2))
+    assert ids_by_key(destination) == {A.key: [0, 1]}
+
+
+# Damage
+
+
+def last_commit(root: Path, table: str) -> Path:
+    """Name the file of a Delta table's last commit."""
+    return max((root / table / "_delta_log").glob("*.json"))
+
+
+@pytest.mark.parametrize("table", ["orders", "_s3pq_objects", "_s3pq_tables"])
+def test_a_last_commit_without_a_byte_is_an_error(
+    root: Path, destination: DeltaDestination, table: str
+) -> None:
+    """As after a loss of power; delta-rs takes it for a commit that does nothing."""
+    load(destination, (A, 3))
+    load(destination, (B, 1))
+    path = last_commit(root, table)
+    good = path.read_bytes()
+    path.write_bytes(b"")
+    for ask in asks(destination):
+        with pytest.raises(DestinationError, match=rf"{path.name} has 0 bytes.*Put back a copy"):
+            ask()
+    path.write_bytes(good)
+    assert ids_by_key(destination) == {A.key: [0, 1, 2], B.key: [0]}
+
+
+def test_a_loss_of_power_during_a_commit_is_mended_as_told(
+    root: Path, destination: DeltaDestination
+) -> None:
+    """The empty commit is deleted, and what it had is loaded again."""
+    load(destination, (A, 3))
+    ledger = {name: last_commit(root, name) for name in ("_s3pq_objects", "_s3pq_tables")}
+    load(destination, (B, 1))
+    for name, before in ledger.items():  # it comes after the table's, so it was not there yet
+        last = last_commit(root, name)
+        assert last != before
+        last.unlink()
+    last_commit(root, "orders").unlink()
+    assert destination.state(OWNER).rows == 3
+    load(destination, (B, 1))
+    assert ids_by_key(destination) == {A.key: [0, 1, 2], B.key: [0]}
+
+
+@pytest.mark.parametrize("table", ["orders", "_s3pq_objects"])
+def test_a_torn_commit_is_an_error(root: Path, destination: DeltaDestination, table: str) -> None:
+    """The message names the log, and is one line."""
+    load(destination, (A, 3))
+    path = last_commit(root, table)
+    good = path.read_bytes()
+    path.write_bytes(good[:100])
+    for ask in asks(destination):
+        with pytest.raises(DestinationError, match=rf"log of .*{table} cannot be read") as caught:
+            ask()
+        assert "\n" not in str(caught.value)
+    path.write_bytes(good)
+    assert ids_by_key(destination) == {A.key: [0, 1, 2]}
+
+
+def test_a_table_that_was_put_back_to_an_earlier_version_is_refused(
+    root: Path, destination: DeltaDestination
+) -> None:
+    """Its ledger is of a later moment: what is in it would never be loaded again."""
+    load(destination, (A, 3))
+    load(destination, (B, 1))
+    last_commit(root, "orders").unlink()
+    for ask in asks(destination):
+        with pytest.raises(TableNotManagedError, match=r"it is at \d+, _s3pq_objects at \d+"):
+            ask()
+
+
+def cut_off(data: bytes) -> bytes:
+    """Leave the first half."""
+    return data[: len(data) // 2]
+
+
+def flip(data: bytes) -> bytes:
+    """Spoil the footer."""
+    return data[:-200] + bytes(200)
+
+
+@pytest.mark.parametrize("spoil", [cut_off, flip, None])
+def test_a_spoiled_data_file_is_an_error_of_ours(
+    root: Path, destination: DeltaDestination, spoil: Callable[[bytes], bytes] | None
+) -> None:
+    """Or one that is gone: whoever reads it, or has to write it anew, is told; nothing is lost."""
+    load(destination, (A, 3), (B, 2))
+    (path,) = (root / "orders").glob("*.parquet")
+    good = path.read_bytes()
+    if spoil is None:
+        path.unlink()
+    else:
+        path.write_bytes(spoil(good))
+    for ask in (lambda: rows(destination), lambda: load(destination, (meta(A.key, "v2"), 1))):
+        with pytest.raises(DestinationError, match=rf"{root}/orders"):
+            ask()
+    path.write_bytes(good)
+    load(destination, (meta(A.key, "v2"), 1))
+    assert ids_by_key(destination) == {A.key: [0], B.key: [0, 1]}
+
+
+# A full disk
+
+
+@contextmanager
+def full_beyond(size: int) -> Iterator[None]:
+    """Let no file grow beyond a size, as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [0, 100, 800, 1_200, 2_500, 4_000])
+def test_a_disk_that_is_full_at_any_point_loses_and_doubles_nothing(
+    root: Path, destination: DeltaDestination, size: int
+) -> None:
+    """Whichever file it is that does not fit; with room again all is loaded."""
+    load(destination, (A, 2))
+    with full_beyond(size), suppress(DestinationError):
+        load(destination, (B, 200))
+    state = destination.state(OWNER)
+    assert state.rows == state.ledger.rows
+    if not state.ledger.holds(B):
+        load(destination, (B, 200))
+    assert ids_by_key(destination) == {A.key: [0, 1], B.key: list(range(200))}
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing(
+    root: Path, destination: DeltaDestination
+) -> None:
+    """With room again all is loaded."""
+    with full_beyond(0), pytest.raises(DestinationError, match=str(root)):
+        load(destination, (A, 3))
+    assert not destination.state(OWNER).exists
+    load(destination, (A, 3))
+    assert ids_by_key(destination) == {A.key: [0, 1, 2]}
+
+
+def backfill(destination: DeltaDestination, rows_an_object: int) -> None:
+    """Load what is pending of many objects, each a checkpoint."""
+    with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+        known = writer.state().ledger
+        for number, found in enumerate(OBJECTS):
+            if not known.holds(found):
+                commit(writer, (found, rows_an_object * (number // 20 + 1)))
+
+
+def test_a_disk_that_fills_up_leaves_the_committed_checkpoints(
+    root: Path, destination: DeltaDestination
+) -> None:
+    """Rows and ledger of each are there or not; with room again the rest follows."""
+    load(destination, (OBJECTS[0], ROWS))
+    (path,) = (root / "orders").glob("*.parquet")
+    with (
+        full_beyond(path.stat().st_size * 3 // 2),
+        pytest.raises(DestinationError, match="Run again"),
+    ):
+        backfill(destination, ROWS)
+    left = destination.state(OWNER)
+    assert left.rows == left.ledger.rows == ROWS * left.ledger.count(Status.LOADED) > 0
+    backfill(destination, ROWS)
+    assert destination.state(OWNER).rows == ROWS * (20 + 2 * 10)

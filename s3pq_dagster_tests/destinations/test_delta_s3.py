@@ -1,0 +1,202 @@
+"""Delta tables on S3: what answers, who may, and who is second."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from s3pq_dagster.destinations.delta import DeltaDestination
+from s3pq_dagster.errors import DestinationDeniedError, DestinationError
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.crashes.scenarios import SCENARIOS
+from s3pq_dagster_tests.crashes.steps import Kill
+from s3pq_dagster_tests.crashes.trial import Stage
+from s3pq_dagster_tests.crashes.watches import TELLING
+from s3pq_dagster_tests.destinations.tables import OWNER, commit, entries, ids_by_key, load, sealed
+from s3pq_dagster_tests.servers import (
+    ACCESS_KEY,
+    REGION,
+    SECRET_KEY,
+    Identity,
+    admin_client,
+    free_port,
+    seaweedfs,
+)
+from s3pq_dagster_tests.unit.made import meta
+
+A, A2, B = meta("orders/a"), meta("orders/a", "v2"), meta("orders/b")
+READER = Identity("reader", "reader-secret", ("Read", "List"))
+
+
+@pytest.fixture(scope="module")
+def checking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A SeaweedFS that knows somebody who may only read."""
+    with seaweedfs(tmp_path_factory.mktemp("delta"), READER) as endpoint:
+        yield endpoint
+
+
+def at(bucket: Bucket, endpoint: str | None, prefix: str = "lake/") -> DeltaDestination:
+    """Name a prefix of a bucket."""
+    return DeltaDestination(f"s3://{bucket.name}/{prefix}", endpoint_url=endpoint, region=REGION)
+
+
+def test_a_faithful_server_takes_everything(weed_bucket: Bucket, weed: str) -> None:
+    """First load, overwritten, mirror, refresh: SeaweedFS honours `If-None-Match`."""
+    destination = at(weed_bucket, weed)
+    load(destination, (A, 3), (B, 2))
+    load(destination, (A2, 1), start=10)
+    with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+        assert writer.remove([B.key], seal=sealed) == 2
+    assert ids_by_key(destination) == {A.key: [10]}
+    with destination.write(OWNER, run_id="r", append=False, refresh=True) as writer:
+        commit(writer, (A, 3))
+        commit(writer, (B, 2))
+    assert ids_by_key(destination) == {A.key: [0, 1, 2], B.key: [0, 1]}
+    assert entries(destination) == [(A.key, "v1", "loaded"), (B.key, "v1", "loaded")]
+
+
+def test_who_commits_second_fails_and_runs_again(weed_bucket: Bucket, weed: str) -> None:
+    """Nothing of the second's checkpoint is there, its files included."""
+    one, other = at(weed_bucket, weed), at(weed_bucket, weed)
+    load(one, (meta("orders/c"), 1))
+    with (
+        one.write(OWNER, run_id="r", append=False, refresh=False) as first,
+        other.write(OWNER, run_id="r", append=False, refresh=False) as second,
+    ):
+        commit(second, (A, 3))
+        with pytest.raises(DestinationError, match="another run wrote table 'orders'") as caught:
+            commit(first, (A, 3))
+    assert caught.value.retryable
+    assert ids_by_key(one) == {"orders/c": [0], A.key: [0, 1, 2]}
+    assert len(_data_files(weed_bucket)) == 2
+    load(one, (B, 1))
+    assert ids_by_key(one) == {"orders/c": [0], A.key: [0, 1, 2], B.key: [0]}
+
+
+def _data_files(bucket: Bucket) -> list[str]:
+    found = bucket.client.list_objects_v2(Bucket=bucket.name, Prefix="lake/orders/s3pq-")
+    return [each["Key"] for each in found.get("Contents", [])]
+
+
+def test_a_bucket_of_its_own_needs_no_prefix(weed_bucket: Bucket, weed: str) -> None:
+    """Tables are right in it."""
+    destination = at(weed_bucket, weed, prefix="")
+    load(destination, (A, 3))
+    assert ids_by_key(destination) == {A.key: [0, 1, 2]}
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+def test_the_environment_may_say_where_it_is(
+    weed_bucket: Bucket, weed: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for everything else that uses AWS's own libraries."""
+    monkeypatch.setenv(variable, weed)
+    load(at(weed_bucket, None), (A, 1))
+    assert ids_by_key(at(weed_bucket, None)) == {A.key: [0]}
+
+
+def test_renewed_credentials_are_used(
+    weed_bucket: Bucket, weed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are asked for each time a table is opened."""
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "not yet")
+        with pytest.raises(DestinationDeniedError):
+            at(weed_bucket, weed).state(OWNER)
+    load(at(weed_bucket, weed), (A, 1))
+    assert at(weed_bucket, weed).state(OWNER).rows == 1
+
+
+# What goes wrong
+
+
+def _fails(destination: DeltaDestination, said: str) -> list[str]:
+    """Ask everything of it; give what was said."""
+    found = []
+    for ask in (
+        lambda: destination.state(OWNER),
+        lambda: load(destination, (A, 1)),
+        lambda: ids_by_key(destination),
+    ):
+        with pytest.raises(DestinationError, match=said) as caught:
+            ask()
+        assert SECRET_KEY not in repr(caught.value)
+        assert "\n" not in str(caught.value)
+        found.append(str(caught.value))
+    return found
+
+
+def test_a_bucket_that_is_not_there_is_told(weed: str) -> None:
+    """By name, and what to check; trying again does not help."""
+    destination = DeltaDestination("s3://no-such-bucket/lake", endpoint_url=weed, region=REGION)
+    _fails(destination, r"s3://no-such-bucket/lake.*bucket does not exist.*Check its name")
+
+
+@pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
+def test_wrong_credentials_are_told(
+    weed_bucket: Bucket, weed: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without showing them."""
+    monkeypatch.setenv(variable, "wrong-and-secret")
+    for said in _fails(at(weed_bucket, weed), "credentials are not accepted.*renew them"):
+        assert "wrong-and-secret" not in said or variable == "AWS_ACCESS_KEY_ID"
+
+
+def test_no_credentials_are_told(
+    weed_bucket: Bucket, weed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is asked."""
+    for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.delenv(variable)
+    _fails(at(weed_bucket, weed), r"no AWS credentials for the destination.*AWS_ACCESS_KEY_ID")
+
+
+def test_a_profile_that_is_not_there_is_told(weed_bucket: Bucket, weed: str) -> None:
+    """By name."""
+    destination = DeltaDestination(
+        f"s3://{weed_bucket.name}/lake", endpoint_url=weed, profile="nobody"
+    )
+    _fails(destination, r"profile \(nobody\) could not be found")
+
+
+def test_who_may_only_read_can_read(checking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is told which permissions writing takes."""
+    destination = DeltaDestination("s3://shared/lake", endpoint_url=checking, region=REGION)
+    admin_client(checking).create_bucket(Bucket="shared")
+    load(destination, (A, 1))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READER.secret_key)
+    reader = DeltaDestination("s3://shared/lake", endpoint_url=checking, region=REGION)
+    assert ids_by_key(reader) == {A.key: [0]}
+    with pytest.raises(DestinationDeniedError, match=r"access is denied. Allow .*s3:PutObject"):
+        load(reader, (B, 1))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    assert entries(destination) == [(A.key, "v1", "loaded")]
+
+
+def test_a_server_that_does_not_answer_is_told_within_a_minute(weed_bucket: Bucket) -> None:
+    """Nobody listens there."""
+    started = time.monotonic()
+    destination = at(weed_bucket, f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(
+        DestinationError, match="cannot reach s3://.*Check `endpoint_url`"
+    ) as caught:
+        destination.state(OWNER)
+    assert caught.value.retryable
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scenario", SCENARIOS[1:5:3], ids=str)
+def test_a_run_may_be_killed_on_s3(
+    scenario: object, bucket: Bucket, moto: str, tmp_path: Path
+) -> None:
+    """After each commit, replacing objects or the whole table: nothing lost, doubled or re-read."""
+    stage = Stage(scenario, bucket, moto, tmp_path, "delta on S3")  # type: ignore[arg-type]
+    steps = stage.steps()
+    kills = [number for number, name in enumerate(steps) if name in TELLING["delta on S3"]]
+    assert kills
+    verdicts = [stage.killed_at(Kill(number, after=True), name=steps[number]) for number in kills]
+    assert [verdict for verdict in verdicts if not verdict.is_right] == []
