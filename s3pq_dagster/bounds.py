@@ -1,6 +1,6 @@
 """How many rows of a Parquet file may be decoded at a time, so that memory stays within a bound."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -28,7 +28,7 @@ _USUAL_BYTES = 64 * 1024 * 1024
 _FEWER = 4
 """By what rows are divided until they fit."""
 _MOST_PAGES = 1_000_000
-"""Page headers that are followed: some seconds' worth."""
+"""Page headers that are followed: half a minute's worth."""
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 _PER_VALUE = 48
 """Beside the physical value: the widest Arrow one, levels, offsets, validity."""
@@ -53,13 +53,19 @@ def usual_rows(metadata: pq.FileMetaData) -> int:
     return max(1, min(MOST_ROWS, _USUAL_BYTES // row_bytes))
 
 
-def safe_rows(file: pq.ParquetFile, source: pa.NativeFile, max_bytes: int) -> int | None:
+def safe_rows(
+    file: pq.ParquetFile,
+    source: pa.NativeFile,
+    max_bytes: int,
+    on_page: Callable[[], None] = lambda: None,
+) -> int | None:
     """Choose how many rows to decode at a time going by the page headers, which cannot lie.
 
     Args:
         file: The opened file.
         source: Its bytes.
         max_bytes: What decoding may take, pages included.
+        on_page: Called for each page header; what it raises ends this.
 
     Returns:
         At least 1 and at most :func:`usual_rows`; ``None`` where no number can be shown to stay
@@ -71,7 +77,7 @@ def safe_rows(file: pq.ParquetFile, source: pa.NativeFile, max_bytes: int) -> in
     try:
         for number, group in enumerate(row_groups_of(source)):
             _check_starts(file.metadata.row_group(number), group)
-            chunks = _with_pages(file, group, source, left)
+            chunks = _with_pages(file, group, source, left, on_page)
             left -= sum(1 + len(chunk.pages) for chunk in chunks)
             rows = _fitting(chunks, rows, max_bytes, source)
     except UnreadableLayoutError:
@@ -154,7 +160,11 @@ def _check_starts(known: pq.RowGroupMetaData, group: list[Chunk]) -> None:
 
 
 def _with_pages(
-    file: pq.ParquetFile, group: list[Chunk], source: pa.NativeFile, left: int
+    file: pq.ParquetFile,
+    group: list[Chunk],
+    source: pa.NativeFile,
+    left: int,
+    on_page: Callable[[], None],
 ) -> list[_Pages]:
     """Follow the page headers of one row group.
 
@@ -165,7 +175,10 @@ def _with_pages(
     for index, chunk in enumerate(group):
         column = file.schema.column(index)
         left -= 1
-        pages = list(islice(pages_of(source, chunk), max(0, left)))
+        pages = []
+        for page in islice(pages_of(source, chunk), max(0, left)):
+            on_page()
+            pages.append(page)
         left -= len(pages)
         if left <= 0:
             raise UnreadableLayoutError("too many pages")

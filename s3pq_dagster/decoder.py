@@ -32,6 +32,8 @@ class OpenObject:
     file: pq.ParquetFile
     rows_at_a_time: int
     spec: S3ParquetSpec
+    while_waiting: Callable[[], None] = lambda: None
+    """Called while a trial is waited for."""
     decoded: list[pa.RecordBatch] | None = None
     """All rows, where they were decoded whole."""
     _seconds: float = field(default=0.0, init=False)
@@ -46,6 +48,10 @@ class OpenObject:
     def size(self) -> int:
         """Its bytes."""
         return self.fetched.object.size
+
+    def close(self) -> None:
+        """Let go of the bytes; whoever decodes does this, and no other thread."""
+        self.file.close(force=True)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Give the rows; batches have the schema.
@@ -72,7 +78,7 @@ class OpenObject:
         except Exception as error:
             if _is_doubtful(error):
                 # It is the machine's, unless the same happens where there is enough of everything.
-                _try_apart(self.fetched, self.spec, self.rows_at_a_time)
+                _try_apart(self.fetched, self.spec, self.rows_at_a_time, self.while_waiting)
                 raise
             raise _malformed(self.object.key, error) from error
         self._seconds += time.monotonic() - started
@@ -117,12 +123,29 @@ def open_object(
     except Exception as error:
         raise _malformed(key, error) from error
     if whole:
-        _decode_whole(opened, on_batch)
+        try:
+            _decode_whole(opened, on_batch)
+        except BaseException:
+            opened.close()
+            raise
     return opened
 
 
 def _opened(fetched: Fetched, spec: S3ParquetSpec, on_batch: Callable[[], None]) -> OpenObject:
     source = fetched.open()
+    try:
+        return _opened_source(source, fetched, spec, on_batch)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _opened_source(
+    source: pa.NativeFile,
+    fetched: Fetched,
+    spec: S3ParquetSpec,
+    on_batch: Callable[[], None],
+) -> OpenObject:
     max_bytes = _decoding_bytes(spec)
     if not is_footer_within(footer_bytes(source), max_bytes):
         _try_apart(fetched, spec, 0, on_batch)
@@ -131,10 +154,18 @@ def _opened(fetched: Fetched, spec: S3ParquetSpec, on_batch: Callable[[], None])
     if not schema.names and file.metadata.num_rows:
         reason = f"it has no columns, and {file.metadata.num_rows} rows of them"
         raise MalformedObjectError(fetched.object.key, reason)
-    rows_at_a_time = safe_rows(file, source, max_bytes)
+    deadline = time.monotonic() + spec.max_decode_seconds
+
+    def on_page() -> None:
+        on_batch()
+        if time.monotonic() > deadline:
+            raise MalformedObjectError(fetched.object.key, too_slow(spec.max_decode_seconds))
+
+    rows_at_a_time = safe_rows(file, source, max_bytes, on_page)
     if rows_at_a_time is None:
         rows_at_a_time = _try_apart(fetched, spec, usual_rows(file.metadata), on_batch)
-    return OpenObject(fetched, schema, file.metadata.num_rows, file, rows_at_a_time, spec)
+    rows = file.metadata.num_rows
+    return OpenObject(fetched, schema, rows, file, rows_at_a_time, spec, on_batch)
 
 
 def _decoding_bytes(spec: S3ParquetSpec) -> int:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -30,6 +30,7 @@ from s3pq_dagster.store import Store
 from s3pq_dagster.tables import Commit, Owner, TableState
 
 _LINES_A_MESSAGE = 100
+_WAIT_SECONDS = 1
 _MOST_LOOKS = 32
 """Objects that are asked for at a time before their rows are removed."""
 
@@ -203,8 +204,8 @@ def _rows_of(stream: TableStream) -> Iterator[Any]:
     """Yield the schema, then the batches; the stream is closed however this ends."""
     with stream:
         checkpoints = stream.checkpoints()
-        first = next(checkpoints, None)
-        yield pa.schema([]) if first is None or first.schema is None else first.schema
+        first = next((some for some in checkpoints if some.schema is not None), None)
+        yield pa.schema([]) if first is None else first.schema
         for checkpoint in [] if first is None else chain([first], checkpoints):
             yield from checkpoint.batches or ()
 
@@ -222,6 +223,13 @@ def _interruptible(stream: TableStream) -> Iterator[None]:
     except BaseException:
         stream.close(wait=False)
         raise
+
+
+def _patient(look: Future[bool]) -> bool:
+    """Wait for an answer in small steps, between which a cancel is heard."""
+    while wait([look], _WAIT_SECONDS).not_done:
+        pass
+    return look.result()
 
 
 class _Load:
@@ -313,7 +321,8 @@ class _Load:
         workers = min(concurrency if concurrency > 0 else _MOST_LOOKS, _MOST_LOOKS)
         pool = ThreadPoolExecutor(workers, "s3pq-look")
         try:
-            there = list(pool.map(self._load.store.is_there, keys))
+            looks = [pool.submit(self._load.store.is_there, key) for key in keys]
+            there = [_patient(look) for look in looks]
         finally:  # a cancelled run does not wait for answers that may be long in coming
             pool.shutdown(wait=False, cancel_futures=True)
         return [key for key, still in zip(keys, there, strict=True) if not still]
@@ -342,6 +351,7 @@ class _Load:
                     checkpoint.error
                 )
             self._writer.commit(None, schema_key=None, seal=seal)
+            checkpoint.error = None  # its traceback leads back here: nothing of it would be freed
         self._count(checkpoint.entries)
 
     def _count(self, entries: Sequence[Entry]) -> None:

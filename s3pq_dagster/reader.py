@@ -27,6 +27,8 @@ from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 
 _PROGRESS_SECONDS = 10
+_MOST_ASIDE = 1000
+"""Objects that are set aside before that is committed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -162,7 +164,8 @@ class TableStream:
     def _checkpoint(self) -> Checkpoint:
         entries, self._aside = self._aside, []
         if self._reference is None:
-            return Checkpoint(None, None, None, entries, is_last=True)
+            is_last = self.progress.seen == self._total_objects
+            return Checkpoint(None, None, None, entries, is_last=is_last)
         schema = self._reference.schema.with_metadata({schemas.TABLE_NAME_KEY: self._table})
         checkpoint = Checkpoint(schema, self._reference.key, None, entries)
         checkpoint.batches = pa.RecordBatchReader.from_batches(schema, self._batches(checkpoint))
@@ -204,14 +207,19 @@ class TableStream:
             checkpoint.entries.append(self._quarantine(found, error))
             raise
         finally:
+            opened.close()
             self._fetcher.release(opened.fetched)
         checkpoint.entries.append(Entry(found, Status.LOADED, rows))
         self.progress.objects += 1
         self._count(found)
 
     def _peek(self) -> OpenObject | None:
-        """Open the next readable object; set the others aside on the way."""
-        while self._next is None and (fetched := next(self._fetched, None)) is not None:
+        """Open the next readable object; set the others aside on the way, but not for ever."""
+        while (
+            self._next is None
+            and not self._is_aside_full
+            and (fetched := next(self._fetched, None)) is not None
+        ):
             self._report()
             if fetched.changes and not isinstance(fetched.error, ObjectNotFoundError):
                 self.changed.append(fetched.object)
@@ -244,6 +252,12 @@ class TableStream:
                     schema = self._with_ours(opened)
                     self._reference = Reference(schema, opened.object.key)
         return self._next
+
+    @property
+    def _is_aside_full(self) -> bool:
+        """Whether what is set aside is a checkpoint's worth, so that it is not read again."""
+        size = sum(entry.object.size for entry in self._aside)
+        return len(self._aside) >= _MOST_ASIDE or size >= self._spec.checkpoint_bytes
 
     def _open(self, fetched: Fetched) -> OpenObject:
         """Open an object; one that does not decode is read again before that is believed."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from s3pq_dagster.decoder import open_object
-from s3pq_dagster.errors import MalformedObjectError
+from s3pq_dagster.errors import MalformedObjectError, ReadAbandonedError
 from s3pq_dagster.fetcher import Fetched
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.unit.made import meta, spec
@@ -37,6 +37,19 @@ def test_a_broken_page_is_a_malformed_object() -> None:
     body[100:400] = b"\xff" * 300
     with pytest.raises(MalformedObjectError):
         open_object(Fetched(meta("k", size=len(body)), data=bytes(body)), spec(), whole=True)
+
+
+def test_page_headers_are_followed_only_while_somebody_waits() -> None:
+    """There may be a million of them, which take longer than a cancelled run is to wait."""
+    body = parquet(numbers(1000))
+
+    def cancelled() -> None:
+        raise ReadAbandonedError
+
+    with pytest.raises(ReadAbandonedError):
+        open_object(
+            Fetched(meta("k", size=len(body)), data=body), spec(), whole=False, on_batch=cancelled
+        )
 
 
 _SHORT_OF_MEMORY = """

@@ -4,6 +4,7 @@ import gc
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -305,6 +306,45 @@ def test_a_large_malformed_object_is_quarantined_alone(
     assert report.fingerprint == fingerprint(table.listing()) == table.stored_fingerprint()
     if len(keys) > 1:
         assert sum(table.rows_by_key().values()) == report.rows
+
+
+def files_without_a_name() -> int:
+    """Count the files that this process has open and nobody can find."""
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the folder itself
+            found += "(deleted)" in str(link.readlink())
+    return found
+
+
+def test_a_large_malformed_object_leaves_no_file_open(table: Table) -> None:
+    """Its temporary file goes with it, not when Python next looks for what is left."""
+    for key in "abc":
+        table.bucket.put(f"t/{key}", broken_in_the_middle())
+    table.load(**SMALL_MEMORY)
+    gc.collect()
+    before = files_without_a_name()
+    gc.disable()
+    try:
+        table.load(options={"retry_quarantined": True}, **SMALL_MEMORY)
+        assert files_without_a_name() == before
+    finally:
+        gc.enable()
+
+
+def test_many_malformed_objects_in_a_row_are_checkpoints_too(table: Table) -> None:
+    """A run that dies among them does not read all of them again."""
+    for number in range(5):
+        table.bucket.put(f"t/{number}", b"bad")
+    table.load(checkpoint_bytes=6)
+    assert table.lines.of("checkpoint_committed") == [
+        f"checkpoint_committed table=t objects={objects} rows=0" for objects in (2, 2, 1)
+    ]
+    assert table.stored_fingerprint() == fingerprint(table.listing())
+    for number in range(5, 10):
+        table.bucket.put(f"t/{number}", 1 if number == 7 else b"bad")
+    assert table.load(checkpoint_bytes=6).rows == 1
+    assert len(table.statuses()) == 10
 
 
 MANY_ROWS = 200_000
