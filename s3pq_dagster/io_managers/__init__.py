@@ -48,7 +48,7 @@ def build_io_manager(url: str) -> S3ParquetIOManager:
         manager.check_installed()
         return manager
     parts = urlsplit(text)
-    if parts.scheme == "duckdb" and not parts.netloc and len(parts.path) > 1:
+    if parts.scheme == "duckdb" and not parts.netloc and parts.path[1:] and parts.path[0] == "/":
         return S3ParquetDuckDBIOManager(database=parts.path[1:])
     if parts.scheme in {"delta", "delta+s3"}:
         return S3ParquetDeltaIOManager(**root_of(parts))
