@@ -278,6 +278,13 @@ def test_types_come_back_in_the_order_of_the_table(destination: ParquetDestinati
         assert found == pa.Table.from_batches([each]).select(columns)
 
 
+def test_columns_may_be_chosen_in_any_case(destination: ParquetDestination) -> None:
+    """As in every destination; they come under the names they have."""
+    load(destination, (A, 2))
+    with destination.read("orders", ["ID", "Text"]) as reader:
+        assert reader.read_all().schema.names == ["id", "text"]
+
+
 # What a crash leaves
 
 

@@ -4,11 +4,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from s3pq_dagster import schemas
 from s3pq_dagster.batches import as_stored
 from s3pq_dagster.column_rules import check_chosen
 from s3pq_dagster.destinations.parquet.failures import damage_told
@@ -22,6 +23,7 @@ from s3pq_dagster.tables import Owner, TableAudit, TableState
 _OPEN_FILES = 100
 """So many are open before the first batch is handed on: a table of no more is read whole."""
 _WORKERS = 8
+_FILES_A_TURN = 4096
 _BATCH_ROWS = 65_536
 
 
@@ -50,7 +52,8 @@ class TableReader:
             raise not_loaded(look.manifest.table)
         if columns is not None:
             check_chosen(look.manifest.table, columns, schema.names)
-            schema = pa.schema([schema.field(name) for name in columns])
+            there = {schemas.folded(field.name): field for field in schema}
+            schema = pa.schema([there[schemas.folded(name)] for name in columns])
         self._schema = schema
         self._files = map(_File._make, look.files.iter_rows())
         self._pool = ThreadPoolExecutor(_WORKERS, "s3pq-read")
@@ -143,9 +146,10 @@ def audit_of(storage: Storage, owner: Owner, look: Look | None) -> TableAudit:
     counts: dict[str | None, int] = {}
     with ThreadPoolExecutor(_WORKERS, "s3pq-audit") as pool:
         files = map(_File._make, look.files.iter_rows())
-        for found in pool.map(lambda wanted: _counted(storage, look, wanted), files):
-            for key, rows in found.items():
-                counts[key] = counts.get(key, 0) + rows
+        while some := list(islice(files, _FILES_A_TURN)):
+            for found in pool.map(lambda wanted: _counted(storage, look, wanted), some):
+                for key, rows in found.items():
+                    counts[key] = counts.get(key, 0) + rows
     return TableAudit.of(look.state, list(counts.items()))
 
 
@@ -154,17 +158,24 @@ def not_loaded(table: str) -> DestinationError:
     return DestinationError(f"table {table!r} is not there yet: materialize it first")
 
 
-def _counted(storage: Storage, look: Look, wanted: _File) -> dict[str | None, Any]:
+def _counted(storage: Storage, look: Look, wanted: _File) -> dict[str | None, int]:
     """Count a file's rows; none where it is gone, whatever it says where it was replaced."""
     table = look.manifest.table
     try:
-        file = open_file(storage, table, wanted.file, wanted.file_id, is_staged=wanted.is_staged)
+        return _counts_of(
+            open_file(storage, table, wanted.file, wanted.file_id, is_staged=wanted.is_staged),
+            wanted,
+            table,
+        )
     except FileNotFoundError:
         check_still(storage, look.manifest)
-        try:
-            file = opened(storage, final_path(table, wanted.file))
-        except FileNotFoundError:
-            return {}
+    try:
+        return _counts_of(opened(storage, final_path(table, wanted.file)), wanted, table)
+    except FileNotFoundError:
+        return {}
+
+
+def _counts_of(file: pq.ParquetFile, wanted: _File, table: str) -> dict[str | None, int]:
     try:
         with damage_told(final_path(table, wanted.file), table):
             return rows_by_key(file)

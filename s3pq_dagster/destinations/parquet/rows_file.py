@@ -64,6 +64,7 @@ class RowsFile:
         writer = self._writer or self._started()
         writer.add_key_value_metadata({_KEY: json.dumps(asdict(self.mark))})
         writer.close()
+        self._writer = None  # a checkpoint may have many of them
         self._open.close()
 
     def discard(self) -> None:

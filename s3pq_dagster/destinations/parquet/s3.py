@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import islice
 from typing import IO, Any
 
 import pyarrow as pa
@@ -113,8 +114,10 @@ class S3Storage:
     def move(self, moves: Mapping[str, str]) -> None:
         """See :meth:`Storage.move`: all are copied, then the originals deleted."""
         with ThreadPoolExecutor(_WORKERS, "s3pq-move") as pool:
-            for _ in pool.map(self._copy, moves.keys(), moves.values()):
-                pass
+            waiting = iter(moves.items())
+            while some := list(islice(waiting, _MOST_DELETED)):
+                for _ in pool.map(lambda move: self._copy(*move), some):
+                    pass
         self.delete(moves)
 
     def delete(self, paths: Iterable[str]) -> None:
