@@ -239,8 +239,13 @@ class _Saved:
             with tempfile.NamedTemporaryFile(
                 "w", dir=self.path.parent, delete=False, encoding="utf-8"
             ) as file:
-                json.dump(state, file)
-            Path(file.name).replace(self.path)
+                try:
+                    json.dump(state, file)
+                    file.flush()
+                    Path(file.name).replace(self.path)
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
         except OSError as error:
             log.warning(
                 line(

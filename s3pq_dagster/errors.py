@@ -153,8 +153,8 @@ class TrialError(S3ParquetError):
     def __init__(self, key: str, found: str) -> None:
         self.key = key
         super().__init__(
-            f"object {key!r} may take more memory than max_decoded_bytes, so it was to be decoded "
-            f"in a process of its own first, and that failed: {found}. Make room for a process and "
+            f"object {key!r} cannot be shown to be harmless, so it was to be decoded in a process "
+            f"of its own, and that failed: {found}. Make room for a process and "
             f"a temporary file (TMPDIR), then run again."
         )
 

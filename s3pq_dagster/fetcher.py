@@ -177,6 +177,8 @@ class Fetcher:
                 self._once_more(head)
                 continue
             with self._changed:
+                if self._closed:
+                    raise ReadAbandonedError
                 self._admitted.popleft()
             yield head
 
@@ -233,6 +235,9 @@ class Fetcher:
             again = Fetched(head.object, error=error, parts_left=0)
         again.changes = changes
         with self._changed:
+            if self._closed:
+                _close_spool(again)
+                raise ReadAbandonedError
             self._admitted[0] = again
             self._parts.extendleft(reversed(self._parts_of(again)))
 

@@ -24,6 +24,8 @@ from s3pq_dagster.trial import rows_after_trial
 _TAIL_BYTES = 64 * 1024
 _MAGIC = b"PAR1"
 _MOST_TRIED = 3
+_MOST_READS = 2
+"""How often a footer is read before an object is taken to have none."""
 MOST_AT_A_TIME = 32
 """Footers read side by side."""
 _MOST_BYTES = 64 * 1024 * 1024
@@ -91,17 +93,23 @@ def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:
         listing: The objects; one that is gone or changed since it was listed is left out.
 
     Returns:
-        ``key``, ``version`` and ``footer_rows``.
+        ``key``, ``version`` and ``footer_rows``, which are none where there is no footer to read.
 
     Raises:
         StoreError: The store failed otherwise than for one object.
     """
 
-    def rows_of(found: ObjectMeta) -> tuple[str, str, int] | None:
-        try:
-            return found.key, found.version, read_footer(store, found).metadata.num_rows
-        except (ObjectChangedError, ObjectNotFoundError):
-            return None
+    def rows_of(found: ObjectMeta) -> tuple[str, str, int | None] | None:
+        rows = None
+        for _ in range(_MOST_READS):
+            try:
+                rows = read_footer(store, found).metadata.num_rows
+                break
+            except MalformedObjectError:  # once may be a fault of the transfer
+                continue
+            except (ObjectChangedError, ObjectNotFoundError):
+                return None
+        return found.key, found.version, rows
 
     with ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="s3pq-footer") as pool:
         counts = [found for found in pool.map(rows_of, listing) if found is not None]

@@ -54,7 +54,8 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
                 f"values use one of Dagster's own IO managers (dagster-duckdb-pandas, "
                 f"dagster-duckdb-polars, FilesystemIOManager) under another io_manager_key."
             )
-            raise UnsupportedValueError(msg)
+            with as_failures():
+                raise UnsupportedValueError(msg)
         with as_failures():
             report = obj.into(self.destination(context.log))
         owner = obj.owner

@@ -156,7 +156,7 @@ class Ledger:
         return counts.filter(pl.col("ledger_rows") != pl.col("table_rows")).sort("key")
 
     def reconcile_footers(self, footers: pl.DataFrame) -> pl.DataFrame:
-        """Find the loaded objects whose footers say other rows than this ledger.
+        """Find the loaded objects whose footers say other rows than this ledger, or none.
 
         Args:
             footers: ``key``, ``version`` and ``footer_rows`` of objects as they are listed.
@@ -166,7 +166,7 @@ class Ledger:
         """
         loaded = self._with_version().filter(pl.col("status") == Status.LOADED)
         both = loaded.join(footers, on=["key", "version"]).filter(
-            pl.col("rows") != pl.col("footer_rows")
+            pl.col("footer_rows").ne_missing(pl.col("rows"))
         )
         return both.select("key", pl.col("rows").alias("ledger_rows"), "footer_rows").sort("key")
 

@@ -143,6 +143,15 @@ def _bucket_name(name: str, text: str) -> None:
         )
 
 
+def _region_name(name: str, text: str) -> None:
+    """Check what a region's name may be made of; it becomes part of a host's."""
+    _required_text(name, text)
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,63}", text):
+        raise ValueError(
+            f"{name} must be a region's name, of ASCII letters, digits and '-', got {text!r}"
+        )
+
+
 def _optional_text(name: str, text: str | None) -> None:
     if text is not None and not text.strip():
         raise ValueError(f"{name} must be unset or a non-empty string, got {text!r}")
@@ -193,7 +202,7 @@ def _endpoint(name: str, url: str | None) -> None:
 _MAY_HOLD_SECRETS = {"endpoint_url"}
 _RULES: dict[str, Callable[[str, Any], None]] = {
     "bucket": _bucket_name,
-    "region": _required_text,
+    "region": _region_name,
     "local_profile": _optional_text,
     "endpoint_url": _endpoint,
     "filetype": _one_of(FILETYPES),

@@ -50,6 +50,7 @@ _NO_CREDENTIALS = (
     boto_errors.NoCredentialsError,
     boto_errors.PartialCredentialsError,
     boto_errors.ProfileNotFound,
+    boto_errors.ConfigParseError,
     boto_errors.CredentialRetrievalError,
     boto_errors.TokenRetrievalError,
     boto_errors.SSOError,
@@ -103,7 +104,8 @@ class Store:
             session: Where credentials come from instead of ``local_profile`` and the usual chain.
 
         Raises:
-            CredentialsError: ``local_profile`` names no profile.
+            CredentialsError: ``local_profile`` names no profile, or AWS's configuration files
+                cannot be read.
         """
         try:
             session = session or boto3.session.Session(profile_name=spec.local_profile)

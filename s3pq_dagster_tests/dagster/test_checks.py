@@ -219,6 +219,21 @@ def test_a_footer_with_other_rows_than_the_ledger_fails_rows_reconciled(loaded: 
     ]
 
 
+def test_a_footer_that_cannot_be_read_fails_rows_reconciled(loaded: Lake) -> None:
+    """The check names the object; the op does not fail over it."""
+    definitions = loaded.definitions()
+
+    def before(request: Request) -> Answer | None:
+        archived = b"<Error><Code>InvalidObjectState</Code></Error>"
+        return Answer(403, archived) if request.key == "a/2.parquet" else None
+
+    loaded.bucket.proxy.before = before
+    result = loaded.check("a", definitions=definitions, config={"verify_footers": True})
+    (found,) = sample(checked(result)["rows_reconciled"])
+    assert found["key"] == "a/2.parquet"
+    assert not passed(result)["rows_reconciled"]
+
+
 def test_checks_cost_no_request_after_a_load(lake: Lake) -> None:
     """The run's own listing serves them."""
     for table in ("a", "b"):

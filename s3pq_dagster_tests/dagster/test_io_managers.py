@@ -92,8 +92,10 @@ def test_another_value_is_refused_with_what_to_use(lake: Lake) -> None:
     def other() -> int:
         return 1
 
-    with pytest.raises(UnsupportedValueError, match=r"got int from 'other'.*dagster-duckdb-pandas"):
+    with pytest.raises(dg.Failure, match=r"got int from 'other'.*dagster-duckdb-pandas") as caught:
         dg.materialize([other], resources={"warehouse": manager}, instance=lake.instance)
+    assert isinstance(caught.value.__cause__, UnsupportedValueError)
+    assert not caught.value.allow_retries
 
 
 def test_a_table_that_is_not_there_yet_is_an_error_that_says_so(lake: Lake) -> None:

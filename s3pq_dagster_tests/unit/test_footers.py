@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from s3pq_dagster.errors import MalformedObjectError, StoreError
-from s3pq_dagster.footers import read_schema, table_schema
+from s3pq_dagster.footers import footer_rows, read_schema, table_schema
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
 from s3pq_dagster_tests.malformed.bombs import BOMBS
@@ -33,6 +33,16 @@ def only(bucket: Bucket) -> tuple[pa.Schema | MalformedObjectError, ObjectMeta]:
             return read_schema(store, found), found
         except MalformedObjectError as error:
             return error, found
+
+
+def test_a_footer_that_is_none_is_read_again_and_has_no_rows(bucket: Bucket) -> None:
+    """Once may be the fault of a transfer; if it stays, it is that object's affair."""
+    bucket.put("a", 3)
+    bucket.put("b", b"no Parquet at all")
+    with opened(bucket) as store:
+        found = footer_rows(store, listed(store))
+    assert dict(found.select("key", "footer_rows").rows()) == {"a": 3, "b": None}
+    assert sorted(request.key for request in bucket.proxy.object_reads) == ["a", "b", "b"]
 
 
 def test_a_schema_is_read_in_one_ranged_request(bucket: Bucket) -> None:

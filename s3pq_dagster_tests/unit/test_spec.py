@@ -73,6 +73,8 @@ def test_bucket_and_region_are_required(missing: str) -> None:
         ("bucket", "l\u00e4ke", "of ASCII letters"),
         ("region", "", "non-empty"),
         ("region", "us-east-1 ", "without spaces around it"),
+        ("region", "eu central", "of ASCII letters, digits and '-'"),
+        ("region", "eu_central", "of ASCII letters, digits and '-'"),
         ("local_profile", " ", "unset or a non-empty string"),
         ("endpoint_url", "", "unset or a non-empty string"),
         ("endpoint_url", "127.0.0.1:9000", "http://host[:port] or https://host[:port]"),

@@ -709,6 +709,17 @@ def test_a_missing_profile_is_named() -> None:
         Store.open(spec(local_profile="no-such-profile"))
 
 
+def test_a_configuration_file_that_is_none_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """AWS's own error is not ours, and says nothing of what it was read for."""
+    broken = tmp_path / "aws-config"
+    broken.write_text("garbage\n[x")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(broken))
+    with pytest.raises(CredentialsError, match="aws-config"):
+        Store.open(spec())
+
+
 def test_an_unreachable_server_is_named_within_seconds() -> None:
     """Nobody listening is told in seconds, and a step does not try again."""
     endpoint = f"http://127.0.0.1:{free_port()}"
