@@ -28,7 +28,12 @@ class Request:
 
     @property
     def is_object(self) -> bool:
-        return self.method == "GET" and bool(self.key)
+        return self.method == "GET" and bool(self.key) and not self.is_look
+
+    @property
+    def is_look(self) -> bool:
+        """Whether it asks for no more than a byte, to learn whether the object is there."""
+        return self.range == "bytes=0-0" and self.if_match is None
 
 
 @dataclass(slots=True)
