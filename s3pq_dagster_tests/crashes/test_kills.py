@@ -15,10 +15,14 @@ from s3pq_dagster_tests.crashes.trial import Stage, Verdict, moments
 from s3pq_dagster_tests.crashes.watches import TELLING
 from s3pq_dagster_tests.destinations.places import PLACES
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.parametrize("kind", PLACES)]
+pytestmark = pytest.mark.timeout(600)
+each_kind = pytest.mark.parametrize("kind", PLACES)
 FIRST, *OTHERS = SCENARIOS
 RANDOM_KILLS = 3
-HERE = ("overwritten, replace", "deleted, mirror", "full refresh", "nothing new")
+HERE = {
+    "duckdb": ("overwritten, replace", "deleted, mirror", "full refresh", "nothing new"),
+} | dict.fromkeys(("postgres", "delta", "parquet"), ("overwritten, replace", "full refresh"))
+"""Scenarios by destination; the rest of them is `make bench-crashes`."""
 
 
 def wrong(verdicts: list[Verdict]) -> list[Verdict]:
@@ -26,6 +30,7 @@ def wrong(verdicts: list[Verdict]) -> list[Verdict]:
     return [verdict for verdict in verdicts if not verdict.is_right]
 
 
+@each_kind
 def test_a_first_load_may_be_killed_after_each_kind_of_step(
     bucket: Bucket, moto: str, tmp_path: Path, kind: str
 ) -> None:
@@ -41,7 +46,11 @@ def test_a_first_load_may_be_killed_after_each_kind_of_step(
     assert not wrong(verdicts)
 
 
-@pytest.mark.parametrize("scenario", [s for s in OTHERS if s.name in HERE], ids=str)
+@pytest.mark.parametrize(
+    ("kind", "scenario"),
+    [(kind, s) for kind, names in HERE.items() for s in OTHERS if s.name in names],
+    ids=str,
+)
 def test_a_run_may_be_killed_where_others_begin_to_see_what_it_did(
     scenario: Scenario, bucket: Bucket, moto: str, tmp_path: Path, kind: str
 ) -> None:
@@ -53,6 +62,7 @@ def test_a_run_may_be_killed_where_others_begin_to_see_what_it_did(
     assert not wrong([stage.killed_at(kill, name=steps[kill.step]) for kill in kills])
 
 
+@each_kind
 def test_a_run_may_be_killed_at_any_moment(
     bucket: Bucket, moto: str, tmp_path: Path, kind: str
 ) -> None:
