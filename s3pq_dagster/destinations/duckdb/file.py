@@ -249,8 +249,6 @@ class DuckDBDestination:
                 f"DuckDB does not take memory_limit {self._memory_limit!r}: {found}. Give it as "
                 f"'1GB', say, or leave it out."
             )
-        if not isinstance(error, duckdb.IOException | duckdb.SerializationException):
-            return DestinationError(f"cannot open {self._path}: {found}")
         return DestinationError(
             f"cannot open {self._path} as a DuckDB file: {found}. If it is damaged, "
             f"put back a copy of it and of its .wal file; if it is empty or something else, move "
