@@ -181,7 +181,7 @@ def test_a_server_that_does_not_answer_is_told_within_a_minute(weed_bucket: Buck
     started = time.monotonic()
     destination = at(weed_bucket, f"http://127.0.0.1:{free_port()}")
     with pytest.raises(
-        DestinationError, match="cannot reach s3://.*Check `endpoint_url`"
+        DestinationError, match=r"cannot reach s3://.*Check `endpoint_url`"
     ) as caught:
         destination.state(OWNER)
     assert caught.value.retryable
