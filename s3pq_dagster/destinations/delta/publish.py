@@ -108,13 +108,15 @@ class Publisher:
         )
         with translated(self._looking.log.shown):
             try:
-                return int(attempts(self._publish, change, files, schema))
+                gone = int(attempts(self._publish, change, files, schema))
             except OutdatedError as error:
                 msg = (
                     f"somebody else commits to {self._looking.log.shown} all the time: {error}. "
                     f"Nothing of this checkpoint is written. Run again once that is over."
                 )
                 raise DestinationError(msg) from error
+        self._in_doubt = False
+        return gone
 
     def _publish(self, change: Change, files: Sequence[DataFile], schema: pa.Schema | None) -> int:
         version = self._current()
