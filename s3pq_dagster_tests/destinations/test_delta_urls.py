@@ -25,12 +25,12 @@ from s3pq_dagster_tests.buckets import Bucket, numbers
         ("delta+s3://bucket", {"root": "s3://bucket"}),
         ("delta+s3://bucket/a/b", {"root": "s3://bucket/a/b"}),
         (
-            "delta+s3://bucket/a?endpoint_url=http://localhost:9000&region=eu-west-1&profile=me",
+            "delta+s3://bucket/a?endpoint_url=http://localhost:9000&region=eu-west-1&local_profile=me",
             {
                 "root": "s3://bucket/a",
                 "endpoint_url": "http://localhost:9000",
                 "region": "eu-west-1",
-                "profile": "me",
+                "local_profile": "me",
             },
         ),
     ],
@@ -47,12 +47,15 @@ def test_a_url_names_a_root(url: str, fields: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("delta://lake", "Use .*delta:///lake"),
-        ("delta:///", "Use .*delta:///lake"),
-        ("delta+s3:///lake", "Use .*delta\\+s3://bucket/prefix"),
+        ("delta://lake", "has to be delta:///lake"),
+        ("delta:///", "has to be delta:///lake"),
+        ("delta+s3:///lake", "has to be delta\\+s3://bucket/prefix"),
         ("delta+gs://bucket/a", "Use .*delta\\+s3://bucket/prefix"),
-        ("delta+s3://key:top-secret@bucket/a", "credentials do not belong into its URL"),
-        ("delta+s3://bucket/a?secret=top-secret", "endpoint_url, profile, region.*found 'secret'"),
+        ("delta+s3://key:top-secret@bucket/a", "without credentials"),
+        (
+            "delta+s3://bucket/a?secret=top-secret",
+            "endpoint_url, region, local_profile.*found 'secret'",
+        ),
         ("delta+s3://bucket/a?region=eu&region=us", "each once and with a value"),
         ("delta+s3://bucket/a?region=", "each once and with a value"),
     ],
