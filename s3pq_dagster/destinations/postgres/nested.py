@@ -39,10 +39,10 @@ def from_json(texts: pa.Array, kind: pa.DataType) -> pa.Array:
     if not len(texts):
         return pa.array([], kind)
     lines = pc.binary_join_element_wise(_BEFORE, texts.fill_null("null"), _BEHIND, "")
-    data = pc.binary_join(pa.array([lines.to_pylist()], pa.list_(pa.string())), "\n")[0].as_py()
+    data = "\n".join(lines.to_pylist()).encode()
     found = pj.read_json(
-        pa.BufferReader(data.encode()),
-        pj.ReadOptions(block_size=len(data.encode()) + 1),
+        pa.BufferReader(data),
+        pj.ReadOptions(block_size=len(data) + 1),
         pj.ParseOptions(
             explicit_schema=pa.schema([(_NAME, _in_json(kind))]), unexpected_field_behavior="error"
         ),
