@@ -48,15 +48,16 @@ class DataFiles:
             files: Where to look.
             keys: Of these objects only; ``None`` is all.
         """
-        wanted = None if keys is None else pa.array(sorted(keys), pa.string())
+        sought = None if keys is None else sorted(keys)
+        wanted = pa.array(sought or [], pa.string())
         schema = pa.schema([(KEY_COLUMN, pa.string())])
         counted: dict[str | None, int] = {}
         for file in files:
-            if wanted is not None and not file.may_hold(wanted.to_pylist()):
+            if sought is not None and not file.may_hold(sought):
                 continue
             for batch in self.batches(file, schema):
                 column = batch.column(0)
-                if wanted is not None:
+                if sought is not None:
                     column = column.filter(pc.is_in(column, wanted))
                 for each in pc.value_counts(column).to_pylist():
                     counted[each["values"]] = counted.get(each["values"], 0) + each["counts"]

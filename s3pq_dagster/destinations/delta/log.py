@@ -1,6 +1,7 @@
 """The log of one Delta table: looking at a version, and committing exactly upon it."""
 
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,7 +54,8 @@ class DataFile:
         """Tell whether some of these rows may be in it; ``keys`` are sorted."""
         if self.lowest_key is None or self.highest_key is None:
             return True
-        return any(self.lowest_key <= key <= self.highest_key for key in keys)
+        first = bisect_left(keys, self.lowest_key)
+        return first < len(keys) and keys[first] <= self.highest_key
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,11 @@ class Looking:
         objects = self.ledger.objects.log.open()
         if objects is None or self.ledger.objects.number_in(objects) != intent.upon:
             raise OutdatedError
-        self.ledger.objects.apply(objects, intent)
+        try:
+            self.ledger.objects.apply(objects, intent)
+        except OutdatedError:  # perhaps by ourselves, if the answer got lost
+            if self.ledger.objects.number_in(self.ledger.objects.log.open()) != intent.number:
+                raise
 
     def _apply(self, intent: Intent) -> None:
         objects = self.ledger.objects.log.open()

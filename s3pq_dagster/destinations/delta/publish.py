@@ -123,9 +123,7 @@ class Publisher:
         number = next_number(self.look.number)
         if version is None and schema is None:
             intent = Intent(number, self.look.number, in_table=False, change=change)
-            self._looking.intents.write(intent)
-            self._looking.enter(intent)
-            self._conclude(intent)
+            self._enter(intent)
             return 0
         self._refuse_missing(files)
         if version is None:
@@ -135,6 +133,8 @@ class Publisher:
             return 0
         if change.refresh or self.look.schema is None:
             version = self._looking.log.allow(version, schema or version.schema)
+            if version.transaction() != self.look.number:
+                raise written_meanwhile(self._owner.table)
             upon = Intent(number, version.number, in_table=True, change=change)
             self._commit(version, upon, files, [], schema or version.schema, overwrite=True)
             return 0
@@ -145,6 +145,16 @@ class Publisher:
             self._commit(version, upon, files, [], version.schema)
             return 0
         return self._replace(version, upon, files, replaced)
+
+    def _enter(self, intent: Intent) -> None:
+        """Commit a change without rows of a table that is not there."""
+        self._looking.intents.write(intent)
+        try:
+            self._looking.enter(intent)
+        except OutdatedError:
+            self._looking.intents.delete(intent.number)
+            raise
+        self._conclude(intent)
 
     def _replace(
         self, version: Version, intent: Intent, files: Sequence[DataFile], keys: set[str]
@@ -195,11 +205,13 @@ class Publisher:
                 partition_by=self._partition_by,
                 overwrite=overwrite,
             )
-        except Exception:
+        except Exception as error:
             found = self._looking.log.open()  # an answer that got lost looks like a failure
             if found is None or found.transaction() != intent.number:
-                self._in_doubt = False
-                self._looking.intents.delete(intent.number)
+                # A request that was given up may arrive yet, unless its place is taken.
+                if isinstance(error, OutdatedError) or self._storage.takes_turns:
+                    self._in_doubt = False
+                    self._looking.intents.delete(intent.number)
                 raise
         self._conclude(intent)
 
@@ -207,9 +219,7 @@ class Publisher:
         """Bring a committed intent into the ledger."""
         self._looking.apply(intent)
         self._looking.intents.delete(intent.number)
-        self._look = self._looking.look()
-        if self._look.number != intent.number:
-            raise written_meanwhile(self._owner.table)
+        self._look = self._looking.look()  # others may have gone on by now
 
     def _refuse_strays(self, change: Change, before: Sequence[DataFile]) -> None:
         """Stop if the table has rows of these objects that no entry accounts for.

@@ -34,7 +34,7 @@ def without(
     wanted = sorted(keys)
     removed = []
     gone = 0
-    for file in files:
+    for file in [each for each in files if each.may_hold(wanted)]:
         found = sum(count for _, count in reading.rows_by_key([file], wanted))
         if found:
             removed.append(file)
