@@ -2,8 +2,8 @@
 
 import logging
 from importlib import import_module
-from typing import Literal
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, Literal
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import Field
 
@@ -14,7 +14,9 @@ from s3pq_dagster.io_manager import S3ParquetIOManager
 DEFAULT_DESTINATION = "duckdb:///s3pq.duckdb"
 _URLS = """\
 duckdb:///lake.duckdb (three slashes: relative to the working directory; four: absolute), \
-parquet:///lake (likewise), parquet+s3://bucket/prefix"""
+parquet:///lake (likewise), parquet+s3://bucket/prefix (with ?endpoint_url=… and region=…, \
+local_profile=…)"""
+_PARQUET_OPTIONS = {"endpoint_url", "region", "local_profile"}
 
 
 class S3ParquetDuckDBIOManager(S3ParquetIOManager):
@@ -82,6 +84,7 @@ class S3ParquetParquetIOManager(S3ParquetIOManager):
         self.check_installed()
         from s3pq_dagster.destinations.parquet import ParquetDestination  # noqa: PLC0415 - as above
 
+        _check_root(self.root)
         return ParquetDestination(
             self.root,
             compression=self.compression,
@@ -111,7 +114,7 @@ def build_io_manager(url: str) -> S3ParquetIOManager:
     Args:
         url: ``duckdb:///lake.duckdb`` is relative to the working directory,
             ``duckdb:////data/lake.duckdb`` absolute; ``parquet:///lake`` likewise.
-            ``parquet+s3://bucket/prefix`` is in S3.
+            ``parquet+s3://bucket/prefix?endpoint_url=http://localhost:9000`` is in S3.
 
     Raises:
         ConfigurationError: The URL is of no known kind, or lacks or has too much of something.
@@ -131,28 +134,63 @@ def _parquet(parts: SplitResult) -> S3ParquetParquetIOManager:
     Raises:
         ConfigurationError: It says what is wrong with the URL.
     """
-    shown = _shown(parts)
-    if parts.query or parts.fragment:
-        msg = (
-            f"destination {shown!r} has something behind a '?' or '#', of which nothing is used. "
-            f"Leave it out; what else there is are fields of S3ParquetParquetIOManager."
-        )
-        raise ConfigurationError(msg)
-    if parts.scheme == "parquet":
-        if parts.netloc or not parts.path.startswith("/") or parts.path == "/":
-            msg = (
-                f"destination {shown!r} names no directory: use parquet:///lake (three slashes: "
-                f"relative to the working directory) or parquet:////data/lake (four: absolute)."
-            )
+    options = _options(parts, _PARQUET_OPTIONS if parts.scheme == "parquet+s3" else set())
+    if parts.scheme == "parquet+s3":
+        if not parts.netloc:
+            msg = f"destination {_shown(parts)!r} names no bucket: use parquet+s3://bucket/prefix."
             raise ConfigurationError(msg)
-        return S3ParquetParquetIOManager(root=parts.path[1:])
-    if "@" in parts.netloc or not parts.netloc:
+        return S3ParquetParquetIOManager(root=f"s3://{parts.netloc}{parts.path}", **options)
+    if parts.netloc or not parts.path.startswith("/") or parts.path == "/":
         msg = (
-            f"destination {shown!r} has to be parquet+s3://bucket/prefix, with a bucket and "
-            f"without credentials: these come from AWS_ACCESS_KEY_ID and its like, or a profile."
+            f"destination {_shown(parts)!r} names no directory: use parquet:///lake (three "
+            f"slashes: relative to the working directory) or parquet:////data/lake (four: "
+            f"absolute)."
         )
         raise ConfigurationError(msg)
-    return S3ParquetParquetIOManager(root=f"s3://{parts.netloc}{parts.path}")
+    return S3ParquetParquetIOManager(root=parts.path[1:])
+
+
+def _options(parts: SplitResult, known: set[str]) -> dict[str, Any]:
+    """Read what is behind the ``?`` of a URL.
+
+    Raises:
+        ConfigurationError: It is none of what is known, or comes twice, or user and password are
+            in the URL.
+    """
+    if "@" in parts.netloc:
+        msg = (
+            f"destination {_shown(parts)!r}: credentials do not belong into its URL. Leave them "
+            f"out: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, are used."
+        )
+        raise ConfigurationError(msg)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    options: dict[str, Any] = dict(pairs)
+    if len(options) < len(pairs) or not options.keys() <= known or "" in options.values():
+        msg = (
+            f"destination {_shown(parts._replace(query=''))!r}: behind the `?` may be "
+            f"{', '.join(sorted(known))}, each once and with a value; found "
+            f"{', '.join(repr(name) for name, _ in pairs)}."
+        )
+        raise ConfigurationError(msg)
+    return options
+
+
+def _check_root(root: str) -> None:
+    """Refuse a root that is neither a path nor a prefix on S3.
+
+    Raises:
+        ConfigurationError: It says which of the two is meant, perhaps.
+    """
+    parts = urlsplit(root)
+    if not root or (parts.scheme and "//" in root and (parts.scheme != "s3" or not parts.netloc)):
+        msg = (
+            f"`root` is a directory or s3://bucket/prefix, got {_shown(parts)!r}. Other object "
+            f"stores are not supported."
+        )
+        raise ConfigurationError(msg)
+    if parts.scheme == "s3" and "@" in parts.netloc:
+        msg = f"`root` {_shown(parts)!r}: credentials do not belong into it, leave them out"
+        raise ConfigurationError(msg)
 
 
 def _shown(parts: SplitResult) -> str:

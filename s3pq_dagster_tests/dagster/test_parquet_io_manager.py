@@ -1,5 +1,6 @@
 """Parquet files as a destination, as a user of Dagster has it."""
 
+import logging
 from pathlib import Path
 
 import dagster as dg
@@ -100,6 +101,31 @@ def test_a_url_names_the_root(url: str, root: str) -> None:
     assert manager.root == root
 
 
+def test_a_url_says_where_its_s3_is() -> None:
+    """And which region and profile it takes."""
+    url = "parquet+s3://bucket/x?endpoint_url=http://127.0.0.1:9&region=r&local_profile=p"
+    manager = build_io_manager(url)
+    assert isinstance(manager, S3ParquetParquetIOManager)
+    found = (manager.endpoint_url, manager.region, manager.local_profile)
+    assert found == ("http://127.0.0.1:9", "r", "p")
+
+
+@pytest.mark.parametrize(
+    ("root", "said"),
+    [
+        ("", "`root` is a directory or s3://bucket/prefix"),
+        ("gs://bucket/x", "`root` is a directory or s3://bucket/prefix"),
+        ("s3://", "`root` is a directory or s3://bucket/prefix"),
+        ("s3://key:canary@bucket/x", "credentials do not belong"),
+    ],
+)
+def test_a_root_that_is_none_is_refused(root: str, said: str) -> None:
+    """It would be a directory of an odd name."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        S3ParquetParquetIOManager(root=root).destination(logging.getLogger())
+    assert "canary" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -107,11 +133,13 @@ def test_a_url_names_the_root(url: str, root: str) -> None:
         ("parquet:///", "names no directory"),
         ("parquet://", "names no directory"),
         ("parquet:lake", "names no directory"),
-        ("parquet+s3://", "has to be parquet\\+s3://bucket/prefix"),
-        ("parquet+s3:///prefix", "has to be parquet\\+s3://bucket/prefix"),
-        ("parquet+s3://key:canary@bucket/x", "without credentials"),
-        ("parquet:///lake?compression=zstd", "fields of S3ParquetParquetIOManager"),
-        ("parquet+s3://bucket/x#y", "fields of S3ParquetParquetIOManager"),
+        ("parquet+s3://", "names no bucket: use parquet\\+s3://bucket/prefix"),
+        ("parquet+s3:///prefix", "names no bucket"),
+        ("parquet+s3://key:canary@bucket/x", "credentials do not belong into its URL"),
+        ("parquet:///lake?compression=zstd", "found 'compression'"),
+        ("parquet:///lake?region=x", "found 'region'"),
+        ("parquet+s3://bucket/x?secret=canary", "endpoint_url, local_profile, region.*'secret'"),
+        ("parquet+s3://bucket/x?region=", "each once and with a value"),
         ("parquet+gs://bucket/x", "parquet\\+s3://bucket/prefix"),
     ],
 )

@@ -25,7 +25,7 @@ from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.destinations.columns import COLUMNS, REFUSED
-from s3pq_dagster_tests.destinations.places import CONTRACTED, PLACES, Place, held
+from s3pq_dagster_tests.destinations.places import ALL_PLACES, PLACES, Place, held
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,
@@ -48,10 +48,10 @@ BROKEN = (BrokenOffError, DestinationError)
 B1, C1 = meta("orders/b", "v1", second=1), meta("orders/c", "v1", second=2)
 
 
-@pytest.fixture(params=CONTRACTED)
+@pytest.fixture(params=ALL_PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A place for each destination there is."""
-    found = CONTRACTED[request.param](tmp_path)
+    found = ALL_PLACES[request.param](tmp_path)
     yield found
     found.discard()
 

@@ -12,15 +12,15 @@ from s3pq_dagster_tests.destinations.places.parquet import ParquetPlace
 from s3pq_dagster_tests.destinations.places.parquet_s3 import ParquetS3Place
 from s3pq_dagster_tests.destinations.places.place import Place, held
 
-__all__ = ["CONTRACTED", "PLACES", "Place", "held"]
+__all__ = ["ALL_PLACES", "PLACES", "Place", "held"]
 
 PLACES: dict[str, Callable[[Path], Place]] = {
     "duckdb": DuckDBPlace,
     "parquet": ParquetPlace,
 }
 
-CONTRACTED: dict[str, Callable[[Path], Place]] = {
+ALL_PLACES: dict[str, Callable[[Path], Place]] = {
     **PLACES,
-    "parquet in S3": ParquetS3Place,
+    "parquet on S3": ParquetS3Place,
 }
 """Those, and what is a destination in another place: it has the same types and promises."""
