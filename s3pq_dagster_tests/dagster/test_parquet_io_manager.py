@@ -1,5 +1,6 @@
 """Parquet files as a destination, as a user of Dagster has it."""
 
+import logging
 from pathlib import Path
 
 import dagster as dg
@@ -98,6 +99,31 @@ def test_a_url_names_the_root(url: str, root: str) -> None:
     manager = build_io_manager(url)
     assert isinstance(manager, S3ParquetParquetIOManager)
     assert manager.root == root
+
+
+def test_a_url_says_where_its_s3_is() -> None:
+    """And which region and profile it takes."""
+    url = "parquet+s3://bucket/x?endpoint_url=http://127.0.0.1:9&region=r&local_profile=p"
+    manager = build_io_manager(url)
+    assert isinstance(manager, S3ParquetParquetIOManager)
+    found = (manager.endpoint_url, manager.region, manager.local_profile)
+    assert found == ("http://127.0.0.1:9", "r", "p")
+
+
+@pytest.mark.parametrize(
+    ("root", "said"),
+    [
+        ("", "`root` is a directory or s3://bucket/prefix"),
+        ("gs://bucket/x", "`root` is a directory or s3://bucket/prefix"),
+        ("s3://", "`root` is a directory or s3://bucket/prefix"),
+        ("s3://key:canary@bucket/x", "credentials do not belong"),
+    ],
+)
+def test_a_root_that_is_none_is_refused(root: str, said: str) -> None:
+    """It would be a directory of an odd name."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        S3ParquetParquetIOManager(root=root).destination(logging.getLogger())
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

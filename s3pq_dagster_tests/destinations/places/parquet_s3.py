@@ -57,7 +57,7 @@ class ParquetS3Place:
         self.bucket = bucket
         self.prefix = f"lake-{next(_numbers)}"
         self.root = f"s3://{bucket}/{self.prefix}"
-        self.url = f"parquet+s3://{bucket}/{self.prefix}"
+        self.url = f"parquet+{self.root}?endpoint_url={self.endpoint}&region={REGION}"
         self.copy = ParquetPlace(directory)
 
     def open(
