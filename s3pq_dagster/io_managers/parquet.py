@@ -7,7 +7,7 @@ from pydantic import Field
 
 from s3pq_dagster.destinations import Destination
 from s3pq_dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.io_managers.urls import check_installed
+from s3pq_dagster.io_managers.urls import check_installed, check_root
 
 
 class S3ParquetParquetIOManager(S3ParquetIOManager):
@@ -35,6 +35,7 @@ class S3ParquetParquetIOManager(S3ParquetIOManager):
     def destination(self, log: logging.Logger) -> Destination:
         """See :meth:`S3ParquetIOManager.destination`."""
         self.check_installed()
+        check_root(self.root)
         from s3pq_dagster.destinations.parquet import ParquetDestination  # noqa: PLC0415 - as above
 
         return ParquetDestination(
