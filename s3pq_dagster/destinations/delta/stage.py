@@ -23,6 +23,13 @@ _WAITING_BYTES = 256 * 1024 * 1024
 _MOST_OPEN = 64
 
 
+class _Writer(pq.ParquetWriter):  # type: ignore[misc]  # pyarrow has no types
+    """Is closed or given up by who opened it, and writes nothing when it is collected."""
+
+    def __del__(self) -> None:
+        """Leave the file as it is: the disk may be full."""
+
+
 @dataclass(slots=True)
 class _Open:
     """A file under way."""
@@ -129,7 +136,7 @@ class Stage:
         footers: list[pq.FileMetaData] = []
         try:
             sink = pa.OSFile(str(local), "wb")
-            writer = pq.ParquetWriter(
+            writer = _Writer(
                 sink,
                 self._schema,
                 compression="zstd",
