@@ -3,7 +3,6 @@
 import gc
 import signal
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -605,20 +604,21 @@ def test_a_cancelled_run_does_not_wait_for_a_look_at_what_is_gone(table: Table) 
     table.load(write_mode="mirror")
     listing = Listing(table.listing().frame.head(1))
     asked, answer = threading.Event(), threading.Event()
+    waited_out: list[Request] = []
 
     def before(request: Request) -> None:
         if request.method == "HEAD":
             if not asked.is_set():
                 asked.set()
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            answer.wait(30)
+            if not answer.wait(120):
+                waited_out.append(request)
 
     table.bucket.proxy.before = before
-    started = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
             table.load(listing, write_mode="mirror")
-        assert time.monotonic() - started < 20
+        assert not waited_out
     finally:
         answer.set()
     assert table.rows_by_key() == dict.fromkeys(["t/a", "t/b", "t/c"], 1)
