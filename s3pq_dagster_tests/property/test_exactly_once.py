@@ -114,7 +114,8 @@ def test_every_row_is_there_exactly_once(
 def _load(load: TableLoad, model: Model, place: Place, step: str) -> None:
     destination = place.open()
     state = destination.state(load.owner)
-    emptied = model.write_mode == "mirror" and not model.bucket and any(model.held)
+    would_empty = model.write_mode == "mirror" or step == "refresh"
+    emptied = would_empty and not model.bucket and any(model.held)
     if emptied:
         with pytest.raises(EmptyListingError):
             load.into(destination)
