@@ -293,12 +293,12 @@ def test_names_that_look_alike_are_replaced_apart(lake: Lake) -> None:
         lake.bucket.put(key, keys[key] + 100)
         keys[key] += 100
     lake.bucket.delete("t/cafe\u0301.parquet")
-    lake.bucket.delete("t/a\x00c.parquet")
+    lake.bucket.delete("t/A.parquet")
     assert lake.run(definitions=definitions).success
-    del keys["t/cafe\u0301.parquet"], keys["t/a\x00c.parquet"]
+    del keys["t/cafe\u0301.parquet"], keys["t/A.parquet"]
     assert lake.rows_by_key("t") == keys
     assert [entry["key"] for entry in lake.ledger("t") if entry["status"] == "removed"] == [
-        "t/a\x00c.parquet",
+        "t/A.parquet",
         "t/cafe\u0301.parquet",
     ]
 
