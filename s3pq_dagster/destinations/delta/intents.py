@@ -29,9 +29,10 @@ class Intent:
 
     number: int
     """Which the commit of the rows carries: if the table has it, this is committed."""
+    after: int | None
+    """The number of the change before."""
     upon: int | None
-    """The version of the Delta table that the commit is built upon, ``None`` if it makes the table;
-    without rows, the number of the change before."""
+    """The version of the Delta table that the commit is built upon; ``None`` if there is none."""
     in_table: bool
     """Whether rows go with it, or at least a commit of the table; if not, that of the ledger says
     whether this is committed."""
@@ -90,6 +91,7 @@ def _to_bytes(intent: Intent) -> bytes:
     change = intent.change
     row = {name: _plain(value) for name, value in change.row.items()}
     said = {
+        "after": intent.after,
         "upon": intent.upon,
         "in_table": intent.in_table,
         "append": change.append,
@@ -118,6 +120,6 @@ def _from_bytes(number: int, data: bytes) -> Intent:
         row[name] = None if row[name] is None else datetime.fromisoformat(row[name])
     if row["arrow_schema"] is not None:
         row["arrow_schema"] = base64.b64decode(row["arrow_schema"])
-    upon, in_table = said.pop("upon"), said.pop("in_table")
+    facts = {name: said.pop(name) for name in ("after", "upon", "in_table")}
     frame = pl.DataFrame(entries, schema=pl.Schema(OBJECT_COLUMNS))
-    return Intent(number, upon, in_table, Change(frame, row, **said))
+    return Intent(number, **facts, change=Change(frame, row, **said))

@@ -4,7 +4,7 @@ The number that the commit of a table carries says which intent was committed la
 the ledger's tables carry says which was brought in last. Where the two differ, the intent is read.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -188,6 +188,20 @@ class Looking:
             table=self._table,
         )
 
+    def after(self, before: Look, intent: Intent) -> Look:
+        """Give what is there once an intent is brought in, without reading all of it again."""
+        version = self.log.open()
+        if version is not None and version.transaction() != intent.number:
+            return self.look()  # others have gone on
+        return replace(
+            before,
+            version=version,
+            number=intent.number,
+            pending=None,
+            stored=intent.change.applied(before.entries),
+            stored_row=intent.change.row,
+        )
+
     def finish(self, found: Look, *, alone: bool) -> Look:
         """Bring what is committed into the ledger's tables, and forget what never will be.
 
@@ -236,7 +250,7 @@ class Looking:
             OutdatedError: The ledger has gone on, or somebody committed to it since.
         """
         objects = self.ledger.objects.log.open()
-        if objects is None or self.ledger.objects.number_in(objects) != intent.upon:
+        if objects is None or self.ledger.objects.number_in(objects) != intent.after:
             raise OutdatedError
         try:
             self.ledger.objects.apply(objects, intent)
@@ -248,16 +262,19 @@ class Looking:
         objects = self.ledger.objects.log.open()
         entered = self.ledger.objects.number_in(objects)
         if entered != intent.number:
-            if not self._is_last(intent, entered):
+            if entered != intent.after and not self._is_last(intent, entered):
                 return  # somebody has entered it, and has gone on
             assert objects is not None  # noqa: S101 - made before anything is committed
             self.ledger.objects.apply(objects, intent)
         tables = self.ledger.tables.log.open()
-        if self.ledger.tables.number_in(tables) == intent.number:
+        listed = self.ledger.tables.number_in(tables)
+        if tables is None or listed == intent.number:
             return
-        now = self.ledger.objects.number_in(self.ledger.objects.log.open())
-        if now == intent.number and tables is not None:
-            self.ledger.tables.apply(tables, intent)
+        if listed != intent.after:  # perhaps somebody has gone on, and its row is there
+            now = self.ledger.objects.number_in(self.ledger.objects.log.open())
+            if now != intent.number:
+                return
+        self.ledger.tables.apply(tables, intent)
 
     def _is_last(self, intent: Intent, entered: int | None) -> bool:
         """Tell whether nothing was committed after an intent that is not entered."""
@@ -274,7 +291,7 @@ class Looking:
         if intent.number == found.number:
             return True  # and entered: see finish()
         if not intent.in_table:
-            return intent.upon != found.number or found.version is not None
+            return intent.after != found.number or found.version is not None
         at = -1 if found.version is None else found.version.number
         return at > (-1 if intent.upon is None else intent.upon)
 

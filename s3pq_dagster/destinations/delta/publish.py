@@ -120,31 +120,36 @@ class Publisher:
 
     def _publish(self, change: Change, files: Sequence[DataFile], schema: pa.Schema | None) -> int:
         version = self._current()
-        number = next_number(self.look.number)
         if version is None and schema is None:
-            intent = Intent(number, self.look.number, in_table=False, change=change)
-            self._enter(intent)
+            self._enter(self._intent(change, None, in_table=False))
             return 0
         self._refuse_missing(files)
         if version is None:
-            self._commit(
-                None, Intent(number, None, in_table=True, change=change), files, [], schema
-            )
+            self._commit(None, self._intent(change, None), files, [], schema)
             return 0
         if change.refresh or self.look.schema is None:
             version = self._looking.log.allow(version, schema or version.schema)
             if version.transaction() != self.look.number:
                 raise written_meanwhile(self._owner.table)
-            upon = Intent(number, version.number, in_table=True, change=change)
-            self._commit(version, upon, files, [], schema or version.schema, overwrite=True)
+            intent = self._intent(change, version)
+            self._commit(version, intent, files, [], schema or version.schema, overwrite=True)
             return 0
-        upon = Intent(number, version.number, in_table=True, change=change)
+        intent = self._intent(change, version)
         self._refuse_strays(change, version.files)
         replaced = change.replaced(self.look.entries)
         if not replaced:
-            self._commit(version, upon, files, [], version.schema)
+            self._commit(version, intent, files, [], version.schema)
             return 0
-        return self._replace(version, upon, files, replaced)
+        return self._replace(version, intent, files, replaced)
+
+    def _intent(self, change: Change, version: Version | None, *, in_table: bool = True) -> Intent:
+        return Intent(
+            next_number(self.look.number),
+            after=self.look.number,
+            upon=None if version is None else version.number,
+            in_table=in_table,
+            change=change,
+        )
 
     def _enter(self, intent: Intent) -> None:
         """Commit a change without rows of a table that is not there."""
@@ -219,7 +224,7 @@ class Publisher:
         """Bring a committed intent into the ledger."""
         self._looking.apply(intent)
         self._looking.intents.delete(intent.number)
-        self._look = self._looking.look()  # others may have gone on by now
+        self._look = self._looking.after(self.look, intent)
 
     def _refuse_strays(self, change: Change, before: Sequence[DataFile]) -> None:
         """Stop if the table has rows of these objects that no entry accounts for.
