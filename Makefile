@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-WORKERS ?= 3
+WORKERS ?= 4
 DESTINATION ?= duckdb
 
 # The interface test drives a system Chromium. In CI it has to be there; elsewhere it may be missing.
@@ -31,11 +31,11 @@ dev-object: $(VENV)/.demo ## put one more object into the bucket of a running `m
 ifdef WHEEL
 test: $(VENV)-wheel/.stamp build/tree/.stamp
 	cd build/tree && ../../$(VENV)-wheel/bin/python -c "$$IS_WHEEL"
-	cd build/tree && ../../$(VENV)-wheel/bin/python -m pytest -n $(WORKERS) $(NO_UI) $(ARGS)
+	cd build/tree && ../../$(VENV)-wheel/bin/python -m pytest -n $(WORKERS) --dist worksteal $(NO_UI) $(ARGS)
 else
-test: $(VENV)/.dev ## run the tests; WHEEL=1 runs them against the wheel that `make build` made
+test: $(VENV)/.dev ## run the tests, all of them with ARGS=--thorough; WHEEL=1 tests the wheel of `make build`
 	$(if $(NO_UI),@echo 'No Chromium found: the tests that drive a browser are left out.')
-	$(BIN)/python -m pytest -n $(WORKERS) $(NO_UI) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(NO_UI) $(ARGS)
 endif
 
 check: $(VENV)/.dev ## check format, lint, types and architecture

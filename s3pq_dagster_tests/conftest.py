@@ -15,6 +15,22 @@ from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.servers import admin_client, seaweedfs, use_credentials
 
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests be asked for that are marked ``thorough``."""
+    parser.addoption("--thorough", action="store_true", help="run the tests that take long as well")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave them out otherwise."""
+    if config.getoption("--thorough"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+
+
 _client = functools.cache(admin_client)
 
 

@@ -9,20 +9,22 @@ from pathlib import Path
 import pytest
 
 from s3pq_dagster_tests.buckets import Bucket
-from s3pq_dagster_tests.crashes.scenarios import MANY, SCENARIOS, Scenario
+from s3pq_dagster_tests.crashes.scenarios import MANY, SCENARIOS
 from s3pq_dagster_tests.crashes.steps import Kill
 from s3pq_dagster_tests.crashes.trial import Stage, Verdict, moments
 from s3pq_dagster_tests.crashes.watches import TELLING
 from s3pq_dagster_tests.destinations.places import PLACES
 
 pytestmark = pytest.mark.timeout(600)
-each_kind = pytest.mark.parametrize("kind", PLACES)
-FIRST, *OTHERS = SCENARIOS
+thorough = pytest.mark.thorough
+SCENARIO = {scenario.name: scenario for scenario in SCENARIOS}
 RANDOM_KILLS = 3
-HERE = {
-    "duckdb": ("overwritten, replace", "deleted, mirror", "full refresh", "nothing new"),
-} | dict.fromkeys(("postgres", "delta", "parquet"), ("overwritten, replace", "full refresh"))
-"""Scenarios by destination; the rest of them is `make bench-crashes`."""
+HERE = [
+    *(("duckdb", name) for name in ("deleted, mirror", "full refresh", "nothing new")),
+    *((kind, "overwritten, replace") for kind in PLACES),
+    *(pytest.param(kind, "full refresh", marks=thorough) for kind in PLACES if kind != "duckdb"),
+]
+"""Destination and scenario; the rest of them is `make bench-crashes`."""
 
 
 def wrong(verdicts: list[Verdict]) -> list[Verdict]:
@@ -30,12 +32,13 @@ def wrong(verdicts: list[Verdict]) -> list[Verdict]:
     return [verdict for verdict in verdicts if not verdict.is_right]
 
 
-@each_kind
+@thorough
+@pytest.mark.parametrize("kind", PLACES)
 def test_a_first_load_may_be_killed_after_each_kind_of_step(
     bucket: Bucket, moto: str, tmp_path: Path, kind: str
 ) -> None:
     """Nothing is lost, doubled or read again, with a large and a malformed object among them."""
-    stage = Stage(FIRST, bucket, moto, tmp_path, kind)
+    stage = Stage(SCENARIOS[0], bucket, moto, tmp_path, kind)
     steps = stage.steps()
     assert sum(name in TELLING[kind] for name in steps) >= 3  # two small, the large one, the rest
     kinds = {name: number for number, name in reversed(list(enumerate(steps)))}
@@ -46,23 +49,21 @@ def test_a_first_load_may_be_killed_after_each_kind_of_step(
     assert not wrong(verdicts)
 
 
-@pytest.mark.parametrize(
-    ("kind", "scenario"),
-    [(kind, s) for kind, names in HERE.items() for s in OTHERS if s.name in names],
-    ids=str,
-)
+@pytest.mark.parametrize(("kind", "name"), HERE)
 def test_a_run_may_be_killed_where_others_begin_to_see_what_it_did(
-    scenario: Scenario, bucket: Bucket, moto: str, tmp_path: Path, kind: str
+    bucket: Bucket, moto: str, tmp_path: Path, kind: str, name: str
 ) -> None:
     """After each commit, whatever the run does to what is loaded."""
-    stage = Stage(scenario, bucket, moto, tmp_path, kind)
+    stage = Stage(SCENARIO[name], bucket, moto, tmp_path, kind)
     steps, telling = stage.steps(), (*TELLING[kind], "store ASSET_OBSERVATION")
     kills = [Kill(number, after=True) for number, name in enumerate(steps) if name in telling]
     assert kills
     assert not wrong([stage.killed_at(kill, name=steps[kill.step]) for kill in kills])
 
 
-@each_kind
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "duckdb" else pytest.param(kind, marks=thorough) for kind in PLACES]
+)
 def test_a_run_may_be_killed_at_any_moment(
     bucket: Bucket, moto: str, tmp_path: Path, kind: str
 ) -> None:

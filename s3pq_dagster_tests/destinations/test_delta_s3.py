@@ -188,6 +188,7 @@ def test_a_server_that_does_not_answer_is_told_within_a_minute(weed_bucket: Buck
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", SCENARIOS[1:5:3], ids=str)
 def test_a_run_may_be_killed_on_s3(

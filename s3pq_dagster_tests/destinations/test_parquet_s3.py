@@ -408,6 +408,7 @@ def agrees(place: ParquetS3Place, *, refresh: bool) -> None:
     assert listed == sorted(key for key, ids in by_key.items() for _ in ids)
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("refresh", [False, True], ids=["replace", "refresh"])
 def test_a_writer_may_be_killed_at_any_request(tmp_path: Path, *, refresh: bool) -> None:

@@ -56,7 +56,10 @@ def chosen(stage: Stage, rate: float) -> list[Case]:
     ]
 
 
-@pytest.mark.parametrize(("stage", "rate"), [(Stage.LISTING, 1.0), (Stage.DATA, 0.2)])
+@pytest.mark.parametrize(
+    ("stage", "rate"),
+    [pytest.param(Stage.LISTING, 1.0, marks=pytest.mark.thorough), (Stage.DATA, 0.2)],
+)
 def test_a_fault_ends_right_or_in_the_right_error(
     moto: str, tmp_path: Path, stage: Stage, rate: float
 ) -> None:

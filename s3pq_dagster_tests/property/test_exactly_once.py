@@ -29,6 +29,17 @@ LOAD = st.tuples(st.sampled_from(["load", "load", "load one", "refresh"]), st.ju
 STEPS = st.lists(st.one_of(PUT, PUT, DELETE, LOAD), max_size=8)
 Step = tuple[str, str, int]
 
+CASES = [
+    *(("duckdb", mode) for mode in ("append", "replace")),
+    *((kind, "mirror") for kind in PLACES),
+    *(
+        pytest.param(kind, mode, marks=pytest.mark.thorough)
+        for kind in PLACES
+        for mode in ("append", "replace")
+        if kind != "duckdb"
+    ),
+]
+
 
 @dataclass
 class Model:
@@ -56,8 +67,7 @@ class Model:
         return +counted
 
 
-@pytest.mark.parametrize("kind", PLACES)
-@pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
+@pytest.mark.parametrize(("kind", "write_mode"), CASES)
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

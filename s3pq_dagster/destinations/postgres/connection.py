@@ -1,11 +1,14 @@
 """One connection: statements, transactions, streams in and out."""
 
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import adbc_driver_postgresql
 import pyarrow as pa
+from adbc_driver_manager import AdbcConnection, AdbcDatabase
 from adbc_driver_postgresql import ConnectionOptions, dbapi
 
 from s3pq_dagster.destinations.postgres.failures import cannot_connect
@@ -128,13 +131,27 @@ def connected(url: PostgresUrl) -> Iterator[Connection]:
         DestinationDeniedError: It refuses.
     """
     try:
-        driver = dbapi.connect(url.text)
+        driver = dbapi.Connection(_Kept(), AdbcConnection(_database(url.text)))
     except dbapi.Error as error:
         raise cannot_connect(error, url) from None
     try:
         yield Connection(driver)
     finally:
         driver.close()
+
+
+@functools.lru_cache(maxsize=8)
+def _database(url: str) -> AdbcDatabase:
+    """Ask a server which types it knows, once a process: that takes longer than all else here."""
+    made: AdbcDatabase = adbc_driver_postgresql.connect(url)
+    return made
+
+
+class _Kept:
+    """Stands for a database that outlasts its connections."""
+
+    def close(self) -> None:
+        """Do nothing: it holds no connection."""
 
 
 def _bound(parameters: Sequence[Any]) -> pa.RecordBatch | None:

@@ -1,11 +1,13 @@
 """A database of its own on a PostgreSQL server that all tests of a machine share."""
 
+import atexit
 import functools
 import logging
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +29,7 @@ It lets people in by password; that of the superuser is in ``PGPASSWORD``.
 """
 _BY_PASSWORD = "s3pq_by_password"
 """A role whose members need their password; everybody else is trusted."""
+_LOCK = threading.Lock()
 _HOLD = """
 import sys
 from adbc_driver_postgresql import dbapi
@@ -64,7 +67,25 @@ def server() -> str:
 
 def run(url: str, sql: str) -> list[tuple[Any, ...]]:
     """Run a statement, outside a transaction."""
-    with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+    with dbapi.connect(url, autocommit=True) as connection:
+        return _run(connection, sql)
+
+
+def run_on_server(sql: str) -> list[tuple[Any, ...]]:
+    """Do so in the first database, over one connection: opening one takes longer than most do."""
+    with _LOCK:
+        return _run(_connection(os.getpid()), sql)
+
+
+@functools.cache
+def _connection(_process: int) -> dbapi.Connection:
+    connection = dbapi.connect(server(), autocommit=True)
+    atexit.register(connection.close)
+    return connection
+
+
+def _run(connection: dbapi.Connection, sql: str) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchall() if cursor.description else []
 
@@ -80,17 +101,16 @@ def url_of(database: str, user: str | None = None) -> str:
 @contextmanager
 def role(name: str, password: str, options: str = "") -> Iterator[None]:
     """Make a user that needs a password, and nothing else on the server may have the name."""
-    run(
-        server(),
+    run_on_server(
         f"DO $do$ BEGIN CREATE ROLE {_BY_PASSWORD}; EXCEPTION WHEN duplicate_object THEN END $do$",
     )
-    run(server(), f"CREATE ROLE {name} LOGIN PASSWORD {_text(password)} IN ROLE {_BY_PASSWORD}")
+    run_on_server(f"CREATE ROLE {name} LOGIN PASSWORD {_text(password)} IN ROLE {_BY_PASSWORD}")
     try:
         if options:
-            run(server(), f"ALTER ROLE {name} {options}")
+            run_on_server(f"ALTER ROLE {name} {options}")
         yield
     finally:
-        run(server(), f"DROP ROLE {name}")
+        run_on_server(f"DROP ROLE {name}")
 
 
 class PostgresPlace:
@@ -101,7 +121,7 @@ class PostgresPlace:
 
     def __init__(self, _directory: Path, template: str = "template0") -> None:
         self.database = f"s3pq_{uuid.uuid4().hex}"
-        run(server(), f"CREATE DATABASE {self.database} TEMPLATE {template}")
+        run_on_server(f"CREATE DATABASE {self.database} TEMPLATE {template}")
         self.url = url_of(self.database)
 
     def open(
@@ -163,7 +183,7 @@ class PostgresPlace:
         return type(self)(directory, self.database)
 
     def discard(self) -> None:
-        run(server(), f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
+        run_on_server(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement as anybody might."""
