@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -29,12 +29,12 @@ import pyarrow.parquet as pq
 from s3pq_dagster.columns import add_ours, with_ours
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.read_ahead import read_ahead
 from s3pq_dagster.tables import Commit, Owner
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
 
 _OWNER = Owner("t", "bucket", "t/")
-_ROWS_PER_RECORD = 500
 _WORDS = 1000
 _MOMENT = 1_700_000_000_000_000
 
@@ -121,22 +121,17 @@ def _load(place: Place, source: Path) -> None:
                 opened.metadata.num_rows,
             )
             writer.commit(
-                pa.RecordBatchReader.from_batches(schema, _slices(opened)),
+                read_ahead(pa.RecordBatchReader.from_batches(schema, opened.iter_batches(65_536))),
                 schema_key=f"t/{file.name}",
                 seal=partial(Commit, [entry], None, None),
             )
-
-
-def _slices(opened: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    for batch in opened.iter_batches(65_536):
-        for start in range(0, batch.num_rows, _ROWS_PER_RECORD):
-            yield batch.slice(start, _ROWS_PER_RECORD)
 
 
 def _duckdb(source: Path, directory: Path) -> None:
     import duckdb  # noqa: PLC0415 - each contender imports its own
 
     with duckdb.connect(str(directory / "own.duckdb")) as connection:
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(f"CREATE TABLE t AS FROM read_parquet('{source}/*.parquet')")
 
 

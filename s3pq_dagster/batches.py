@@ -20,11 +20,18 @@ def joined(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
 
     Args:
         batches: The stream.
-        rows: Batches are joined up to so many rows, or up to 64 MiB where rows are wide.
+        rows: Batches are joined up to so many rows, or up to 64 MiB where rows are wide; one that
+            has half of them is handed on as it is.
     """
     waiting: list[pa.RecordBatch] = []
     held = size = 0
     for batch in batches:
+        if 2 * batch.num_rows >= rows:
+            if waiting:
+                yield pa.concat_batches(waiting)
+                waiting, held, size = [], 0, 0
+            yield batch
+            continue
         waiting.append(batch)
         held += batch.num_rows
         size += batch.nbytes

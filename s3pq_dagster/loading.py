@@ -24,6 +24,7 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.ledger import Difference, Entry, Ledger, Status, fingerprint
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
+from s3pq_dagster.read_ahead import read_ahead
 from s3pq_dagster.reader import Checkpoint, Reference, TableStream
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
@@ -293,6 +294,7 @@ class _Load:
             verify=load.refresh,
             on_quarantine=self._refuse,
             is_loaded=self._before.holds,
+            whole=True,  # destinations would only join what was cut
         )
 
     def _refuse(self, entry: Entry) -> None:
@@ -333,7 +335,7 @@ class _Load:
 
         try:
             self._writer.commit(
-                checkpoint.batches,
+                checkpoint.batches and read_ahead(checkpoint.batches),
                 schema_key=checkpoint.schema_key,
                 seal=seal,
             )

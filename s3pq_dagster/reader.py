@@ -10,6 +10,7 @@ from typing import Self
 import pyarrow as pa
 
 from s3pq_dagster import e_tags, schemas
+from s3pq_dagster.bounds import MOST_ROWS
 from s3pq_dagster.columns import add_ours, with_ours
 from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.errors import (
@@ -89,6 +90,7 @@ class TableStream:
         verify: bool = False,
         on_quarantine: Callable[[Entry], None] = lambda _entry: None,
         is_loaded: Callable[[ObjectMeta], bool] = lambda _found: False,
+        whole: bool = False,
     ) -> None:
         """Open the stream; requests start when the first checkpoint is asked for.
 
@@ -104,6 +106,8 @@ class TableStream:
             on_quarantine: Called with each entry that is set aside; may raise to end the stream.
             is_loaded: Tells of an object that was overwritten since it was listed whether its rows
                 are there already: somebody may have put back what was loaded before.
+            whole: Hand on batches as they are decoded, at most 65,536 rows, instead of cutting
+                them to ``rows_per_record``.
         """
         self._spec = spec
         self._table = table
@@ -112,6 +116,7 @@ class TableStream:
         self._verify = verify
         self._on_quarantine = on_quarantine
         self._is_loaded = is_loaded
+        self._most_rows = MOST_ROWS if whole else spec.rows_per_record
         self._total_bytes = pending.total_bytes
         self._total_objects = len(pending)
         self._fetcher = Fetcher(store, pending, spec, while_waiting=self._report)
@@ -199,8 +204,8 @@ class TableStream:
                 batch = add_ours(decoded, found, self._spec.bucket, rows, schema)
                 rows += batch.num_rows
                 self.progress.rows += batch.num_rows
-                for start in range(0, batch.num_rows, self._spec.rows_per_record):
-                    yield batch.slice(start, self._spec.rows_per_record)
+                for start in range(0, batch.num_rows, self._most_rows):
+                    yield batch.slice(start, self._most_rows)
                 self._tick()
         except MalformedObjectError as error:
             self._believe(opened.fetched)

@@ -35,7 +35,7 @@ class S3ParquetSpec(BaseModel):
     )
     filetype: str = Field(default="parquet", description="Supported: `parquet`.")
     rows_per_record: int = Field(
-        default=500, description="Most rows in an Arrow batch; at least 1."
+        default=500, description="Most rows in an Arrow batch of a table's stream; at least 1."
     )
     concurrency: int = Field(
         default=50,

@@ -90,8 +90,10 @@ class Table:
         Raises:
             UnsupportedSchemaError: A value cannot be held unchanged.
         """
-        with sendable(batches, _JOIN_ROWS) as rows:
-            return self._connection.ingest(self._namespace, self._name, rows)
+        return sum(
+            self._connection.ingest(self._namespace, self._name, rows)
+            for rows in sendable(batches, _JOIN_ROWS)
+        )
 
     def delete(self, keys: Sequence[str]) -> int:
         """Delete the rows of some objects; give their number."""

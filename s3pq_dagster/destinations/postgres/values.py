@@ -1,36 +1,36 @@
 """Batches as the driver takes them, and as they were when it returns them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from s3pq_dagster.batches import as_stored, cast_column, converted, joined, value_refused
+from s3pq_dagster.batches import as_stored, cast_column, joined, value_refused
 from s3pq_dagster.destinations.postgres.nested import as_json, from_json
 from s3pq_dagster.destinations.postgres.types import Form, form_of
 
 _INTO = "PostgreSQL"
+_SENT_BYTES = 32 * 1024
+"""Of a batch: what the driver makes of it fits into a socket's buffer, so that the server reads it
+while the driver makes the next. Batches of 4,000 rows take twice as long."""
 
 
-@contextmanager
 def sendable(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatchReader]:
     """Join batches up to so many rows, and convert them to what the driver takes losslessly.
 
+    Yields:
+        The rows of each joined batch, in small ones.
+
     Raises:
-        UnsupportedSchemaError: A value cannot be held. Raised where the context ends.
+        UnsupportedSchemaError: A value cannot be held.
     """
     forms = {field.name: form_of(field.type) for field in batches.schema}
     schema = pa.schema([(name, form.sent) for name, form in forms.items()])
-
-    def convert(batch: pa.RecordBatch) -> pa.RecordBatch:
+    for batch in joined(batches, rows):
         columns = [_sent(batch, name, form) for name, form in forms.items()]
-        return pa.record_batch(columns, schema=schema)
-
-    larger = pa.RecordBatchReader.from_batches(batches.schema, joined(batches, rows))
-    with converted(larger, schema, convert) as found:
-        yield found
+        sent = pa.Table.from_arrays(columns, schema=schema)
+        yield sent.to_reader(max(1, _SENT_BYTES * sent.num_rows // max(1, sent.nbytes)))
 
 
 def returned(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.RecordBatchReader:
