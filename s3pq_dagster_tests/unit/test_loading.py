@@ -606,11 +606,14 @@ def test_a_cancelled_run_does_not_wait_for_a_look_at_what_is_gone(table: Table) 
     asked, answer = threading.Event(), threading.Event()
     waited_out: list[Request] = []
 
+    def interrupt() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
     def before(request: Request) -> None:
         if request.method == "HEAD":
             if not asked.is_set():
                 asked.set()
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                threading.Timer(0.5, interrupt).start()  # by then it is waited for
             if not answer.wait(120):
                 waited_out.append(request)
 

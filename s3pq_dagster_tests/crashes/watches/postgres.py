@@ -13,12 +13,12 @@ _READ_ONLY = ("SELECT", "SET", "LOCK")
 
 def watch_postgres(steps: Steps) -> None:
     """Count what changes a database."""
-    connect = dbapi.connect
+    connection = dbapi.Connection
 
-    def watched(uri: str, **options: Any) -> Any:
-        return _Connection(connect(uri, **options), steps)
+    def watched(*arguments: Any) -> Any:
+        return _Connection(connection(*arguments), steps)
 
-    setattr(dbapi, "connect", watched)  # noqa: B010 - a function of another signature
+    setattr(dbapi, "Connection", watched)  # noqa: B010 - a function in place of a class
 
 
 class _Watched:
