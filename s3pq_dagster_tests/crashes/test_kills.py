@@ -61,9 +61,8 @@ def test_a_run_may_be_killed_where_others_begin_to_see_what_it_did(
     assert not wrong([stage.killed_at(kill, name=steps[kill.step]) for kill in kills])
 
 
-@pytest.mark.parametrize(
-    "kind", [kind if kind == "duckdb" else pytest.param(kind, marks=thorough) for kind in PLACES]
-)
+@thorough
+@pytest.mark.parametrize("kind", PLACES)
 def test_a_run_may_be_killed_at_any_moment(
     bucket: Bucket, moto: str, tmp_path: Path, kind: str
 ) -> None:
