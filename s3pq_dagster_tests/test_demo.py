@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parents[1]
 
@@ -33,3 +36,21 @@ def test_the_demo_loads_everything_then_one_object_then_nothing(tmp_path: Path) 
         "Everything is as expected.",
     ):
         assert expected in done.stdout
+
+
+def test_the_demo_needs_nothing_that_only_the_tests_install() -> None:
+    """`make demo` and `make dev` install less than `make test` does."""
+    extras = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = [*extras["optional-dependencies"]["test"], *extras["optional-dependencies"]["dev"]]
+    left_out = {Requirement(each).name for each in asked} - {"s3pq-dagster"}
+    modules = [module for module, of in packages_distributions().items() if left_out & set(of)]
+    assert {"pytest", "moto", "hypothesis"} <= set(modules)
+    hide = "import sys; sys.modules.update(dict.fromkeys(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{hide}; import demo.add, demo.dev, demo.run", *modules],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

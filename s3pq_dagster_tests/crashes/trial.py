@@ -18,7 +18,8 @@ from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.crashes.scenarios import Rows, Scenario, Versions, rows_of
 from s3pq_dagster_tests.crashes.steps import Kill
 from s3pq_dagster_tests.crashes.worker import Ended, Run, ended, working
-from s3pq_dagster_tests.destinations.places import ALL_PLACES, Place
+from s3pq_dagster_tests.destinations.places import Place
+from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES
 from s3pq_dagster_tests.proxy import Proxy
 
 _LEDGER = {"_s3pq_objects", "_s3pq_tables"}

@@ -3,7 +3,7 @@
 import datetime as dt
 import multiprocessing
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.destinations.columns import COLUMNS, REFUSED
-from s3pq_dagster_tests.destinations.places import ALL_PLACES, PLACES, Place, held, params
+from s3pq_dagster_tests.destinations.places import PLACES, Place, held
+from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,
@@ -48,7 +49,12 @@ BROKEN = (BrokenOffError, DestinationError)
 B1, C1 = meta("orders/b", "v1", second=1), meta("orders/c", "v1", second=2)
 
 
-@pytest.fixture(params=params(ALL_PLACES))
+def each_of(places: Iterable[str]) -> list[Any]:
+    """Give places as parameters; what is not one of each kind is for thorough runs."""
+    return [p if p in PLACES else pytest.param(p, marks=pytest.mark.thorough) for p in places]
+
+
+@pytest.fixture(params=each_of(ALL_PLACES))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A place for each destination there is."""
     found = ALL_PLACES[request.param](tmp_path)
@@ -663,7 +669,7 @@ def test_a_newer_ledger_is_refused(place: Place) -> None:
 # The lock
 
 
-TAKES_TURNS = params(kind for kind, made in ALL_PLACES.items() if made.takes_turns)
+TAKES_TURNS = each_of(kind for kind, made in ALL_PLACES.items() if made.takes_turns)
 
 
 @pytest.mark.parametrize("place", TAKES_TURNS, indirect=True)

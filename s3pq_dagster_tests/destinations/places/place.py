@@ -42,7 +42,10 @@ class Place(Protocol):
         ...
 
     def held(self, table: str) -> Iterator[Callable[[], None]]:
-        """Hold a table in another process until the yielded function is called."""
+        """Hold a table in another process until the yielded function is called.
+
+        Where writers do not take turns, nobody can.
+        """
         ...
 
     def tables(self) -> set[str]:
