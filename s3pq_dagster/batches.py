@@ -26,18 +26,16 @@ def joined(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
     waiting: list[pa.RecordBatch] = []
     held = size = 0
     for batch in batches:
-        if 2 * batch.num_rows >= rows:
-            if waiting:
-                yield pa.concat_batches(waiting)
-                waiting, held, size = [], 0, 0
+        is_large = 2 * batch.num_rows >= rows
+        if waiting and (is_large or held >= rows or size >= _JOIN_BYTES):
+            yield pa.concat_batches(waiting)
+            waiting, held, size = [], 0, 0
+        if is_large:
             yield batch
             continue
         waiting.append(batch)
         held += batch.num_rows
         size += batch.nbytes
-        if held >= rows or size >= _JOIN_BYTES:
-            yield pa.concat_batches(waiting)
-            waiting, held, size = [], 0, 0
     if waiting:
         yield pa.concat_batches(waiting)
 

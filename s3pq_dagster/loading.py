@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from s3pq_dagster.bounds import MOST_ROWS
 from s3pq_dagster.destinations import Destination, TableWriter
 from s3pq_dagster.errors import (
     EmptyListingError,
@@ -294,7 +295,7 @@ class _Load:
             verify=load.refresh,
             on_quarantine=self._refuse,
             is_loaded=self._before.holds,
-            whole=True,  # destinations would only join what was cut
+            most_rows=MOST_ROWS,  # uncut: destinations would only join the pieces again
         )
 
     def _refuse(self, entry: Entry) -> None:

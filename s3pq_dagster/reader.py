@@ -10,7 +10,6 @@ from typing import Self
 import pyarrow as pa
 
 from s3pq_dagster import e_tags, schemas
-from s3pq_dagster.bounds import MOST_ROWS
 from s3pq_dagster.columns import add_ours, with_ours
 from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.errors import (
@@ -90,7 +89,7 @@ class TableStream:
         verify: bool = False,
         on_quarantine: Callable[[Entry], None] = lambda _entry: None,
         is_loaded: Callable[[ObjectMeta], bool] = lambda _found: False,
-        whole: bool = False,
+        most_rows: int | None = None,
     ) -> None:
         """Open the stream; requests start when the first checkpoint is asked for.
 
@@ -106,8 +105,7 @@ class TableStream:
             on_quarantine: Called with each entry that is set aside; may raise to end the stream.
             is_loaded: Tells of an object that was overwritten since it was listed whether its rows
                 are there already: somebody may have put back what was loaded before.
-            whole: Hand on batches as they are decoded, at most 65,536 rows, instead of cutting
-                them to ``rows_per_record``.
+            most_rows: In a batch; by default ``rows_per_record``.
         """
         self._spec = spec
         self._table = table
@@ -116,7 +114,7 @@ class TableStream:
         self._verify = verify
         self._on_quarantine = on_quarantine
         self._is_loaded = is_loaded
-        self._most_rows = MOST_ROWS if whole else spec.rows_per_record
+        self._most_rows = most_rows or spec.rows_per_record
         self._total_bytes = pending.total_bytes
         self._total_objects = len(pending)
         self._fetcher = Fetcher(store, pending, spec, while_waiting=self._report)

@@ -1,16 +1,12 @@
 """The only module that reads the source bucket."""
 
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 import boto3
-import botocore.session
 import polars as pl
 from botocore import exceptions as boto_errors
-from botocore.config import Config
-from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from urllib3.exceptions import HTTPError
@@ -29,16 +25,12 @@ from s3pq_dagster.errors import (
     one_line,
 )
 from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.s3_client import ATTEMPTS, make_client
 from s3pq_dagster.spec import S3ParquetSpec
 
 PAGE_SIZE = 1000
 """Keys a listing request returns at most, by S3's rule."""
 
-_ATTEMPTS = 4
-_CONNECT_SECONDS = 5
-_READ_SECONDS = 10
-"""With four attempts a server that accepts and never answers is given up within a minute, also
-when it fell silent within a body, which was one attempt before those."""
 _BAD_CREDENTIALS = {
     "ExpiredToken",
     "ExpiredTokenException",
@@ -111,27 +103,9 @@ class Store:
                 cannot be read.
         """
         try:
-            make = session.client if session else _session(spec.local_profile).create_client
-            client = make(
-                "s3",
-                region_name=spec.region,
-                endpoint_url=spec.endpoint_url,
-                config=Config(
-                    connect_timeout=_CONNECT_SECONDS,
-                    read_timeout=_READ_SECONDS,
-                    # One more, for a look at an object that changed while all others are read.
-                    max_pool_connections=min(spec.concurrency, 1024) + 1
-                    if spec.concurrency > 0
-                    else 1024,
-                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-                    s3={"addressing_style": "path" if spec.endpoint_url else "auto"},
-                ),
-            )
+            client = make_client(spec, session)
         except _NO_CREDENTIALS as error:
             raise CredentialsError(spec.bucket, str(error)) from error
-        # The star puts it before botocore's own handlers, one of which parses the whole body too.
-        client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_objects)
-        client.meta.events.register_last("before-parameter-build.s3", _ask_once)
         return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags)
 
     @property
@@ -382,44 +356,10 @@ class Store:
         """Ask again when an answer broke: botocore retries requests, but not bodies."""
         return Retrying(
             retry=retry_if_exception_type(BrokenAnswerError),
-            stop=stop_after_attempt(_ATTEMPTS),
+            stop=stop_after_attempt(ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.2, max=5),
             reraise=True,
         )(once)
-
-
-def _session(profile: str | None) -> botocore.session.Session:
-    session = botocore.session.Session(profile=profile)
-    path = session.get_config_variable("data_path")
-    session.register_component("data_loader", _descriptions(path))
-    return session
-
-
-@functools.cache
-def _descriptions(path: str | None) -> Loader:
-    """Keep what botocore reads of its APIs, a tenth of a second's work for each client."""
-    return create_loader(path)
-
-
-def _take_objects(
-    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_event: Any
-) -> None:
-    """Parse a page's objects in botocore's stead."""
-    if response_dict["status_code"] != 200:  # noqa: PLR2004 - HTTP
-        return
-    parsed = listing_page.parse(response_dict["body"])
-    if parsed is not None:
-        response_dict["body"], customized_response_dict["Contents"] = parsed
-
-
-def _ask_once(model: Any, context: dict[str, Any], **_event: Any) -> None:
-    """Keep botocore from asking where a bucket is in order to learn where it is, without end.
-
-    It answers a redirect with HEAD on the bucket. If that is redirected too and names no region,
-    as a proxy's is, it does so again until Python's stack is full.
-    """
-    if model.name == "HeadBucket":
-        context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _e_tag(answer: dict[str, Any]) -> str | None:
