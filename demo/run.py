@@ -1,6 +1,7 @@
 """`make demo`: real Parquet from a bucket to tables, then one more object, then nothing new."""
 
 import argparse
+import operator
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pyarrow as pa
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from tenacity import RetryError, stop_after_delay
 
 from demo import data
 from demo.lake import BUCKET, DIRECTORY, Lake, TableFacts, put
@@ -19,6 +21,7 @@ from s3pq_dagster.ledger import format_cursor
 from s3pq_dagster_tests.destinations.places import PLACES
 from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.servers import admin_client, free_port
+from s3pq_dagster_tests.waiting import again_while
 
 SYNC = ["dagster", "asset", "materialize", "-m", "s3pq_dagster.definitions", "--select", "*"]
 _SENSOR_SECONDS = 90
@@ -173,15 +176,21 @@ class _Demo:
             raise UnexpectedError(msg)
 
     def _run_by_sensor(self, webserver: Webserver) -> dict[str, Any]:
-        deadline = time.monotonic() + _SENSOR_SECONDS
-        while time.monotonic() < deadline:
-            for run in webserver.runs():
-                if any(tag["key"] == "dagster/sensor_name" for tag in run["tags"]):
-                    _expect(webserver.finished(run["runId"]), "SUCCESS", "status of the run")
-                    return run
-            time.sleep(0.2)
-        msg = f"the sensor asked for nothing within {_SENSOR_SECONDS} s"
-        raise UnexpectedError(msg)
+        def asked() -> list[dict[str, Any]]:
+            return [run for run in webserver.runs() if _is_by_sensor(run)]
+
+        until_it_asks = again_while(operator.not_, stop_after_delay(_SENSOR_SECONDS))
+        try:
+            run: dict[str, Any] = until_it_asks(asked)[0]
+        except RetryError:
+            msg = f"the sensor asked for nothing within {_SENSOR_SECONDS} s"
+            raise UnexpectedError(msg) from None
+        _expect(webserver.finished(run["runId"]), "SUCCESS", "status of the run")
+        return run
+
+
+def _is_by_sensor(run: dict[str, Any]) -> bool:
+    return any(tag["key"] == "dagster/sensor_name" for tag in run["tags"])
 
 
 def _table_of(key: str) -> str:

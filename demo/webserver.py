@@ -1,11 +1,11 @@
 """`dagster dev` as a child process, and what we ask of its GraphQL API."""
 
 import json
+import operator
 import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tenacity import RetryError, stop_after_delay
+
 from s3pq_dagster.sensor import SENSOR_NAME
+from s3pq_dagster_tests.waiting import again_while, stop_when_ended
 
 PROJECT = Path(__file__).parents[1]
 _START_SECONDS = 120
@@ -64,6 +67,27 @@ class Webserver:
         """Name the assets of the code location; none while it loads."""
         nodes = self.ask("{ assetNodes { assetKey { path } } }")["assetNodes"]
         return [node["assetKey"]["path"] for node in nodes]
+
+    def wait(self, log: Path) -> list[list[str]]:
+        """Wait until there are assets; gives them.
+
+        Raises:
+            WebserverError: None came in time, or the process ended; it names ``log``.
+        """
+
+        def there() -> list[list[str]]:
+            try:
+                return self.assets()
+            except OSError:
+                return []  # not listening yet
+
+        stop = stop_after_delay(_START_SECONDS) | stop_when_ended(self.process)
+        try:
+            found: list[list[str]] = again_while(operator.not_, stop)(there)
+        except RetryError:
+            msg = f"`dagster dev` shows no assets at {self.url}; its log is {log}"
+            raise WebserverError(msg) from None
+        return found
 
     def materialize(self, assets: list[list[str]]) -> str:
         """Launch a run of these asset keys; gives its id."""
@@ -134,14 +158,18 @@ class Webserver:
 
     def finished(self, run_id: str, *, timeout_seconds: float = 120) -> str:
         """Wait for a run to end; gives its status."""
-        deadline = time.monotonic() + timeout_seconds
-        while time.monotonic() < deadline:
-            status = next(str(run["status"]) for run in self.runs() if run["runId"] == run_id)
-            if status in ("SUCCESS", "FAILURE", "CANCELED"):
-                return status
-            time.sleep(0.2)
-        msg = f"run {run_id} has not ended after {timeout_seconds} s"
-        raise WebserverError(msg)
+
+        def status() -> str:
+            return next(str(run["status"]) for run in self.runs() if run["runId"] == run_id)
+
+        def goes_on(status: str) -> bool:
+            return status not in ("SUCCESS", "FAILURE", "CANCELED")
+
+        try:
+            return again_while(goes_on, stop_after_delay(timeout_seconds))(status)
+        except RetryError:
+            msg = f"run {run_id} has not ended after {timeout_seconds} s"
+            raise WebserverError(msg) from None
 
     def _do(self, mutation: str, *, expected: str, **variables: Any) -> Any:
         (done,) = self.ask(mutation, **variables).values()
@@ -181,7 +209,7 @@ def dagster_dev(
         )
     try:
         webserver = Webserver(f"http://127.0.0.1:{port}", process)
-        _wait_for_assets(webserver, log)
+        webserver.wait(log)
         yield webserver
     finally:
         process.send_signal(signal.SIGINT)
@@ -190,16 +218,3 @@ def dagster_dev(
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def _wait_for_assets(webserver: Webserver, log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while webserver.process.poll() is None and time.monotonic() < deadline:
-        try:
-            if webserver.assets():
-                return
-        except OSError:
-            pass  # not listening yet
-        time.sleep(0.2)
-    msg = f"`dagster dev` shows no assets at {webserver.url}; its log is {log}"
-    raise WebserverError(msg)

@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,9 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay
+
+from s3pq_dagster_tests.waiting import WAIT, stop_when_ended
 
 ACCESS_KEY = "s3pq-demo"
 SECRET_KEY = "s3pq-demo-secret"
@@ -139,19 +141,20 @@ def _weed() -> str:
 
 def _wait_until_answering(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
     client = admin_client(endpoint)
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            client.list_buckets()
-        except (BotoCoreError, ClientError) as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                tail = log.read_text(errors="replace")[-2000:]
-                msg = f"SeaweedFS does not answer at {endpoint}: {error}\n{tail}"
-                raise RuntimeError(msg) from error
-            time.sleep(0.1)
-        else:
-            client.close()
-            return
+    asked = Retrying(
+        retry=retry_if_exception_type((BotoCoreError, ClientError)),
+        stop=stop_after_delay(_START_SECONDS) | stop_when_ended(process),
+        wait=WAIT,
+        reraise=True,
+    )
+    try:
+        asked(client.list_buckets)
+    except (BotoCoreError, ClientError) as error:
+        tail = log.read_text(errors="replace")[-2000:]
+        msg = f"SeaweedFS does not answer at {endpoint}: {error}\n{tail}"
+        raise RuntimeError(msg) from error
+    finally:
+        client.close()
 
 
 def admin_client(endpoint: str, identity: Identity = ADMIN, config: Config | None = None):  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3's clients have no class to name

@@ -6,7 +6,6 @@ Run as a script it writes the README's configuration table anew.
 import ast
 import importlib.metadata
 import importlib.util
-import json
 import logging
 import os
 import re
@@ -14,9 +13,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,6 +27,7 @@ import pyarrow as pa
 import pytest
 
 import s3pq_dagster
+from demo.webserver import Webserver
 from s3pq_dagster import (
     S3ParquetIOManager,
     S3ParquetResource,
@@ -54,7 +51,6 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 START = "<!-- configuration: "
 END = "<!-- end of configuration -->"
 MIB = 1024 * 1024
-DEV_SECONDS = 120
 ORDERS = {"orders/2024/a.parquet": 3, "orders/2024/b.parquet": 2}
 
 
@@ -315,28 +311,10 @@ def test_each_ui_command_serves_the_tables(command: Command, folder: Path) -> No
         start_new_session=True,
     )
     try:
-        _wait_for_asset(f"http://127.0.0.1:{port}/graphql", ["lake", "orders_2024"], process)
+        webserver = Webserver(f"http://127.0.0.1:{port}", process)
+        assert ["lake", "orders_2024"] in webserver.wait(folder / "dagster.log")
     finally:
         _stop(process)
-
-
-def _wait_for_asset(url: str, path: list[str], process: subprocess.Popen[bytes]) -> None:
-    query = json.dumps({"query": "{assetNodes {assetKey {path}}}"}).encode()
-    request = urllib.request.Request(url, query, {"Content-Type": "application/json"})
-    deadline = time.monotonic() + DEV_SECONDS
-    answer = "nothing"
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(request, timeout=10) as response:
-                answer = response.read().decode()
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.2)
-            continue
-        nodes = json.loads(answer)["data"]["assetNodes"]
-        if path in [node["assetKey"]["path"] for node in nodes]:
-            return
-        time.sleep(0.2)
-    pytest.fail(f"{url} answered {answer}; exit code {process.poll()}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

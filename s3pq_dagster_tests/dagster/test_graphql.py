@@ -1,5 +1,6 @@
 """`dagster dev`, driven over its GraphQL API as the UI does."""
 
+import operator
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,14 @@ from typing import Any
 
 import duckdb
 import pytest
+from tenacity import stop_after_delay
 
 from demo.webserver import Webserver, dagster_dev
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.command_line import environment
 from s3pq_dagster_tests.proxy import Request
 from s3pq_dagster_tests.servers import free_port
+from s3pq_dagster_tests.waiting import again_while
 
 pytestmark = pytest.mark.timeout(300)
 TERMINATE = """
@@ -50,11 +53,7 @@ def _query(home: Path, sql: str) -> list[tuple[Any, ...]] | None:
 
 def until(look: Callable[[], Any], *, seconds: float = 90) -> Any:
     """Look again and again until there is something."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, "nothing came of it in time"
-        time.sleep(0.1)
-    return found
+    return again_while(operator.not_, stop_after_delay(seconds))(look)
 
 
 def test_materialize_all_then_one_then_the_sensor(bucket: Bucket, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tenacity import stop_after_delay
 
 from s3pq_dagster.destinations.postgres.names import stored_name
 from s3pq_dagster.destinations.postgres.server import PostgresDestination
+from s3pq_dagster.destinations.postgres.values import sendable
 from s3pq_dagster.errors import (
     ConfigurationError,
     DestinationDeniedError,
@@ -21,7 +23,7 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.tables import Commit, Owner
 from s3pq_dagster_tests.destinations.places import held
-from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
+from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace, run_on_server
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,
@@ -35,6 +37,7 @@ from s3pq_dagster_tests.destinations.tables import (
     stream,
 )
 from s3pq_dagster_tests.unit.made import NOON, meta
+from s3pq_dagster_tests.waiting import again_while
 
 A, B = meta("orders/a"), meta("orders/b")
 OTHER = pa.record_batch({"other": [1.5], "_s3_key": [A.key]})
@@ -509,3 +512,37 @@ def test_a_table_that_is_not_ours_can_be_read(
     place.run("CREATE TABLE mine AS SELECT 1::bigint AS n, 'x'::text AS t")
     with destination.read("mine", None) as reader:
         assert reader.read_all().to_pylist() == [{"n": 1, "t": "x"}]
+
+
+# Speed, as counts
+
+
+@pytest.mark.parametrize("width", [1, 1000, 50_000])
+def test_the_driver_gets_what_fits_into_a_sockets_buffer(width: int) -> None:
+    """Else server and driver take turns; no row is left out, and no batch is without rows."""
+    rows = 3000
+    texts = pa.array(["x" * width] * rows)
+    large = pa.record_batch({"id": pa.array(range(rows)), "text": texts})
+    sizes = [
+        (sent.num_rows, sent.nbytes)
+        for reader in sendable(pa.RecordBatchReader.from_batches(large.schema, [large]), 32_768)
+        for sent in reader
+    ]
+    assert sum(count for count, _ in sizes) == rows
+    assert all(count == 1 or size <= 40 * 1024 for count, size in sizes)
+    assert len(sizes) <= 2 + large.nbytes // (16 * 1024)
+
+
+def test_a_look_takes_one_connection(place: PostgresPlace) -> None:
+    """Which types the server knows is asked for once, and not at every look."""
+    load(place.open(), (A, 1))
+    sql = f"SELECT sessions FROM pg_stat_database WHERE datname = '{place.database}'"
+
+    def settled(at_least: int) -> int:
+        until = again_while(lambda found: found < at_least, stop_after_delay(20))
+        return int(until(lambda: run_on_server(sql)[0][0]))
+
+    before = settled(2)  # that of the load, and that of the types
+    for _ in range(5):
+        assert place.open().state(OWNER).rows == 1
+    assert settled(before + 5) == before + 5

@@ -633,3 +633,21 @@ def test_an_object_that_is_listed_twice_is_loaded_once(table: Table) -> None:
     once = table.listing()
     report = table.load(Listing.of([*once, *once]), write_mode="append")
     assert (report.rows, report.table_rows) == (10, 10)
+
+
+def test_rows_are_decoded_in_a_thread_while_the_destination_writes(table: Table) -> None:
+    """An object is asked for by whoever has decoded the one before it, and that is not the writer."""
+    for key in "abc":
+        table.bucket.put(f"t/{key}", 10)
+    running: dict[str, set[str]] = {}
+
+    def before(request: Request) -> None:
+        if request.is_object:
+            running[request.key] = {
+                thread.name.rpartition("_")[0] for thread in threading.enumerate()
+            }
+
+    table.bucket.proxy.before = before
+    table.load(max_bytes_in_flight=1, concurrency=1)
+    assert "s3pq-ahead" in running["t/c"]
+    assert table.rows_by_key() == dict.fromkeys(["t/a", "t/b", "t/c"], 10)

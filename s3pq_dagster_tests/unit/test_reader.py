@@ -68,6 +68,7 @@ def read(
     log: logging.Logger | None = None,
     verify: bool = False,
     skip_malformed: bool = False,
+    most_rows: int | None = None,
     **fields: Any,
 ) -> Read:
     """Read a bucket to the end in this thread; what is committed is what was drained."""
@@ -82,6 +83,7 @@ def read(
             reference=reference,
             log=log or logger(),
             verify=verify,
+            most_rows=most_rows,
         )
         with stream:
             for checkpoint in stream.checkpoints():
@@ -106,6 +108,15 @@ def broken_in_the_middle() -> bytes:
     """Make a large object whose footer and page headers are right, but not its last pages' text."""
     body = parquet(numbers(LARGE), row_group_size=1000, compression="none")
     return body.replace(b"row 15", b"\xff" * 6)
+
+
+@pytest.mark.parametrize(("most_rows", "sizes"), [(65_536, [1000]), (600, [600, 400])])
+def test_whoever_asks_for_larger_batches_gets_them(
+    bucket: Bucket, most_rows: int, sizes: list[int]
+) -> None:
+    """As destinations do, whatever the size of a record."""
+    bucket.put("t/a", 1000)
+    assert read(bucket, most_rows=most_rows, rows_per_record=10).sizes == sizes
 
 
 @pytest.mark.parametrize(("rows_per_record", "batches"), [(100, 10), (500, 2), (999, 2), (5000, 1)])

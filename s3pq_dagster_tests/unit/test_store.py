@@ -3,6 +3,7 @@
 import hashlib
 import re
 import socketserver
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -764,3 +765,20 @@ def test_opening_and_closing_sends_nothing(bucket: Bucket) -> None:
     with opened(bucket) as store:
         store.list_objects("")
     assert bucket.proxy.requests == []
+
+
+def test_botos_descriptions_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take most of the time of making a client, and a process makes many."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    Store.open(spec()).close()
+    found: list[str] = []
+    is_on = True
+
+    def heard(event: str, arguments: tuple[object, ...]) -> None:
+        if is_on and event == "open" and ".json" in str(arguments[0]):
+            found.append(str(arguments[0]))
+
+    sys.addaudithook(heard)  # cannot be taken back: it is told to be still
+    Store.open(spec()).close()
+    is_on = False
+    assert found == []

@@ -1,0 +1,41 @@
+"""Small batches are joined, large ones are left alone, and every row stays where it is."""
+
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3pq_dagster.batches import joined
+
+ROWS = 8
+
+
+def stream(sizes: list[int]) -> pa.RecordBatchReader:
+    """Make batches of these sizes, of rows that are numbered on."""
+    ends = np.cumsum([0, *sizes])
+    batches = [
+        pa.record_batch({"id": pa.array(np.arange(start, end))}) for start, end in pairwise(ends)
+    ]
+    return pa.RecordBatchReader.from_batches(pa.schema({"id": pa.int64()}), batches)
+
+
+@given(sizes=st.lists(st.integers(0, 20), max_size=30))
+def test_every_row_stays_and_few_batches_are_small(sizes: list[int]) -> None:
+    """A small one comes only before a large one, which is not copied, or at the end."""
+    found = list(joined(stream(sizes), ROWS))
+    rows = [value for batch in found for value in batch.column("id").to_pylist()]
+    assert rows == list(range(sum(sizes)))
+    counts = [batch.num_rows for batch in found]
+    for count, after in pairwise(counts):
+        assert count >= ROWS or 2 * count >= ROWS or 2 * after >= ROWS
+
+
+@pytest.mark.parametrize("size", [ROWS // 2, ROWS, 3 * ROWS])
+def test_a_large_batch_is_not_copied(size: int) -> None:
+    """It is the very memory that came."""
+    (before,) = stream([size])
+    (after,) = joined(pa.RecordBatchReader.from_batches(before.schema, [before]), ROWS)
+    assert after.column(0).buffers()[1].address == before.column(0).buffers()[1].address
