@@ -636,7 +636,7 @@ def test_an_object_that_is_listed_twice_is_loaded_once(table: Table) -> None:
 
 
 def test_rows_are_decoded_in_a_thread_while_the_destination_writes(table: Table) -> None:
-    """An object is asked for by whoever has decoded the one before it, and that is not the writer."""
+    """Who has decoded an object asks for the next one, and that is not who writes."""
     for key in "abc":
         table.bucket.put(f"t/{key}", 10)
     running: dict[str, set[str]] = {}
