@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,11 +14,11 @@ from typing import Any, Protocol, cast
 
 from dagster_aws.s3.sensor import get_objects
 
+from bench.environments import ROOT, environment
 from s3pq_dagster_tests.arrivals.plan import Content, Day, table_of
 from s3pq_dagster_tests.arrivals.stage import Stage
 from s3pq_dagster_tests.buckets import Bucket
 
-ROOT = Path(__file__).parent.parent
 Listing = Mapping[str, datetime]
 """LastModified by key."""
 Version = tuple[int, int]
@@ -188,22 +187,6 @@ class Dlt:
     def rows(self) -> Counter[Version] | None:
         found = self.worker.ask("rows")
         return Counter({(o, v): count for o, v, row, count in found if row == 0})
-
-
-def environment(name: str, *requirements: str) -> Path | None:
-    """Make an environment beside ours, once; give its Python, or ``None`` where it cannot be."""
-    directory = ROOT / f".venv-bench-{name}"
-    python = directory / "bin" / "python"
-    made = directory / ".made"
-    if not made.exists():
-        try:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
-        except subprocess.CalledProcessError as error:
-            print(f"{name} cannot be installed: {error}", file=sys.stderr)
-            return None
-        made.touch()
-    return python
 
 
 @contextmanager

@@ -8,7 +8,6 @@ runs in a process of its own, in turns, so that a busy moment falls on both.
 import argparse
 import multiprocessing
 import platform
-import random
 import resource
 import shutil
 import statistics
@@ -26,6 +25,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from bench.rows import mixed
 from s3pq_dagster.columns import add_ours, with_ours
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
@@ -35,8 +35,6 @@ from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
 
 _OWNER = Owner("t", "bucket", "t/")
-_WORDS = 1000
-_MOMENT = 1_700_000_000_000_000
 
 
 def main() -> int:
@@ -69,29 +67,9 @@ def _make(source: Path, rows: int, objects: int) -> None:
     """Write objects of twelve mixed columns, and ours, as they come out of the reader."""
     source.mkdir()
     drawn = np.random.default_rng(1)
-    words = pa.array([f"{random.Random(n).random():.12f}" for n in range(_WORDS)])
     for number in range(objects):
         count = rows // objects
-        integers = drawn.integers(0, 2**40, (4, count))
-        floats = drawn.random((3, count))
-        taken = [pa.array(drawn.integers(0, _WORDS, count)) for _ in range(2)]
-        moments = np.sort(drawn.integers(0, 10**12, (2, count))) + _MOMENT
-        batch = pa.record_batch(
-            {
-                "id": pa.array(np.arange(count) + number * count),
-                "small": pa.array((integers[0] % 1000).astype(np.int32)),
-                "large": pa.array(integers[1]),
-                "count": pa.array(integers[2] % 97),
-                "price": pa.array(floats[0]),
-                "weight": pa.array(floats[1].astype(np.float32)),
-                "share": pa.array(floats[2]),
-                "name": words.take(taken[0]),
-                "city": words.take(taken[1]),
-                "made": pa.array(moments[0], pa.timestamp("us", "UTC")),
-                "sold": pa.array(moments[1], pa.timestamp("us")),
-                "flag": pa.array(integers[3] % 2 == 0),
-            }
-        )
+        batch = mixed(drawn, number * count, count)
         found = ObjectMeta(f"t/{number:03}.parquet", 1, f"e{number}", datetime.now(UTC))
         schema = with_ours(batch.schema, found.key, add_cq_ids=True)
         batch = add_ours(batch, found, "bucket", 0, schema)

@@ -1,7 +1,6 @@
 """How many rows of a Parquet file may be decoded at a time, so that memory stays within a bound."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 
 import pyarrow as pa
@@ -29,6 +28,7 @@ _FEWER = 4
 """By what rows are divided until they fit."""
 _MOST_PAGES = 1_000_000
 """Page headers that are followed: half a minute's worth."""
+_PAGES_A_LOOK = 256
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 _PER_VALUE = 48
 """Beside the physical value: the widest Arrow one, levels, offsets, validity."""
@@ -65,7 +65,7 @@ def safe_rows(
         file: The opened file.
         source: Its bytes.
         max_bytes: What decoding may take, pages included.
-        on_page: Called for each page header; what it raises ends this.
+        on_page: Called now and then between page headers; what it raises ends this.
 
     Returns:
         At least 1 and at most :func:`usual_rows`; ``None`` where no number can be shown to stay
@@ -78,66 +78,80 @@ def safe_rows(
         for number, group in enumerate(row_groups_of(source)):
             _check_starts(file.metadata.row_group(number), group)
             chunks = _with_pages(file, group, source, left, on_page)
-            left -= sum(1 + len(chunk.pages) for chunk in chunks)
+            left -= sum(1 + chunk.count for chunk in chunks)
             rows = _fitting(chunks, rows, max_bytes, source)
     except UnreadableLayoutError:
         return None
     return rows or None
 
 
-@dataclass(slots=True)
 class _Pages:
     """The pages of one column in one row group."""
 
-    pages: list[Page]
-    codec: int
-    width: int
-    """Bytes of a physical value; 0 where they vary."""
-    is_nested: bool
-    """Whether a row may have any number of values."""
-    longest: int = 0
-    """Most bytes of a value in the dictionary, as far as that is known."""
+    def __init__(self, pages: list[Page], codec: int, width: int, *, is_nested: bool) -> None:
+        """Add up what they say, in one go: an object has dozens of pages, a table many objects.
 
-    def __post_init__(self) -> None:
-        for page in self.pages:
+        Args:
+            pages: Their headers.
+            codec: How they are compressed.
+            width: Bytes of a physical value; 0 where they vary.
+            is_nested: Whether a row may have any number of values.
+        """
+        self._pages, self._codec, self._width, self._is_nested = pages, codec, width, is_nested
+        self._longest = 0
+        """Most bytes of a value in the dictionary, as far as that is known."""
+        self._held = self._values = self._looked_up = 0
+        self._plain_bytes = self._largest = 0
+        self._densest = 0.0
+        page_bytes = 0
+        for page in pages:
+            page_bytes = max(page_bytes, page.stored + page.decoded)
             if page.encoding not in _AS_LARGE_AS_THEY_SAY:
                 raise UnreadableLayoutError("an encoding that may grow")
-            if page.is_dictionary and page.values * (self.width or 4) > page.decoded:
-                raise UnreadableLayoutError("a dictionary of more values than it has room for")
-            if page.is_dictionary and not self.width:
-                self.longest = page.decoded
+            if page.is_dictionary:
+                self._add_dictionary(page)
+                continue
+            self._values += page.values
+            if page.encoding in DICTIONARY:
+                self._looked_up += page.values
+            else:
+                self._plain_bytes += page.decoded
+                self._largest = max(self._largest, page.decoded)
+                self._densest = max(self._densest, page.decoded / max(1, page.values))
+        self._held += page_bytes  # a page, stored and decoded, and a dictionary
+
+    def _add_dictionary(self, page: Page) -> None:
+        if page.values * (self._width or 4) > page.decoded:
+            raise UnreadableLayoutError("a dictionary of more values than it has room for")
+        if not self._width:
+            self._longest = page.decoded
+        self._held += 2 * page.decoded + _POINTER * page.values
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self._pages)
 
     def bytes_of(self, rows: int) -> int:
         """Bound what decoding so many rows in succession takes."""
-        data = [page for page in self.pages if not page.is_dictionary]
-        looked_up = sum(page.values for page in data if page.encoding in DICTIONARY)
-        values = sum(page.values for page in data) if self.is_nested else rows
-        content = min(values, looked_up) * self.longest
-        if not self.width:
-            content += self._plain_bytes([p for p in data if p.encoding not in DICTIONARY], rows)
-        return self._held() + _GROWTH * content + values * (2 * self.width + _PER_VALUE)
+        values = self._values if self._is_nested else rows
+        content = min(values, self._looked_up) * self._longest
+        if not self._width:
+            content += self._text_bytes(rows)
+        return self._held + _GROWTH * content + values * (2 * self._width + _PER_VALUE)
 
-    def _plain_bytes(self, plain: list[Page], rows: int) -> int:
+    def _text_bytes(self, rows: int) -> int:
         """Bound the text in so many rows: pages within them whole, one at each end in part."""
-        total = sum(page.decoded for page in plain)
-        if self.is_nested or not plain:
-            return total
-        densest = max(page.decoded / max(1, page.values) for page in plain)
-        largest = max(page.decoded for page in plain)
-        return min(total, int(rows * densest) + 2 * largest)
-
-    def _held(self) -> int:
-        """Add up what is held beside the values: a page, stored and decoded, and a dictionary."""
-        page = max((page.stored + page.decoded for page in self.pages), default=0)
-        dictionaries = [page for page in self.pages if page.is_dictionary]
-        return page + sum(2 * page.decoded + _POINTER * page.values for page in dictionaries)
+        if self._is_nested:
+            return self._plain_bytes
+        return min(self._plain_bytes, int(rows * self._densest) + 2 * self._largest)
 
     def look_up(self, source: pa.NativeFile, max_bytes: int) -> None:
         """Find out how long the longest value in the dictionary is, if that is not too much."""
-        for page in self.pages:
+        for page in self._pages:
             within = page.decoded * _LOOKED_UP <= max_bytes
-            if page.is_dictionary and not self.width and within:
-                self.longest = longest_in(source, page, self.codec)
+            if page.is_dictionary and not self._width and within:
+                self._longest = longest_in(source, page, self._codec)
 
 
 def _check_starts(known: pq.RowGroupMetaData, group: list[Chunk]) -> None:
@@ -175,9 +189,10 @@ def _with_pages(
     for index, chunk in enumerate(group):
         column = file.schema.column(index)
         left -= 1
-        pages = []
+        pages: list[Page] = []
         for page in islice(pages_of(source, chunk), max(0, left)):
-            on_page()
+            if len(pages) % _PAGES_A_LOOK == 0:
+                on_page()
             pages.append(page)
         left -= len(pages)
         if left <= 0:
@@ -185,7 +200,7 @@ def _with_pages(
         kind = column.physical_type
         width = column.length if kind == "FIXED_LEN_BYTE_ARRAY" else _WIDTHS.get(kind, 0)
         is_nested = column.max_repetition_level > 0
-        chunks.append(_Pages(pages, chunk.codec, width, is_nested))
+        chunks.append(_Pages(pages, chunk.codec, width, is_nested=is_nested))
     return chunks
 
 

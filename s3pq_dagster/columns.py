@@ -70,8 +70,8 @@ def add_ours(
     if PARENT_COLUMN in schema.names and PARENT_COLUMN not in columns:
         columns[PARENT_COLUMN] = pa.nulls(rows, pa.uuid())
     columns[schemas.KEY_COLUMN] = pa.repeat(pa.scalar(found.key, pa.string()), rows)
-    full = pa.record_batch(list(columns.values()), names=list(columns))
-    return schemas.conform(full, schema)
+    conformed = [schemas.conform_column(columns[field.name], field.type) for field in schema]
+    return pa.record_batch(conformed, schema=schema)
 
 
 def cq_ids(found: ObjectMeta, bucket: str, rows: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:

@@ -3,6 +3,7 @@
 Each has the fields that are of use here, by their numbers in parquet.thrift; others are skipped.
 """
 
+import threading
 from typing import Any, ClassVar, Self
 
 from thrift.protocol.TBase import TBase
@@ -18,15 +19,28 @@ class NoStructError(Exception):
     """The bytes are not the struct they should be."""
 
 
+class _Here(threading.local):
+    """A protocol for each thread: to make one takes longer than to read a struct."""
+
+    def __init__(self) -> None:
+        self.protocol = TCompactProtocolAccelerated(TMemoryBuffer(b""))
+
+
+_here = _Here()
+
+
 class Struct(TBase):  # type: ignore[misc]  # Thrift's library is untyped
     """A struct; a field that is not there is ``None``."""
 
     thrift_spec: ClassVar[tuple[_Field | None, ...]] = ()
     """As Thrift's compiler for Python lays it out: each field at its number."""
 
+    def __init_subclass__(cls) -> None:
+        for field in filter(None, cls.thrift_spec):
+            setattr(cls, field[2], None)
+
     def __init__(self, **fields: Any) -> None:
-        for field in filter(None, self.thrift_spec):
-            setattr(self, field[2], fields.get(field[2]))
+        self.__dict__.update(fields)
 
     @classmethod
     def parse(cls, data: bytes) -> tuple[Self, int]:
@@ -39,9 +53,10 @@ class Struct(TBase):  # type: ignore[misc]  # Thrift's library is untyped
             EOFError: The bytes end within it.
             NoStructError: They are something else.
         """
-        transport, found = TMemoryBuffer(data), cls()
+        transport, found, protocol = TMemoryBuffer(data), cls(), _here.protocol
+        protocol.trans = transport
         # A list has at most as many elements as there are bytes: room is made for all of them.
-        protocol = TCompactProtocolAccelerated(transport, container_length_limit=len(data))
+        protocol.container_length_limit = len(data)
         try:
             found.read(protocol)
         except EOFError:

@@ -19,19 +19,23 @@ when it fell silent within a body, which was one attempt before those."""
 _MOST_CONNECTIONS = 1024
 
 
-def make_client(spec: S3ParquetSpec, session: boto3.session.Session | None) -> Any:
+def make_client(spec: S3ParquetSpec, session: boto3.session.Session | None) -> tuple[Any, Any]:
     """Make a client; nothing is sent yet.
 
     Args:
         spec: Region, endpoint, profile and concurrency.
         session: Where credentials come from instead of ``local_profile`` and the usual chain.
 
+    Returns:
+        The client, and botocore's credentials that it signs with, if there are any.
+
     Raises:
         botocore.exceptions.BotoCoreError: There is no such profile, or AWS's configuration files
             cannot be read.
         ValueError: The endpoint is no URL.
     """
-    make = session.client if session else _session(spec.local_profile).create_client
+    opened: Any = session or _session(spec.local_profile)
+    make = opened.client if session else opened.create_client
     most = min(spec.concurrency, _MOST_CONNECTIONS) if spec.concurrency > 0 else _MOST_CONNECTIONS
     client = make(
         "s3",
@@ -49,7 +53,7 @@ def make_client(spec: S3ParquetSpec, session: boto3.session.Session | None) -> A
     # The star puts it before botocore's own handlers, one of which parses the whole body too.
     client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_objects)
     client.meta.events.register_last("before-parameter-build.s3", _ask_once)
-    return client
+    return client, opened.get_credentials()
 
 
 def _session(profile: str | None) -> botocore.session.Session:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ TABLE_NAME_KEY = b"cq:table_name"
 """Schema metadata key on every batch, as the CloudQuery SDK has it."""
 
 
+@lru_cache(maxsize=1024)
 def canonical_type(kind: pa.DataType) -> pa.DataType:
     """Give the one Arrow type for what Parquet stores alike.
 

@@ -12,6 +12,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from urllib3.exceptions import HTTPError
 
 from s3pq_dagster import e_tags, listing_page
+from s3pq_dagster.direct_reads import DirectReads
 from s3pq_dagster.errors import (
     AccessDeniedError,
     BrokenAnswerError,
@@ -85,8 +86,16 @@ class Store:
     threads at a time.
     """
 
-    def __init__(self, client: Any, bucket: str, *, verify_e_tags: bool = True) -> None:
+    def __init__(
+        self,
+        client: Any,
+        bucket: str,
+        *,
+        verify_e_tags: bool = True,
+        direct: DirectReads | None = None,
+    ) -> None:
         self._client = client
+        self._direct = direct
         self._verify = verify_e_tags
         self.bucket = bucket
 
@@ -103,10 +112,11 @@ class Store:
                 cannot be read.
         """
         try:
-            client = make_client(spec, session)
+            client, credentials = make_client(spec, session)
         except _NO_CREDENTIALS as error:
             raise CredentialsError(spec.bucket, str(error)) from error
-        return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags)
+        direct = DirectReads.open(spec, credentials, client.meta.endpoint_url)
+        return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags, direct=direct)
 
     @property
     def endpoint(self) -> str:
@@ -221,6 +231,10 @@ class Store:
         """
         seen: list[str] = []
         last = found.size if end is None else end
+        if self._direct is not None and start == 0 and last == found.size:
+            data = self._direct.read(found)
+            if data is not None:
+                return Piece(data, e_tags.md5_of(found, {}, self.bucket))
 
         def once() -> Piece:
             piece = self._read(found, start, last)

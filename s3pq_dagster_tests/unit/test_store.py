@@ -341,7 +341,7 @@ def test_bytes_that_always_come_wrong_in_the_same_way_are_the_objects() -> None:
             store.read(SUMMED)
         store.close()
     assert MD5 in caught.value.reason
-    assert len(server.requests) == 4
+    assert len(server.requests) == 1 + 4  # by the short way, then by the long one
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,8 @@ def test_an_e_tag_that_is_no_md5_is_not_held_against_the_bytes(headers: dict[str
         store = Store.open(spec(endpoint_url=server.endpoint))
         piece = store.read_piece(SUMMED)
         store.close()
-    assert (len(piece.data), piece.md5, len(server.requests)) == (len(BYTES), None, 1)
+    assert (len(piece.data), piece.md5) == (len(BYTES), None)
+    assert len(server.requests) == 2  # the short way cannot see how it is encrypted
 
 
 def test_e_tags_are_not_verified_where_that_is_turned_off() -> None:

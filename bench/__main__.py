@@ -1,0 +1,95 @@
+"""Time this package beside what people would use instead: the same objects, the same destination.
+
+A table goes to standard output and, with ``--readme``, into the README; what happens goes to
+standard error. Objects and results are kept in ``.bench``, so that works may be run one by one.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench import report
+from bench.contest import CONTENDERS, FILES, OURS, Contender, Contest, Score
+from bench.environments import ROOT
+from bench.network import Network, network
+from bench.workloads import BIG, SMALL, TINY, WIDE, Workload
+from s3pq_dagster_tests.servers import seaweedfs, use_credentials
+
+KEPT = ROOT / ".bench"
+_LATENCY_SECONDS = 0.03
+
+
+def main() -> int:
+    """Run what is asked for, and report all that was ever run."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--work", choices=list(_WORKS), action="append", help="default: all")
+    parser.add_argument("--contender", choices=[c.module for c in CONTENDERS], action="append")
+    parser.add_argument("--times", type=int, default=3, help="runs of each contender")
+    parser.add_argument("--limit", type=float, default=600, help="seconds of a run, at most")
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--report-only", action="store_true", help="run nothing")
+    parser.add_argument("--directory", type=Path, default=KEPT, help="where things are kept")
+    asked = parser.parse_args()
+    asked.directory.mkdir(exist_ok=True)
+    use_credentials()
+    if not asked.report_only:
+        chosen = [c for c in CONTENDERS if not asked.contender or c.module in asked.contender]
+        _run(asked.work or list(_WORKS), chosen, asked)
+    table = report.table(_kept(asked.directory))
+    print(table)
+    if asked.readme:
+        report.into(ROOT / "README.md", table)
+    return 0
+
+
+def _run(works: Sequence[str], chosen: Sequence[Contender], asked: argparse.Namespace) -> None:
+    with seaweedfs(asked.directory / "seaweedfs") as server, network(server) as way:
+        for work in works:
+            _keep(asked.directory, work, _WORKS[work](server, way, chosen, asked))
+
+
+def _contest(
+    workload: Workload, latency_seconds: float, among: Sequence[Contender] = CONTENDERS
+) -> Callable[[str, Network, Sequence[Contender], argparse.Namespace], list[Score]]:
+    def play(
+        server: str, way: Network, chosen: Sequence[Contender], asked: argparse.Namespace
+    ) -> list[Score]:
+        files = workload.prepare(asked.directory, server)
+        contest = Contest(workload, files, way, latency_seconds, asked.times, asked.limit)
+        return contest.play([c for c in among if c in chosen])
+
+    return play
+
+
+_WORKS = {
+    "big": _contest(BIG, 0),
+    "small-0ms": _contest(SMALL, 0),
+    "small-30ms": _contest(SMALL, _LATENCY_SECONDS),
+    "tiny": _contest(TINY, _LATENCY_SECONDS),
+    "wide": _contest(WIDE, 0, (OURS, FILES)),
+}
+
+
+def _keep(directory: Path, work: str, scores: list[Score]) -> None:
+    """Put scores beside those that are there, in place of the same contenders' earlier ones."""
+    path = directory / "results" / f"{work}.json"
+    path.parent.mkdir(exist_ok=True)
+    kept = {score.name: score for score in _read(path)} | {score.name: score for score in scores}
+    path.write_text(json.dumps([score.as_json() for score in kept.values()], indent=1))
+
+
+def _kept(directory: Path) -> list[Score]:
+    paths = [directory / "results" / f"{work}.json" for work in _WORKS]
+    return [score for path in paths for score in _read(path)]
+
+
+def _read(path: Path) -> list[Score]:
+    if not path.exists():
+        return []
+    return [Score.of_json(found) for found in json.loads(path.read_text())]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""s3pq_dagster as its README shows it: all assets of the bucket, in one run of one process."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import dagster as dg
+
+from bench.contenders.task import Task, contend
+from s3pq_dagster import (
+    S3ParquetDuckDBIOManager,
+    S3ParquetResource,
+    build_s3_parquet_definitions,
+)
+
+
+def load(task: Task) -> Mapping[str, Any]:
+    """Discover, load, check; say how much of it was neither."""
+    source = S3ParquetResource(bucket=task.bucket, region=task.region, endpoint_url=task.endpoint)
+    destination = S3ParquetDuckDBIOManager(database=task.database)
+    defs = build_s3_parquet_definitions(source, destination=destination)
+    with dg.DagsterInstance.get() as instance:
+        result = defs.get_implicit_global_asset_job_def().execute_in_process(instance=instance)
+        events = result.get_asset_materialization_events()
+    loads = [event.step_materialization_data.materialization.metadata for event in events]
+    return {"loading": sum(float(str(load["s3pq/seconds"].value)) for load in loads)}
+
+
+if __name__ == "__main__":
+    contend(f"s3pq_dagster {version('s3pq-dagster')}, duckdb {version('duckdb')}", load)

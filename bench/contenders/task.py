@@ -1,0 +1,50 @@
+"""What a contender is given, and what it says when it is done."""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Load each table's objects into a table of its own in a DuckDB file."""
+
+    endpoint: str
+    region: str
+    bucket: str
+    tables: list[str]
+    files: str
+    """The same objects on the local disk, laid out as in the bucket."""
+    directory: str
+    """Empty, for whatever the contender writes."""
+
+    @property
+    def database(self) -> str:
+        return str(Path(self.directory) / "lake.duckdb")
+
+
+def contend(version: str, work: Callable[[Task], Mapping[str, Any] | None]) -> None:
+    """Do the work that the command line asks for; say how long it took, and how much memory.
+
+    Imports are not in the time; what the work says of itself goes along.
+    """
+    if sys.argv[1:] == ["--version"]:
+        print(version)
+        return
+    task = Task(**json.loads(sys.argv[1]))
+    idle = _peak()
+    started, processor = time.monotonic(), time.process_time()
+    said = work(task) or {}
+    seconds, processor = time.monotonic() - started, time.process_time() - processor
+    found = {"seconds": seconds, "processor": processor, "idle": idle, "peak": _peak()}
+    print(json.dumps(found | dict(said)), flush=True)
+
+
+def _peak() -> int:
+    """Give the most memory this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,226 @@
+"""Contenders at the same work, in turns, each run a process of its own whose result is checked."""
+
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from bench.contenders.task import Task
+from bench.environments import ROOT, environment
+from bench.network import Network
+from bench.workloads import Workload
+from s3pq_dagster_tests.servers import ACCESS_KEY, REGION, SECRET_KEY
+
+_DUCKDB = "1.5.5"
+"""The latest version for which the registry has the httpfs extension."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A way to do the work."""
+
+    module: str
+    """Below ``bench.contenders``."""
+    name: str
+    packages: tuple[str, ...] = ()
+    """What it needs in an environment of its own; none where ours has all."""
+    loads: bool = True
+    """Whether it writes tables; else it says how many rows it read."""
+
+    def python(self) -> Path | None:
+        """Give the interpreter it runs in, or ``None`` where its packages cannot be had."""
+        if not self.packages:
+            return Path(sys.executable)
+        return environment(self.module.replace("_", "-"), *self.packages)
+
+
+OURS = Contender("ours", "s3pq_dagster")
+FILES = Contender("duckdb_files", "DuckDB, local files")
+CONTENDERS = (
+    OURS,
+    FILES,
+    Contender(
+        "duckdb_s3",
+        "DuckDB over S3",
+        (f"duckdb=={_DUCKDB}", f"duckdb-extension-httpfs=={_DUCKDB}"),
+    ),
+    Contender("dlt_filesystem", "dlt filesystem", ("dlt[filesystem,duckdb,parquet]", "s3fs")),
+    Contender("polars_scan", "Polars scan_parquet"),
+    Contender("pyarrow_dataset", "pyarrow.dataset"),
+    Contender("cq_source_s3", "cq-source-s3's way, transcribed"),
+    Contender(
+        "airbyte_read", "airbyte-source-s3, reading only", ("airbyte-source-s3",), loads=False
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One process."""
+
+    seconds: float
+    processor: float
+    """Seconds of processor time of the contender's own process."""
+    idle: int
+    """Bytes of memory before the work."""
+    peak: int
+    requests: int
+    said: dict[str, Any] = field(default_factory=dict)
+    """What the contender says of itself."""
+
+
+@dataclass(slots=True)
+class Score:
+    """One contender at one work."""
+
+    work: str
+    name: str
+    version: str
+    runs: list[Run] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """The median."""
+        return statistics.median(run.seconds for run in self.runs) if self.runs else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give what :meth:`of_json` takes."""
+        return asdict(self)
+
+    @classmethod
+    def of_json(cls, found: dict[str, Any]) -> "Score":
+        """Read a score that was kept."""
+        return cls(**found | {"runs": [Run(**run) for run in found["runs"]]})
+
+
+@dataclass(slots=True)
+class Contest:
+    """One workload at one latency."""
+
+    workload: Workload
+    files: Path
+    network: Network
+    latency_seconds: float
+    times: int
+    limit_seconds: float
+
+    @property
+    def work(self) -> str:
+        return f"{self.workload.name}, {self.latency_seconds * 1000:.0f} ms"
+
+    def play(self, contenders: Sequence[Contender]) -> list[Score]:
+        """Run all in turns; who exceeds the limit is not run again."""
+        found = [(c, python) for c in contenders if (python := c.python()) is not None]
+        scores = [Score(self.work, c.name, _version(python, c)) for c, python in found]
+        for turn in range(self.times):
+            for (contender, python), score in zip(found, scores, strict=True):
+                if not score.note:
+                    self._run(contender, python, score)
+                    self._say(turn, score)
+        return scores
+
+    def _run(self, contender: Contender, python: Path, score: Score) -> None:
+        with tempfile.TemporaryDirectory(prefix="s3pq-bench-") as directory:
+            task = Task(
+                endpoint=self.network.endpoint,
+                region=REGION,
+                bucket=self.workload.bucket,
+                tables=self.workload.table_names,
+                files=str(self.files),
+                directory=directory,
+            )
+            self.network.set(self.latency_seconds)
+            try:
+                said = run(python, contender.module, task, limit_seconds=self.limit_seconds)
+            except subprocess.TimeoutExpired:
+                score.note = f"stopped after {self.limit_seconds:.0f} s"
+                return
+            except RuntimeError as error:
+                score.note = str(error)
+                return
+            rows = _rows(task) if contender.loads else int(said.pop("rows"))
+            if rows != self.workload.all_rows:
+                score.note = f"{rows} rows instead of {self.workload.all_rows}"
+            score.runs.append(run_of(said, self.network.requests))
+
+    def _say(self, turn: int, score: Score) -> None:
+        last = f"{score.runs[-1].seconds:.1f} s" if score.runs else ""
+        print(f"{self.work}, turn {turn + 1}: {score.name} {last} {score.note}", file=sys.stderr)
+
+
+def run_of(said: dict[str, Any], requests: int) -> Run:
+    """Take a run from what its process said."""
+    known = {name: said.pop(name) for name in ("seconds", "processor", "idle", "peak")}
+    return Run(**known, requests=requests, said=said)
+
+
+def run(python: Path, module: str, task: Task, *, limit_seconds: float) -> dict[str, Any]:
+    """Run a contender and give what it says.
+
+    Raises:
+        subprocess.TimeoutExpired: It takes longer than that, and was killed.
+        RuntimeError: It failed.
+    """
+    command = [str(python), "-m", f"bench.contenders.{module}", json.dumps(asdict(task))]
+    env = os.environ | {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "DAGSTER_HOME": task.directory,
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    with subprocess.Popen(
+        command,
+        cwd=task.directory,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            said, errors = process.communicate(timeout=limit_seconds)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        if process.returncode:
+            raise RuntimeError(f"failed: {errors.strip().splitlines()[-1:]}")
+    found: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return found
+
+
+def _version(python: Path, contender: Contender) -> str:
+    command = [str(python), "-m", f"bench.contenders.{contender.module}", "--version"]
+    found = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return found.stdout.splitlines()[-1]
+
+
+def _rows(task: Task) -> int:
+    """Count what is there; a row that is there twice counts as none."""
+    with duckdb.connect(task.database, read_only=True) as connection:
+        found = 0
+        for table in task.tables:
+            row = connection.execute(
+                f"SELECT count(*), count(DISTINCT _cq_id) FROM {table}"
+            ).fetchone()
+            assert row is not None
+            rows, ids = row
+            found += rows if rows == ids else 0
+    return found
+
+
+def discard(directory: Path) -> None:
+    """Remove a directory, and make it anew."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)

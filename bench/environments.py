@@ -1,0 +1,23 @@
+"""Environments beside ours for tools whose packages are not among ours."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def environment(name: str, *requirements: str) -> Path | None:
+    """Make an environment beside ours, once; give its Python, or ``None`` where it cannot be."""
+    directory = ROOT / f".venv-bench-{name}"
+    python = directory / "bin" / "python"
+    made = directory / ".made"
+    if not made.exists():
+        try:
+            subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
+        except subprocess.CalledProcessError as error:
+            print(f"{name} cannot be installed: {error}", file=sys.stderr)
+            return None
+        made.touch()
+    return python

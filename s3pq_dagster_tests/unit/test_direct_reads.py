@@ -1,0 +1,96 @@
+"""The short way to small objects: believed where their MD5 proves them, given up where not."""
+
+import hashlib
+from datetime import UTC, datetime
+
+import boto3
+import pytest
+
+from s3pq_dagster.direct_reads import DirectReads
+from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.store import Store
+from s3pq_dagster_tests.unit.broken import http, saying
+from s3pq_dagster_tests.unit.made import spec
+
+BYTES = b"0123456789" * 20
+MD5 = hashlib.md5(BYTES).hexdigest()
+GOOD = http(BYTES, ETag=f'"{MD5}"')
+
+
+def summed(key: str = "a", e_tag: str = MD5) -> ObjectMeta:
+    """List an object of :data:`BYTES`."""
+    return ObjectMeta(key, len(BYTES), e_tag, datetime(2024, 1, 1, tzinfo=UTC))
+
+
+def opened(endpoint: str) -> DirectReads:
+    """Open the short way to a bucket."""
+    credentials = boto3.Session("key", "secret").get_credentials()
+    direct = DirectReads.open(spec(endpoint_url=endpoint), credentials, endpoint)
+    assert direct is not None
+    return direct
+
+
+def test_an_object_takes_one_request_that_names_its_version() -> None:
+    """Nothing is asked beside it, and S3 is to refuse another version."""
+    with saying([GOOD]) as server:
+        store = Store.open(spec(endpoint_url=server.endpoint))
+        piece = store.read_piece(summed())
+        store.close()
+    assert (piece.data, piece.md5) == (BYTES, MD5)
+    (request,) = server.requests
+    assert b"amz-sdk-invocation-id" not in request.lower()
+    assert f'if-match: "{MD5}"'.encode() in request.lower()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(BYTES[:-1], ETag=f'"{MD5}"'),
+        http(b"<html>welcome</html>"),
+        http(b"", status="412 Precondition Failed"),
+        http(b"", status="503 Slow Down"),
+        http(b"", status="301 Moved Permanently"),
+    ],
+    ids=["other bytes", "somebody else", "overwritten", "busy", "elsewhere"],
+)
+def test_whatever_else_comes_is_left_to_the_long_way(answer: bytes) -> None:
+    """It is asked for once."""
+    with saying([answer]) as server:
+        assert opened(server.endpoint).read(summed()) is None
+    assert len(server.requests) == 1
+
+
+def test_three_failures_in_a_row_are_the_last() -> None:
+    """Where e_tags are no MD5s each object would be read twice for ever."""
+    with saying([http(b"?"), http(b"?"), GOOD, http(b"?"), http(b"?"), http(b"?"), GOOD]) as server:
+        direct = opened(server.endpoint)
+        read = [direct.read(summed()) for _ in range(8)]
+    assert [data is not None for data in read] == [False, False, True] + 5 * [False]
+    assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        *map(summed, ["a//b", "/a", "a/", "./a", "a/../b", "a b", "a+b", "a%41", "ü", "a\x01"]),
+        summed(e_tag=f"{MD5}-2"),
+        summed(e_tag="opaque"),
+    ],
+    ids=repr,
+)
+def test_what_it_may_not_read_right_is_not_asked_for(found: ObjectMeta) -> None:
+    """Some keys are written in other ways there; other e_tags prove nothing."""
+    with saying([GOOD]) as server:
+        assert opened(server.endpoint).read(found) is None
+    assert server.requests == []
+
+
+def test_it_keeps_to_the_addresses_it_knows() -> None:
+    """FIPS, accelerated and dual-stack endpoints are botocore's to know."""
+    credentials = boto3.Session("key", "secret").get_credentials()
+    plain = spec(region="eu-central-1")
+    known, other = "https://s3.eu-central-1.amazonaws.com", "https://s3-accelerate.amazonaws.com"
+    assert DirectReads.open(plain, credentials, known)
+    assert not DirectReads.open(plain, credentials, other)
+    assert not DirectReads.open(plain, None, known)
+    assert not DirectReads.open(spec(verify_e_tags=False), credentials, known)
