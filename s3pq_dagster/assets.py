@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import dagster as dg
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from s3pq_dagster.checks import Proof, check_specs
 from s3pq_dagster.discovery import DiscoveredTable, discover
+from s3pq_dagster.errors import S3ParquetError
 from s3pq_dagster.failures import as_failures
 from s3pq_dagster.footers import footer_rows
 from s3pq_dagster.io_manager import S3ParquetIOManager
@@ -107,7 +109,7 @@ def build_s3_parquet_assets(
         _spec_of(t, source, destination, translator).with_io_manager_key(io_manager_key)
         for t in tables
     ]
-    keys = [spec.key for spec in specs]
+    ours = sorted(specs, key=lambda spec: str(spec.metadata[TABLE]))
     resource_keys = {source_key, io_manager_key}
 
     def checks_of(spec: dg.AssetSpec) -> list[dg.AssetCheckSpec]:
@@ -127,7 +129,7 @@ def build_s3_parquet_assets(
             io_manager = getattr(context.resources, io_manager_key)
             for spec in specs:
                 with as_failures():
-                    table = _Table(context, config, spec, source_now, io_manager, keys)
+                    table = _Table(context, config, spec, source_now, io_manager, ours)
                     yield from table.results()
 
         return load
@@ -169,8 +171,8 @@ class _Table:
     spec: dg.AssetSpec
     source: S3ParquetResource
     io_manager: S3ParquetIOManager
-    keys: Sequence[dg.AssetKey]
-    """Of all our assets."""
+    ours: Sequence[dg.AssetSpec]
+    """All our assets, in the order in which Dagster takes their ops in one process: by name."""
 
     def results(self) -> Iterator[Any]:
         """Load the table, then check it; each if it is selected."""
@@ -179,16 +181,67 @@ class _Table:
         is_loaded = self.spec.key in self.context.selected_asset_keys
         if not (is_loaded or checks):
             return
-        load = self._load()
+        load = self.load()
         if is_loaded:
-            yield from _results(self.context, self.spec, load, self.io_manager)
+            yield from self._loaded(load)
         if checks:
             yield from self._proof(load).results(self.spec.key, checks)
 
-    def _load(self) -> TableLoad:
+    def _loaded(self, load: TableLoad) -> Iterator[Any]:
+        """Yield what is to be loaded, or say that there is nothing."""
+        context, spec = self.context, self.spec
+        # Where its objects are fetched already, the destination has been asked; in its
+        # transaction it is asked again.
+        state = self.source.next_table.state_of(load.owner) or self._state(load.owner)
+        known = _known(load.owner, state)
+        if not load.is_due(state):
+            told = context.instance.get_latest_materialization_event(spec.key)
+            if is_told(told, known) or not known[OBJECTS_LOADED]:
+                _observe(context, spec, load, self.io_manager, state)
+                return
+            context.log.info(line("rows_unreported", table=load.owner.table, rows=state.rows))
+        elif load.next_table is not None:
+            self._begin_next(load.owner)
+
+        def on_loaded(report: LoadReport) -> None:
+            context.set_data_version(spec.key, dg.DataVersion(report.fingerprint))
+
+        load.on_loaded = on_loaded
+        yield dg.MaterializeResult(asset_key=spec.key, value=load)
+
+    def _begin_next(self, owner: Owner) -> None:
+        """Have the next table's objects fetched while this one's are written.
+
+        Not where ops have run config: what another one reads depends on it.
+        """
+        chosen = self.context.run.asset_selection
+        after = [
+            spec
+            for spec in self.ours
+            if spec.metadata[TABLE] > self.spec.metadata[TABLE]
+            and (not chosen or spec.key in chosen)
+        ]
+        if not after or self.context.run.run_config.get("ops"):
+            return
+        load = replace(self, spec=after[0], config=LoadConfig()).load()
+        if load.refresh:
+            return  # what it replaces is looked at first
+        with suppress(S3ParquetError):  # its own op meets it too, and fails with it
+            state = self._state(load.owner)
+            if pending := load.difference(state).pending:
+                self.source.next_table.begin(
+                    load.owner, state, pending, load.store, load.spec, after=owner
+                )
+
+    def _state(self, owner: Owner) -> TableState:
+        return self.io_manager.destination(self.context.log).state(owner)
+
+    def load(self) -> TableLoad:
+        """Put together what loading the table takes."""
         run = self.context.run
         tagged = run.tags.get(FULL_REFRESH_TAG, "").lower() == "true"
         owner = Owner(self.spec.metadata[TABLE], self.source.bucket, self.spec.metadata[PREFIX])
+        ahead = self._is_shared() and self.source.concurrency != 1
         return TableLoad(
             store=self.source.store,
             spec=self.source,
@@ -202,22 +255,28 @@ class _Table:
             ),
             log=self.context.log,
             run_id=run.run_id,
+            next_table=self.source.next_table if ahead else None,
         )
 
     def _listing(self, prefix: str) -> Listing:
         """List the bucket once for all tables of the run, or this table where it is alone."""
-        shared = self.context.job_def.executor_def.name in _ONE_PROCESS
-        if self.context.retry_number or self._tables_in_run() == 1 or not shared:
+        if not self._is_shared():
             return self.source.list_table(prefix, self.context.log)
         return self.source.list_tables(self.context.log).by_prefix.get(prefix, Listing.of([]))
 
-    def _tables_in_run(self) -> int:
-        """Count our tables that are loaded or checked; a run without any selection has them all."""
+    def _is_shared(self) -> bool:
+        """Tell whether this step shares the resource with those of other tables."""
+        in_one_process = self.context.job_def.executor_def.name in _ONE_PROCESS
+        return in_one_process and not self.context.retry_number and len(self._in_run()) > 1
+
+    def _in_run(self) -> list[dg.AssetSpec]:
+        """Give our tables that are loaded or checked; a run without any selection has them all."""
         run = self.context.run
-        if run.asset_selection is None and not run.asset_check_selection:
-            return len(self.keys)
+        if not run.asset_selection and not run.asset_check_selection:
+            return list(self.ours)
         checked = {check.asset_key for check in run.asset_check_selection or ()}
-        return len(((run.asset_selection or set()) | checked) & set(self.keys))
+        chosen = (run.asset_selection or set()) | checked
+        return [spec for spec in self.ours if spec.key in chosen]
 
     def _proof(self, load: TableLoad) -> Proof:
         audit = self.io_manager.destination(self.context.log).audit(load.owner)
@@ -229,28 +288,6 @@ class _Table:
             mirror=self.source.write_mode == "mirror",
             footers=None if verified is None else footer_rows(load.store, verified),
         )
-
-
-def _results(
-    context: dg.AssetExecutionContext,
-    spec: dg.AssetSpec,
-    load: TableLoad,
-    io_manager: S3ParquetIOManager,
-) -> Iterator[Any]:
-    state = io_manager.destination(context.log).state(load.owner)
-    known = _known(load.owner, state)
-    if not load.is_due(state):
-        told = context.instance.get_latest_materialization_event(spec.key)
-        if is_told(told, known) or not known[OBJECTS_LOADED]:
-            _observe(context, spec, load, io_manager, state)
-            return
-        context.log.info(line("rows_unreported", table=load.owner.table, rows=state.rows))
-
-    def on_loaded(report: LoadReport) -> None:
-        context.set_data_version(spec.key, dg.DataVersion(report.fingerprint))
-
-    load.on_loaded = on_loaded
-    yield dg.MaterializeResult(asset_key=spec.key, value=load)
 
 
 def _known(owner: Owner, state: TableState) -> dict[str, Any]:

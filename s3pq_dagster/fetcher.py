@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from threading import Condition
 from types import TracebackType
 from typing import IO, Self
@@ -92,18 +93,23 @@ class Fetcher:
         spec: S3ParquetSpec,
         *,
         while_waiting: Callable[[], None] = lambda: None,
+        shares: int = 1,
     ) -> None:
-        """Get ready; the first requests start when iterated.
+        """Get ready; the first requests start when iterated, or by :meth:`begin`.
 
         Args:
             store: Where the objects are.
             objects: What to fetch, in this order; taken as it is needed.
             spec: The bounds.
             while_waiting: Called every few seconds while the next object is waited for.
+            shares: How many fetchers there are at a time; each has so much less of the bounds.
         """
         self._store = store
         self._while_waiting = while_waiting
         self._spec = spec
+        self._max_bytes = max(1, spec.max_bytes_in_flight // shares)
+        self._is_awaited = False
+        """Whether somebody iterates: before, no large object is spooled."""
         self._waiting = iter(objects)
         self._parts: deque[_Part] = deque()
         self._admitted: deque[Fetched] = deque()
@@ -112,8 +118,9 @@ class Fetcher:
         self._spooled = 0
         self._closed = False
         self._exhausted = False
-        most = max(1, spec.max_bytes_in_flight // _LEAST_COST)
-        workers = min(spec.concurrency, most) if spec.concurrency > 0 else most
+        most = max(1, self._max_bytes // _LEAST_COST)
+        asked = max(1, spec.concurrency // shares)
+        workers = min(asked, most) if spec.concurrency > 0 else most
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="s3pq-read")
 
     def __enter__(self) -> Self:
@@ -148,12 +155,22 @@ class Fetcher:
         """Whether nobody wants more."""
         return self._closed
 
+    def begin(self) -> None:
+        """Fetch ahead what fits the bounds, small objects only, before anybody iterates."""
+        with self._changed:
+            self._admit()
+
+    def attend(self, while_waiting: Callable[[], None]) -> None:
+        """Call this while the next object is waited for."""
+        self._while_waiting = while_waiting
+
     def __iter__(self) -> Iterator[Fetched]:
         """Yield each object once its bytes, or its error, are there; release it when done.
 
         Raises:
             ReadAbandonedError: Closed by another thread meanwhile.
         """
+        self._is_awaited = True
         while True:
             with self._changed:
                 if self._closed:
@@ -250,7 +267,7 @@ class Fetcher:
     def _admit(self) -> None:
         """Start as many requests as the bounds allow. The caller holds the lock."""
         while not self._closed and (part := self._next_part()) is not None:
-            full = self._held and self._held + part.cost > self._spec.max_bytes_in_flight
+            full = self._held and self._held + part.cost > self._max_bytes
             if full and not self._is_waited_for(part):
                 return
             self._parts.popleft()
@@ -273,13 +290,19 @@ class Fetcher:
             if found is None:
                 self._exhausted = True
                 return None
+            if not self._is_awaited and not self._is_small(found):
+                self._waiting = chain([found], self._waiting)
+                return None
             fetched = self._begin(found)
             self._admitted.append(fetched)
             self._parts.extend(self._parts_of(fetched))
         return self._parts[0]
 
+    def _is_small(self, found: ObjectMeta) -> bool:
+        return found.size <= self._spec.max_object_bytes_in_memory
+
     def _begin(self, found: ObjectMeta) -> Fetched:
-        if found.size <= self._spec.max_object_bytes_in_memory:
+        if self._is_small(found):
             return Fetched(found)
         try:
             spool = tempfile.TemporaryFile(prefix="s3pq-")  # noqa: SIM115 - closed on release

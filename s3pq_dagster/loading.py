@@ -22,8 +22,10 @@ from s3pq_dagster.errors import (
     StoreError,
     UnsteadyObjectError,
 )
+from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster.ledger import Difference, Entry, Ledger, Status, fingerprint
 from s3pq_dagster.logs import line
+from s3pq_dagster.next_table import SHARES, NextTable
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.read_ahead import read_ahead
 from s3pq_dagster.reader import Checkpoint, Reference, TableStream
@@ -90,6 +92,8 @@ class TableLoad:
     options: LoadOptions
     log: logging.Logger
     run_id: str = ""
+    next_table: NextTable | None = None
+    """Of a run of more than one: what is fetched of the table that follows another."""
     on_loaded: Callable[[LoadReport], None] = field(default=lambda _report: None)
     """Called once everything is committed."""
 
@@ -295,8 +299,20 @@ class _Load:
             verify=load.refresh,
             on_quarantine=self._refuse,
             is_loaded=self._before.holds,
+            fetcher=self._fetcher(),
             most_rows=MOST_ROWS,  # uncut: destinations would only join the pieces again
         )
+
+    def _fetcher(self) -> Fetcher | None:
+        """Take over what is under way, or begin, with the share of one who is followed by another.
+
+        There is none to share with where there is no other table.
+        """
+        load, pending = self._load, self._difference.pending
+        if load.next_table is None:
+            return None
+        under_way = load.next_table.take(load.owner, pending)
+        return under_way or Fetcher(load.store, pending, load.spec, shares=SHARES)
 
     def _refuse(self, entry: Entry) -> None:
         self._aside += 1

@@ -90,6 +90,7 @@ class TableStream:
         on_quarantine: Callable[[Entry], None] = lambda _entry: None,
         is_loaded: Callable[[ObjectMeta], bool] = lambda _found: False,
         most_rows: int | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
         """Open the stream; requests start when the first checkpoint is asked for.
 
@@ -106,6 +107,7 @@ class TableStream:
             is_loaded: Tells of an object that was overwritten since it was listed whether its rows
                 are there already: somebody may have put back what was loaded before.
             most_rows: In a batch; by default ``rows_per_record``.
+            fetcher: Of what is pending, where one is under way already.
         """
         self._spec = spec
         self._table = table
@@ -117,7 +119,8 @@ class TableStream:
         self._most_rows = most_rows or spec.rows_per_record
         self._total_bytes = pending.total_bytes
         self._total_objects = len(pending)
-        self._fetcher = Fetcher(store, pending, spec, while_waiting=self._report)
+        self._fetcher = fetcher or Fetcher(store, pending, spec)
+        self._fetcher.attend(self._report)
         self._fetched = iter(self._fetcher)
         self._next: OpenObject | None = None
         self._aside: list[Entry] = []

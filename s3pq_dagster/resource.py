@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 from s3pq_dagster.catalog import Grouping, group
 from s3pq_dagster.errors import StoreUnreachableError
 from s3pq_dagster.logs import line
+from s3pq_dagster.next_table import NextTable
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
@@ -32,6 +33,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     _store: Store | None = PrivateAttr(default=None)
     _grouping: Grouping | None = PrivateAttr(default=None)
+    _next_table: NextTable = PrivateAttr(default_factory=NextTable)
     _unlisted: StoreUnreachableError | None = PrivateAttr(default=None)
 
     @classmethod
@@ -48,6 +50,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's
         """Close the connections."""
+        self._next_table.close()
         if self._store is not None:
             self._store.close()
         self._store = self._grouping = self._unlisted = None
@@ -59,6 +62,11 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
             msg = "S3ParquetResource is used outside a run: open it with a `with` block first"
             raise RuntimeError(msg)
         return self._store
+
+    @property
+    def next_table(self) -> NextTable:
+        """What is fetched of the table that comes next."""
+        return self._next_table
 
     def list_tables(self, log: logging.Logger) -> Grouping:
         """List everything under ``path_prefix``, once between setup and teardown.

@@ -1,13 +1,18 @@
 """What goes over the wire, counted at the server."""
 
+import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
+import pytest
 
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.command_line import headless_sync
 from s3pq_dagster_tests.lake import Lake
+from s3pq_dagster_tests.proxy import Request
 
 
 def fill(bucket: Bucket, *, tables: int, objects: int) -> None:
@@ -91,6 +96,53 @@ def test_a_large_object_is_fetched_in_ranges_each_byte_once(lake: Lake) -> None:
     assert spans[-1][1] + 1 == lake.ledger("a")[0]["size"]
     assert all(read.if_match for read in reads)
     assert lake.rows("a") == 20_000
+
+
+def test_the_next_table_is_fetched_while_one_is_written(lake: Lake) -> None:
+    """Its objects are asked for before the last one of this table has come."""
+    fill(lake.bucket, tables=3, objects=2)
+    definitions = lake.definitions()
+    begun = {f"t{table}": threading.Event() for table in range(3)}
+    late: list[str] = []
+
+    def hold_until_the_next_has_begun(request: Request) -> None:
+        if not request.is_object:
+            return
+        table = request.key.split("/")[0]
+        begun[table].set()
+        after = f"t{int(table[1]) + 1}"
+        if after in begun and not begun[after].wait(10):
+            late.append(after)
+
+    lake.bucket.proxy.before = hold_until_the_next_has_begun
+    assert lake.run(definitions=definitions).success
+    assert late == []
+    assert [lake.rows(f"t{table}") for table in range(3)] == [6, 6, 6]
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 5])
+def test_two_tables_share_the_bound_of_requests(lake: Lake, concurrency: int) -> None:
+    """`concurrency` holds for a run, whatever is fetched ahead."""
+    fill(lake.bucket, tables=3, objects=8)
+    definitions = lake.definitions(concurrency=concurrency)
+    lake.bucket.proxy.before = lambda _request: time.sleep(0.02)
+    lake.bucket.proxy.forget()
+    assert lake.run(definitions=definitions).success
+    assert lake.bucket.proxy.most_in_flight <= concurrency
+
+
+def test_a_table_that_fails_leaves_what_was_fetched_of_the_next(lake: Lake) -> None:
+    """Each object is read once."""
+    lake.bucket.put("t0/0.parquet", 3)
+    lake.bucket.put("t0/1.parquet", pa.table({"other": [1]}))
+    for number in range(3):
+        lake.bucket.put(f"t1/{number}.parquet", 3)
+    definitions = lake.definitions()
+    lake.bucket.proxy.forget()
+    assert not lake.run(definitions=definitions).success
+    assert lake.rows("t1") == 9
+    keys = [read.key for read in lake.bucket.proxy.object_reads if read.key.startswith("t1/")]
+    assert sorted(keys) == sorted(set(keys))
 
 
 def test_a_reload_reads_no_footer_again(lake: Lake) -> None:
