@@ -10,6 +10,8 @@ from s3pq_dagster import schemas
 END_BYTES = 8
 """Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
 
+_ALONE_BYTES = 1024 * 1024
+"""Up to so many a row group is decoded by one thread: to wake others takes longer."""
 _PARSED_BYTES = 256
 """What a byte of a footer may take once parsed: 160 were seen, for columns without names."""
 
@@ -54,7 +56,8 @@ def decode(file: pq.ParquetFile, rows_at_a_time: int) -> Iterator[pa.RecordBatch
     schema = schemas.canonical(file.schema_arrow)
     for group in range(file.metadata.num_row_groups):
         # One group at a time, so that what a batch may take is known from one group's pages.
-        for batch in file.iter_batches(rows_at_a_time, row_groups=[group]):
+        threads = file.metadata.row_group(group).total_byte_size > _ALONE_BYTES
+        for batch in file.iter_batches(rows_at_a_time, row_groups=[group], use_threads=threads):
             batch.validate(full=True)
             yield batch if batch.schema.equals(schema) else _canonical(batch, schema)
 
