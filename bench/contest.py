@@ -195,7 +195,7 @@ def run(python: Path, module: str, task: Task, *, limit_seconds: float) -> dict[
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
         if process.returncode:
-            raise RuntimeError(f"failed: {errors.strip().splitlines()[-1:]}")
+            raise RuntimeError(f"failed: {' / '.join(errors.strip().splitlines()[-2:])}")
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
     return found
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import dlt
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from dlt.sources.filesystem import filesystem
@@ -21,7 +20,7 @@ def read(files: list[Any]) -> Iterator[Any]:
     for file in files:
         with file.open() as opened:
             rows = pq.read_table(opened)
-        drawn = np.random.default_rng().bytes(16 * rows.num_rows)
+        drawn = os.urandom(16 * rows.num_rows)
         ids = pa.Array.from_buffers(pa.binary(16), rows.num_rows, [None, pa.py_buffer(drawn)])
         keys = pa.repeat(file["file_url"], rows.num_rows)
         yield rows.append_column("_cq_id", ids.cast(pa.binary())).append_column("_s3_key", keys)

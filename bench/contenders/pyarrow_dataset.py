@@ -25,13 +25,14 @@ def load(task: Task) -> None:
         connection.execute("SET enable_progress_bar = false")
         for table in task.tables:
             found = ds.dataset(f"{task.bucket}/{table}", format="parquet", filesystem=files)
-            columns = {name: ds.field(name) for name in found.schema.names}
-            columns["_s3_key"] = ds.field("__filename")
-            connection.register("rows", found.scanner(columns=columns).to_reader())
+            names = [*found.schema.names, "__filename"]
+            connection.register("rows", found.scanner(columns=names).to_reader())
             connection.execute(
                 f"""CREATE TABLE {table} AS
-                SELECT *, (hash(_s3_key)::UHUGEINT * 18446744073709551616
-                    + (row_number() OVER ())::UHUGEINT)::UUID AS _cq_id FROM rows"""
+                SELECT * RENAME (__filename AS _s3_key),
+                    (hash(__filename)::UHUGEINT * 18446744073709551616
+                        + (row_number() OVER ())::UHUGEINT)::UUID AS _cq_id
+                FROM rows"""
             )
             connection.unregister("rows")
 
