@@ -46,11 +46,25 @@ def parse(body: bytes) -> tuple[bytes, pl.DataFrame] | None:
     return ET.tostring(root), _columns(found, is_encoded=is_encoded)
 
 
+def decoded(key: str) -> str:
+    """Decode a key; some servers write a space as `+`, which only ``unquote_plus`` reads.
+
+    Raises:
+        KeyEncodingError: It is not UTF-8.
+    """
+    if "%" not in key and "+" not in key:
+        return key
+    try:
+        return unquote_plus(key, errors="strict")
+    except UnicodeDecodeError as error:
+        raise KeyEncodingError(key) from error
+
+
 def _columns(found: list[dict[str, str | None]], *, is_encoded: bool) -> pl.DataFrame:
     try:
         keys = [entry["Key"] or "" for entry in found]
         raw = {
-            "key": [_decoded(key) if is_encoded else key for key in keys],
+            "key": [decoded(key) if is_encoded else key for key in keys],
             "size": [entry["Size"] for entry in found],
             "e_tag": [entry.get("ETag") for entry in found],
             "last_modified": [entry["LastModified"] for entry in found],
@@ -79,13 +93,3 @@ def _times(texts: pl.Series) -> pl.Series:
         return texts.str.to_datetime(_TIME, time_unit="us", time_zone="UTC")
     except pl.exceptions.PolarsError:  # another way to write a time
         return pl.Series(texts.name, [parse_timestamp(text) for text in texts])
-
-
-def _decoded(key: str) -> str:
-    """Decode a key; some servers write a space as `+`, which only ``unquote_plus`` reads."""
-    if "%" not in key and "+" not in key:
-        return key
-    try:
-        return unquote_plus(key, errors="strict")
-    except UnicodeDecodeError as error:
-        raise KeyEncodingError(key) from error

@@ -8,6 +8,7 @@ import boto3
 import dagster as dg
 from pydantic import PrivateAttr
 
+from s3pq_dagster.bucket_listing import BucketListing
 from s3pq_dagster.catalog import Grouping, group
 from s3pq_dagster.errors import StoreUnreachableError
 from s3pq_dagster.logs import line
@@ -77,21 +78,38 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
         Raises:
             StoreError: As :meth:`Store.list_objects`.
         """
+        grouping = self.list_on(BucketListing(self.path_prefix), log)
+        assert grouping is not None  # noqa: S101 - it has all the time it takes
+        return grouping
+
+    def list_on(
+        self, listing: BucketListing, log: logging.Logger, *, seconds: float | None = None
+    ) -> Grouping | None:
+        """Go on with a listing that may take longer than there is time for.
+
+        Returns:
+            What :meth:`list_tables` gives; ``None`` if it is not whole yet.
+
+        Raises:
+            StoreError: As :meth:`Store.list_objects`.
+        """
         if self._unlisted is not None:
             raise self._unlisted
         if self._grouping is None:
             try:
-                listing = Listing.of_pages(self.store.list_pages(self.path_prefix))
+                listed = listing.go_on(self.store, seconds=seconds)
             except StoreUnreachableError as error:
                 self._unlisted = error
                 raise
-            self._grouping = group(listing)
+            if listed is None:
+                return None
+            self._grouping = group(listed)
             log.info(
                 line(
                     "bucket_listed",
                     bucket=self.bucket,
                     path_prefix=self.path_prefix or None,
-                    objects=len(listing),
+                    objects=len(listed),
                     prefixes=len(self._grouping.by_prefix),
                     ignored=self._grouping.ignored,
                     not_parquet=self._grouping.other,

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import dagster as dg
 
+from s3pq_dagster.bucket_listing import BucketListing
 from s3pq_dagster.catalog import Grouping, tables_in
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError
 from s3pq_dagster.ledger import cursor_key, fingerprint
@@ -19,6 +20,8 @@ from s3pq_dagster.resource import S3ParquetResource
 
 SENSOR_NAME = "s3_parquet_sensor"
 _FORMAT = 1
+_LISTING_SECONDS = 40
+"""Of a tick: Dagster gives up on one after 60 seconds."""
 _FIRST_BACKOFF_SECONDS = 60
 _MOST_BACKOFF_SECONDS = 3600
 _MOST_REQUESTS = 25
@@ -67,6 +70,7 @@ def build_s3_parquet_sensor(
         for spec in definition.specs
     }
     last_seen: dict[str, Listing] = {}
+    unfinished: list[BucketListing] = []
 
     @dg.sensor(
         name=name,
@@ -75,9 +79,16 @@ def build_s3_parquet_sensor(
         minimum_interval_seconds=minimum_interval_seconds,
         description="Lists the bucket and asks for a run where objects are not loaded yet.",
     )
-    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         with source.process_config_and_initialize_cm() as opened:
-            grouping = opened.list_tables(context.log)
+            listing = unfinished.pop() if unfinished else BucketListing(opened.path_prefix)
+            grouping = opened.list_on(listing, context.log, seconds=_LISTING_SECONDS)
+            if grouping is None:
+                unfinished.append(listing)
+                return dg.SkipReason(
+                    f"listing: {listing.objects} objects in {_LISTING_SECONDS} s a tick so far; "
+                    f"the next tick goes on from there"
+                )
             tick = _Tick(context, opened, known, grouping, last_seen, stale_run_seconds)
             return tick.result(run_per_table=run_per_table)
 

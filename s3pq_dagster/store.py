@@ -78,6 +78,18 @@ class Piece:
     """Of the whole object's content, where its e_tag says it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing."""
+
+    objects: pl.DataFrame
+    """In the store's order and in the columns of a :class:`Listing`."""
+    prefixes: list[str]
+    """What goes on behind the delimiter, up to and with it."""
+    next_token: str | None
+    """Of the page that follows; ``None`` where none does."""
+
+
 class Store:
     """A bucket of one S3 API.
 
@@ -154,7 +166,29 @@ class Store:
             StoreUnreachableError: Nothing answers.
             StoreError: Anything else, after retries.
         """
-        asked = {
+        token: str | None = None
+        seen: set[str] = set()
+        while True:
+            page = self.list_page(prefix, delimiter=delimiter, token=token, seen=seen)
+            yield page.objects
+            if (token := page.next_token) is None:
+                return
+
+    def list_page(
+        self, prefix: str, *, delimiter: str = "", token: str | None = None, seen: set[str]
+    ) -> Page:
+        """List one page, of at most 1,000 objects.
+
+        Args:
+            prefix: As :meth:`list_pages`.
+            delimiter: As :meth:`list_pages`.
+            token: Of the page, as the one before it said; ``None`` is the first.
+            seen: The tokens of the pages so far; gets the next one's.
+
+        Raises:
+            StoreError: As :meth:`list_pages`.
+        """
+        asked: dict[str, Any] = {
             "Bucket": self.bucket,
             "Prefix": prefix,
             "MaxKeys": PAGE_SIZE,
@@ -162,14 +196,18 @@ class Store:
         }
         if delimiter:
             asked["Delimiter"] = delimiter
-        tokens: set[str] = set()
-        while True:
-            page = self._retry(lambda: self._list_page(asked, tokens))
-            yield page["Contents"]
-            if not page["IsTruncated"]:
-                return
-            asked["ContinuationToken"] = page["NextContinuationToken"]
-            tokens.add(page["NextContinuationToken"])
+        if token is not None:
+            asked["ContinuationToken"] = token
+        page = self._retry(lambda: self._list_page(asked, seen))
+        if page["IsTruncated"]:
+            seen.add(page["NextContinuationToken"])
+        is_encoded = page.get("EncodingType") == "url"
+        below = [str(found["Prefix"]) for found in page.get("CommonPrefixes", ())]
+        return Page(
+            page["Contents"],
+            [listing_page.decoded(prefix) if is_encoded else prefix for prefix in below],
+            page["NextContinuationToken"] if page["IsTruncated"] else None,
+        )
 
     def stat(self, key: str) -> ObjectMeta:
         """Ask for an object as it is now.

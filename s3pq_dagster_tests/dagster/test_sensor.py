@@ -10,6 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+import s3pq_dagster.sensor
+import s3pq_dagster.store
 from s3pq_dagster_tests.lake import Lake, names
 from s3pq_dagster_tests.proxy import Answer
 
@@ -247,3 +249,22 @@ def test_a_tick_makes_one_listing_and_never_opens_the_destination(lake: Lake) ->
     lake.bucket.proxy.forget()
     assert asked(lake.tick(definitions=definitions)) == [{"a"}]
     assert [request.is_listing for request in lake.bucket.proxy.requests] == [True]
+
+
+def test_a_listing_too_long_for_a_tick_goes_on_in_the_next(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster gives up on a tick after a minute; a million keys may take longer."""
+    monkeypatch.setattr(s3pq_dagster.store, "PAGE_SIZE", 2)
+    monkeypatch.setattr(s3pq_dagster.sensor, "_LISTING_SECONDS", 0)
+    for number in range(5):
+        lake.bucket.put(f"a/{number}.parquet", 1)
+    definitions = lake.definitions()
+    said = lake.tick(definitions=definitions)
+    assert "the next tick goes on" in reason(said)
+    ticks = 1
+    while not asked(said):
+        said = lake.tick(definitions=definitions)
+        ticks += 1
+        assert ticks < 10
+    assert asked(said) == [{"a"}]
