@@ -12,7 +12,7 @@ NO_UI   := $(if $(BROWSER)$(CI),,-m "not ui")
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-BENCHES := bench-arrivals bench-crashes bench-destinations bench-faults bench-malformed
+BENCHES := bench bench-arrivals bench-crashes bench-destinations bench-faults bench-malformed
 .PHONY: help demo dev dev-object test check format build clean $(BENCHES)
 
 help: ## say what there is
@@ -54,6 +54,9 @@ build: $(VENV)/.dev ## build the source archive and from it the wheel, into dist
 
 # What docs/guarantees.md says, at full size; each prints a table and fails if a promise does not hold.
 
+bench: $(VENV)/.dev ## time this beside what people would use instead; ARGS="--work small-0ms --times 1"
+	$(BIN)/python -m bench $(ARGS)
+
 bench-arrivals: $(VENV)/.dev ## play a day of 5,000 objects in each write mode, and other tools' rules on the same day
 	$(BIN)/python -m bench.arrivals $(ARGS)
 
@@ -70,7 +73,7 @@ bench-malformed: $(VENV)/.dev ## read 10,000 mutated files; ARGS="--corpus DIR" 
 	$(BIN)/python -m bench.malformed $(ARGS)
 
 clean: ## remove everything that these commands made
-	rm -rf $(VENV) $(VENV)-* build dist .demo
+	rm -rf $(VENV) $(VENV)-* build dist .demo .bench
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

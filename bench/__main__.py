@@ -8,12 +8,15 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import report
 from bench.contest import CONTENDERS, FILES, OURS, Contender, Contest, Score
 from bench.environments import ROOT
+from bench.memory import Huge
 from bench.network import Network, network
+from bench.standing import Standing, wall
 from bench.workloads import BIG, SMALL, TINY, WIDE, Workload
 from s3pq_dagster_tests.servers import seaweedfs, use_credentials
 
@@ -47,28 +50,49 @@ def main() -> int:
 def _run(works: Sequence[str], chosen: Sequence[Contender], asked: argparse.Namespace) -> None:
     with seaweedfs(asked.directory / "seaweedfs") as server, network(server) as way:
         for work in works:
-            _keep(asked.directory, work, _WORKS[work](server, way, chosen, asked))
+            ground = _Ground(server, way, chosen, asked.directory, asked.times, asked.limit)
+            _keep(asked.directory, work, _WORKS[work](ground))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What a work is done on."""
+
+    server: str
+    network: Network
+    chosen: Sequence[Contender]
+    directory: Path
+    times: int
+    limit_seconds: float
 
 
 def _contest(
     workload: Workload, latency_seconds: float, among: Sequence[Contender] = CONTENDERS
-) -> Callable[[str, Network, Sequence[Contender], argparse.Namespace], list[Score]]:
-    def play(
-        server: str, way: Network, chosen: Sequence[Contender], asked: argparse.Namespace
-    ) -> list[Score]:
-        files = workload.prepare(asked.directory, server)
-        contest = Contest(workload, files, way, latency_seconds, asked.times, asked.limit)
-        return contest.play([c for c in among if c in chosen])
+) -> Callable[[_Ground], list[Score]]:
+    def play(ground: _Ground) -> list[Score]:
+        files = workload.prepare(ground.directory, ground.server)
+        contest = Contest(
+            workload, files, ground.network, latency_seconds, ground.times, ground.limit_seconds
+        )
+        return contest.play([contender for contender in among if contender in ground.chosen])
 
     return play
 
 
-_WORKS = {
+def _standing(ground: _Ground) -> Standing:
+    return Standing(ground.directory, ground.server, ground.network)
+
+
+_WORKS: dict[str, Callable[[_Ground], list[Score]]] = {
     "big": _contest(BIG, 0),
     "small-0ms": _contest(SMALL, 0),
     "small-30ms": _contest(SMALL, _LATENCY_SECONDS),
     "tiny": _contest(TINY, _LATENCY_SECONDS),
+    "idle": lambda ground: _standing(ground).idle(ground.times),
+    "drip": lambda ground: _standing(ground).drip(ground.times),
     "wide": _contest(WIDE, 0, (OURS, FILES)),
+    "huge": lambda g: Huge(g.directory, g.server, g.network).scores(g.times),
+    "wall": lambda ground: wall(ground.directory, ground.times),
 }
 
 

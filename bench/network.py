@@ -110,7 +110,7 @@ class _Way:
         while True:
             for number, _ in ready.poll():
                 if number == self._client.fileno():
-                    if not asked:
+                    if not asked and self._client.recv(1, socket.MSG_PEEK):
                         self._wait()
                     asked = True
                     moved = _move(self._client, server, read, write)

@@ -23,7 +23,10 @@ def load(task: Task) -> Mapping[str, Any]:
         result = defs.get_implicit_global_asset_job_def().execute_in_process(instance=instance)
         events = result.get_asset_materialization_events()
     loads = [event.step_materialization_data.materialization.metadata for event in events]
-    return {"loading": sum(float(str(load["s3pq/seconds"].value)) for load in loads)}
+    return {
+        "loading": sum(float(str(load["s3pq/seconds"].value)) for load in loads),
+        "rows": sum(int(str(load["s3pq/rows"].value)) for load in loads),
+    }
 
 
 if __name__ == "__main__":

@@ -23,9 +23,17 @@ class Task:
     directory: str
     """Empty, for whatever the contender writes."""
 
+    def begin(self) -> None:
+        """Let the time, and the memory above idle, count from here on only."""
+        _begun[:] = [_peak(), time.monotonic(), time.process_time()]
+
     @property
     def database(self) -> str:
         return str(Path(self.directory) / "lake.duckdb")
+
+
+_begun: list[float] = []
+"""Most memory, time and processor time when the work began."""
 
 
 def contend(version: str, work: Callable[[Task], Mapping[str, Any] | None]) -> None:
@@ -37,9 +45,9 @@ def contend(version: str, work: Callable[[Task], Mapping[str, Any] | None]) -> N
         print(version)
         return
     task = Task(**json.loads(sys.argv[1]))
-    idle = _peak()
-    started, processor = time.monotonic(), time.process_time()
+    task.begin()
     said = work(task) or {}
+    idle, started, processor = _begun
     seconds, processor = time.monotonic() - started, time.process_time() - processor
     found = {"seconds": seconds, "processor": processor, "idle": idle, "peak": _peak()}
     print(json.dumps(found | dict(said)), flush=True)

@@ -1,0 +1,22 @@
+"""s3pq_dagster's listing of a bucket, and nothing else: what a sync with nothing new has to do."""
+
+from importlib.metadata import version
+
+from bench.contenders.task import Task, contend
+from s3pq_dagster.bucket_listing import BucketListing
+from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster.store import Store
+
+
+def load(task: Task) -> dict[str, int]:
+    """List all there is."""
+    store = Store.open(
+        S3ParquetSpec(bucket=task.bucket, region=task.region, endpoint_url=task.endpoint)
+    )
+    listing = BucketListing("").go_on(store)
+    store.close()
+    return {"rows": 0 if listing is None else len(listing)}
+
+
+if __name__ == "__main__":
+    contend(f"s3pq_dagster {version('s3pq-dagster')}", load)

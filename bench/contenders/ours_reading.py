@@ -1,0 +1,39 @@
+"""s3pq_dagster's reader alone: objects to batches that nobody keeps."""
+
+import logging
+from importlib.metadata import version
+
+from bench.contenders.task import Task, contend
+from s3pq_dagster.bounds import MOST_ROWS
+from s3pq_dagster.bucket_listing import BucketListing
+from s3pq_dagster.catalog import group
+from s3pq_dagster.reader import TableStream
+from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster.store import Store
+
+
+def load(task: Task) -> dict[str, int]:
+    """Read every table."""
+    spec = S3ParquetSpec(bucket=task.bucket, region=task.region, endpoint_url=task.endpoint)
+    store, rows = Store.open(spec), 0
+    listing = BucketListing("").go_on(store)
+    assert listing is not None
+    for table, listed in group(listing).by_prefix.items():
+        stream = TableStream(
+            store,
+            listed,
+            spec,
+            table=table,
+            reference=None,
+            log=logging.getLogger(__name__),
+            most_rows=MOST_ROWS,
+        )
+        with stream:
+            for checkpoint in stream.checkpoints():
+                rows += sum(batch.num_rows for batch in checkpoint.batches or ())
+    store.close()
+    return {"rows": rows}
+
+
+if __name__ == "__main__":
+    contend(f"s3pq_dagster {version('s3pq-dagster')}", load)

@@ -1,0 +1,86 @@
+"""The bench measures what it says: contenders do the whole work, over the network it describes."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import network, report
+from bench.contest import CONTENDERS, OURS, Contest, Run, Score
+from bench.listing_server import keys
+from bench.standing import wall
+from bench.workloads import Workload
+from s3pq_dagster_tests.servers import admin_client, seaweedfs, use_credentials
+
+TINY = Workload("test", tables=2, objects=4, rows=10)
+HERE = [contender for contender in CONTENDERS if not contender.packages]
+
+
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the environment be as it was afterwards."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "")
+    use_credentials()
+
+
+@pytest.mark.thorough
+def test_each_contender_loads_every_row(tmp_path: Path) -> None:
+    """Those that need no other packages; the rows of all are counted in every bench."""
+    with seaweedfs(tmp_path / "weed") as server, network.network(server) as way:
+        files = TINY.prepare(tmp_path, server)
+        scores = Contest(TINY, files, way, 0, 1, 120).play(HERE)
+    assert [score.note for score in scores] == len(HERE) * [""]
+    assert all(score.seconds for score in scores)
+    by_name = {score.name: score.runs[0].requests for score in scores}
+    assert by_name["DuckDB, local files"] == 0
+    # A listing for the definitions and one for the run, a footer a table, and each object once.
+    assert by_name[OURS.name] == 2 + TINY.tables + TINY.objects
+
+
+def test_each_request_waits_and_is_counted(tmp_path: Path) -> None:
+    """On one connection, too, and with what is sent back whole."""
+    body = bytes(range(256)) * 4096
+    with seaweedfs(tmp_path / "weed") as server, network.network(server) as way:
+        client = admin_client(way.endpoint)
+        client.create_bucket(Bucket="bucket")
+        client.put_object(Bucket="bucket", Key="k", Body=body)
+        way.set(0.2)
+        started = time.monotonic()
+        read = [client.get_object(Bucket="bucket", Key="k")["Body"].read() for _ in range(3)]
+        seconds = time.monotonic() - started
+        client.close()
+    assert read == [body] * 3
+    assert way.requests == 3
+    assert seconds >= 3 * 0.2
+
+
+@pytest.mark.thorough
+def test_every_key_of_the_wall_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in a hundred of them is odd."""
+    monkeypatch.setattr("bench.standing._WALL", 5_000)
+    (score,) = wall(tmp_path, 1)
+    assert score.note.endswith("of processor time a key")
+    assert sum(not re.fullmatch(r"t\d+/\d+\.parquet", key) for key in keys(5_000)) == 50
+
+
+def test_the_table_goes_between_its_markers(tmp_path: Path) -> None:
+    """Each work's first contender is what the others are held against."""
+    run = Run(seconds=2, processor=1, idle=0, peak=3_000_000, requests=4)
+    slow = Run(seconds=5, processor=1, idle=0, peak=3_000_000, requests=1234)
+    scores = [
+        Score("big", "ours", "v 1", [run, slow, run]),
+        Score("big", "theirs", "v 1, w 2", [slow]),
+        Score("big", "lost", "x 3", note="stopped after 9 s"),
+    ]
+    document = tmp_path / "README.md"
+    document.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
+    report.into(document, report.table(scores))
+    lines = document.read_text().splitlines()
+    assert lines[0] == "before"
+    assert lines[-1] == "after"
+    assert "| big | ours | 2.0 | 1.00 | 3 | 1,234 |  |" in lines
+    assert "| big | theirs | 5.0 | 2.50 | 3 | 1,234 |  |" in lines
+    assert "| big | lost |  |  | 0 | 0 | stopped after 9 s |" in lines
+    assert "old" not in lines
