@@ -77,6 +77,7 @@ def build_s3_parquet_assets(
     source_key: str = SOURCE_KEY,
     io_manager_key: str = IO_MANAGER_KEY,
     retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
+    pool: str | None = None,
 ) -> list[dg.AssetsDefinition]:
     """Build one asset for each table of a bucket.
 
@@ -92,6 +93,8 @@ def build_s3_parquet_assets(
         source_key: Resource key of the source.
         io_manager_key: Resource key of the destination.
         retry_policy: For each op, on errors that trying again may mend.
+        pool: Dagster's concurrency pool of each op: how many of them, in whatever runs and
+            processes, load at a time.
 
     Returns:
         Definitions that hold one asset a table and its checks, subsettable; one without assets
@@ -123,6 +126,7 @@ def build_s3_parquet_assets(
             can_subset=True,
             required_resource_keys=resource_keys,
             retry_policy=retry_policy,
+            pool=pool,
         )
         def load(context: dg.AssetExecutionContext, config: LoadConfig) -> Iterator[Any]:
             source_now = getattr(context.resources, source_key)

@@ -27,6 +27,8 @@ def build_s3_parquet_definitions(
     checks: bool = True,
     translator: S3ParquetTranslator | None = None,
     retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
+    pool: str | None = None,
+    executor: dg.ExecutorDefinition = dg.in_process_executor,
     sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
     sensor_interval_seconds: int = 60,
     run_per_table: bool = False,
@@ -43,14 +45,16 @@ def build_s3_parquet_definitions(
         checks: As :func:`build_s3_parquet_assets`.
         translator: As :func:`build_s3_parquet_assets`.
         retry_policy: As :func:`build_s3_parquet_assets`.
+        pool: As :func:`build_s3_parquet_assets`.
+        executor: Where the tables of a run are loaded. In one process they share a listing, and
+            what is read ahead; a DuckDB file has one writer anyway.
         sensor_status: Whether the sensor runs from the start.
         sensor_interval_seconds: As :func:`build_s3_parquet_sensor`.
         run_per_table: As :func:`build_s3_parquet_sensor`.
         stale_run_seconds: As :func:`build_s3_parquet_sensor`.
 
     Returns:
-        Definitions with the in-process executor, under which a DuckDB file has one writer and a
-        table costs no process.
+        Definitions, with an op a table unless ``granularity`` says otherwise.
 
     Raises:
         StoreError: The bucket cannot be listed, and no earlier result is saved.
@@ -66,6 +70,7 @@ def build_s3_parquet_definitions(
         checks=checks,
         translator=translator,
         retry_policy=retry_policy,
+        pool=pool,
     )
     sensor = build_s3_parquet_sensor(
         source,
@@ -79,5 +84,5 @@ def build_s3_parquet_definitions(
         assets=assets,
         sensors=[sensor],
         resources={SOURCE_KEY: source, IO_MANAGER_KEY: io_manager},
-        executor=dg.in_process_executor,
+        executor=executor,
     )

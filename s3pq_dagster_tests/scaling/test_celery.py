@@ -1,0 +1,129 @@
+"""The tables of one run spread over the workers of a real Celery, one of which dies."""
+
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.command_line import DAGSTER, environment
+from s3pq_dagster_tests.destinations.places import PLACES, Place
+from s3pq_dagster_tests.proxy import Request
+
+TABLES = [f"t{number}" for number in range(6)]
+OBJECTS, ROWS = 3, 50
+EVERY_ROW = {f"{t}/{number}.parquet": ROWS for t in TABLES for number in range(OBJECTS)}
+HERE = Path(__file__).parent
+LOCATION = "s3pq_dagster_tests.scaling.location"
+SECONDS = 120
+
+pytestmark = pytest.mark.thorough
+
+
+@pytest.fixture(params=["postgres", "delta"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Somewhere that more than one process may write to at a time."""
+    place: Place = PLACES[request.param](tmp_path / "place")
+    yield place
+    place.discard()
+
+
+@pytest.fixture
+def environ(bucket: Bucket, place: Place, tmp_path: Path) -> dict[str, str]:
+    """What the run and the workers know of the bucket, the destination and each other."""
+    for table in TABLES:
+        for number in range(OBJECTS):
+            bucket.put(f"{table}/{number}.parquet", ROWS)
+    broker = tmp_path / "broker"
+    broker.mkdir()
+    root = HERE.parent.parent
+    return environment(
+        bucket,
+        tmp_path / "home",
+        S3PQ_DESTINATION=place.url,
+        SCALING_BROKER=str(broker),
+        PYTHONPATH=f"{HERE}:{root}",
+    )
+
+
+@contextmanager
+def working(
+    environ: dict[str, str], directory: Path, names: str = "vw"
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Start the workers, each a process that takes one step at a time."""
+    command = [sys.executable, "-m", "celery", "-A", "dagster_celery.app", "worker"]
+    command += ["--pool", "solo", "-Q", "dagster", "--without-mingle", "--without-gossip"]
+    workers = [
+        subprocess.Popen(
+            [*command, "-n", f"{name}@localhost"],
+            cwd=directory,
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for name in names
+    ]
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
+def started(environ: dict[str, str], directory: Path) -> subprocess.Popen[bytes]:
+    """Run all tables, as a cron job would."""
+    asked = ("asset", "materialize", "-m", LOCATION, "--select", "*")
+    return subprocess.Popen([*DAGSTER, *asked], cwd=directory, env=environ)
+
+
+def rows_by_key(place: Place) -> dict[str, int]:
+    """Count what is there by the object it came from."""
+    return dict(Counter(key for t in TABLES for (key,) in place.select(t, ["_s3_key"])))
+
+
+def processes(home: str) -> set[int | None]:
+    """Name the processes that loaded tables."""
+    with dg.DagsterInstance.from_config(home) as instance:
+        logs = [log for run in instance.get_runs() for log in instance.all_logs(run.run_id)]
+    events = [log.dagster_event for log in logs if log.dagster_event is not None]
+    return {event.pid for event in events if event.event_type_value == "STEP_START"}
+
+
+def test_tables_are_loaded_by_more_than_one_worker(
+    place: Place, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Each table is a step, each step a worker's."""
+    with working(environ, tmp_path) as workers:
+        assert started(environ, tmp_path).wait(SECONDS) == 0
+        assert processes(environ["DAGSTER_HOME"]) == {worker.pid for worker in workers}
+    assert rows_by_key(place) == EVERY_ROW
+
+
+def test_a_worker_that_dies_half_way_loses_and_doubles_nothing(
+    place: Place, bucket: Bucket, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Celery gives a step that was begun to nobody else; the next run loads what is missing."""
+    killed = threading.Event()
+    with working(environ, tmp_path) as workers, working(environ, tmp_path, names="xy") as others:
+
+        def kill_the_first(request: Request) -> None:
+            if request.is_object and request.key == "t2/1.parquet" and not killed.is_set():
+                for worker in workers:
+                    worker.kill()
+                killed.set()
+
+        bucket.proxy.before = kill_the_first
+        run = started(environ, tmp_path)
+        assert killed.wait(SECONDS)
+        run.kill()  # it waits for the lost step for ever; Dagster's run monitoring ends it so
+        run.wait(SECONDS)
+        assert all(worker.poll() is None for worker in others)
+        assert started(environ, tmp_path).wait(SECONDS) == 0
+    assert rows_by_key(place) == EVERY_ROW
