@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,7 +11,6 @@ from pydantic import Field
 
 from s3pq_dagster.checks import Proof, check_specs
 from s3pq_dagster.discovery import DiscoveredTable, discover
-from s3pq_dagster.errors import S3ParquetError
 from s3pq_dagster.failures import as_failures
 from s3pq_dagster.footers import footer_rows
 from s3pq_dagster.io_manager import S3ParquetIOManager
@@ -29,6 +28,7 @@ from s3pq_dagster.metadata import (
     ledger_metadata,
     table_metadata,
 )
+from s3pq_dagster.next_table import NextTable
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.resource import S3ParquetResource
 from s3pq_dagster.tables import Owner, TableState
@@ -36,6 +36,8 @@ from s3pq_dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 
 SOURCE_KEY = "s3_parquet"
 IO_MANAGER_KEY = "s3_parquet_io_manager"
+_AHEAD_SECONDS = 2
+"""How long a table waits to hear what the next one has."""
 _ONE_PROCESS = {"in_process", "execute_in_process_executor"}
 """Executors under which the tables of a run share what the resource holds."""
 
@@ -196,7 +198,8 @@ class _Table:
         context, spec = self.context, self.spec
         # Where its objects are fetched already, the destination has been asked; in its
         # transaction it is asked again.
-        state = self.source.next_table.state_of(load.owner) or self._state(load.owner)
+        ahead = load.next_table and load.next_table.state_of(load.owner)
+        state = ahead or self._state(load.owner)
         known = _known(load.owner, state)
         if not load.is_due(state):
             told = context.instance.get_latest_materialization_event(spec.key)
@@ -205,7 +208,7 @@ class _Table:
                 return
             context.log.info(line("rows_unreported", table=load.owner.table, rows=state.rows))
         elif load.next_table is not None:
-            self._begin_next(load.owner)
+            self._begin_next(load.owner, load.next_table)
 
         def on_loaded(report: LoadReport) -> None:
             context.set_data_version(spec.key, dg.DataVersion(report.fingerprint))
@@ -213,29 +216,39 @@ class _Table:
         load.on_loaded = on_loaded
         yield dg.MaterializeResult(asset_key=spec.key, value=load)
 
-    def _begin_next(self, owner: Owner) -> None:
+    def _begin_next(self, owner: Owner, ahead: NextTable) -> None:
         """Have the next table's objects fetched while this one's are written.
 
-        Not where ops have run config: what another one reads depends on it.
+        Not where ops have run config, on which it depends what they read, nor in a re-execution,
+        which may leave some out.
         """
-        chosen = self.context.run.asset_selection
-        after = [
-            spec
-            for spec in self.ours
-            if spec.metadata[TABLE] > self.spec.metadata[TABLE]
-            and (not chosen or spec.key in chosen)
-        ]
-        if not after or self.context.run.run_config.get("ops"):
+        run = self.context.run
+        after = [s for s in self._in_run() if s.metadata[TABLE] > self.spec.metadata[TABLE]]
+        if not after or run.run_config.get("ops") or run.parent_run_id:
             return
         load = replace(self, spec=after[0], config=LoadConfig()).load()
         if load.refresh:
             return  # what it replaces is looked at first
-        with suppress(S3ParquetError):  # its own op meets it too, and fails with it
-            state = self._state(load.owner)
-            if pending := load.difference(state).pending:
-                self.source.next_table.begin(
-                    load.owner, state, pending, load.store, load.spec, after=owner
-                )
+        try:
+            state = self._state_soon(load.owner)
+            pending = load.difference(state).pending
+        except Exception as error:  # noqa: BLE001 - its own op meets it too, and fails with it
+            self.context.log.debug(line("not_ahead", table=load.owner.table, reason=error))
+            return
+        if pending:
+            ahead.begin(load.owner, state, pending, load.store, load.spec, after=owner)
+
+    def _state_soon(self, owner: Owner) -> TableState:
+        """Ask for the state of another table, which this one does not wait for.
+
+        Raises:
+            TimeoutError: Somebody holds it.
+        """
+        pool = ThreadPoolExecutor(1, "s3pq-ahead")
+        try:
+            return pool.submit(self._state, owner).result(_AHEAD_SECONDS)
+        finally:
+            pool.shutdown(wait=False)
 
     def _state(self, owner: Owner) -> TableState:
         return self.io_manager.destination(self.context.log).state(owner)
@@ -246,6 +259,9 @@ class _Table:
         tagged = run.tags.get(FULL_REFRESH_TAG, "").lower() == "true"
         owner = Owner(self.spec.metadata[TABLE], self.source.bucket, self.spec.metadata[PREFIX])
         ahead = self._is_shared() and self.source.concurrency != 1
+        next_table = self.source.next_table(self.io_manager)
+        if self.context.retry_number:
+            next_table.close()  # what an attempt before this one left
         return TableLoad(
             store=self.source.store,
             spec=self.source,
@@ -259,7 +275,7 @@ class _Table:
             ),
             log=self.context.log,
             run_id=run.run_id,
-            next_table=self.source.next_table if ahead else None,
+            next_table=next_table if ahead else None,
         )
 
     def _listing(self, prefix: str) -> Listing:
@@ -274,12 +290,11 @@ class _Table:
         return in_one_process and not self.context.retry_number and len(self._in_run()) > 1
 
     def _in_run(self) -> list[dg.AssetSpec]:
-        """Give our tables that are loaded or checked; a run without any selection has them all."""
+        """Give our tables that are loaded or checked; a run without any selection has its job's."""
         run = self.context.run
-        if not run.asset_selection and not run.asset_check_selection:
-            return list(self.ours)
-        checked = {check.asset_key for check in run.asset_check_selection or ()}
-        chosen = (run.asset_selection or set()) | checked
+        chosen = {check.asset_key for check in run.asset_check_selection or ()}
+        chosen |= run.asset_selection or set()
+        chosen = chosen or set(self.context.job_def.asset_layer.executable_asset_keys)
         return [spec for spec in self.ours if spec.key in chosen]
 
     def _proof(self, load: TableLoad) -> Proof:

@@ -25,6 +25,8 @@ class _Branch:
     """What starts with a prefix; listed page after page, or split at the next slash."""
 
     prefix: str
+    parent: str | None = None
+    """What was split for it."""
     may_split: bool = True
     is_split: bool = False
     """Whether it is asked for with a delimiter, for the branches below it."""
@@ -58,6 +60,7 @@ class BucketListing:
         """
         self._left = deque([_Branch(prefix)])
         self._pages: list[pl.DataFrame] = []
+        self._listed_again: set[str] = set()
 
     @property
     def objects(self) -> int:
@@ -65,11 +68,14 @@ class BucketListing:
         unfinished = (page for branch in self._left for page in branch.pages)
         return sum(page.height for page in [*self._pages, *unfinished])
 
-    def go_on(self, store: Store, *, seconds: float | None = None) -> Listing | None:
+    def go_on(
+        self, store: Store, *, concurrency: int = -1, seconds: float | None = None
+    ) -> Listing | None:
         """List on.
 
         Args:
             store: The bucket.
+            concurrency: Most requests at a time, of 16; negative: so many.
             seconds: After these no more pages are asked for; one is in any case.
 
         Returns:
@@ -80,11 +86,14 @@ class BucketListing:
         """
         until = math.inf if seconds is None else time.monotonic() + seconds
         is_begun = False
-        pool = ThreadPoolExecutor(_MOST_REQUESTS, "s3pq-list")
+        most = min(concurrency, _MOST_REQUESTS) if concurrency > 0 else _MOST_REQUESTS
+        pool = ThreadPoolExecutor(most, "s3pq-list")
         asked: dict[Future[Page], _Branch] = {}
         try:
             while self._left or asked:
-                while self._left and not (is_begun and time.monotonic() > until):
+                while (
+                    self._left and len(asked) < most and not (is_begun and time.monotonic() > until)
+                ):
                     is_begun, branch = True, self._left.popleft()
                     asked[pool.submit(_page, store, branch)] = branch
                 if not asked:
@@ -102,7 +111,9 @@ class BucketListing:
             if page.next_token is not None or len(page.prefixes) > _MOST_BRANCHES:
                 return [_Branch(branch.prefix, may_split=False)]
             self._pages.append(page.objects)
-            return [_Branch(prefix) for prefix in page.prefixes]
+            return [_Branch(prefix, branch.prefix) for prefix in page.prefixes]
+        if self._is_astray(branch, page):
+            return [_Branch(str(branch.parent), may_split=False)]
         can_split = branch.may_split and len(branch.pages) < _PAGES_TO_SPLIT
         if can_split and branch.is_of_one_branch(page):
             return [_Branch(branch.prefix, is_split=True)]
@@ -112,6 +123,18 @@ class BucketListing:
             return []
         branch.token = page.next_token
         return [branch]
+
+    def _is_astray(self, branch: _Branch, page: Page) -> bool:
+        """Tell whether nothing is where a branch was said to be, for the first time there.
+
+        So it is when all of it was deleted meanwhile, or when a server writes the names of branches
+        otherwise than those of keys. The whole is listed then, in which a key counts once.
+        """
+        is_empty = page.objects.is_empty() and page.next_token is None and not branch.pages
+        if branch.parent is None or not is_empty or branch.parent in self._listed_again:
+            return False
+        self._listed_again.add(branch.parent)
+        return True
 
 
 def _page(store: Store, branch: _Branch) -> Page:

@@ -11,13 +11,14 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, Self
 
-from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from s3pq_dagster import e_tags
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
 
+_MOST_BYTES = 1024 * 1024
+"""Of larger objects the bytes cost more than the request."""
 _SECONDS = timedelta(seconds=5)
 """Of a request: one that takes longer is left to the long way."""
 _KEPT = timedelta(minutes=10)
@@ -37,40 +38,53 @@ class DirectReads:
         self._failures = 0
 
     @classmethod
-    def open(cls, spec: S3ParquetSpec, credentials: Any, endpoint: str) -> Self | None:
+    def open(
+        cls, spec: S3ParquetSpec, credentials: Callable[[], Any], endpoint: str
+    ) -> Self | None:
         """Get ready; nothing is sent yet.
 
         Args:
             spec: Bucket, region and endpoint.
-            credentials: botocore's.
+            credentials: Gives botocore's.
             endpoint: Where its client goes.
 
         Returns:
             ``None`` where that is none of S3's usual addresses, or nobody is to sign.
         """
         own = f"https://s3.{spec.region}.amazonaws.com"
-        if credentials is None or not spec.verify_e_tags:
+        if not spec.verify_e_tags:
             return None
         if spec.endpoint_url is None and endpoint not in {own, "https://s3.amazonaws.com"}:
             return None
+        address = spec.endpoint_url or own
         try:
+            if (found := credentials()) is None:
+                return None
             bucket = S3Store(
                 spec.bucket,
                 region=spec.region,
-                endpoint=spec.endpoint_url or own,
+                endpoint=address,
                 virtual_hosted_style_request=False,
-                credential_provider=_provider(credentials),
+                # What is not given comes from the environment, and may send requests elsewhere.
+                config={
+                    "aws_endpoint_url_s3": address,
+                    "skip_signature": False,
+                    "request_payer": False,
+                },
+                credential_provider=_provider(found),
                 client_options={"allow_http": True, "timeout": _SECONDS},
                 retry_config={"max_retries": 0, "retry_timeout": _SECONDS},
             )
-        except (BaseError, ValueError, TypeError):
+        except Exception:  # noqa: BLE001 - the long way says what is the matter
             return None
         return cls(bucket, spec.bucket)
 
     def read(self, found: ObjectMeta) -> bytes | None:
         """Give the bytes of an object in the version that was listed, or nothing."""
         md5 = e_tags.md5_of(found, {}, self._name)
-        if md5 is None or self._failures >= _MOST_FAILURES or not _PLAIN_KEY.fullmatch(found.key):
+        if md5 is None or found.size > _MOST_BYTES or not _PLAIN_KEY.fullmatch(found.key):
+            return None
+        if self._failures >= _MOST_FAILURES:
             return None
         data = self._got(found)
         is_right = data is not None and e_tags.digest_of([data]) == md5
@@ -82,7 +96,7 @@ class DirectReads:
         try:
             got = self._bucket.get(found.key, options={"if_match": f'"{found.e_tag}"'})
             return bytes(got.bytes())
-        except Exception:  # noqa: BLE001 - whatever it is, the long way meets it too, and says it
+        except BaseException:  # noqa: BLE001 - a panic, too; the long way says what is the matter
             return None
 
 

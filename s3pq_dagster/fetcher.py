@@ -42,6 +42,8 @@ class Fetched:
     object: ObjectMeta
     error: Exception | None = None
     """Why there are none."""
+    is_early: bool = False
+    """Whether it was begun before its table's turn: what was wrong then may be well now."""
     data: bytes = b""
     """A small object's bytes."""
     spool: IO[bytes] | None = None
@@ -107,7 +109,8 @@ class Fetcher:
         self._store = store
         self._while_waiting = while_waiting
         self._spec = spec
-        self._max_bytes = max(1, spec.max_bytes_in_flight // shares)
+        self._requests = 0
+        """Parts that are being fetched."""
         self._is_awaited = False
         """Whether somebody iterates: before, no large object is spooled."""
         self._waiting = iter(objects)
@@ -118,10 +121,10 @@ class Fetcher:
         self._spooled = 0
         self._closed = False
         self._exhausted = False
-        most = max(1, self._max_bytes // _LEAST_COST)
-        asked = max(1, spec.concurrency // shares)
-        workers = min(asked, most) if spec.concurrency > 0 else most
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="s3pq-read")
+        most = max(1, spec.max_bytes_in_flight // _LEAST_COST)
+        self._workers = min(spec.concurrency, most) if spec.concurrency > 0 else most
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="s3pq-read")
+        self._share(shares)
 
     def __enter__(self) -> Self:
         return self
@@ -155,6 +158,30 @@ class Fetcher:
         """Whether nobody wants more."""
         return self._closed
 
+    def _share(self, shares: int) -> None:
+        self._max_bytes = max(1, self._spec.max_bytes_in_flight // shares)
+        self._most_requests = max(1, self._workers // shares)
+
+    def take_all(self) -> None:
+        """Use the bounds alone from now on."""
+        with self._changed:
+            self._share(1)
+            self._admit()
+
+    def _is_tried_again(self, head: Fetched) -> bool:
+        """Fetch an object again where what went wrong may go right, and tell whether it may."""
+        if head.is_early:
+            self._anew(head)
+        elif isinstance(head.error, ObjectChangedError) and head.changes < _MOST_CHANGES:
+            self._again(head)
+        elif isinstance(head.error, BrokenAnswerError) and (
+            0 < len(head.unmatched) < e_tags.MOST_READS
+        ):
+            self._once_more(head)
+        else:
+            return False
+        return True
+
     def begin(self) -> None:
         """Fetch ahead what fits the bounds, small objects only, before anybody iterates."""
         with self._changed:
@@ -186,12 +213,7 @@ class Fetcher:
             if head.parts_left:
                 self._while_waiting()
                 continue
-            if isinstance(head.error, ObjectChangedError) and head.changes < _MOST_CHANGES:
-                self._again(head)
-                continue
-            broken = isinstance(head.error, BrokenAnswerError)
-            if broken and 0 < len(head.unmatched) < e_tags.MOST_READS:
-                self._once_more(head)
+            if head.error is not None and self._is_tried_again(head):
                 continue
             with self._changed:
                 if self._closed:
@@ -241,6 +263,13 @@ class Fetcher:
             self._spooled -= 1
             _close_spool(fetched)
 
+    def _anew(self, head: Fetched) -> None:
+        """Fetch an object once more, as if it had not been."""
+        with self._changed:
+            self._free(head)
+            self._admitted[0] = again = Fetched(head.object)
+            self._parts.extendleft(reversed(self._parts_of(again)))
+
     def _again(self, head: Fetched) -> None:
         """Fetch the object that stands at the key now in place of the overwritten one."""
         with self._changed:
@@ -266,12 +295,17 @@ class Fetcher:
 
     def _admit(self) -> None:
         """Start as many requests as the bounds allow. The caller holds the lock."""
-        while not self._closed and (part := self._next_part()) is not None:
+        while (
+            not self._closed
+            and self._requests < self._most_requests
+            and (part := self._next_part()) is not None
+        ):
             full = self._held and self._held + part.cost > self._max_bytes
             if full and not self._is_waited_for(part):
                 return
             self._parts.popleft()
             self._held += part.cost
+            self._requests += 1
             part.fetched.in_flight += 1
             self._pool.submit(self._fetch, part)
 
@@ -303,7 +337,7 @@ class Fetcher:
 
     def _begin(self, found: ObjectMeta) -> Fetched:
         if self._is_small(found):
-            return Fetched(found)
+            return Fetched(found, is_early=not self._is_awaited)
         try:
             spool = tempfile.TemporaryFile(prefix="s3pq-")  # noqa: SIM115 - closed on release
         except OSError as error:
@@ -329,7 +363,10 @@ class Fetcher:
                 self._read(part)
         except Exception as caught:  # noqa: BLE001 - handed on with its object
             error = caught
+        except BaseException as caught:  # noqa: BLE001 - a library's panic, or it is waited for for ever
+            error = StoreError(f"reading {fetched.object.key!r} ended with {caught!r}")
         with self._changed:
+            self._requests -= 1
             fetched.error = fetched.error or error
             if fetched.spool is None and fetched.error is None:
                 fetched.held = part.cost

@@ -25,7 +25,7 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster.ledger import Difference, Entry, Ledger, Status, fingerprint
 from s3pq_dagster.logs import line
-from s3pq_dagster.next_table import SHARES, NextTable
+from s3pq_dagster.next_table import NextTable
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.read_ahead import read_ahead
 from s3pq_dagster.reader import Checkpoint, Reference, TableStream
@@ -304,15 +304,13 @@ class _Load:
         )
 
     def _fetcher(self) -> Fetcher | None:
-        """Take over what is under way, or begin, with the share of one who is followed by another.
-
-        There is none to share with where there is no other table.
-        """
+        """Take over what is under way, or begin with a share of the bounds."""
         load, pending = self._load, self._difference.pending
         if load.next_table is None:
             return None
         under_way = load.next_table.take(load.owner, pending)
-        return under_way or Fetcher(load.store, pending, load.spec, shares=SHARES)
+        shares = load.next_table.shares
+        return under_way or Fetcher(load.store, pending, load.spec, shares=shares)
 
     def _refuse(self, entry: Entry) -> None:
         self._aside += 1

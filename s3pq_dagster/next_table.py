@@ -8,7 +8,7 @@ from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 from s3pq_dagster.tables import Owner, TableState
 
-SHARES = 2
+_SHARES = 2
 """Fetchers that share the bounds of the spec: this table's and the next one's."""
 
 
@@ -52,7 +52,7 @@ class NextTable:
         """
         for other in set(self._under_way) - {after}:
             self._drop(other)
-        fetcher = Fetcher(store, pending, spec, shares=SHARES)
+        fetcher = Fetcher(store, pending, spec, shares=_SHARES)
         self._under_way[owner] = _UnderWay(state, pending, fetcher)
         fetcher.begin()
 
@@ -67,14 +67,22 @@ class NextTable:
         if found is None:
             return None
         if not found.pending.frame.equals(pending.frame):
-            self._drop(owner)
+            self._drop(owner, wait=True)
             return None
-        return self._under_way.pop(owner).fetcher
+        fetcher = self._under_way.pop(owner).fetcher
+        if not self._under_way:
+            fetcher.take_all()
+        return fetcher
+
+    @property
+    def shares(self) -> int:
+        """How many fetchers there are, with that of the table whose turn it is."""
+        return _SHARES if self._under_way else 1
 
     def close(self) -> None:
         """Throw away what nobody took."""
         for owner in list(self._under_way):
             self._drop(owner)
 
-    def _drop(self, owner: Owner) -> None:
-        self._under_way.pop(owner).fetcher.close(wait=False)
+    def _drop(self, owner: Owner, *, wait: bool = False) -> None:
+        self._under_way.pop(owner).fetcher.close(wait=wait)

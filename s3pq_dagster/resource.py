@@ -34,7 +34,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     _store: Store | None = PrivateAttr(default=None)
     _grouping: Grouping | None = PrivateAttr(default=None)
-    _next_table: NextTable = PrivateAttr(default_factory=NextTable)
+    _next_tables: dict[int, NextTable] = PrivateAttr(default_factory=dict)
     _unlisted: StoreUnreachableError | None = PrivateAttr(default=None)
 
     @classmethod
@@ -51,7 +51,9 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's
         """Close the connections."""
-        self._next_table.close()
+        for ahead in self._next_tables.values():
+            ahead.close()
+        self._next_tables.clear()
         if self._store is not None:
             self._store.close()
         self._store = self._grouping = self._unlisted = None
@@ -64,10 +66,9 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
             raise RuntimeError(msg)
         return self._store
 
-    @property
-    def next_table(self) -> NextTable:
-        """What is fetched of the table that comes next."""
-        return self._next_table
+    def next_table(self, destination: object) -> NextTable:
+        """Give what is fetched of the table that comes next into a destination."""
+        return self._next_tables.setdefault(id(destination), NextTable())
 
     def list_tables(self, log: logging.Logger) -> Grouping:
         """List everything under ``path_prefix``, once between setup and teardown.
@@ -97,7 +98,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
             raise self._unlisted
         if self._grouping is None:
             try:
-                listed = listing.go_on(self.store, seconds=seconds)
+                listed = listing.go_on(self.store, concurrency=self.concurrency, seconds=seconds)
             except StoreUnreachableError as error:
                 self._unlisted = error
                 raise

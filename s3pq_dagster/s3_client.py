@@ -1,6 +1,7 @@
 """A boto client with our time limits, that parses listings our way and is cheap to make again."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -19,7 +20,9 @@ when it fell silent within a body, which was one attempt before those."""
 _MOST_CONNECTIONS = 1024
 
 
-def make_client(spec: S3ParquetSpec, session: boto3.session.Session | None) -> tuple[Any, Any]:
+def make_client(
+    spec: S3ParquetSpec, session: boto3.session.Session | None
+) -> tuple[Any, Callable[[], Any]]:
     """Make a client; nothing is sent yet.
 
     Args:
@@ -27,7 +30,7 @@ def make_client(spec: S3ParquetSpec, session: boto3.session.Session | None) -> t
         session: Where credentials come from instead of ``local_profile`` and the usual chain.
 
     Returns:
-        The client, and botocore's credentials that it signs with, if there are any.
+        The client, and what gives botocore's credentials that it signs with, if there are any.
 
     Raises:
         botocore.exceptions.BotoCoreError: There is no such profile, or AWS's configuration files
@@ -53,7 +56,7 @@ def make_client(spec: S3ParquetSpec, session: boto3.session.Session | None) -> t
     # The star puts it before botocore's own handlers, one of which parses the whole body too.
     client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_objects)
     client.meta.events.register_last("before-parameter-build.s3", _ask_once)
-    return client, opened.get_credentials()
+    return client, opened.get_credentials
 
 
 def _session(profile: str | None) -> botocore.session.Session:

@@ -15,7 +15,6 @@ TABLE_NAME_KEY = b"cq:table_name"
 """Schema metadata key on every batch, as the CloudQuery SDK has it."""
 
 
-@lru_cache(maxsize=1024)
 def canonical_type(kind: pa.DataType) -> pa.DataType:
     """Give the one Arrow type for what Parquet stores alike.
 
@@ -26,6 +25,14 @@ def canonical_type(kind: pa.DataType) -> pa.DataType:
         The type with ``large_`` and ``_view`` variants and dictionaries replaced by the plain
         type, at every depth.
     """
+    try:
+        return _canonical_type(kind)
+    except TypeError:  # an extension type of somebody's own, which need not have a hash
+        return _canonical_type.__wrapped__(kind)
+
+
+@lru_cache(maxsize=1024)
+def _canonical_type(kind: pa.DataType) -> pa.DataType:
     types = pa.types
     if types.is_dictionary(kind):
         return canonical_type(kind.value_type)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -22,6 +23,7 @@ SENSOR_NAME = "s3_parquet_sensor"
 _FORMAT = 1
 _LISTING_SECONDS = 40
 """Of a tick: Dagster gives up on one after 60 seconds."""
+_LISTING_KEPT_SECONDS = 3600
 _FIRST_BACKOFF_SECONDS = 60
 _MOST_BACKOFF_SECONDS = 3600
 _MOST_REQUESTS = 25
@@ -70,7 +72,7 @@ def build_s3_parquet_sensor(
         for spec in definition.specs
     }
     last_seen: dict[str, Listing] = {}
-    unfinished: list[BucketListing] = []
+    unfinished: list[tuple[float, BucketListing]] = []
 
     @dg.sensor(
         name=name,
@@ -81,10 +83,10 @@ def build_s3_parquet_sensor(
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         with source.process_config_and_initialize_cm() as opened:
-            listing = unfinished.pop() if unfinished else BucketListing(opened.path_prefix)
+            begun, listing = _begun(unfinished, opened.path_prefix)
             grouping = opened.list_on(listing, context.log, seconds=_LISTING_SECONDS)
             if grouping is None:
-                unfinished.append(listing)
+                unfinished[:] = [(begun, listing)]
                 return dg.SkipReason(
                     f"listing: {listing.objects} objects in {_LISTING_SECONDS} s a tick so far; "
                     f"the next tick goes on from there"
@@ -93,6 +95,18 @@ def build_s3_parquet_sensor(
             return tick.result(run_per_table=run_per_table)
 
     return sensor
+
+
+def _begun(
+    unfinished: list[tuple[float, BucketListing]], path_prefix: str
+) -> tuple[float, BucketListing]:
+    """Take up the listing that an earlier tick left, unless that was long ago, or begin one."""
+    now = time.time()
+    with suppress(IndexError):  # another tick may have taken it meanwhile
+        begun, listing = unfinished.pop()
+        if now - begun < _LISTING_KEPT_SECONDS:
+            return begun, listing
+    return now, BucketListing(path_prefix)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Self, TypeVar
 
 import boto3
@@ -104,10 +105,10 @@ class Store:
         bucket: str,
         *,
         verify_e_tags: bool = True,
-        direct: DirectReads | None = None,
+        open_direct: Callable[[], DirectReads | None] = lambda: None,
     ) -> None:
         self._client = client
-        self._direct = direct
+        self._open_direct = open_direct
         self._verify = verify_e_tags
         self.bucket = bucket
 
@@ -127,8 +128,13 @@ class Store:
             client, credentials = make_client(spec, session)
         except _NO_CREDENTIALS as error:
             raise CredentialsError(spec.bucket, str(error)) from error
-        direct = DirectReads.open(spec, credentials, client.meta.endpoint_url)
-        return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags, direct=direct)
+        direct = partial(DirectReads.open, spec, credentials, client.meta.endpoint_url)
+        return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags, open_direct=direct)
+
+    @cached_property
+    def _direct(self) -> DirectReads | None:
+        """The short way, opened when it is first needed: by then there are credentials, or none."""
+        return self._open_direct()
 
     @property
     def endpoint(self) -> str:
@@ -201,13 +207,14 @@ class Store:
         page = self._retry(lambda: self._list_page(asked, seen))
         if page["IsTruncated"]:
             seen.add(page["NextContinuationToken"])
-        is_encoded = page.get("EncodingType") == "url"
         below = [str(found["Prefix"]) for found in page.get("CommonPrefixes", ())]
-        return Page(
-            page["Contents"],
-            [listing_page.decoded(prefix) if is_encoded else prefix for prefix in below],
-            page["NextContinuationToken"] if page["IsTruncated"] else None,
-        )
+        if page.get("EncodingType") == "url":
+            try:
+                below = [listing_page.decoded(prefix) for prefix in below]
+            except listing_page.KeyEncodingError as error:
+                raise _not_utf8(error) from error
+        next_token = page["NextContinuationToken"] if page["IsTruncated"] else None
+        return Page(page["Contents"], below, next_token)
 
     def stat(self, key: str) -> ObjectMeta:
         """Ask for an object as it is now.
@@ -353,12 +360,7 @@ class Store:
         except (boto_errors.BotoCoreError, HTTPError) as error:  # retried by botocore
             raise StoreError(self._broken(key, error)) from error
         except listing_page.KeyEncodingError as error:
-            msg = (
-                f"the listing has the key {str(error)!r} (in URL encoding), which is not UTF-8 as "
-                f"S3 requires of keys. Rename the object, or narrow `path_prefix` so that it is "
-                f"not listed."
-            )
-            raise StoreError(msg) from error
+            raise _not_utf8(error) from error
         except (ResponseParserError, ValueError) as error:  # a number or time that is none
             raise BrokenAnswerError(self._broken(key, error)) from error
 
@@ -412,6 +414,13 @@ class Store:
             wait=wait_random_exponential(multiplier=0.2, max=5),
             reraise=True,
         )(once)
+
+
+def _not_utf8(error: listing_page.KeyEncodingError) -> StoreError:
+    return StoreError(
+        f"the listing has the key {str(error)!r} (in URL encoding), which is not UTF-8 as S3 "
+        f"requires of keys. Rename the object, or narrow `path_prefix` so that it is not listed."
+    )
 
 
 def _e_tag(answer: dict[str, Any]) -> str | None:

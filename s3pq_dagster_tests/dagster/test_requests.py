@@ -131,6 +131,17 @@ def test_two_tables_share_the_bound_of_requests(lake: Lake, concurrency: int) ->
     assert lake.bucket.proxy.most_in_flight <= concurrency
 
 
+def test_a_job_of_some_tables_reads_no_others(lake: Lake) -> None:
+    """Its selection is the job's, not the run's."""
+    fill(lake.bucket, tables=3, objects=2)
+    chosen = dg.define_asset_job("some", [dg.AssetKey([lake.bucket.name, "t0"])])
+    definitions = dg.Definitions.merge(lake.definitions(), dg.Definitions(jobs=[chosen]))
+    lake.bucket.proxy.forget()
+    job = definitions.resolve_job_def("some")
+    assert job.execute_in_process(instance=lake.instance).success
+    assert {read.key.split("/")[0] for read in lake.bucket.proxy.object_reads} == {"t0"}
+
+
 def test_a_table_that_fails_leaves_what_was_fetched_of_the_next(lake: Lake) -> None:
     """Each object is read once."""
     lake.bucket.put("t0/0.parquet", 3)

@@ -24,7 +24,7 @@ def summed(key: str = "a", e_tag: str = MD5) -> ObjectMeta:
 
 def opened(endpoint: str) -> DirectReads:
     """Open the short way to a bucket."""
-    credentials = boto3.Session("key", "secret").get_credentials()
+    credentials = boto3.Session("key", "secret", "token").get_credentials
     direct = DirectReads.open(spec(endpoint_url=endpoint), credentials, endpoint)
     assert direct is not None
     return direct
@@ -87,10 +87,41 @@ def test_what_it_may_not_read_right_is_not_asked_for(found: ObjectMeta) -> None:
 
 def test_it_keeps_to_the_addresses_it_knows() -> None:
     """FIPS, accelerated and dual-stack endpoints are botocore's to know."""
-    credentials = boto3.Session("key", "secret").get_credentials()
+    credentials = boto3.Session("key", "secret").get_credentials
     plain = spec(region="eu-central-1")
     known, other = "https://s3.eu-central-1.amazonaws.com", "https://s3-accelerate.amazonaws.com"
     assert DirectReads.open(plain, credentials, known)
     assert not DirectReads.open(plain, credentials, other)
-    assert not DirectReads.open(plain, None, known)
+    assert not DirectReads.open(plain, lambda: None, known)
     assert not DirectReads.open(spec(verify_e_tags=False), credentials, known)
+
+
+def test_the_environment_sends_it_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Obstore takes what it is not given from AWS's variables; credentials would go along."""
+    with saying([GOOD]) as server, saying([GOOD]) as other:
+        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"):
+            monkeypatch.setenv(name, other.endpoint)
+        monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+        monkeypatch.setenv("AWS_REQUEST_PAYER", "true")
+        assert opened(server.endpoint).read(summed()) == BYTES
+    assert other.requests == []
+    (request,) = server.requests
+    assert b"authorization: aws4-hmac-sha256" in request.lower()
+    assert b"x-amz-request-payer" not in request.lower()
+
+
+def test_a_session_token_that_is_no_header_does_not_end_the_thread() -> None:
+    """A panic in the library is no Exception of Python's."""
+    credentials = boto3.Session("key", "secret", "to\nken").get_credentials
+    with saying([GOOD]) as server:
+        direct = DirectReads.open(spec(endpoint_url=server.endpoint), credentials, server.endpoint)
+        assert direct is not None
+        assert direct.read(summed()) is None
+
+
+def test_larger_objects_go_the_long_way() -> None:
+    """Their bytes cost more than the request, and may take longer than it is given."""
+    large = ObjectMeta("a", 2 * 1024 * 1024, MD5, datetime(2024, 1, 1, tzinfo=UTC))
+    with saying([GOOD]) as server:
+        assert opened(server.endpoint).read(large) is None
+    assert server.requests == []

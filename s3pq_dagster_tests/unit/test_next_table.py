@@ -1,6 +1,7 @@
 """What is fetched before its turn is taken where it is what is pending, and dropped where not."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from s3pq_dagster.objects import Listing
 from s3pq_dagster.store import Store
 from s3pq_dagster.tables import Owner, TableState
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.proxy import Answer
 from s3pq_dagster_tests.unit.made import listed, opened, spec
 
 A, B, C = (Owner(name, "lake", f"{name}/") for name in "abc")
@@ -90,3 +92,29 @@ def test_large_objects_wait_for_their_turn(bucket: Bucket, store: Store) -> None
         for fetched in fetcher:
             fetcher.release(fetched)
     assert {read.key for read in bucket.proxy.object_reads} == {"b/0", "b/1"}
+
+
+def test_what_went_wrong_early_is_asked_for_again(bucket: Bucket, store: Store) -> None:
+    """The table before may have been written for an hour: S3 may be well again by now."""
+    pending, ahead = put(bucket, store, B, 10), NextTable()
+    answers = [Answer(503, b"<Error><Code>SlowDown</Code></Error>")] * 5
+    bucket.proxy.before = lambda r: answers.pop() if r.is_object and answers else None
+    begin(ahead, store, B, pending, after=A)
+    while answers:
+        time.sleep(0.05)
+    fetcher = ahead.take(B, pending)
+    assert fetcher is not None
+    with fetcher:
+        assert [(len(fetched.data), fetched.error) for fetched in fetcher] == [(10, None)]
+
+
+def test_bounds_are_shared_while_there_are_two(bucket: Bucket, store: Store) -> None:
+    """The last table of a run has them alone."""
+    pending, ahead = put(bucket, store, B, 10), NextTable()
+    assert ahead.shares == 1
+    begin(ahead, store, B, pending, after=A)
+    assert ahead.shares == 2
+    fetcher = ahead.take(B, pending)
+    assert ahead.shares == 1
+    assert fetcher is not None
+    fetcher.close()

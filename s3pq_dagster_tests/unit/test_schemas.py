@@ -163,3 +163,25 @@ def test_duplicate_names_are_listed_once() -> None:
     """A name that occurs three times is one problem."""
     schema = pa.schema([(name, TEXT) for name in "babcaa"])
     assert schemas.duplicates(schema.names) == ["a", "b"]
+
+
+class Temperature(pa.ExtensionType):  # type: ignore[misc]  # pyarrow's classes are untyped
+    """A type of somebody's own, which Python cannot hash."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.float64(), "temperature")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        """Give nothing: the name says all."""
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, _storage: pa.DataType, _data: bytes) -> "Temperature":
+        """Make it again."""
+        return cls()
+
+
+def test_a_type_without_a_hash_has_a_canonical_type() -> None:
+    """Whoever registers an extension type need not give it one."""
+    assert schemas.canonical_type(Temperature()) == Temperature()
+    assert schemas.canonical_type(pa.large_list(Temperature())) == pa.list_(Temperature())
