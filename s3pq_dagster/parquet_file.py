@@ -10,6 +10,12 @@ from s3pq_dagster import schemas
 END_BYTES = 8
 """Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
 
+_BUFFERS_BYTES = 32 * 1024 * 1024
+"""What the columns of a file on disk are read through, all of them at a time."""
+_LEAST_BUFFER = 4096
+_HOW = {"pre_buffer": False, "buffer_size": 1024 * 1024, "page_checksum_verification": True}
+_FEW_COLUMNS = _BUFFERS_BYTES // (1024 * 1024)
+"""So many have a buffer of that size each."""
 _ALONE_BYTES = 1024 * 1024
 """Up to so many a row group is decoded by one thread: to wake others takes longer."""
 _PARSED_BYTES = 256
@@ -32,18 +38,21 @@ def is_footer_within(footer_bytes: int, max_bytes: int) -> bool:
 def open_file(source: pa.NativeFile) -> pq.ParquetFile:
     """Open a file.
 
+    Each column is read through a buffer of its own: of 2,000 columns those would take 2 GB.
+
     A list in the footer has at most as many elements as the footer has bytes: pyarrow makes room
     for as many as are announced, 765 MB for a footer of 62 bytes.
 
     Raises:
         Exception: Whatever pyarrow has for a file that is none.
     """
+    limit = max(1, footer_bytes(source))
+    opened = pq.ParquetFile(source, thrift_container_size_limit=limit, **_HOW)
+    if isinstance(source, pa.BufferReader) or opened.metadata.num_columns <= _FEW_COLUMNS:
+        return opened
+    each = max(_LEAST_BUFFER, _BUFFERS_BYTES // opened.metadata.num_columns)
     return pq.ParquetFile(
-        source,
-        pre_buffer=False,
-        buffer_size=1024 * 1024,
-        page_checksum_verification=True,
-        thrift_container_size_limit=max(1, footer_bytes(source)),
+        source, thrift_container_size_limit=limit, **(_HOW | {"buffer_size": each})
     )
 
 

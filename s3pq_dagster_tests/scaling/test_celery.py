@@ -77,10 +77,15 @@ def working(
             worker.wait()
 
 
-def started(environ: dict[str, str], directory: Path) -> subprocess.Popen[bytes]:
-    """Run all tables, as a cron job would."""
+@contextmanager
+def started(environ: dict[str, str], directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run all tables, as a cron job would; it does not outlive the block."""
     asked = ("asset", "materialize", "-m", LOCATION, "--select", "*")
-    return subprocess.Popen([*DAGSTER, *asked], cwd=directory, env=environ)
+    with subprocess.Popen([*DAGSTER, *asked], cwd=directory, env=environ) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
 
 
 def rows_by_key(place: Place) -> dict[str, int]:
@@ -100,8 +105,8 @@ def test_tables_are_loaded_by_more_than_one_worker(
     place: Place, environ: dict[str, str], tmp_path: Path
 ) -> None:
     """Each table is a step, each step a worker's."""
-    with working(environ, tmp_path) as workers:
-        assert started(environ, tmp_path).wait(SECONDS) == 0
+    with working(environ, tmp_path) as workers, started(environ, tmp_path) as run:
+        assert run.wait(SECONDS) == 0
         assert processes(environ["DAGSTER_HOME"]) == {worker.pid for worker in workers}
     assert rows_by_key(place) == EVERY_ROW
 
@@ -120,10 +125,10 @@ def test_a_worker_that_dies_half_way_loses_and_doubles_nothing(
                 killed.set()
 
         bucket.proxy.before = kill_the_first
-        run = started(environ, tmp_path)
-        assert killed.wait(SECONDS)
-        run.kill()  # it waits for the lost step for ever; Dagster's run monitoring ends it so
-        run.wait(SECONDS)
+        with started(environ, tmp_path):
+            assert killed.wait(SECONDS)
+            # It would wait for the lost step for ever; Dagster's run monitoring ends it, as here.
         assert all(worker.poll() is None for worker in others)
-        assert started(environ, tmp_path).wait(SECONDS) == 0
+        with started(environ, tmp_path) as run:
+            assert run.wait(SECONDS) == 0
     assert rows_by_key(place) == EVERY_ROW
