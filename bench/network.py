@@ -57,7 +57,7 @@ def network(server: str) -> Iterator[Network]:
     try:
         yield Network(f"http://127.0.0.1:{receiver.recv()}", latency, requests)
     finally:
-        process.terminate()
+        process.kill()  # SIGTERM may be ignored where this runs, and so there
         process.join()
 
 

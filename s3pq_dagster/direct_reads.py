@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, Self
 
+from obstore.exceptions import PreconditionError
 from obstore.store import S3Store
 
 from s3pq_dagster import e_tags
+from s3pq_dagster.errors import ObjectChangedError, ObjectNotFoundError
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.spec import S3ParquetSpec
 
@@ -24,6 +26,8 @@ _SECONDS = timedelta(seconds=5)
 _KEPT = timedelta(minutes=10)
 """How long credentials are kept: botocore renews those that are good for less."""
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]*(/[A-Za-z0-9_=-][A-Za-z0-9_.=-]*)*")
+_GONE = "<Code>NoSuchKey</Code>"
+"""S3's own word; a 404 without it is somebody else's."""
 _MOST_FAILURES = 3
 """In a row, before this way is not tried again."""
 
@@ -80,7 +84,12 @@ class DirectReads:
         return cls(bucket, spec.bucket)
 
     def read(self, found: ObjectMeta) -> bytes | None:
-        """Give the bytes of an object in the version that was listed, or nothing."""
+        """Give the bytes of an object in the version that was listed, or nothing.
+
+        Raises:
+            ObjectNotFoundError: It was deleted since it was listed, as S3 says.
+            ObjectChangedError: It was overwritten since it was listed.
+        """
         md5 = e_tags.md5_of(found, {}, self._name)
         if md5 is None or found.size > _MOST_BYTES or not _PLAIN_KEY.fullmatch(found.key):
             return None
@@ -96,7 +105,11 @@ class DirectReads:
         try:
             got = self._bucket.get(found.key, options={"if_match": f'"{found.e_tag}"'})
             return bytes(got.bytes())
-        except BaseException:  # noqa: BLE001 - a panic, too; the long way says what is the matter
+        except PreconditionError as error:
+            raise ObjectChangedError(found.key) from error
+        except BaseException as error:
+            if isinstance(error, FileNotFoundError) and _GONE in str(error):
+                raise ObjectNotFoundError(found.key) from error
             return None
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from s3pq_dagster import e_tags
 from s3pq_dagster.errors import (
     BrokenAnswerError,
+    MalformedObjectError,
     ObjectChangedError,
     ObjectNotFoundError,
     ReadAbandonedError,
@@ -31,6 +32,8 @@ _MOST_SPOOLED = 2
 """Large objects on disk at a time: one being read, one being fetched."""
 _MOST_CHANGES = 3
 """How often an object may be overwritten while it is read before that is an error."""
+_CERTAIN = (MalformedObjectError, ObjectChangedError, ObjectNotFoundError)
+"""What S3 says of an object, and would say again."""
 _WAIT_SECONDS = 5
 _HASHED_BYTES = 1024 * 1024
 
@@ -170,7 +173,7 @@ class Fetcher:
 
     def _is_tried_again(self, head: Fetched) -> bool:
         """Fetch an object again where what went wrong may go right, and tell whether it may."""
-        if head.is_early:
+        if head.is_early and not isinstance(head.error, _CERTAIN):
             self._anew(head)
         elif isinstance(head.error, ObjectChangedError) and head.changes < _MOST_CHANGES:
             self._again(head)

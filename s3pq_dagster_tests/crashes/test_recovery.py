@@ -70,11 +70,11 @@ def read(bucket: Bucket) -> list[str]:
 
 
 def once(number: int, answer: Answer) -> Callable[[Request], Answer | None]:
-    """Answer the first request for an object with something else."""
+    """Answer the first request for an object with something else, by each of the two ways."""
     asked: list[Request] = []
 
     def before(request: Request) -> Answer | None:
-        if request.key != f"a/{number}.parquet" or asked:
+        if request.key != f"a/{number}.parquet" or len(asked) == 2:
             return None
         asked.append(request)
         return answer
@@ -138,7 +138,7 @@ def test_a_step_that_is_retried_reads_only_the_rest(lake: Lake) -> None:
     assert result.retry_attempts_for_node("load_a") == 1
     often = Counter(read(lake.bucket))
     assert {key: often[key] for key in keys(range(3))} == dict.fromkeys(keys(range(3)), 1)
-    assert often["a/3.parquet"] == 2
+    assert often["a/3.parquet"] == 2 + 1
     assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
 
 

@@ -7,6 +7,7 @@ import boto3
 import pytest
 
 from s3pq_dagster.direct_reads import DirectReads
+from s3pq_dagster.errors import ObjectChangedError, ObjectNotFoundError
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.store import Store
 from s3pq_dagster_tests.unit.broken import http, saying
@@ -47,11 +48,11 @@ def test_an_object_takes_one_request_that_names_its_version() -> None:
     [
         http(BYTES[:-1], ETag=f'"{MD5}"'),
         http(b"<html>welcome</html>"),
-        http(b"", status="412 Precondition Failed"),
+        http(b"", status="404 Not Found"),
         http(b"", status="503 Slow Down"),
         http(b"", status="301 Moved Permanently"),
     ],
-    ids=["other bytes", "somebody else", "overwritten", "busy", "elsewhere"],
+    ids=["other bytes", "somebody else", "a 404 of somebody", "busy", "elsewhere"],
 )
 def test_whatever_else_comes_is_left_to_the_long_way(answer: bytes) -> None:
     """It is asked for once."""
@@ -125,3 +126,26 @@ def test_larger_objects_go_the_long_way() -> None:
     with saying([GOOD]) as server:
         assert opened(server.endpoint).read(large) is None
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (http(b"", status="412 Precondition Failed"), ObjectChangedError),
+        (
+            http(b"<Error><Code>NoSuchKey</Code></Error>", status="404 Not Found"),
+            ObjectNotFoundError,
+        ),
+    ],
+    ids=["overwritten", "deleted"],
+)
+def test_what_s3_says_of_an_object_is_not_asked_twice(
+    answer: bytes, error: type[Exception]
+) -> None:
+    """The long way would hear the same."""
+    with saying([answer]) as server:
+        direct = opened(server.endpoint)
+        for _ in range(5):
+            with pytest.raises(error):
+                direct.read(summed())
+    assert len(server.requests) == 5
