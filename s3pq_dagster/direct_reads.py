@@ -28,6 +28,8 @@ _KEPT = timedelta(minutes=10)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]*(/[A-Za-z0-9_=-][A-Za-z0-9_.=-]*)*")
 _GONE = "<Code>NoSuchKey</Code>"
 """S3's own word; a 404 without it is somebody else's."""
+_PANIC = "PanicException"
+"""What a panic in Rust is in Python: no ``Exception``, and of a module that cannot be imported."""
 _MOST_FAILURES = 3
 """In a row, before this way is not tried again."""
 
@@ -107,9 +109,13 @@ class DirectReads:
             return bytes(got.bytes())
         except PreconditionError as error:
             raise ObjectChangedError(found.key) from error
-        except BaseException as error:
+        except Exception as error:
             if isinstance(error, FileNotFoundError) and _GONE in str(error):
                 raise ObjectNotFoundError(found.key) from error
+            return None
+        except BaseException as error:
+            if type(error).__name__ != _PANIC:
+                raise  # an interrupt is not ours to swallow
             return None
 
 

@@ -14,11 +14,16 @@ from s3pq_dagster import (
 )
 
 
-def load(task: Task) -> Mapping[str, Any]:
-    """Discover, load, check; say how much of it was neither."""
+def definitions(task: Task) -> dg.Definitions:
+    """Build what the README shows."""
     source = S3ParquetResource(bucket=task.bucket, region=task.region, endpoint_url=task.endpoint)
     destination = S3ParquetDuckDBIOManager(database=task.database)
-    defs = build_s3_parquet_definitions(source, destination=destination)
+    return build_s3_parquet_definitions(source, destination=destination)
+
+
+def load(task: Task) -> Mapping[str, Any]:
+    """Discover, load, check; say how much of it was loading."""
+    defs = definitions(task)
     with dg.DagsterInstance.get() as instance:
         result = defs.get_implicit_global_asset_job_def().execute_in_process(instance=instance)
         events = result.get_asset_materialization_events()

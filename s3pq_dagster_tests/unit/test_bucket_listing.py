@@ -1,6 +1,6 @@
 """A whole listing, its branches side by side: the same objects as page after page, sooner."""
 
-import time
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +9,7 @@ import s3pq_dagster.store
 from s3pq_dagster.bucket_listing import BucketListing
 from s3pq_dagster.store import Store
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.proxy import Request
 from s3pq_dagster_tests.unit.made import opened
 
 PAGE = 10
@@ -69,19 +70,17 @@ def test_a_listing_of_one_page_is_one_request(bucket: Bucket, store: Store) -> N
 def test_branches_are_listed_side_by_side(bucket: Bucket, store: Store) -> None:
     """Of four branches of three pages each no page waits for one of another branch."""
     fill(bucket, *["a/", "b/", "c/", "d/"], objects=3 * PAGE)
-    under_way = most = 0
+    all_begun = threading.Barrier(4, timeout=20)
 
-    def count(_request: object) -> None:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
-        time.sleep(0.05)
-        under_way -= 1
+    def wait_for_the_others(request: Request) -> None:
+        is_first = "continuation-token" not in request.query
+        if is_first and request.query.get("prefix", [""]) != [""]:
+            all_begun.wait()  # an error in the proxy, and so no listing, if they do not come
 
-    bucket.proxy.before = count
+    bucket.proxy.before = wait_for_the_others
     bucket.proxy.forget()
     listed(store)
-    assert most == 4
+    assert not all_begun.broken
     assert len(bucket.proxy.listings) == 2 + 4 * 3  # a page, the branches, and their pages
 
 

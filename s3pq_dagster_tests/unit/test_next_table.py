@@ -1,10 +1,10 @@
 """What is fetched before its turn is taken where it is what is pending, and dropped where not."""
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
+from tenacity import stop_after_delay
 
 from s3pq_dagster.next_table import NextTable
 from s3pq_dagster.objects import Listing
@@ -13,6 +13,7 @@ from s3pq_dagster.tables import Owner, TableState
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Answer
 from s3pq_dagster_tests.unit.made import listed, opened, spec
+from s3pq_dagster_tests.waiting import again_while
 
 A, B, C = (Owner(name, "lake", f"{name}/") for name in "abc")
 STATE = TableState.nothing()
@@ -100,8 +101,7 @@ def test_what_went_wrong_early_is_asked_for_again(bucket: Bucket, store: Store) 
     answers = [Answer(503, b"<Error><Code>SlowDown</Code></Error>")] * 5
     bucket.proxy.before = lambda r: answers.pop() if r.is_object and answers else None
     begin(ahead, store, B, pending, after=A)
-    while answers:
-        time.sleep(0.05)
+    again_while(bool, stop_after_delay(20))(lambda: answers)
     fetcher = ahead.take(B, pending)
     assert fetcher is not None
     with fetcher:
