@@ -9,7 +9,7 @@ import s3pq_dagster.store
 from s3pq_dagster.bucket_listing import BucketListing
 from s3pq_dagster.store import Store
 from s3pq_dagster_tests.buckets import Bucket
-from s3pq_dagster_tests.proxy import Request
+from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import opened
 
 PAGE = 10
@@ -107,3 +107,18 @@ def test_what_time_was_too_short_for_is_listed_by_another_call(
     assert calls > 3
     asked = [(r.query["prefix"], r.query.get("continuation-token")) for r in bucket.proxy.listings]
     assert len(bucket.proxy.listings) == 2 + 2 * 3, asked
+
+
+def test_a_branch_that_is_not_where_it_was_said_to_be_is_looked_for(
+    bucket: Bucket, store: Store
+) -> None:
+    """A server may write names of branches otherwise than those of keys; then all is listed."""
+    keys = fill(bucket, "a/", "b/", objects=PAGE + 1)
+    nothing = (
+        b"<ListBucketResult><Name>x</Name><Prefix>b/</Prefix><KeyCount>0</KeyCount>"
+        b"<IsTruncated>false</IsTruncated></ListBucketResult>"
+    )
+    bucket.proxy.before = lambda r: (
+        Answer(200, nothing) if r.query.get("prefix") == ["b/"] else None
+    )
+    assert listed(store) == keys
