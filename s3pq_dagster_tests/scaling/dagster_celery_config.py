@@ -1,12 +1,13 @@
-"""How the run and the workers find each other: by files, where others have a message broker.
+"""How the run and the workers find each other: by an SQLite file, where others have a broker.
 
-Celery's workers for Dagster read a module of this name, if it can be imported.
+Celery's workers for Dagster read a module of this name, if it can be imported. Kombu's transport
+by plain files would need nothing either, but it loses messages: a reader may take a file between
+the writer's opening it and its writing.
 """
 
 import os
 
 _FOLDER = os.environ["SCALING_BROKER"]
 
-broker_url = "filesystem://"
-broker_transport_options = {"data_folder_in": _FOLDER, "data_folder_out": _FOLDER}
-result_backend = f"file://{_FOLDER}"
+broker_url = f"sqla+sqlite:///{_FOLDER}/broker.sqlite"
+result_backend = f"db+sqlite:///{_FOLDER}/results.sqlite"

@@ -5,11 +5,7 @@ import os
 from dagster_celery import celery_executor
 
 from s3pq_dagster import S3ParquetResource, build_s3_parquet_definitions
-from s3pq_dagster_tests.scaling.dagster_celery_config import (
-    broker_transport_options,
-    broker_url,
-    result_backend,
-)
+from s3pq_dagster_tests.scaling.dagster_celery_config import broker_url, result_backend
 
 source = S3ParquetResource(
     bucket=os.environ["S3PQ_BUCKET"],
@@ -19,12 +15,6 @@ source = S3ParquetResource(
 defs = build_s3_parquet_definitions(
     source,
     destination=os.environ["S3PQ_DESTINATION"],
-    executor=celery_executor.configured(
-        {
-            "broker": broker_url,
-            "backend": result_backend,
-            "config_source": {"broker_transport_options": broker_transport_options},
-        }
-    ),
+    executor=celery_executor.configured({"broker": broker_url, "backend": result_backend}),
     pool="lake",
 )
