@@ -366,6 +366,7 @@ def test_each_requirement_is_one_of_ours(command: Command) -> None:
             assert importlib.metadata.version(name)
 
 
+@pytest.mark.thorough
 @each("command", commands_of(PYTEST))
 def test_each_pytest_command_finds_tests(command: Command) -> None:
     """Every selection of tests in a block holds some."""
