@@ -268,3 +268,20 @@ def test_a_listing_too_long_for_a_tick_goes_on_in_the_next(
         ticks += 1
         assert ticks < 10
     assert asked(said) == [{"a"}]
+
+
+def test_a_listing_left_unfinished_for_long_begins_anew(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sensor that was off for a while does not ask for what was there before."""
+    monkeypatch.setattr(s3pq_dagster.store, "PAGE_SIZE", 2)
+    monkeypatch.setattr(s3pq_dagster.sensor, "_LISTING_SECONDS", 0)
+    for number in range(5):
+        lake.bucket.put(f"a/{number}.parquet", 1)
+    definitions = lake.definitions()
+    lake.bucket.proxy.forget()
+    for kept, firsts in ((3600, 1), (3600, 1), (0, 2)):
+        monkeypatch.setattr(s3pq_dagster.sensor, "_LISTING_KEPT_SECONDS", kept)
+        assert "the next tick goes on" in reason(lake.tick(definitions=definitions))
+        pages = [request.query for request in lake.bucket.proxy.requests if request.is_listing]
+        assert sum(page["prefix"] == [""] and "delimiter" not in page for page in pages) == firsts
