@@ -299,6 +299,11 @@ class Store:
         if page["IsTruncated"] and (not token or token in tokens):
             found = "a listing that goes on, but not where" if not token else "one page for ever"
             raise BrokenAnswerError(self._broken(None, found))
+        # Another listing's answer would leave out what was asked for, and say that it is all.
+        foreign = page["Contents"].filter(~pl.col("key").str.starts_with(asked["Prefix"]))
+        if foreign.height:
+            found = f"a listing of {asked['Prefix']!r} with {foreign['key'][0]!r} in it"
+            raise BrokenAnswerError(self._broken(None, found))
         return page
 
     def _head(self, key: str) -> dict[str, Any]:

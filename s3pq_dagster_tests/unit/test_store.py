@@ -506,6 +506,18 @@ def test_a_listing_that_never_ends_is_an_error(bucket: Bucket) -> None:
         list(store.list_objects(""))
 
 
+def test_a_listing_of_something_else_is_asked_for_again(bucket: Bucket) -> None:
+    """An answer to somebody else, said to be all of it, would hide what was asked for."""
+    bucket.put("b/1", b"1")
+    page = LISTING.format(key="a/1").encode()
+    bucket.proxy.before = first(lambda _: Answer(200, page))
+    with opened(bucket) as store:
+        assert [o.key for o in store.list_objects("b/")] == ["b/1"]
+    bucket.proxy.before = lambda _: Answer(200, page)
+    with opened(bucket) as store, pytest.raises(BrokenAnswerError, match=r"'b/' with 'a/1' in it"):
+        list(store.list_objects("b/"))
+
+
 @pytest.mark.parametrize("without", ["Key", "Size", "LastModified"])
 def test_a_listing_of_objects_without_their_facts_is_an_error(bucket: Bucket, without: str) -> None:
     """An object is not listed by half."""
