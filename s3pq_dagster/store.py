@@ -205,16 +205,9 @@ class Store:
         if token is not None:
             asked["ContinuationToken"] = token
         page = self._retry(lambda: self._list_page(asked, seen))
-        if page["IsTruncated"]:
-            seen.add(page["NextContinuationToken"])
-        below = [str(found["Prefix"]) for found in page.get("CommonPrefixes", ())]
-        if page.get("EncodingType") == "url":
-            try:
-                below = [listing_page.decoded(prefix) for prefix in below]
-            except listing_page.KeyEncodingError as error:
-                raise _not_utf8(error) from error
-        next_token = page["NextContinuationToken"] if page["IsTruncated"] else None
-        return Page(page["Contents"], below, next_token)
+        if page.next_token is not None:
+            seen.add(page.next_token)
+        return page
 
     def stat(self, key: str) -> ObjectMeta:
         """Ask for an object as it is now.
@@ -289,7 +282,7 @@ class Store:
 
         return self._retry(once)
 
-    def _list_page(self, asked: dict[str, Any], tokens: set[str]) -> dict[str, Any]:
+    def _list_page(self, asked: dict[str, Any], tokens: set[str]) -> Page:
         """Ask for one page; ``tokens`` are those that were asked for so far."""
         page = self._call(self._client.list_objects_v2, "s3:ListBucket", **asked)
         # An HTML page answered with 200 parses as a listing of nothing.
@@ -299,12 +292,19 @@ class Store:
         if page["IsTruncated"] and (not token or token in tokens):
             found = "a listing that goes on, but not where" if not token else "one page for ever"
             raise BrokenAnswerError(self._broken(None, found))
+        below = [str(found["Prefix"]) for found in page.get("CommonPrefixes", ())]
+        if page.get("EncodingType") == "url":
+            try:
+                below = [listing_page.decoded(prefix) for prefix in below]
+            except listing_page.KeyEncodingError as error:
+                raise _not_utf8(error) from error
         # Another listing's answer would leave out what was asked for, and say that it is all.
-        foreign = page["Contents"].filter(~pl.col("key").str.starts_with(asked["Prefix"]))
-        if foreign.height:
-            found = f"a listing of {asked['Prefix']!r} with {foreign['key'][0]!r} in it"
+        prefix = asked["Prefix"]
+        foreign = page["Contents"]["key"].filter(~page["Contents"]["key"].str.starts_with(prefix))
+        if foreign := [*foreign, *(name for name in below if not name.startswith(prefix))]:
+            found = f"a listing of {prefix!r} with {foreign[0]!r} in it"
             raise BrokenAnswerError(self._broken(None, found))
-        return page
+        return Page(page["Contents"], below, token if page["IsTruncated"] else None)
 
     def _head(self, key: str) -> dict[str, Any]:
         try:

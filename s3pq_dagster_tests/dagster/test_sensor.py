@@ -251,14 +251,19 @@ def test_a_tick_makes_one_listing_and_never_opens_the_destination(lake: Lake) ->
     assert [request.is_listing for request in lake.bucket.proxy.requests] == [True]
 
 
-def test_a_listing_too_long_for_a_tick_goes_on_in_the_next(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Dagster gives up on a tick after a minute; a million keys may take longer."""
+def take_a_page_a_tick(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have more objects than a tick lists."""
     monkeypatch.setattr(s3pq_dagster.store, "PAGE_SIZE", 2)
     monkeypatch.setattr(s3pq_dagster.sensor, "_LISTING_SECONDS", 0)
     for number in range(5):
         lake.bucket.put(f"a/{number}.parquet", 1)
+
+
+def test_a_listing_too_long_for_a_tick_goes_on_in_the_next(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster gives up on a tick after a minute; a million keys may take longer."""
+    take_a_page_a_tick(lake, monkeypatch)
     definitions = lake.definitions()
     said = lake.tick(definitions=definitions)
     assert "the next tick goes on" in reason(said)
@@ -274,10 +279,7 @@ def test_a_listing_left_unfinished_for_long_begins_anew(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sensor that was off for a while does not ask for what was there before."""
-    monkeypatch.setattr(s3pq_dagster.store, "PAGE_SIZE", 2)
-    monkeypatch.setattr(s3pq_dagster.sensor, "_LISTING_SECONDS", 0)
-    for number in range(5):
-        lake.bucket.put(f"a/{number}.parquet", 1)
+    take_a_page_a_tick(lake, monkeypatch)
     definitions = lake.definitions()
     lake.bucket.proxy.forget()
     for kept, firsts in ((3600, 1), (3600, 1), (0, 2)):

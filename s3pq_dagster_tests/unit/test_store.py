@@ -506,10 +506,16 @@ def test_a_listing_that_never_ends_is_an_error(bucket: Bucket) -> None:
         list(store.list_objects(""))
 
 
-def test_a_listing_of_something_else_is_asked_for_again(bucket: Bucket) -> None:
+BRANCH = "<CommonPrefixes><Prefix>{key}</Prefix></CommonPrefixes>"
+
+
+@pytest.mark.parametrize("is_branch", [False, True])
+def test_a_listing_of_something_else_is_asked_for_again(bucket: Bucket, *, is_branch: bool) -> None:
     """An answer to somebody else, said to be all of it, would hide what was asked for."""
     bucket.put("b/1", b"1")
     page = LISTING.format(key="a/1").encode()
+    if is_branch:
+        page = re.sub(b"<Contents>.*</Contents>", BRANCH.format(key="a/1").encode(), page)
     bucket.proxy.before = first(lambda _: Answer(200, page))
     with opened(bucket) as store:
         assert [o.key for o in store.list_objects("b/")] == ["b/1"]
