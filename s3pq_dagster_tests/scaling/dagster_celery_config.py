@@ -7,7 +7,5 @@ the writer's opening it and its writing.
 
 import os
 
-_FOLDER = os.environ["SCALING_BROKER"]
-
-broker_url = f"sqla+sqlite:///{_FOLDER}/broker.sqlite"
-result_backend = f"db+sqlite:///{_FOLDER}/results.sqlite"
+broker_url = os.environ["SCALING_BROKER"]
+result_backend = os.environ["SCALING_RESULTS"]

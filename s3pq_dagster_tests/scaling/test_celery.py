@@ -5,16 +5,19 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from operator import not_
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from tenacity import stop_after_delay
 
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.command_line import DAGSTER, environment
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.proxy import Request
+from s3pq_dagster_tests.waiting import again_while
 
 TABLES = [f"t{number}" for number in range(6)]
 OBJECTS, ROWS = 3, 50
@@ -40,14 +43,14 @@ def environ(bucket: Bucket, place: Place, tmp_path: Path) -> dict[str, str]:
     for table in TABLES:
         for number in range(OBJECTS):
             bucket.put(f"{table}/{number}.parquet", ROWS)
-    broker = tmp_path / "broker"
-    broker.mkdir()
     root = HERE.parent.parent
     return environment(
         bucket,
         tmp_path / "home",
         S3PQ_DESTINATION=place.url,
-        SCALING_BROKER=str(broker),
+        # Each of them waits for the others: SQLite lets one write at a time.
+        SCALING_BROKER=f"sqla+sqlite:///{tmp_path}/broker.sqlite?timeout={SECONDS}",
+        SCALING_RESULTS=f"db+sqlite:///{tmp_path}/results.sqlite?timeout={SECONDS}",
         PYTHONPATH=f"{HERE}:{root}",
     )
 
@@ -56,25 +59,32 @@ def environ(bucket: Bucket, place: Place, tmp_path: Path) -> dict[str, str]:
 def working(
     environ: dict[str, str], directory: Path, names: str = "vw"
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Start the workers, each a process that takes one step at a time."""
+    """Start the workers, each a process that takes one step at a time, one after another.
+
+    If two were the first to ask for the queue, both would make it, and one would die of that.
+    """
     command = [sys.executable, "-m", "celery", "-A", "dagster_celery.app", "worker"]
-    command += ["--pool", "solo", "-Q", "dagster", "--without-mingle", "--without-gossip"]
-    workers = [
-        subprocess.Popen(
-            [*command, "-n", f"{name}@localhost"],
-            cwd=directory,
-            env=environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for name in names
-    ]
-    try:
+    command += ["--pool", "solo", "-Q", "dagster", "--loglevel", "INFO"]
+    command += ["--without-mingle", "--without-gossip"]
+    workers = []
+    with ExitStack() as all_of_them:
+        for name in names:
+            log = directory / f"{name}.log"
+            worker = subprocess.Popen(
+                [*command, "-n", f"{name}@localhost"],
+                cwd=directory,
+                env=environ,
+                stdout=all_of_them.enter_context(log.open("wb")),
+                stderr=subprocess.STDOUT,
+            )
+            workers.append(all_of_them.enter_context(worker))
+            all_of_them.callback(worker.kill)
+            again_while(not_, stop_after_delay(SECONDS))(_is_ready, log)
         yield workers
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
+
+
+def _is_ready(log: Path) -> bool:
+    return b" ready." in log.read_bytes()
 
 
 @contextmanager
