@@ -57,7 +57,7 @@ def main() -> int:
             _prepare_postgres(source)
         for kind in kinds:
             _print(kind, source, asked.times)
-    names = ("duckdb", "deltalake", "adbc-driver-postgresql", "pyarrow")
+    names = ("duckdb", "deltalake", "psycopg", "pgpq", "pyarrow")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     print(f"\n{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {versions}")
     return 0

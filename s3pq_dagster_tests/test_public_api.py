@@ -15,7 +15,7 @@ from s3pq_dagster_tests.buckets import Bucket
 ROOT = Path(__file__).parents[1]
 DRIVERS = {
     "duckdb": ("duckdb", "duckdb:///lake.duckdb"),
-    "postgres": ("adbc_driver_postgresql", "postgresql://me@h/lake"),
+    "postgres": ("psycopg", "postgresql://me@h/lake"),
 }
 """By extra: the module it brings that is asked for, and a destination that needs it."""
 _WITHOUT = """

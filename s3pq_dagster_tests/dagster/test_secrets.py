@@ -105,7 +105,7 @@ def test_an_endpoint_with_a_password_is_refused_without_showing_it() -> None:
 
 def test_importing_the_package_imports_no_destination_and_no_dagster_aws() -> None:
     """`import s3pq_dagster` stays light: what is optional comes when it is used."""
-    heavy = ("duckdb", "adbc_driver_postgresql", "dagster_aws")
+    heavy = ("duckdb", "adbc_driver_postgresql", "psycopg", "pgpq", "dagster_aws")
     code = f"import sys, s3pq_dagster; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

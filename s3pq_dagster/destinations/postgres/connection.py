@@ -1,78 +1,61 @@
-"""One connection: statements, transactions, streams in and out."""
+"""One connection that looks and writes: statements, transactions, rows going in."""
 
-import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import adbc_driver_postgresql
+import psycopg
 import pyarrow as pa
-from adbc_driver_manager import AdbcConnection, AdbcDatabase
-from adbc_driver_postgresql import ConnectionOptions, dbapi
+from pgpq import ArrowToPostgresBinaryEncoder
+from psycopg.pq import TransactionStatus
 
 from s3pq_dagster.destinations.postgres.failures import cannot_connect
+from s3pq_dagster.destinations.postgres.names import quoted
+from s3pq_dagster.destinations.postgres.statements import Statements
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.logs import line
 
 WRITING = "ISOLATION LEVEL READ COMMITTED"
-ONE_SNAPSHOT = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_TYPES: dict[type, pa.DataType] = {
-    type(None): pa.string(),
-    str: pa.string(),
-    int: pa.int64(),
-    bytes: pa.binary(),
-    list: pa.list_(pa.string()),
-}
-"""How parameters go; SQL says of those that may be ``None`` what they are. Times go as text."""
+_CANCEL_SECONDS = 10
 
 
-class Connection:
+class Connection(Statements):
     """An open connection.
 
-    The driver has to know of each transaction: where it believes that there is none, it commits
-    some statements itself. But it would keep one open while nothing is done, and servers end
-    connections that are idle in a transaction. So it is told when one begins and when it ends.
+    Outside :meth:`transaction` each statement commits itself: servers end connections that are
+    idle in a transaction.
     """
 
-    def __init__(self, driver: dbapi.Connection) -> None:
+    def __init__(self, driver: psycopg.Connection) -> None:
         self._driver = driver
         self._in_transaction = False
-        self._driver.adbc_connection.set_autocommit(True)
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Run a statement and fetch all it returns."""
+        """See :meth:`Statements.rows`."""
         with self._driver.cursor() as cursor:
-            cursor.execute(sql, _bound(parameters))
+            cursor.execute(sql.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
-    def one(self, sql: str, *parameters: Any) -> Any:
-        """Run a statement that returns one value, and give that."""
-        ((found,),) = self.rows(sql, *parameters)
-        return found
+    def copy(self, into: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+        """Append rows by binary COPY, columns by name; give their number.
 
-    def run(self, sql: str, *parameters: Any) -> None:
-        """Run a statement."""
-        self.rows(sql, *parameters)
-
-    def table(self, sql: str, *parameters: Any) -> pa.Table:
-        """Run a statement and fetch all it returns, in columns."""
+        Args:
+            into: A table, as SQL.
+            schema: Of the batches, of types that :mod:`values` makes.
+            batches: The rows; each is sent while the next is made.
+        """
+        encoder = ArrowToPostgresBinaryEncoder(schema)
+        columns = ", ".join(map(quoted, schema.names))
+        sql = f"COPY {into} ({columns}) FROM STDIN (FORMAT binary)"
         with self._driver.cursor() as cursor:
-            cursor.execute(sql, _bound(parameters))
-            return cursor.fetch_arrow_table()
-
-    def ingest(self, namespace: str, table: str, rows: pa.RecordBatchReader | pa.Table) -> int:
-        """Append rows by binary COPY, columns by name; give their number."""
-        with self._driver.cursor() as cursor:
-            return int(cursor.adbc_ingest(table, rows, mode="append", db_schema_name=namespace))
-
-    @contextmanager
-    def stream(self, sql: str) -> Iterator[pa.RecordBatchReader]:
-        """Stream what a statement returns."""
-        with self._driver.cursor() as cursor:
-            cursor.execute(sql)
-            yield cursor.fetch_record_batch()
+            with cursor.copy(sql.encode()) as copy:
+                copy.write(encoder.write_header())
+                for batch in batches:
+                    copy.write(encoder.write_batch(batch))
+                copy.write(encoder.finish())
+            return cursor.rowcount
 
     @contextmanager
     def transaction(self, how: str = WRITING) -> Iterator[None]:
@@ -80,46 +63,41 @@ class Connection:
         if self._in_transaction:
             yield
             return
-        self._driver.adbc_connection.set_autocommit(False)
         self._in_transaction = True
         try:
-            self.run(f"SET TRANSACTION {how}")
-            self._expect("intrans")  # before anything is written: drivers have forgotten to begin
+            self.run(f"BEGIN {how}")
             yield
-            # A failed transaction would be rolled back now, and that without an error.
-            self._expect("intrans", "active")
+            self._expect_transaction()
             self._driver.commit()
         except BaseException:
             self._rollback()
             raise
-        else:
-            self._driver.adbc_connection.set_autocommit(True)
         finally:
             self._in_transaction = False
 
-    def _expect(self, *states: str) -> None:
-        """See that a transaction is open, as libpq has it from the server.
+    def _expect_transaction(self) -> None:
+        """See that one is open: the server rolls back a failed one, and calls that a success.
 
         Raises:
-            DestinationError: It is not, or has failed.
+            DestinationError: None is, or it has failed.
         """
-        option = ConnectionOptions.TRANSACTION_STATUS.value
-        found = self._driver.adbc_connection.get_option(option)
-        if found not in states:
+        found = self._driver.info.transaction_status
+        if found != TransactionStatus.INTRANS:
             msg = (
-                f"no transaction is open where one has to be (libpq says {found!r}); nothing is "
-                f"committed. Run again, and report this as a bug."
+                f"no transaction is open where one has to be (libpq says {found.name!r}); nothing "
+                f"is committed. Run again, and report this as a bug."
             )
             raise DestinationError(msg)
 
     def _rollback(self) -> None:
         try:
+            if self._driver.info.transaction_status == TransactionStatus.ACTIVE:
+                # Interrupted in a statement; the server would go on with it.
+                self._driver.cancel_safe(timeout=_CANCEL_SECONDS)
             self._driver.rollback()
-        except dbapi.Error as error:
-            # The connection is lost, with which the server rolls back by itself.
+        except psycopg.Error as error:
+            # With the connection, which is lost or about to be closed, the server rolls back.
             logging.getLogger(__name__).debug(line("rollback", found=type(error).__name__))
-        else:
-            self._driver.adbc_connection.set_autocommit(True)
 
 
 @contextmanager
@@ -131,31 +109,15 @@ def connected(url: PostgresUrl) -> Iterator[Connection]:
         DestinationDeniedError: It refuses.
     """
     try:
-        driver = dbapi.Connection(_Kept(), AdbcConnection(_database(url.text)))
-    except dbapi.Error as error:
+        driver = psycopg.Connection.connect(
+            url.text,
+            autocommit=True,
+            prepare_threshold=None,  # what pools of connections do not hold
+            cursor_factory=psycopg.RawCursor,
+        )
+    except psycopg.Error as error:
         raise cannot_connect(error, url) from None
     try:
         yield Connection(driver)
     finally:
         driver.close()
-
-
-@functools.lru_cache(maxsize=8)
-def _database(url: str) -> AdbcDatabase:
-    """Ask a server which types it knows, once a process: that takes longer than all else here."""
-    made: AdbcDatabase = adbc_driver_postgresql.connect(url)
-    return made
-
-
-class _Kept:
-    """Stands for a database that outlasts its connections."""
-
-    def close(self) -> None:
-        """Do nothing: it holds no connection."""
-
-
-def _bound(parameters: Sequence[Any]) -> pa.RecordBatch | None:
-    if not parameters:
-        return None
-    columns = [pa.array([each], _TYPES[type(each)]) for each in parameters]
-    return pa.record_batch(columns, names=[str(n) for n in range(1, len(columns) + 1)])

@@ -7,8 +7,8 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.postgres.connection import Connection
 from s3pq_dagster.destinations.postgres.names import lock_key, quoted
+from s3pq_dagster.destinations.postgres.statements import Copy, Statements
 from s3pq_dagster.errors import UnsupportedSchemaError
 from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger
 from s3pq_dagster.tables import (
@@ -39,7 +39,7 @@ _ONCE = "table_name, key, status, coalesce(e_tag, ''), size, last_modified"
 class Entries:
     """Entries of one table."""
 
-    def __init__(self, connection: Connection, namespace: str, owner: Owner) -> None:
+    def __init__(self, connection: Statements, namespace: str, owner: Owner) -> None:
         self._connection = connection
         self._namespace = namespace
         self._owner = owner
@@ -55,27 +55,23 @@ class Entries:
         )
         return {name for (name,) in found}
 
-    def create(self) -> None:
-        """Create namespace and ledger, if they are not there, once among all who try at a time.
+    def are_there(self) -> bool:
+        """Tell whether both of the ledger's tables are."""
+        return self.found() == {OBJECTS, TABLES}
 
-        What is there is not asked for again, since even that takes a permission.
-        """
-        if self.found() == {OBJECTS, TABLES}:
+    def create(self) -> None:
+        """Create namespace and ledger, in a transaction, once among all who try at a time."""
+        self._connection.run("SELECT pg_advisory_xact_lock($1)", lock_key(self._namespace, ""))
+        if self.are_there():
             return
-        with self._connection.transaction():
-            self._connection.run("SELECT pg_advisory_xact_lock($1)", lock_key(self._namespace, ""))
-            if self.found() == {OBJECTS, TABLES}:
-                return
-            there = self._connection.rows(
-                "SELECT 1 FROM pg_namespace WHERE nspname = $1", self._namespace
-            )
-            if not there:
-                self._connection.run(f"CREATE SCHEMA {quoted(self._namespace)}")
-            self._connection.run(f"CREATE TABLE {self._objects} ({_OBJECTS_DDL})")
-            self._connection.run(
-                f"CREATE UNIQUE INDEX _s3pq_objects_once ON {self._objects} ({_ONCE})"
-            )
-            self._connection.run(f"CREATE TABLE {self._tables} ({_TABLES_DDL})")
+        there = self._connection.rows(
+            "SELECT 1 FROM pg_namespace WHERE nspname = $1", self._namespace
+        )
+        if not there:
+            self._connection.run(f"CREATE SCHEMA {quoted(self._namespace)}")
+        self._connection.run(f"CREATE TABLE {self._objects} ({_OBJECTS_DDL})")
+        self._connection.run(f"CREATE UNIQUE INDEX _s3pq_objects_once ON {self._objects} ({_ONCE})")
+        self._connection.run(f"CREATE TABLE {self._tables} ({_TABLES_DDL})")
 
     def forget(self) -> None:
         """Delete them, and what is said of the table."""
@@ -90,10 +86,14 @@ class Entries:
         """
         check_version(self._connection.one(f"SELECT max(format_version) FROM {self._tables}"))
         names = ", ".join(quoted(name) for name in ENTRY_COLUMNS)
-        found = self._connection.table(
+        found = self._connection.rows(
             f"SELECT {names} FROM {self._objects} WHERE table_name = $1", self._owner.table
         )
-        return as_ledger(pl.DataFrame(found))
+        return as_ledger(pl.DataFrame(found, schema=ENTRY_COLUMNS, orient="row"))
+
+    def about_if_there(self) -> tuple[str, str, pa.Schema | None, str | None] | None:
+        """Do as :meth:`about`, where there may be no ledger."""
+        return self.about() if TABLES in self.found() else None
 
     def about(self) -> tuple[str, str, pa.Schema | None, str | None] | None:
         """Give bucket, prefix, schema and its origin, if anything is said of the table."""
@@ -130,7 +130,7 @@ class Entries:
             )
         )
 
-    def write(self, entries: Sequence[Entry], *, run_id: str, append: bool) -> None:
+    def write(self, entries: Sequence[Entry], copy: Copy, *, run_id: str, append: bool) -> None:
         """Put entries in the place of those they follow.
 
         Raises:
@@ -153,7 +153,7 @@ class Entries:
             [entry.object.e_tag for entry in entries],
             [str(entry.status) for entry in entries],
         )
-        self._connection.ingest(self._namespace, OBJECTS, rows)
+        copy(self._objects, rows.schema, rows.to_batches())
 
     def mark_removed(self, keys: Sequence[str], *, run_id: str) -> None:
         """Say that rows of these keys are removed."""

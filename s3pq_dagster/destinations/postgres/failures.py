@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 from adbc_driver_manager import AdbcStatusCode
-from adbc_driver_postgresql import dbapi
 
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
 from s3pq_dagster.errors import (
@@ -55,16 +55,16 @@ In another language it counts as something that may pass.
 
 
 @contextmanager
-def translated(url: PostgresUrl, also: type[Exception] = dbapi.Error) -> Iterator[None]:
+def translated(url: PostgresUrl, *kinds: type[Exception]) -> Iterator[None]:
     """Turn whatever the driver raises into an error of ours.
 
     Args:
         url: The database.
-        also: What else is the driver's; its Arrow streams raise :class:`OSError`.
+        kinds: What the driver raises.
     """
     try:
         yield
-    except (dbapi.Error, also) as error:
+    except kinds as error:
         raise as_ours(error, url) from error
 
 
@@ -122,12 +122,14 @@ def state_of(error: Exception) -> str:
 
 def message(error: Exception) -> str:
     """Give what matters of what the server or libpq says, in one line."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        parts = [error.diag.message_primary, error.diag.message_detail, error.diag.context]
+        return " ".join("; ".join(filter(None, parts)).split())
     details = {
         name: value.decode(errors="replace") for name, value in getattr(error, "details", [])
     }
     if primary := details.get("PG_DIAG_MESSAGE_PRIMARY"):
-        more = [details.get(f"PG_DIAG_{name}") for name in ("MESSAGE_DETAIL", "CONTEXT")]
-        return " ".join("; ".join(filter(None, [primary, *more])).split())
+        return " ".join(primary.split())
     # Behind it is a traceback, where a stream raised something.
     said = " ".join(str(error).partition("Detail: Python exception")[0].split())
     found = _SERVER_SAYS.search(said)
@@ -135,7 +137,8 @@ def message(error: Exception) -> str:
 
 
 def _is_io(error: Exception) -> bool:
-    return getattr(error, "status_code", None) == AdbcStatusCode.IO
+    is_adbc_io = getattr(error, "status_code", None) == AdbcStatusCode.IO
+    return is_adbc_io or isinstance(error, psycopg.OperationalError)
 
 
 def _by_beginning(known: dict[str, str], state: str) -> str:

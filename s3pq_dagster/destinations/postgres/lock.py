@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from adbc_driver_postgresql import dbapi
+import psycopg
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -79,5 +79,5 @@ def locked(
     try:
         yield
     finally:
-        with suppress(dbapi.Error):  # the connection is lost, and the lock with it
+        with suppress(psycopg.Error):  # the connection is lost, and the lock with it
             connection.run("SELECT pg_advisory_unlock($1)", key)

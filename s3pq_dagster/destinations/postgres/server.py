@@ -4,15 +4,20 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import psycopg
 import pyarrow as pa
+from adbc_driver_postgresql import dbapi
 
 from s3pq_dagster import schemas
 from s3pq_dagster.column_rules import check_chosen
-from s3pq_dagster.destinations.postgres.connection import ONE_SNAPSHOT, Connection, connected
+from s3pq_dagster.destinations.postgres.connection import Connection, connected
+from s3pq_dagster.destinations.postgres.entries import Entries
 from s3pq_dagster.destinations.postgres.failures import translated
 from s3pq_dagster.destinations.postgres.lock import locked
 from s3pq_dagster.destinations.postgres.names import is_long, is_usable, quoted, stored_name
+from s3pq_dagster.destinations.postgres.reading import Reading, reading
 from s3pq_dagster.destinations.postgres.session import Session
+from s3pq_dagster.destinations.postgres.statements import Statements
 from s3pq_dagster.destinations.postgres.table import Table
 from s3pq_dagster.destinations.postgres.url import parsed
 from s3pq_dagster.destinations.postgres.values import returned
@@ -87,7 +92,7 @@ class PostgresDestination:
     @contextmanager
     def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
         """See :meth:`Destination.read`."""
-        with self._connected(OSError) as connection:
+        with self._reading() as connection:
             stored = Table(connection, self._namespace, stored_name(table))
             if not stored.exists():
                 msg = (
@@ -95,21 +100,31 @@ class PostgresDestination:
                     f"materialize the table {table!r} first"
                 )
                 raise DestinationError(msg)
-            session = Session(connection, self._url, self._namespace, Owner(table, "", ""))
-            with connection.transaction(ONE_SNAPSHOT):
+            with connection.one_moment():
                 stored.keep()
-                schema, there = session.stored_schema(), list(stored.columns())
-                names = _chosen(table, columns, there)
+                about = Entries(connection, self._namespace, Owner(table, "", "")).about_if_there()
+                schema = about[2] if about else None
+                names = _chosen(table, columns, list(stored.columns()))
                 with connection.stream(f"SELECT {names} FROM {stored.sql}") as reader:
                     yield returned(reader, schema)
 
     @contextmanager
-    def _connected(self, also: type[Exception] | None = None) -> Iterator[Connection]:
-        with connected(self._url) as connection, translated(self._url, *([also] if also else [])):
-            # For locks of tables; the table's own lock is asked for again and again instead.
-            milliseconds = max(1, round(self._lock_timeout_seconds * 1000))
-            connection.run(f"SET lock_timeout = {milliseconds}")
+    def _connected(self) -> Iterator[Connection]:
+        with connected(self._url) as connection, translated(self._url, psycopg.Error):
+            self._wait_for_locks(connection)
             yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Reading]:
+        # Arrow's streams raise OSError.
+        with reading(self._url) as connection, translated(self._url, dbapi.Error, OSError):
+            self._wait_for_locks(connection)
+            yield connection
+
+    def _wait_for_locks(self, connection: Statements) -> None:
+        """Limit the wait for tables; a table's own lock is asked for again and again instead."""
+        milliseconds = max(1, round(self._lock_timeout_seconds * 1000))
+        connection.run(f"SET lock_timeout = {milliseconds}")
 
     @contextmanager
     def _locked(self, connection: Connection, table: str) -> Iterator[None]:

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import psycopg
 import pyarrow as pa
 
-from s3pq_dagster.destinations.postgres.connection import ONE_SNAPSHOT, Connection
+from s3pq_dagster.destinations.postgres.connection import Connection
 from s3pq_dagster.destinations.postgres.entries import Entries
 from s3pq_dagster.destinations.postgres.failures import translated
 from s3pq_dagster.destinations.postgres.names import refreshed_name, stored_name
+from s3pq_dagster.destinations.postgres.statements import ONE_SNAPSHOT
 from s3pq_dagster.destinations.postgres.table import Table
 from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
@@ -57,8 +59,13 @@ class Session:
         self._has_strays = False
 
     def create_ledger(self) -> None:
-        """Create namespace and ledger if they are not there."""
-        self._entries.create()
+        """Create namespace and ledger if they are not there.
+
+        What is there is not asked for again, since even that takes a permission.
+        """
+        if not self._entries.are_there():
+            with self._connection.transaction():
+                self._entries.create()
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -94,11 +101,6 @@ class Session:
         state = self.state()
         return TableAudit.of(state, self._table.count_by_key() if state.exists else [])
 
-    def stored_schema(self) -> pa.Schema | None:
-        """Give the Arrow schema the table was made with, if it is ours."""
-        about = self._entries.about() if TABLES in self._entries.found() else None
-        return about[2] if about else None
-
     def commit(
         self,
         batches: pa.RecordBatchReader | None,
@@ -110,14 +112,16 @@ class Session:
         if batches is not None:
             check_schema(batches.schema, schema_key)
         rows, self._rows = self._rows, None  # to be counted again unless all goes well
-        with translated(self._url), self._connection.transaction():
+        with translated(self._url, psycopg.Error), self._connection.transaction():
             change = 0
             if batches is None:
                 sealed = seal()
             else:
                 self._make_table(batches.schema)
                 sealed, change = self._replace(batches, seal)
-            self._entries.write(sealed.entries, run_id=self._run_id, append=self._append)
+            self._entries.write(
+                sealed.entries, self._connection.copy, run_id=self._run_id, append=self._append
+            )
             schema = None if batches is None else batches.schema
             self._entries.write_table(sealed, schema, schema_key)
         self._rows = None if rows is None else rows + change
@@ -125,7 +129,7 @@ class Session:
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
         """See :meth:`TableWriter.remove`."""
         rows, self._rows = self._rows, None
-        with translated(self._url), self._connection.transaction():
+        with translated(self._url, psycopg.Error), self._connection.transaction():
             gone = self._table.delete(keys)
             self._entries.mark_removed(keys, run_id=self._run_id)
             self._entries.write_table(seal(), None, None)
@@ -174,7 +178,7 @@ class Session:
         Which objects those are is known only once the batches are drained.
         """
         mark = self._entries.last_command() if self._in_refresh else 0
-        inserted = self._table.insert(batches)
+        inserted = self._table.insert(batches, self._connection.copy)
         sealed = seal()
         keys = sealed.loaded_keys
         if self._has_strays:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from s3pq_dagster.destinations.postgres.connection import Connection
 from s3pq_dagster.destinations.postgres.names import quoted
+from s3pq_dagster.destinations.postgres.statements import Copy, Statements
 from s3pq_dagster.destinations.postgres.types import form_of
 from s3pq_dagster.destinations.postgres.values import sendable
 from s3pq_dagster.errors import DestinationError, UnsupportedSchemaError
@@ -20,7 +20,7 @@ _BEFORE = "(t.xmin <> pg_current_xact_id()::xid OR t.cmin::text::bigint < {mark}
 class Table:
     """A table by its name in the database, be it there or not."""
 
-    def __init__(self, connection: Connection, namespace: str, name: str) -> None:
+    def __init__(self, connection: Statements, namespace: str, name: str) -> None:
         self._connection = connection
         self._namespace = namespace
         self._name = name
@@ -84,16 +84,13 @@ class Table:
         """Give it another name."""
         self._connection.run(f"ALTER TABLE {self.sql} RENAME TO {quoted(name)}")
 
-    def insert(self, batches: pa.RecordBatchReader) -> int:
+    def insert(self, batches: pa.RecordBatchReader, copy: Copy) -> int:
         """Append rows; give their number.
 
         Raises:
             UnsupportedSchemaError: A value cannot be held unchanged.
         """
-        return sum(
-            self._connection.ingest(self._namespace, self._name, rows)
-            for rows in sendable(batches, _JOIN_ROWS)
-        )
+        return sum(copy(self.sql, schema, rows) for schema, rows in sendable(batches, _JOIN_ROWS))
 
     def delete(self, keys: Sequence[str]) -> int:
         """Delete the rows of some objects; give their number."""

@@ -15,6 +15,7 @@ _PARAMETER = re.compile(r"[a-z_]+=[^=]*")
 _DEFAULTS = {
     # libpq waits for minutes or hours otherwise where a network swallows packets.
     "connect_timeout": "30",
+    "client_encoding": "UTF8",
     "keepalives_idle": "60",
     "keepalives_interval": "10",
     "keepalives_count": "6",

@@ -1,24 +1,25 @@
 """Statements and commits on a connection to PostgreSQL."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
-import pyarrow as pa
-from adbc_driver_postgresql import dbapi
+import psycopg
 
 from s3pq_dagster_tests.crashes.steps import Steps
 
-_READ_ONLY = ("SELECT", "SET", "LOCK")
+_READ_ONLY = ("SELECT", "SET", "LOCK", "BEGIN")
 
 
 def watch_postgres(steps: Steps) -> None:
     """Count what changes a database."""
-    connection = dbapi.Connection
+    connect = psycopg.Connection.connect
 
-    def watched(*arguments: Any) -> Any:
-        return _Connection(connection(*arguments), steps)
+    def watched(*arguments: Any, **options: Any) -> Any:
+        return _Connection(connect(*arguments, **options), steps)
 
-    setattr(dbapi, "Connection", watched)  # noqa: B010 - a function in place of a class
+    setattr(psycopg.Connection, "connect", watched)  # noqa: B010 - a method of a class
 
 
 class _Watched:
@@ -48,17 +49,22 @@ class _Connection(_Watched):
 
 
 class _Cursor(_Watched):
-    def execute(self, sql: str, *parameters: Any) -> Any:
-        def run() -> Any:
-            return self._inner.execute(sql, *parameters)
-
-        words = sql.split()
+    def execute(self, sql: bytes, *parameters: Any) -> Any:
+        run = partial(self._inner.execute, sql, *parameters)
+        words = sql.decode().split()
         if words[0] in _READ_ONLY and "lock" not in words[1]:
             return run()
         return self._steps.step(" ".join(words[:4]), run)
 
-    def adbc_ingest(self, table: str, data: Any, **options: Any) -> Any:
-        if isinstance(data, pa.RecordBatchReader):
-            data = self._steps.watched_stream(data)
-        ingest: Callable[..., Any] = self._inner.adbc_ingest
-        return self._steps.step(f"COPY {table}", lambda: ingest(table, data, **options))
+    @contextmanager
+    def copy(self, sql: bytes) -> Iterator[Any]:
+        table = sql.decode().split()[1]
+        with ExitStack() as copying:
+            begin = partial(copying.enter_context, self._inner.copy(sql))
+            yield _Copy(self._steps.step(f"begin COPY {table}", begin), self._steps)
+            self._steps.step(f"end COPY {table}", copying.pop_all().close)
+
+
+class _Copy(_Watched):
+    def write(self, data: bytes) -> None:
+        self._steps.step("send rows", partial(self._inner.write, data))
