@@ -1,11 +1,14 @@
-"""How many rows of a Parquet file may be decoded at a time, so that memory stays within a bound."""
+"""What of a Parquet file may be decoded at a time, so that memory stays within a bound."""
 
 from collections.abc import Callable, Iterable
-from itertools import islice
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, islice, pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from s3pq_dagster.column_parts import MOST_PARTS
 from s3pq_dagster.dictionaries import longest_in
 from s3pq_dagster.layout import (
     BIT_PACKED,
@@ -26,6 +29,8 @@ _USUAL_BYTES = 64 * 1024 * 1024
 """What is decoded at a time where nothing is unusual."""
 _FEWER = 4
 """By what rows are divided until they fit."""
+_MUCH_FEWER = 16
+"""So many times fewer rows than usual take longer than decoding some columns at a time."""
 _MOST_PAGES = 1_000_000
 """Page headers that are followed: half a minute's worth."""
 _PAGES_A_LOOK = 256
@@ -53,13 +58,23 @@ def usual_rows(metadata: pq.FileMetaData) -> int:
     return max(1, min(MOST_ROWS, _USUAL_BYTES // row_bytes))
 
 
-def safe_rows(
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a file is decoded within a bound."""
+
+    rows: int
+    """At a time."""
+    parts: tuple[range, ...] = ()
+    """The leaf columns to decode at a time; all of them together where there are none."""
+
+
+def safe_plan(
     file: pq.ParquetFile,
     source: pa.NativeFile,
     max_bytes: int,
     on_page: Callable[[], None] = lambda: None,
-) -> int | None:
-    """Choose how many rows to decode at a time going by the page headers, which cannot lie.
+) -> Plan | None:
+    """Choose what to decode at a time going by the page headers, which cannot lie.
 
     Args:
         file: The opened file.
@@ -68,21 +83,30 @@ def safe_rows(
         on_page: Called now and then between page headers; what it raises ends this.
 
     Returns:
-        At least 1 and at most :func:`usual_rows`; ``None`` where no number can be shown to stay
-        within the bound, which says nothing against the file.
+        At least 1 row and at most :func:`usual_rows`; where those would be few because there are
+        many columns, some columns at a time. ``None`` where nothing can be shown to stay within
+        the bound, which says nothing against the file.
     """
     if any(_is_cast_in_python(field.type) for field in file.schema_arrow):
         return None
-    rows, left = usual_rows(file.metadata), _MOST_PAGES
+    usual, left = usual_rows(file.metadata), _MOST_PAGES
+    rows = apart = usual
+    needed = [0] * len(file.schema_arrow)
     try:
         for number, group in enumerate(row_groups_of(source)):
             _check_starts(file.metadata.row_group(number), group)
             chunks = _with_pages(file, group, source, left, on_page)
             left -= sum(1 + chunk.count for chunk in chunks)
             rows = _fitting(chunks, rows, max_bytes, source)
+            apart = _fewer(partial(_rows_bytes_of, chunks), apart, max_bytes)
+            if rows < usual:
+                # Where all columns fit in together, any of them do.
+                needed = list(map(max, needed, _bytes_by_field(file.schema_arrow, chunks, apart)))
     except UnreadableLayoutError:
         return None
-    return rows or None
+    if rows * _MUCH_FEWER < apart and (parts := _parts(file.schema_arrow, needed, max_bytes)):
+        return Plan(apart, parts)
+    return Plan(rows) if rows else None
 
 
 class _Pages:
@@ -134,11 +158,15 @@ class _Pages:
 
     def bytes_of(self, rows: int) -> int:
         """Bound what decoding so many rows in succession takes."""
+        return self._held + self.rows_bytes(rows)
+
+    def rows_bytes(self, rows: int) -> int:
+        """Bound what so many decoded rows take, without pages and dictionaries."""
         values = self._values if self._is_nested else rows
         content = min(values, self._looked_up) * self._longest
         if not self._width:
             content += self._text_bytes(rows)
-        return self._held + _GROWTH * content + values * (2 * self._width + _PER_VALUE)
+        return _GROWTH * content + values * (2 * self._width + _PER_VALUE)
 
     def _text_bytes(self, rows: int) -> int:
         """Bound the text in so many rows: pages within them whole, one at each end in part."""
@@ -209,13 +237,55 @@ def _fitting(chunks: list[_Pages], rows: int, max_bytes: int, source: pa.NativeF
     if _bytes_of(chunks, rows) > max_bytes:
         for chunk in chunks:
             chunk.look_up(source, max_bytes)
-    while rows and _bytes_of(chunks, rows) > max_bytes:
+    return _fewer(partial(_bytes_of, chunks), rows, max_bytes)
+
+
+def _fewer(bytes_of: Callable[[int], int], rows: int, max_bytes: int) -> int:
+    while rows and bytes_of(rows) > max_bytes:
         rows //= _FEWER
     return rows
 
 
 def _bytes_of(chunks: Iterable[_Pages], rows: int) -> int:
     return sum(chunk.bytes_of(rows) for chunk in chunks)
+
+
+def _rows_bytes_of(chunks: Iterable[_Pages], rows: int) -> int:
+    return sum(chunk.rows_bytes(rows) for chunk in chunks)
+
+
+def _bytes_by_field(schema: pa.Schema, chunks: list[_Pages], rows: int) -> list[int]:
+    return [_bytes_of(chunks[each.start : each.stop], rows) for each in _leaves(schema)]
+
+
+def _parts(schema: pa.Schema, needed: list[int], max_bytes: int) -> tuple[range, ...]:
+    """Divide the leaf columns, so that each part stays within the bound; nothing if none do."""
+    parts: list[range] = []
+    taken = max_bytes
+    for leaves, size in zip(_leaves(schema), needed, strict=True):
+        if size > max_bytes:
+            return ()
+        if taken + size > max_bytes:
+            parts.append(leaves)
+            taken = size
+        else:
+            parts[-1] = range(parts[-1].start, leaves.stop)
+            taken += size
+    return tuple(parts) if len(parts) <= MOST_PARTS else ()
+
+
+def _leaves(schema: pa.Schema) -> list[range]:
+    """Give the leaf columns of each field, which Parquet numbers in order."""
+    ends = list(accumulate((_count_leaves(field.type) for field in schema), initial=0))
+    return [range(start, stop) for start, stop in pairwise(ends)]
+
+
+def _count_leaves(kind: pa.DataType) -> int:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _count_leaves(kind.storage_type)
+    if not pa.types.is_nested(kind):
+        return 1
+    return sum(_count_leaves(kind.field(index).type) for index in range(kind.num_fields))
 
 
 def _is_cast_in_python(kind: pa.DataType) -> bool:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
-from s3pq_dagster.bounds import safe_rows, usual_rows
+from s3pq_dagster.bounds import Plan, safe_plan, usual_rows
+from s3pq_dagster.column_parts import decode_in_parts
 from s3pq_dagster.errors import MalformedObjectError, ReadAbandonedError, TrialError
 from s3pq_dagster.fetcher import Fetched
 from s3pq_dagster.objects import ObjectMeta
@@ -19,6 +20,8 @@ from s3pq_dagster.trial import rows_after_trial, too_slow
 _KEPT_BYTES = 32 * MIB
 """Rows of a small object are kept up to this; one that has more of them is decoded twice."""
 _REASON_CHARACTERS = 500
+_DISK = 16
+"""How many times the bound of memory a row group may take on disk, decoded in parts."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +33,7 @@ class OpenObject:
     """Canonical, the file's own columns."""
     rows: int
     file: pq.ParquetFile
-    rows_at_a_time: int
+    plan: Plan
     spec: S3ParquetSpec
     while_waiting: Callable[[], None] = lambda: None
     """Called while a trial is waited for."""
@@ -63,13 +66,20 @@ class OpenObject:
             yield from self.decoded
             return
         found, self._seconds = 0, 0.0
-        batches = decode(self.file, self.rows_at_a_time)
+        batches = self._decoded()
         while (batch := self._next(batches)) is not None:
             found += batch.num_rows
             yield batch
         if found != self.rows:
             reason = f"its footer says {self.rows} rows, its pages hold {found}"
             raise MalformedObjectError(self.object.key, reason)
+
+    def _decoded(self) -> Iterator[pa.RecordBatch]:
+        rows, parts = self.plan.rows, self.plan.parts
+        if not parts:
+            return decode(self.file, rows)
+        most = _DISK * self.spec.max_decoded_bytes
+        return decode_in_parts(self.file, rows, parts, most)
 
     def _next(self, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
         started = time.monotonic()
@@ -78,7 +88,9 @@ class OpenObject:
         except Exception as error:
             if _is_doubtful(error):
                 # It is the machine's, unless the same happens where there is enough of everything.
-                _try_apart(self.fetched, self.spec, self.rows_at_a_time, self.while_waiting)
+                # There all columns would be decoded together, and parts were chosen for a reason.
+                if not self.plan.parts:
+                    _try_apart(self.fetched, self.spec, self.plan.rows, self.while_waiting)
                 raise
             raise _malformed(self.object.key, error) from error
         self._seconds += time.monotonic() - started
@@ -161,11 +173,10 @@ def _opened_source(
         if time.monotonic() > deadline:
             raise MalformedObjectError(fetched.object.key, too_slow(spec.max_decode_seconds))
 
-    rows_at_a_time = safe_rows(file, source, max_bytes, on_page)
-    if rows_at_a_time is None:
-        rows_at_a_time = _try_apart(fetched, spec, usual_rows(file.metadata), on_batch)
-    rows = file.metadata.num_rows
-    return OpenObject(fetched, schema, rows, file, rows_at_a_time, spec, on_batch)
+    plan = safe_plan(file, source, max_bytes, on_page)
+    if plan is None:
+        plan = Plan(_try_apart(fetched, spec, usual_rows(file.metadata), on_batch))
+    return OpenObject(fetched, schema, file.metadata.num_rows, file, plan, spec, on_batch)
 
 
 def _decoding_bytes(spec: S3ParquetSpec) -> int:

@@ -62,13 +62,31 @@ def decode(file: pq.ParquetFile, rows_at_a_time: int) -> Iterator[pa.RecordBatch
     Raises:
         Exception: Whatever pyarrow has for a page that is none.
     """
-    schema = schemas.canonical(file.schema_arrow)
+    # One group at a time, so that what a batch may take is known from one group's pages.
     for group in range(file.metadata.num_row_groups):
-        # One group at a time, so that what a batch may take is known from one group's pages.
-        threads = file.metadata.row_group(group).total_byte_size > _ALONE_BYTES
-        for batch in file.iter_batches(rows_at_a_time, row_groups=[group], use_threads=threads):
-            batch.validate(full=True)
-            yield batch if batch.schema.equals(schema) else _canonical(batch, schema)
+        yield from decode_group(file, group, rows_at_a_time)
+
+
+def decode_group(
+    file: pq.ParquetFile, group: int, rows_at_a_time: int, leaves: range | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Do so for one row group, and for some columns only.
+
+    Args:
+        file: The opened file.
+        group: Of its row groups, the index.
+        rows_at_a_time: Of a batch.
+        leaves: Indices of columns as Parquet counts them; ``None`` is all.
+
+    Raises:
+        Exception: Whatever pyarrow has for a page that is none.
+    """
+    threads = file.metadata.row_group(group).total_byte_size > _ALONE_BYTES
+    # By index: names may be there twice, or have dots in them.
+    for batch in file.reader.iter_batches(rows_at_a_time, [group], leaves, threads):
+        batch.validate(full=True)
+        schema = schemas.canonical(batch.schema)
+        yield batch if batch.schema.equals(schema) else _canonical(batch, schema)
 
 
 def _canonical(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.bounds import MOST_ROWS, safe_rows, usual_rows
+from s3pq_dagster.bounds import MOST_ROWS, Plan, safe_plan, usual_rows
 from s3pq_dagster.parquet_file import open_file
 from s3pq_dagster_tests.buckets import parquet
 
@@ -20,9 +20,16 @@ ROWS = 50_000
 
 
 def chosen(body: bytes, max_bytes: int = BOUND) -> int | None:
+    """Choose the rows for a file in memory, all columns of which are decoded together."""
+    plan = planned(body, max_bytes)
+    assert plan is None or not plan.parts
+    return None if plan is None else plan.rows
+
+
+def planned(body: bytes, max_bytes: int) -> Plan | None:
     """Choose for a file in memory."""
     source = pa.BufferReader(body)
-    return safe_rows(open_file(source), source, max_bytes)
+    return safe_plan(open_file(source), source, max_bytes)
 
 
 def usual(body: bytes) -> int:
@@ -153,3 +160,52 @@ def test_types_that_are_cast_in_python_cannot_be_vouched_for() -> None:
     file = open_file(pa.BufferReader(body))
     expected = None if pa.types.is_list_view(file.schema_arrow.field("c").type) else MOST_ROWS
     assert chosen(body) == expected
+
+
+# Many columns
+
+
+def wide(columns: int, rows: int = 4000) -> pa.Table:
+    """Make a table whose dictionaries together take much more than a bound of 16 MiB."""
+    made = {f"c{number}": pa.array([(i * number) / 7 for i in range(rows)]) for number in range(2)}
+    return pa.table([made[f"c{n % 2}"] for n in range(columns)], [f"c{n}" for n in range(columns)])
+
+
+def test_many_columns_are_decoded_some_at_a_time() -> None:
+    """Many rows of them, and every column once, in order."""
+    plan = planned(parquet(wide(200)), 16 * MIB)
+    assert plan is not None
+    assert plan.rows == 1024
+    assert len(plan.parts) > 1
+    assert [leaf for part in plan.parts for leaf in part] == list(range(200))
+
+
+def test_the_leaves_of_a_column_stay_together() -> None:
+    """Lists, structs and maps are decoded whole."""
+    kind = pa.struct(
+        [
+            ("a", pa.list_(pa.float64())),
+            ("m", pa.map_(pa.string(), pa.int64())),
+            ("s", pa.struct([("x", pa.int64())])),
+        ]
+    )
+    rows = [{"a": [1.5 * i], "m": [("k", i)], "s": {"x": i}} for i in range(4000)]
+    columns = [pa.array(rows, kind)] * 40
+    plan = planned(parquet(pa.table(columns, [f"c{n}" for n in range(40)])), 46 * MIB)
+    assert plan is not None
+    assert len(plan.parts) > 1
+    assert all(part.start % 4 == 0 for part in plan.parts)
+    assert plan.parts[-1].stop == 160
+
+
+def test_one_column_that_is_too_large_is_not_helped_by_leaving_out_others() -> None:
+    """It is tried in another process, as if it were alone."""
+    table = wide(200).append_column("x", [["x" * MIB * 20, *[""] * 3999]])
+    plan = planned(parquet(table), 16 * MIB)
+    assert plan is None or not plan.parts
+
+
+def test_too_many_parts_are_none() -> None:
+    """Each is a file."""
+    plan = planned(parquet(wide(200)), 200 * 1024)
+    assert plan is None or not plan.parts

@@ -1,0 +1,102 @@
+"""A file decoded some columns at a time: the same rows, within memory and disk."""
+
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s3pq_dagster.column_parts import decode_in_parts
+from s3pq_dagster.decoder import open_object
+from s3pq_dagster.errors import MalformedObjectError
+from s3pq_dagster.fetcher import Fetched
+from s3pq_dagster_tests.buckets import parquet
+from s3pq_dagster_tests.unit.made import meta, spec
+
+MIB = 1024 * 1024
+TABLE = pa.table(
+    {
+        "id": pa.array(range(1000)),
+        "a.b": [{"x": i, "y": [str(i)] * (i % 3)} for i in range(1000)],
+        "name": [None if i % 7 == 0 else f"name {i}" for i in range(1000)],
+        "kind": pa.array([f"k{i % 5}" for i in range(1000)]).dictionary_encode(),
+    }
+)
+PARTS = [range(1), range(1, 3), range(3, 5)]
+
+
+def decoded(body: bytes, rows: int, most: int = 64 * MIB) -> pa.Table:
+    """Decode in parts."""
+    with pq.ParquetFile(pa.BufferReader(body)) as file:
+        return pa.Table.from_batches(decode_in_parts(file, rows, PARTS, most))
+
+
+@settings(deadline=None)
+@given(st.integers(30, 1200), st.integers(30, 1200))
+def test_the_rows_are_those_of_all_columns_together(rows: int, row_group_size: int) -> None:
+    """Whatever is read at a time."""
+    found = decoded(parquet(TABLE, row_group_size=row_group_size), rows)
+    assert found.to_pylist() == TABLE.to_pylist()
+    assert found.schema.field("kind").type == pa.string()
+
+
+def test_a_row_group_without_rows() -> None:
+    """Is passed over, between others or alone."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, TABLE.schema) as writer:
+        for table in (TABLE.slice(0, 0), TABLE, TABLE.slice(0, 0)):
+            writer.write_table(table)
+    assert decoded(sink.getvalue().to_pybytes(), 100).to_pylist() == TABLE.to_pylist()
+    with pq.ParquetFile(pa.BufferReader(parquet(TABLE.slice(0, 0)))) as file:
+        assert list(decode_in_parts(file, 10, PARTS, MIB)) == []
+
+
+def test_the_disk_has_a_bound() -> None:
+    """What takes more is the object's fault."""
+    with pytest.raises(ValueError, match="more room on disk"):
+        decoded(parquet(TABLE), 100, 10_000)
+
+
+_WIDE = """
+import sys
+import pyarrow as pa
+from s3pq_dagster.decoder import open_object
+from s3pq_dagster.fetcher import Fetched
+from s3pq_dagster_tests.unit.made import meta, spec
+body = sys.stdin.buffer.read()
+fetched = Fetched(meta("k", size=len(body)), data=body)
+opened = open_object(fetched, spec(max_decoded_bytes=32 * 2**20), whole=False)
+assert opened.plan.parts
+before = pa.total_allocated_bytes()
+print(sum(batch.num_rows for batch in opened.batches()))
+print(pa.default_memory_pool().max_memory() - before)
+"""
+
+
+def test_memory_stays_within_the_bound() -> None:
+    """Of a row group of 160 MiB, whose dictionaries alone would be as much."""
+    rows = 20_000
+    values = [pa.array([(i * n) / 7 for i in range(rows)]) for n in range(1, 4)]
+    body = parquet(pa.table([values[n % 3] for n in range(500)], [f"c{n}" for n in range(500)]))
+    done = subprocess.run(
+        [sys.executable, "-c", _WIDE], input=body, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    found, peak = map(int, done.stdout.split())
+    assert found == rows
+    assert peak < 32 * MIB
+
+
+def test_a_wide_object_that_is_damaged_is_malformed() -> None:
+    """No row of its row group is handed on."""
+    table = pa.table({f"c{n}": [(i * n) / 7 for i in range(4000)] for n in range(200)})
+    body = bytearray(parquet(table, compression="none", write_page_checksum=True))
+    body[len(body) // 2] ^= 1
+    fetched = Fetched(meta("k", size=len(body)), data=bytes(body))
+    opened = open_object(fetched, spec(max_decoded_bytes=32 * MIB), whole=False)
+    assert opened.plan.parts
+    with pytest.raises(MalformedObjectError, match="checksum"):
+        next(opened.batches())
