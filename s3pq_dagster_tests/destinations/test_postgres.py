@@ -2,6 +2,7 @@
 
 import datetime as dt
 import functools
+import signal
 import threading
 from collections.abc import Iterator
 from decimal import Context, Decimal
@@ -524,6 +525,99 @@ def test_a_table_that_is_not_ours_can_be_read(
     place.run("CREATE TABLE mine AS SELECT 1::bigint AS n, 'x'::text AS t")
     with destination.read("mine", None) as reader:
         assert reader.read_all().to_pylist() == [{"n": 1, "t": "x"}]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "UTF8"])
+def test_no_url_changes_the_encoding(place: PostgresPlace, encoding: str) -> None:
+    """Rows and parameters go as UTF-8: else a replaced object would not be found again."""
+    separator = "&" if "?" in place.url else "?"
+    destination = PostgresDestination(f"{place.url}{separator}client_encoding={encoding}")
+    found = meta("orders/é", "v1")
+    load(destination, (found, 2))
+    load(destination, (meta(found.key, "v2"), 3), start=10)
+    assert ids_by_key(destination) == {found.key: [10, 11, 12]}
+    assert entries(destination) == [(found.key, "v2", "loaded")]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("DateStyle", "German"),
+        ("DateStyle", "SQL, DMY"),
+        ("TimeZone", "Factory"),
+        ("TimeZone", "<-03>+3"),
+        ("bytea_output", "escape"),
+        ("IntervalStyle", "iso_8601"),
+        ("search_path", ""),
+        ("default_transaction_isolation", "serializable"),
+    ],
+)
+def test_how_people_set_up_their_database_does_not_matter(
+    place: PostgresPlace, destination: PostgresDestination, setting: str, value: str
+) -> None:
+    """The ledger reads the same."""
+    place.run(f"ALTER DATABASE {place.database} SET {setting} = '{value}'")
+    load(destination, (A, 2))
+    frame = destination.state(OWNER).ledger.frame
+    assert frame["last_modified"].to_list() == [A.last_modified]
+    load(destination, (B, 1))
+    assert ids_by_key(destination) == {A.key: [0, 1], B.key: [0]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"), [("numeric", "numeric"), ("double precision", "double precision")]
+)
+def test_a_column_that_was_altered_is_not_filled(
+    place: PostgresPlace, destination: PostgresDestination, kind: str, shown: str
+) -> None:
+    """COPY's binary format says nothing of types, so the server would take one for another."""
+    load(destination, (A, 2))
+    place.run(f"ALTER TABLE orders ALTER COLUMN id TYPE {kind}")
+    with pytest.raises(UnsupportedSchemaError, match=f"'id' is {shown}, not bigint.*full_refresh"):
+        load(destination, (B, 1))
+    assert [int(number) for (number,) in place.select("orders", ["id"])] == [0, 1]
+    load(destination, (A, 1), refresh=True)
+    assert place.stored_type("orders", "id") == "bigint"
+
+
+def test_a_text_column_may_have_a_limit(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """Which the server sees to."""
+    load(destination, (A, 2))
+    place.run("ALTER TABLE orders ALTER COLUMN _s3_key TYPE varchar(20)")
+    load(destination, (B, 1))
+    with pytest.raises(UnsupportedSchemaError, match="too long"):
+        load(destination, (meta("orders/" + "x" * 20), 1))
+
+
+def test_an_interrupted_statement_is_cancelled_and_lets_the_table_go(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """Outside a transaction too; else the server would go on, and nobody could write meanwhile."""
+    load(destination, (A, 1))
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    def stopped() -> None:
+        with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            writer._connection.run("SELECT pg_sleep(60)")  # noqa: SLF001 - any statement
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            stopped()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    load(destination, (B, 1))
+    busy = f"SELECT 1 FROM pg_stat_activity WHERE datname = '{place.database}' AND state = 'active'"
+    assert run_on_server(busy) == []
+
+
+class Interrupted(BaseException):
+    """As Dagster raises one in a signal handler."""
 
 
 # COPY's format

@@ -160,11 +160,34 @@ def test_a_server_without_a_free_connection(place: PostgresPlace) -> None:
         )
 
 
-def test_a_parameter_that_libpq_does_not_know() -> None:
-    """It is a mistake in the URL."""
-    destination = PostgresDestination("postgresql://me@h/lake?colour=red")
-    with pytest.raises(ConfigurationError, match='"colour"'):
-        destination.state(OWNER)
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("postgresql://me@h/lake?colour=red", '"colour"'),
+        ("postgresql://me@127.0.0.1/lake?sslmode=foo", 'invalid sslmode value: "foo"'),
+        ("postgresql://me@127.0.0.1:99999/lake", "99999"),
+        ("postgresql://me@127.0.0.1/lake?connect_timeout=abc", "abc"),
+        ("postgresql://me@127.0.0.1/lake?target_session_attrs=foo", "foo"),
+        ("postgresql://me@a..b/lake", "label"),
+    ],
+)
+def test_what_libpq_cannot_use_is_a_mistake_in_the_url(url: str, found: str) -> None:
+    """A parameter, its value, a port, a host: trying again does not help."""
+    with pytest.raises(ConfigurationError, match=f"not one for libpq: .*{found}"):
+        PostgresDestination(url).state(OWNER)
+
+
+def test_of_several_hosts_each_is_named_once() -> None:
+    """With what it said."""
+    first, second = free_port(), free_port()
+    url = f"postgresql://me@127.0.0.1:{first},127.0.0.1:{second}/lake"
+    error = refused(
+        lambda: PostgresDestination(url).state(OWNER), "cannot reach PostgreSQL", retryable=True
+    )
+    said = str(error).partition("/lake: ")[2]
+    for port in (first, second):
+        assert said.count(f"port {port} failed: Connection refused") == 1
+    assert "?" not in said
 
 
 # Rights

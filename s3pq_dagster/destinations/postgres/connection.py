@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -25,7 +25,7 @@ class Connection(Statements):
     """An open connection.
 
     Outside :meth:`transaction` each statement commits itself: servers end connections that are
-    idle in a transaction.
+    idle in a transaction. One that was interrupted in a statement can only be closed.
     """
 
     def __init__(self, driver: psycopg.Connection) -> None:
@@ -91,12 +91,10 @@ class Connection(Statements):
 
     def _rollback(self) -> None:
         try:
-            if self._driver.info.transaction_status == TransactionStatus.ACTIVE:
-                # Interrupted in a statement; the server would go on with it.
-                self._driver.cancel_safe(timeout=_CANCEL_SECONDS)
             self._driver.rollback()
         except psycopg.Error as error:
-            # With the connection, which is lost or about to be closed, the server rolls back.
+            # The connection is lost, or in a statement that was interrupted, so that it is closed
+            # next. With it the server rolls back by itself.
             logging.getLogger(__name__).debug(line("rollback", found=type(error).__name__))
 
 
@@ -115,9 +113,13 @@ def connected(url: PostgresUrl) -> Iterator[Connection]:
             prepare_threshold=None,  # what pools of connections do not hold
             cursor_factory=psycopg.RawCursor,
         )
-    except psycopg.Error as error:
+    except (psycopg.Error, UnicodeError) as error:  # the latter of names that IDNA refuses
         raise cannot_connect(error, url) from None
     try:
         yield Connection(driver)
     finally:
+        if driver.info.transaction_status == TransactionStatus.ACTIVE:
+            # Interrupted in a statement, which the server would go on with, and hold the lock.
+            with suppress(psycopg.Error):
+                driver.cancel_safe(timeout=_CANCEL_SECONDS)
         driver.close()

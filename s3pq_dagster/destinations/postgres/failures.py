@@ -18,6 +18,9 @@ from s3pq_dagster.errors import (
 )
 
 _SERVER_SAYS = re.compile(r"\bERROR: (?P<message>.*?)[ .]*(?:Query was: .*|SQLSTATE: \w+)?$")
+_PREFIX = re.compile(r"^(.*Failed to connect|connection failed|connection is bad): ")
+_NOT_FOR_LIBPQ = re.compile(r"(invalid|bad value|forbidden value|could not parse)\b")
+_QUESTION = re.compile(r" Is the server running .*?\?")
 _ROLLED_BACK = (
     "The transaction is rolled back; run again once the cause is gone: what is committed is not "
     "read again."
@@ -93,10 +96,14 @@ def as_ours(error: Exception, url: PostgresUrl) -> S3ParquetError:
 
 def cannot_connect(error: Exception, url: PostgresUrl) -> S3ParquetError:
     """Say why there is no connection, and what to do."""
-    said = url.masked(message(error)).rpartition("Failed to connect: ")[2]
-    if said.startswith("invalid"):
+    said = _PREFIX.sub("", url.masked(message(error)))
+    if isinstance(error, psycopg.ProgrammingError | UnicodeError) or _NOT_FOR_LIBPQ.match(said):
         return ConfigurationError(f"the URL of the database {url} is not one for libpq: {said}")
+    # Of several hosts that failed, the last is named first, and once more in the list of all.
+    said = said.partition(" All failures were: ")[2] or said
+    said = _QUESTION.sub("", said)
     _, fatal, answer = said.partition("FATAL:")
+    answer = answer.partition(" - host: ")[0].strip()
     state = state_of(error) or next((_SAID[w] for w in _SAID if re.search(w, said)), "")
     if "no password supplied" not in said and not fatal:
         return DestinationError(
@@ -105,33 +112,36 @@ def cannot_connect(error: Exception, url: PostgresUrl) -> S3ParquetError:
         )
     if remedy := _by_beginning(_DENIED, state):
         return DestinationDeniedError(
-            f"PostgreSQL at {url} refuses the connection: {answer.strip() or said}. {remedy}."
+            f"PostgreSQL at {url} refuses the connection: {answer or said}. {remedy}."
         )
     reason = _by_beginning(_PASSING, state)
     more = f" ({reason})" if reason else ""
     return DestinationError(
-        f"PostgreSQL at {url} refuses the connection: {answer.strip()}{more}. Run again later: "
+        f"PostgreSQL at {url} refuses the connection: {answer}{more}. Run again later: "
         f"what is committed is not read again."
     )
 
 
 def state_of(error: Exception) -> str:
     """Give the SQLSTATE, or nothing where the driver has none."""
-    return getattr(error, "sqlstate", None) or ""
+    if found := getattr(error, "sqlstate", None):
+        return str(found)
+    # What psycopg itself finds: a text with NUL in it.
+    return "22000" if isinstance(error, psycopg.DataError) else ""
 
 
 def message(error: Exception) -> str:
     """Give what matters of what the server or libpq says, in one line."""
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        parts = [error.diag.message_primary, error.diag.message_detail, error.diag.context]
+        diag = error.diag
+        parts = [diag.message_primary, diag.message_detail, diag.message_hint, diag.context]
         return " ".join("; ".join(filter(None, parts)).split())
     details = {
         name: value.decode(errors="replace") for name, value in getattr(error, "details", [])
     }
     if primary := details.get("PG_DIAG_MESSAGE_PRIMARY"):
         return " ".join(primary.split())
-    # Behind it is a traceback, where a stream raised something.
-    said = " ".join(str(error).partition("Detail: Python exception")[0].split())
+    said = " ".join(str(error).split())
     found = _SERVER_SAYS.search(said)
     return found["message"] if found else said
 

@@ -111,20 +111,26 @@ class PostgresDestination:
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         with connected(self._url) as connection, translated(self._url, psycopg.Error):
-            self._wait_for_locks(connection)
+            self._set_up(connection)
             yield connection
 
     @contextmanager
     def _reading(self) -> Iterator[Reading]:
         # Arrow's streams raise OSError.
         with reading(self._url) as connection, translated(self._url, dbapi.Error, OSError):
-            self._wait_for_locks(connection)
+            self._set_up(connection)
             yield connection
 
-    def _wait_for_locks(self, connection: Statements) -> None:
-        """Limit the wait for tables; a table's own lock is asked for again and again instead."""
+    def _set_up(self, connection: Statements) -> None:
+        """Limit the wait for tables, and have times in a form that everybody reads.
+
+        A table's own lock is asked for again and again instead.
+        """
         milliseconds = max(1, round(self._lock_timeout_seconds * 1000))
-        connection.run(f"SET lock_timeout = {milliseconds}")
+        connection.run(
+            f"SELECT set_config('lock_timeout', '{milliseconds}', false), "
+            "set_config('DateStyle', 'ISO', false), set_config('TimeZone', 'UTC', false)"
+        )
 
     @contextmanager
     def _locked(self, connection: Connection, table: str) -> Iterator[None]:

@@ -54,6 +54,8 @@ class Session:
         self._in_refresh = False
         self._is_new = False
         """Whether a refresh has begun, and made no table yet."""
+        self._is_checked = False
+        """Whether the table is known to have the columns it was made with."""
         self._rows: int | None = None
         """Of the table, once they are counted; from then on nobody else writes."""
         self._has_strays = False
@@ -160,7 +162,11 @@ class Session:
 
     def _make_table(self, schema: pa.Schema) -> None:
         if self._exists():
+            if not self._is_checked:
+                self._table.check(schema)
+                self._is_checked = True
             return
+        self._is_checked = True
         if self._old is not None and self._old.fits(schema):
             self._old.empty()
             self._table, self._old = self._old, None

@@ -68,6 +68,29 @@ class Table:
         columns = ", ".join(f"{quoted(n)} {kind}" for n, kind in _columns(schema).items())
         self._connection.run(f"CREATE TABLE {self.sql} ({columns})")
 
+    def check(self, schema: pa.Schema) -> None:
+        """See that it still has the columns that it was made with.
+
+        COPY's binary format has no types: what is written for a bigint, a numeric takes for
+        something else, and that without an error.
+
+        Raises:
+            UnsupportedSchemaError: Somebody altered it.
+        """
+        there = self.columns()
+        found = [
+            f"{name!r} is {there.get(name, 'not there')}, not {kind}"
+            for name, kind in _columns(schema).items()
+            if not _takes(there.get(name, ""), kind)
+        ]
+        if found:
+            msg = (
+                f"table {self._name!r} in PostgreSQL was altered: {'; '.join(found)}. Values "
+                f"would be changed, so nothing is written. Alter it back, or run the table with "
+                f"full_refresh, which makes it anew."
+            )
+            raise UnsupportedSchemaError(msg)
+
     def fits(self, schema: pa.Schema) -> bool:
         """Tell whether it has the columns that it would be made with."""
         return self.columns() == _columns(schema)
@@ -157,6 +180,15 @@ class Table:
                 *parameters,
             )
         )
+
+
+def _takes(there: str, kind: str) -> bool:
+    """Tell whether a column takes values of a type unchanged, or with an error."""
+    return (
+        there == kind
+        or (kind == "text" and there.startswith("character varying"))
+        or (kind.startswith("numeric(") and there == "numeric")
+    )
 
 
 def _columns(schema: pa.Schema) -> dict[str, str]:

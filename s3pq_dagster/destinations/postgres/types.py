@@ -37,7 +37,7 @@ class Form:
     sql: str
     """Its own name for it, as ``format_type`` gives it."""
     sent: pa.DataType
-    """The Arrow type that the driver turns into it, value for value."""
+    """The Arrow type that COPY's encoder turns into it, value for value."""
     bounds: tuple[int, int] | None = None
     """Of the values, as integers; others are refused, or mean something else."""
     is_json: bool = False
@@ -48,7 +48,7 @@ _TIMESTAMPS = (-210_866_803_200_000_000, 2**63 - 1)  # 4714-11-24 BC, and all th
 _TIMES = {
     "date": Form("date", pa.date32(), (-2_440_588, 2_145_042_905)),
     "time": Form("time without time zone", pa.time64("us"), (0, _DAY_MICROSECONDS - 1)),
-    # The driver reads intervals as nanoseconds.
+    # The driver that reads them makes nanoseconds of intervals.
     "duration": Form("interval", pa.duration("us"), (-(2**63) // 1000 + 1, 2**63 // 1000 - 1)),
     "timestamp": Form("timestamp without time zone", pa.timestamp("us"), _TIMESTAMPS),
     "instant": Form("timestamp with time zone", pa.timestamp("us", "UTC"), _TIMESTAMPS),

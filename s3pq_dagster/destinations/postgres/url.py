@@ -15,12 +15,13 @@ _PARAMETER = re.compile(r"[a-z_]+=[^=]*")
 _DEFAULTS = {
     # libpq waits for minutes or hours otherwise where a network swallows packets.
     "connect_timeout": "30",
-    "client_encoding": "UTF8",
     "keepalives_idle": "60",
     "keepalives_interval": "10",
     "keepalives_count": "6",
     "application_name": "s3pq_dagster",
 }
+_OURS = {"client_encoding": "UTF8"}
+"""What no URL changes: rows and parameters go as UTF-8, whatever the database keeps them in."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -89,7 +90,7 @@ def _query(parts: SplitResult) -> dict[str, str]:
 
 def _for_driver(user: str, password: str, hosts: str, path: str, query: dict[str, str]) -> str:
     who = _encoded(user) + (f":{_encoded(password)}" if password else "")
-    said = urlencode(_DEFAULTS | query, quote_via=quote)
+    said = urlencode(_DEFAULTS | query | _OURS, quote_via=quote)
     return f"postgresql://{who}{'@' if who else ''}{hosts}/{_encoded(path)}?{said}"
 
 

@@ -1,4 +1,4 @@
-"""Batches as the driver takes them, and as they were when it returns them."""
+"""Batches as the encoder takes them, and as they were when the driver returns them."""
 
 from collections.abc import Iterator
 
