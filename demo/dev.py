@@ -31,10 +31,11 @@ def main() -> int:
             _print(f"An S3 server is at {endpoint}; dagster dev is starting, its log is {lake.log}")
             with dagster_dev(_free_port(), lake.environment(endpoint), lake.log) as webserver:
                 webserver.start_sensor()
-                _say_what_to_do(webserver)
+                _say_what_to_do(webserver, lake)
                 webserver.process.wait()
     except KeyboardInterrupt:
-        _print("\nStopped. `make dev` goes on from here, `rm -r .demo` forgets it.")
+        goes_on = "begins with no rows" if lake.kind == "postgres" else "goes on from here"
+        _print(f"\nStopped. `make dev` {goes_on}, `rm -r .demo` forgets everything.")
         return 0
     except BlockingIOError:
         _print(f"[red]{lake.directory} is in use: stop the other `make demo` or `make dev`.[/]")
@@ -44,6 +45,8 @@ def main() -> int:
         return 1
     finally:
         lake.endpoint.unlink(missing_ok=True)
+        if lake.kind == "postgres" and "place" in vars(lake):
+            lake.place.discard()  # its server ends with this process
     _print(f"[red]dagster dev has ended by itself; its log is {lake.log}[/]")
     return 1
 
@@ -71,9 +74,10 @@ def _free_port() -> int:
     raise WebserverError(msg)
 
 
-def _say_what_to_do(webserver: Webserver) -> None:
+def _say_what_to_do(webserver: Webserver, lake: Lake) -> None:
     _print(f"\n  Dagster's UI:     [bold]{webserver.url}[/]")
     _print(f"  the asset graph:  {webserver.url}/asset-groups")
+    _print(f"  the tables:       {lake.place.url}")
     _print("\nThe sensor looks into the bucket once a minute and loads what is new.")
     _print("  one more object:  make dev-object   (in another terminal)")
     _print("  stop:             Ctrl-C")

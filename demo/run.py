@@ -52,10 +52,12 @@ def main() -> int:
         return 1
     _print(f"\n[green]Everything is as expected.[/] Dagster's log is {lake.log}")
     if lake.kind == "postgres":
+        lake.place.discard()
         _print("  the tables were in a PostgreSQL server that ends now")
+        _print(f"  next, Dagster's UI on a new one:  make dev DESTINATION={lake.kind}")
     else:
         _print(f"  the tables are in  {lake.place.url}")
-    _print("  next, Dagster's UI on them:  make dev")
+        _print(f"  next, Dagster's UI on them:  make dev DESTINATION={lake.kind}")
     return 0
 
 

@@ -19,6 +19,7 @@ from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
 from s3pq_dagster.logs import line
 from s3pq_dagster.metadata import (
     DATA_VERSION_TAG,
+    DESTINATION,
     FULL_REFRESH_TAG,
     OBJECTS_LOADED,
     OBJECTS_QUARANTINED,
@@ -335,6 +336,7 @@ def _observe(
             schema=None,
             rows=state.rows,
         ),
+        DESTINATION: io_manager.place(),
         **_known(load.owner, state),
         OBJECTS_QUARANTINED: ledger.quarantined(load.listing).height,
     }

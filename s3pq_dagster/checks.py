@@ -33,6 +33,15 @@ _DESCRIPTIONS = {
     "An object's rows are counted against its footer when it is loaded.",
     NO_QUARANTINE: "Every listed object could be read as Parquet.",
 }
+_WHAT_TO_DO = {
+    COMPLETE: "Objects are listed that are not loaded, or loaded that are to go: materialize the "
+    "asset.",
+    ROWS_RECONCILED: "Table and ledger differ, so somebody changed one of them. Put back what was "
+    "there, or load the table anew with full_refresh.",
+    NO_QUARANTINE: "Objects could not be read and are left out. Replace them in the bucket or, "
+    "once the cause is gone, load with retry_quarantined.",
+}
+"""Where one fails."""
 
 
 def check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
@@ -70,6 +79,7 @@ class Proof:
                 check_name=name,
                 passed=passed,
                 severity=severity,
+                description=None if passed else _WHAT_TO_DO[name],
                 metadata=metadata,
             )
 

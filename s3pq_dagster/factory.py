@@ -75,6 +75,7 @@ def build_s3_parquet_definitions(
     sensor = build_s3_parquet_sensor(
         source,
         assets=assets,
+        destination=io_manager,
         default_status=sensor_status,
         minimum_interval_seconds=sensor_interval_seconds,
         run_per_table=run_per_table,

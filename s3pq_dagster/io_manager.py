@@ -14,7 +14,7 @@ from s3pq_dagster.destinations import Destination
 from s3pq_dagster.errors import UnsupportedValueError
 from s3pq_dagster.failures import as_failures
 from s3pq_dagster.loading import TableLoad
-from s3pq_dagster.metadata import TABLE, report_metadata, table_metadata
+from s3pq_dagster.metadata import DESTINATION, TABLE, report_metadata, table_metadata
 
 
 class S3ParquetIOManager(dg.ConfigurableIOManager):
@@ -45,6 +45,13 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
     def table_name(self, table: str) -> str:
         """Qualify a table's name as the destination's users do."""
 
+    @abstractmethod
+    def place(self) -> str:
+        """Name where the tables are, the same for everybody and without secrets.
+
+        The sensor compares it: what was loaded into another place is not loaded.
+        """
+
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Load a table: rows and ledger, checkpoint by checkpoint."""
         if not isinstance(obj, TableLoad):
@@ -68,6 +75,7 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
                     schema=report.table_schema,
                     rows=report.table_rows,
                 ),
+                DESTINATION: self.place(),
                 **report_metadata(report, bucket=owner.bucket, table=owner.table),
             }
         )

@@ -22,6 +22,7 @@ from s3pq_dagster.loading import LoadReport
 
 TABLE = "s3pq/table"
 PREFIX = "s3pq/prefix"
+DESTINATION = "s3pq/destination"
 OBJECTS = "s3pq/objects"
 OBJECTS_LISTED = "s3pq/objects_listed"
 BYTES = "s3pq/bytes"

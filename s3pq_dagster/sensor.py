@@ -13,9 +13,10 @@ import dagster as dg
 from s3pq_dagster.bucket_listing import BucketListing
 from s3pq_dagster.catalog import Grouping, tables_in
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError
+from s3pq_dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.ledger import cursor_key, fingerprint
 from s3pq_dagster.logs import line
-from s3pq_dagster.metadata import DATA_VERSION_TAG, PREFIX, TABLE
+from s3pq_dagster.metadata import DATA_VERSION_TAG, DESTINATION, PREFIX, TABLE
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.resource import S3ParquetResource
 
@@ -41,6 +42,7 @@ def build_s3_parquet_sensor(
     source: S3ParquetResource,
     *,
     assets: Sequence[dg.AssetsDefinition],
+    destination: S3ParquetIOManager | None = None,
     name: str = SENSOR_NAME,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
     minimum_interval_seconds: int = 60,
@@ -56,6 +58,8 @@ def build_s3_parquet_sensor(
     Args:
         source: The bucket; environment variables are read at each tick.
         assets: What :func:`build_s3_parquet_assets` gave.
+        destination: Where they are loaded, so that what another destination holds does not count;
+            ``None`` where that never changes.
         name: The sensor's.
         default_status: Whether it runs from the start.
         minimum_interval_seconds: Between two ticks.
@@ -91,10 +95,19 @@ def build_s3_parquet_sensor(
                     f"listing: {listing.objects} objects in {_LISTING_SECONDS} s a tick so far; "
                     f"the next tick goes on from there"
                 )
-            tick = _Tick(context, opened, known, grouping, last_seen, stale_run_seconds)
+            place = _place(destination)
+            tick = _Tick(context, opened, place, known, grouping, last_seen, stale_run_seconds)
             return tick.result(run_per_table=run_per_table)
 
     return sensor
+
+
+def _place(destination: S3ParquetIOManager | None) -> str | None:
+    if destination is None:
+        return None
+    with destination.process_config_and_initialize_cm() as opened:
+        place: str = opened.place()
+    return place
 
 
 def _begun(
@@ -177,6 +190,8 @@ class _Tick:
 
     context: dg.SensorEvaluationContext
     source: S3ParquetResource
+    place: str | None
+    """Of the destination, where it counts."""
     known: dict[str, _Known]
     grouping: Grouping
     last_seen: dict[str, Listing]
@@ -220,7 +235,7 @@ class _Tick:
         listing = self.grouping.by_prefix.get(table.prefix, Listing.of([]))
         current = fingerprint(listing)
         cursor = cursor_key(self.source.bucket, table.name)
-        held = _held_of(self.context.instance, entry, current, cursor, table)
+        held = self._held(entry, current, cursor, table)
         self.objects += len(listing)
         if held.cursor is not None:
             self.cursors[cursor] = held.cursor
@@ -238,6 +253,29 @@ class _Tick:
             )
         else:
             self.due.append((table, current, held))
+
+    def _held(self, entry: Any, current: str, cursor: str, table: _Known) -> _Held:
+        """Take the newest of materialization and observation; mostly the first says enough."""
+        if entry is None:
+            return _Held(None, None, None)
+        newest = entry.last_materialization_record
+        event = None if newest is None else newest.asset_materialization
+        if self._version(event) != current:
+            observed = self.context.instance.fetch_observations(table.key, limit=1).records
+            if observed and (newest is None or observed[0].storage_id > newest.storage_id):
+                event = observed[0].event_log_entry.asset_observation
+        version = self._version(event)
+        shown = None if event is None or version is None else event.metadata.get(cursor)
+        return _Held(version, None if shown is None else str(shown.value), entry.last_run_id)
+
+    def _version(self, event: Any) -> str | None:
+        """Give the data version of what was loaded here, and of nothing else."""
+        if event is None:
+            return None
+        said = event.metadata.get(DESTINATION)
+        if self.place is not None and (said is None or said.value != self.place):
+            return None
+        return (event.tags or {}).get(DATA_VERSION_TAG)
 
     def _is_up_to_date(
         self, table: _Known, listing: Listing, current: str, held: _Held, asked: _Asked
@@ -330,26 +368,6 @@ class _Tick:
 def _entries(instance: dg.DagsterInstance, tables: Sequence[_Known]) -> dict[dg.AssetKey, Any]:
     records = instance.get_asset_records([table.key for table in tables])
     return {record.asset_entry.asset_key: record.asset_entry for record in records}
-
-
-def _held_of(
-    instance: dg.DagsterInstance, entry: Any, current: str, cursor: str, table: _Known
-) -> _Held:
-    """Take the newest of materialization and observation; mostly the first says enough."""
-    if entry is None:
-        return _Held(None, None, None)
-    newest = entry.last_materialization_record
-    event = None if newest is None else newest.asset_materialization
-    if _version(event) != current:
-        observed = instance.fetch_observations(table.key, limit=1).records
-        if observed and (newest is None or observed[0].storage_id > newest.storage_id):
-            event = observed[0].event_log_entry.asset_observation
-    shown = None if event is None else event.metadata.get(cursor)
-    return _Held(_version(event), None if shown is None else str(shown.value), entry.last_run_id)
-
-
-def _version(event: Any) -> str | None:
-    return None if event is None else (event.tags or {}).get(DATA_VERSION_TAG)
 
 
 def _is_part_of(listing: Listing, before: Listing) -> bool:

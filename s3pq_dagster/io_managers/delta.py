@@ -6,7 +6,7 @@ from pydantic import Field
 
 from s3pq_dagster.destinations import Destination
 from s3pq_dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.io_managers.urls import check_installed, check_root
+from s3pq_dagster.io_managers.urls import check_installed, check_root, place_of
 
 
 class S3ParquetDeltaIOManager(S3ParquetIOManager):
@@ -66,3 +66,7 @@ class S3ParquetDeltaIOManager(S3ParquetIOManager):
     def table_name(self, table: str) -> str:
         """See :meth:`S3ParquetIOManager.table_name`."""
         return f"{self.root.rstrip('/')}/{table}"
+
+    def place(self) -> str:
+        """See :meth:`S3ParquetIOManager.place`."""
+        return place_of("delta", self.root, self.endpoint_url)

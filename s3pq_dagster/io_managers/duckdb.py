@@ -1,6 +1,7 @@
 """The IO manager of a DuckDB file."""
 
 import logging
+from pathlib import Path
 
 from pydantic import Field
 
@@ -45,3 +46,7 @@ class S3ParquetDuckDBIOManager(S3ParquetIOManager):
     def table_name(self, table: str) -> str:
         """See :meth:`S3ParquetIOManager.table_name`."""
         return f"{self.namespace}.{table}"
+
+    def place(self) -> str:
+        """See :meth:`S3ParquetIOManager.place`."""
+        return f"duckdb://{Path(self.database).absolute()}#{self.namespace}"

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from s3pq_dagster.destinations import Destination
 from s3pq_dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.io_managers.urls import check_installed, check_root
+from s3pq_dagster.io_managers.urls import check_installed, check_root, place_of
 
 
 class S3ParquetParquetIOManager(S3ParquetIOManager):
@@ -59,3 +59,7 @@ class S3ParquetParquetIOManager(S3ParquetIOManager):
     def table_name(self, table: str) -> str:
         """Give what engines read a table by; see :meth:`S3ParquetIOManager.table_name`."""
         return f"{self.root.rstrip('/')}/{table}/*.parquet"
+
+    def place(self) -> str:
+        """See :meth:`S3ParquetIOManager.place`."""
+        return place_of("parquet", self.root, self.endpoint_url)

@@ -69,6 +69,10 @@ class S3ParquetPostgresIOManager(S3ParquetIOManager):
 
         return f"{self.namespace}.{stored_name(table)}"
 
+    def place(self) -> str:
+        """See :meth:`S3ParquetIOManager.place`."""
+        return f"{postgres_url.parsed(self.url).shown}#{self.namespace}"
+
     @staticmethod
     def _check_driver() -> None:
         check_installed("PostgreSQL", "s3pq_dagster.destinations.postgres.server", "postgres")

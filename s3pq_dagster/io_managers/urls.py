@@ -1,6 +1,7 @@
 """What is read of destination URLs, whatever the destination."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -43,6 +44,13 @@ def root_of(parts: SplitResult) -> dict[str, Any]:
         )
         raise ConfigurationError(msg)
     return {"root": parts.path[1:]}
+
+
+def place_of(kind: str, root: str, endpoint_url: str | None) -> str:
+    """Name a directory or a prefix on S3, the same for everybody."""
+    if not root.startswith("s3://"):
+        return f"{kind}://{Path(root).absolute()}"
+    return f"{kind}+{root.rstrip('/')}" + (f"?endpoint_url={endpoint_url}" if endpoint_url else "")
 
 
 def check_root(root: str) -> None:

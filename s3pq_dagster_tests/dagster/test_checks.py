@@ -37,6 +37,7 @@ def test_a_load_evaluates_every_check(lake: Lake) -> None:
     lake.bucket.put("a/2.parquet", 4)
     result = lake.run()
     assert passed(result) == dict.fromkeys(CHECKS, True)
+    assert {check.description for check in checked(result).values()} == {None}
     found = {name: values(check) for name, check in checked(result).items()}
     assert found["complete"] == {
         "s3pq/objects_listed": 2,
@@ -79,6 +80,7 @@ def test_an_added_object_fails_complete(loaded: Lake) -> None:
     assert passed(result) == {"complete": False, "rows_reconciled": True, "no_quarantine": True}
     complete = checked(result)["complete"]
     assert complete.severity is dg.AssetCheckSeverity.WARN
+    assert "materialize the asset" in str(complete.description)
     assert values(complete)["s3pq/objects_pending"] == 1
     assert sample(complete) == [{"key": "a/3.parquet", "what": "not in the ledger"}]
     assert passed(loaded.run())["complete"]

@@ -4,7 +4,9 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,6 +14,7 @@ import pytest
 
 import s3pq_dagster.sensor
 import s3pq_dagster.store
+from s3pq_dagster.io_managers import build_io_manager
 from s3pq_dagster_tests.lake import Lake, names
 from s3pq_dagster_tests.proxy import Answer
 
@@ -113,6 +116,51 @@ def test_a_lost_cursor_costs_nothing(lake: Lake) -> None:
     lake.run(definitions=definitions)
     assert not lake.tick("not json", definitions=definitions).run_requests
     assert not lake.tick(None, definitions=definitions).run_requests
+
+
+def test_what_another_destination_holds_does_not_count(lake: Lake, tmp_path: Path) -> None:
+    """Else a new one would be filled only with what arrives later."""
+    lake.bucket.put("a/1.parquet", 1)
+    lake.bucket.put("b/1.parquet", 1)
+    assert lake.run().success
+    moved = replace(lake, database=tmp_path / "other.duckdb")
+    definitions = moved.definitions()
+    tick = moved.tick(definitions=definitions)
+    assert asked(tick) == [{"a", "b"}]
+    assert perform(moved, definitions, tick)
+    assert moved.rows("a") == moved.rows("b") == 1
+    assert not moved.tick(tick.cursor, definitions=definitions).run_requests
+    # Back again, where nothing is to be loaded: one run says so.
+    definitions = lake.definitions()
+    tick = lake.tick(definitions=definitions)
+    assert asked(tick) == [{"a", "b"}]
+    lake.bucket.proxy.forget()
+    assert perform(lake, definitions, tick)
+    assert not lake.bucket.proxy.object_reads
+    assert not lake.tick(tick.cursor, definitions=definitions).run_requests
+
+
+@pytest.mark.parametrize(
+    ("destination", "place"),
+    [
+        ("duckdb:////data/lake.duckdb", "duckdb:///data/lake.duckdb#main"),
+        ("postgresql://me:canary@h:5432/lake", "postgresql://h:5432/lake#public"),
+        ("delta:////data/lake", "delta:///data/lake"),
+        ("parquet+s3://lake/x/", "parquet+s3://lake/x"),
+        (
+            "delta+s3://lake/x?endpoint_url=http://h:1",
+            "delta+s3://lake/x?endpoint_url=http://h:1",
+        ),
+    ],
+)
+def test_a_place_is_named_without_secrets(
+    destination: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shown with each materialization."""
+    monkeypatch.setenv("S3PQ_DESTINATION", destination)
+    made = build_io_manager(dg.EnvVar("S3PQ_DESTINATION"))
+    with made.process_config_and_initialize_cm() as opened:
+        assert opened.place() == place
 
 
 @contextmanager

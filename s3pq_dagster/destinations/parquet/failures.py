@@ -26,8 +26,8 @@ def translated(root: str) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         msg = (
             f"cannot do as asked in the Parquet files below {root}: {first_line(error)}. "
-            f"{_advice(number, root)} What is committed stands and is not read again; what is not "
-            f"is not to be seen."
+            f"{_advice(number, root)} What is committed stands and is not read again; "
+            f"nothing else is visible."
         )
         denied = number in _FORBIDDEN | _NO_DIRECTORY
         raise (DestinationDeniedError if denied else DestinationError)(msg) from error
