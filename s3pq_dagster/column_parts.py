@@ -12,6 +12,10 @@ from s3pq_dagster.parquet_file import decode_group
 
 MOST_PARTS = 64
 """Each is a file while a row group is decoded."""
+_TOO_LARGE = (
+    "decoded some columns at a time, a row group takes more of the disk than 16 times "
+    "max_decoded_bytes; raise it if this machine has the room"
+)
 _UNEVEN = "the columns of a row group have different numbers of rows"
 
 
@@ -57,8 +61,7 @@ def _put_aside(aside: IO[bytes], batches: Iterable[pa.RecordBatch], most: int) -
             if writer is None:
                 writer = opened.enter_context(pa.ipc.new_stream(aside, batch.schema))
             if aside.tell() + batch.nbytes > most:
-                msg = "the rows of a row group take more room on disk than they may"
-                raise ValueError(msg)
+                raise ValueError(_TOO_LARGE)
             writer.write_batch(batch)
     aside.flush()
     return aside.tell()

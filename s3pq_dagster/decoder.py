@@ -1,5 +1,6 @@
 """One object's bytes as checked Arrow batches, within bounds of memory and time."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 from s3pq_dagster import schemas
 from s3pq_dagster.bounds import Plan, safe_plan, usual_rows
 from s3pq_dagster.column_parts import decode_in_parts
-from s3pq_dagster.errors import MalformedObjectError, ReadAbandonedError, TrialError
+from s3pq_dagster.errors import DiskError, MalformedObjectError, ReadAbandonedError, TrialError
 from s3pq_dagster.fetcher import Fetched
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.parquet_file import decode, footer_bytes, is_footer_within, open_file
@@ -92,6 +93,8 @@ class OpenObject:
                 if not self.plan.parts:
                     _try_apart(self.fetched, self.spec, self.plan.rows, self.while_waiting)
                 raise
+            if self.plan.parts and isinstance(error, OSError) and error.errno:
+                raise DiskError(self.object.key, tempfile.gettempdir(), str(error)) from error
             raise _malformed(self.object.key, error) from error
         self._seconds += time.monotonic() - started
         if self._seconds > self.spec.max_decode_seconds:

@@ -159,6 +159,20 @@ class TrialError(S3ParquetError):
         )
 
 
+class DiskError(S3ParquetError):
+    """The machine's disk failed an object that is decoded by way of it."""
+
+    retryable = True
+
+    def __init__(self, key: str, directory: str, found: str) -> None:
+        self.key = key
+        super().__init__(
+            f"object {key!r} has too many columns to decode them together, and putting some aside "
+            f"in temporary files under {directory} failed: {found}. Make room there or set TMPDIR "
+            f"to where there is some, then run again."
+        )
+
+
 class UnsteadyObjectError(S3ParquetError):
     """An object was decoded whole, and then not when its rows were to be written."""
 

@@ -1,5 +1,6 @@
 """A file decoded some columns at a time: the same rows, within memory and disk."""
 
+import resource
 import subprocess
 import sys
 
@@ -10,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3pq_dagster.column_parts import decode_in_parts
-from s3pq_dagster.decoder import open_object
-from s3pq_dagster.errors import MalformedObjectError
+from s3pq_dagster.decoder import OpenObject, open_object
+from s3pq_dagster.errors import DiskError, MalformedObjectError
 from s3pq_dagster.fetcher import Fetched
 from s3pq_dagster_tests.buckets import parquet
 from s3pq_dagster_tests.unit.made import meta, spec
@@ -56,14 +57,14 @@ def test_a_row_group_without_rows() -> None:
 
 def test_the_disk_has_a_bound() -> None:
     """What takes more is the object's fault."""
-    with pytest.raises(ValueError, match="more room on disk"):
+    with pytest.raises(ValueError, match="more of the disk"):
         decoded(parquet(TABLE), 100, 10_000)
 
 
 _WIDE = """
 import sys
 import pyarrow as pa
-from s3pq_dagster.decoder import open_object
+from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.fetcher import Fetched
 from s3pq_dagster_tests.unit.made import meta, spec
 body = sys.stdin.buffer.read()
@@ -90,13 +91,36 @@ def test_memory_stays_within_the_bound() -> None:
     assert peak < 32 * MIB
 
 
-def test_a_wide_object_that_is_damaged_is_malformed() -> None:
-    """No row of its row group is handed on."""
-    table = pa.table({f"c{n}": [(i * n) / 7 for i in range(4000)] for n in range(200)})
-    body = bytearray(parquet(table, compression="none", write_page_checksum=True))
-    body[len(body) // 2] ^= 1
-    fetched = Fetched(meta("k", size=len(body)), data=bytes(body))
+def wide() -> bytes:
+    """Make an object whose columns do not fit into 16 MiB together."""
+    columns = {f"c{n}": [(i * n) / 7 for i in range(4000)] for n in range(200)}
+    return parquet(pa.table(columns), compression="none", write_page_checksum=True)
+
+
+def opened_wide(body: bytes) -> OpenObject:
+    """Open it."""
+    fetched = Fetched(meta("k", size=len(body)), data=body)
     opened = open_object(fetched, spec(max_decoded_bytes=32 * MIB), whole=False)
     assert opened.plan.parts
+    return opened
+
+
+def test_a_wide_object_that_is_damaged_is_malformed() -> None:
+    """No row of its row group is handed on."""
+    body = bytearray(wide())
+    body[len(body) // 2] ^= 1
     with pytest.raises(MalformedObjectError, match="checksum"):
-        next(opened.batches())
+        next(opened_wide(bytes(body)).batches())
+
+
+def test_a_full_disk_is_no_fault_of_the_object() -> None:
+    """The run fails, and says where to make room."""
+    opened = opened_wide(wide())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(DiskError, match=r"'k'.*File too large.*TMPDIR"):
+            next(opened.batches())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sum(batch.num_rows for batch in opened.batches()) == 4000
