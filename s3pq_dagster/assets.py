@@ -330,7 +330,7 @@ def _observe(
     version = fingerprint(ledger.accounted(load.listing))
     metadata = {
         **table_metadata(
-            uri=f"s3://{load.owner.bucket}/{load.owner.prefix}",
+            source=f"s3://{load.owner.bucket}/{load.owner.prefix}",
             storage_kind=io_manager.storage_kind(),
             table_name=io_manager.table_name(load.owner.table),
             schema=None,

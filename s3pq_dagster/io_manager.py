@@ -69,7 +69,7 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata(
             {
                 **table_metadata(
-                    uri=f"s3://{owner.bucket}/{owner.prefix}",
+                    source=f"s3://{owner.bucket}/{owner.prefix}",
                     storage_kind=self.storage_kind(),
                     table_name=self.table_name(owner.table),
                     schema=report.table_schema,

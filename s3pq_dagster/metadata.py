@@ -14,7 +14,6 @@ from dagster._core.definitions.definitions_load_context import (  # noqa: TID251
 )
 from dagster._core.definitions.metadata.metadata_set import (  # noqa: TID251 - the one place
     TableMetadataSet,
-    UriMetadataSet,
 )
 
 from s3pq_dagster.ledger import cursor_key, format_cursor
@@ -22,6 +21,7 @@ from s3pq_dagster.loading import LoadReport
 
 TABLE = "s3pq/table"
 PREFIX = "s3pq/prefix"
+SOURCE = "s3pq/source"
 DESTINATION = "s3pq/destination"
 OBJECTS = "s3pq/objects"
 OBJECTS_LISTED = "s3pq/objects_listed"
@@ -61,18 +61,21 @@ def _type_name(kind: pa.DataType) -> str:
 
 def table_metadata(
     *,
-    uri: str,
+    source: str,
     storage_kind: str,
     table_name: str,
     schema: pa.Schema | None,
     rows: int | None = None,
 ) -> dict[str, Any]:
-    """Give the metadata every table has under Dagster's own keys."""
+    """Give the metadata every table has, under Dagster's own keys where there are such.
+
+    ``dagster/uri`` is none: Dagster shows it as where the table is stored, and this is its source.
+    """
     columns = None if schema is None else column_schema(schema)
     table = TableMetadataSet(
         column_schema=columns, row_count=rows, table_name=table_name, storage_kind=storage_kind
     )
-    return {**table, **UriMetadataSet(uri=uri)}
+    return {**table, SOURCE: source}
 
 
 def report_metadata(report: LoadReport, *, bucket: str, table: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class S3ParquetTranslator:
             ),
             metadata={
                 **table_metadata(
-                    uri=table.uri,
+                    source=table.uri,
                     storage_kind=props.storage_kind,
                     table_name=props.table_name,
                     schema=_stored_schema(props),

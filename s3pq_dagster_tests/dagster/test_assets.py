@@ -34,7 +34,7 @@ def test_an_asset_says_what_its_table_is_before_any_run(lake: Lake) -> None:
     assert [column.name for column in metadata["dagster/column_schema"].columns] == [
         *("id", "text", "_cq_id", "_cq_parent_id", "_s3_key")
     ]
-    assert str(metadata["dagster/uri"]) == f"s3://{lake.bucket.name}/data/2024/"
+    assert str(metadata["s3pq/source"]) == f"s3://{lake.bucket.name}/data/2024/"
     assert metadata["dagster/table_name"] == "main.data_2024"
 
 
@@ -55,7 +55,7 @@ def test_a_materialization_has_the_numbers_the_ui_plots(lake: Lake) -> None:
     assert two["s3pq/rows_per_second"] > 0
     assert two["s3pq/objects_quarantined"] == 0
     assert two["dagster/table_name"] == "main.a"
-    assert two["dagster/uri"] == f"s3://{lake.bucket.name}/a/"
+    assert two["s3pq/source"] == f"s3://{lake.bucket.name}/a/"
     assert [column.name for column in two["dagster/column_schema"].columns][:2] == ["id", "text"]
 
 

@@ -83,10 +83,10 @@ def test_a_table_has_dagsters_own_keys(rows: int | None) -> None:
     """Table name, kind, URI, columns and row count are where Dagster looks for them."""
     schema = pa.schema([("a", pa.int64())])
     metadata = table_metadata(
-        uri="s3://lake/a/", storage_kind="duckdb", table_name="main.a", schema=schema, rows=rows
+        source="s3://lake/a/", storage_kind="duckdb", table_name="main.a", schema=schema, rows=rows
     )
     assert metadata["dagster/table_name"] == "main.a"
     assert metadata["dagster/storage_kind"] == "duckdb"
-    assert metadata["dagster/uri"] == "s3://lake/a/"
+    assert metadata["s3pq/source"] == "s3://lake/a/"
     assert metadata["dagster/column_schema"] == dg.TableSchema([dg.TableColumn("a", "int64")])
     assert metadata.get("dagster/row_count") == rows
