@@ -82,8 +82,11 @@ def decode_group(
         Exception: Whatever pyarrow has for a page that is none.
     """
     threads = file.metadata.row_group(group).total_byte_size > _ALONE_BYTES
-    # By index: names may be there twice, or have dots in them.
-    for batch in file.reader.iter_batches(rows_at_a_time, [group], leaves, threads):
+    if leaves is None:
+        batches = file.iter_batches(rows_at_a_time, row_groups=[group], use_threads=threads)
+    else:  # by index, for names may be there twice or have dots in them
+        batches = file.reader.iter_batches(rows_at_a_time, [group], leaves, threads)
+    for batch in batches:
         batch.validate(full=True)
         schema = schemas.canonical(batch.schema)
         yield batch if batch.schema.equals(schema) else _canonical(batch, schema)

@@ -351,6 +351,12 @@ LITTLE_KEPT: dict[str, Any] = {"max_decoded_bytes": 16 * 1024 * KIB}
 """With it so many rows are not kept once they are decoded: they are decoded again."""
 
 
+def put_many_rows(table: Table) -> None:
+    """Put three objects, one of many rows; without dictionaries all columns fit in together."""
+    for key, rows in {"a": 10, "b": MANY_ROWS, "c": 7}.items():
+        table.bucket.put(f"t/{key}", parquet(numbers(rows), use_dictionary=False))
+
+
 def decode_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pyarrow decode objects of so many rows once, and not again."""
     decode, seen = pq.ParquetFile.iter_batches, []
@@ -367,8 +373,7 @@ def decode_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_object_that_is_decoded_again_is_alone(table: Table) -> None:
     """Small as it is: its rows are not in one checkpoint with those of others."""
-    for key, rows in {"a": 10, "b": MANY_ROWS, "c": 7}.items():
-        table.bucket.put(f"t/{key}", rows)
+    put_many_rows(table)
     table.load(**LITTLE_KEPT)
     assert table.lines.of("checkpoint_committed") == [
         f"checkpoint_committed table=t objects=1 rows={rows}" for rows in (10, MANY_ROWS, 7)
@@ -379,8 +384,7 @@ def test_no_object_is_called_loaded_when_another_is_rolled_back(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that decodes the first time only is quarantined, and the others' rows are there."""
-    for key, rows in {"a": 10, "b": MANY_ROWS, "c": 7}.items():
-        table.bucket.put(f"t/{key}", rows)
+    put_many_rows(table)
     decode_once(monkeypatch)
     report = table.load(**LITTLE_KEPT)
     assert table.statuses() == {"t/a": "loaded", "t/b": "quarantined", "t/c": "loaded"}
@@ -392,8 +396,7 @@ def test_a_refresh_with_an_object_that_decodes_once_can_be_tried_again(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of it is rolled back, the error says why, and the old table stays."""
-    for key, rows in {"a": 10, "b": MANY_ROWS, "c": 7}.items():
-        table.bucket.put(f"t/{key}", rows)
+    put_many_rows(table)
     table.load()
     decode_once(monkeypatch)
     with pytest.raises(UnsteadyObjectError, match=r"t/b.*not again.*Run again") as caught:
