@@ -14,6 +14,7 @@
     │   └── ObjectChangedError        overwritten since it was listed
     ├── MalformedObjectError          one object cannot be read as Parquet: it is quarantined
     ├── TrialError                    no process to decode an object for trial        (retried)
+    ├── DiskError                     no room for a part of an object                 (retried)
     ├── UnsteadyObjectError           decoded whole, and then not                     (retried)
     ├── ReadAbandonedError            reading was stopped from outside
     ├── TableNameError                a prefix gives no table name
