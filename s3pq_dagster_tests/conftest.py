@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from alembic.util import pyfiles
 from moto.server import ThreadedMotoServer
 
 from s3pq_dagster_tests.buckets import Bucket
@@ -48,6 +49,8 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("DAGSTER_HOME", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
         use_credentials()
+        # Each of Dagster's instances in memory executes the same hundred files of Alembic's.
+        patch.setattr(pyfiles, "load_module_py", functools.cache(pyfiles.load_module_py))
         yield
 
 

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 PROJECT = Path(__file__).parents[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(170)
 def test_the_demo_loads_everything_then_one_object_then_nothing(tmp_path: Path) -> None:
     """It ends well, and says that only the new object's rows came and that then nothing did."""

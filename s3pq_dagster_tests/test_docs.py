@@ -281,6 +281,7 @@ def test_each_headless_command_loads_the_bucket(command: Command, folder: Path) 
     assert loaded(folder / "s3pq.duckdb") == ORDERS
 
 
+@pytest.mark.thorough
 @each("command", commands_of(MATERIALIZE))
 def test_each_headless_command_exits_with_1_when_a_table_failed(
     command: Command, folder: Path, bucket: Bucket
@@ -300,6 +301,7 @@ def test_each_headless_command_exits_with_1_when_a_table_failed(
     assert loaded(folder / "s3pq.duckdb") == ORDERS
 
 
+@pytest.mark.thorough
 @each("command", commands_of(DEV))
 def test_each_ui_command_serves_the_tables(command: Command, folder: Path) -> None:
     """`dagster dev` comes up and its GraphQL API knows the bucket's table."""

@@ -28,7 +28,10 @@ OFTEN = Shares(
 )
 
 
-@pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
+@pytest.mark.parametrize(
+    "write_mode",
+    ["mirror", *(pytest.param(mode, marks=pytest.mark.thorough) for mode in ("append", "replace"))],
+)
 def test_a_day_of_objects_is_loaded_exactly_once(lake: Lake, write_mode: str) -> None:
     """No row lost or twice, no object read twice, the quarantine and the ledger right."""
     day = make_day(9, objects=50, seconds=600, every=300, tables=2, shares=OFTEN)

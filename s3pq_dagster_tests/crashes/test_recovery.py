@@ -82,6 +82,7 @@ def once(number: int, answer: Answer) -> Callable[[Request], Answer | None]:
     return before
 
 
+@pytest.mark.thorough
 def test_a_terminated_run_leaves_its_committed_checkpoints(bucket: Bucket, tmp_path: Path) -> None:
     """SIGTERM, as an orchestrator of containers sends it: the next run reads only the rest."""
     fill(bucket)

@@ -52,15 +52,30 @@ def test_an_empty_bucket_exits_0_and_warns(bucket: Bucket, tmp_path: Path) -> No
     ("variables", "expected"),
     [
         ({"S3PQ_BUCKET": ""}, "S3PQ_BUCKET not set"),
-        ({"S3PQ_REGION": ""}, "S3PQ_REGION not set"),
-        ({"S3PQ_FILETYPE": "csv"}, "filetype 'csv' is not supported; supported: parquet"),
-        ({"S3PQ_CONCURRENCY": "0"}, "concurrency must be at least 1, or negative"),
-        (
+        pytest.param({"S3PQ_REGION": ""}, "S3PQ_REGION not set", marks=pytest.mark.thorough),
+        pytest.param(
+            {"S3PQ_FILETYPE": "csv"},
+            "filetype 'csv' is not supported; supported: parquet",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            {"S3PQ_CONCURRENCY": "0"},
+            "concurrency must be at least 1, or negative",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
             {"S3PQ_CONCURRENCY": "many"},
             "S3PQ_CONCURRENCY: concurrency: Input should be a valid integer",
+            marks=pytest.mark.thorough,
         ),
-        ({"S3PQ_BUKCET": "x"}, "unknown variable S3PQ_BUKCET"),
-        ({"S3PQ_DESTINATION": "mysql://host/db"}, "duckdb:///lake.duckdb"),
+        pytest.param(
+            {"S3PQ_BUKCET": "x"}, "unknown variable S3PQ_BUKCET", marks=pytest.mark.thorough
+        ),
+        pytest.param(
+            {"S3PQ_DESTINATION": "mysql://host/db"},
+            "duckdb:///lake.duckdb",
+            marks=pytest.mark.thorough,
+        ),
         ({"S3PQ_BUCKET": "no-such-bucket"}, "bucket 'no-such-bucket' not found"),
     ],
 )
@@ -75,6 +90,7 @@ def test_what_is_wrong_is_one_line_and_exit_1(
     assert len([line for line in done.stderr.splitlines() if line.startswith("Error: ")]) == 1
 
 
+@pytest.mark.thorough
 def test_every_field_has_a_variable(bucket: Bucket, tmp_path: Path) -> None:
     """Lists are comma-separated, empty means unset."""
     for table in ("a", "b", "c"):

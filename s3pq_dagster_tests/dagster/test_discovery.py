@@ -164,6 +164,7 @@ def test_wrong_credentials_are_told_from_denied_access(tmp_path: Path, home: Pat
             discover(source)
 
 
+@pytest.mark.thorough
 def test_a_step_process_reads_the_saved_result(bucket: Bucket, home: Path) -> None:
     """Under the multiprocess executor the bucket is not listed for the definitions again."""
     bucket.put("a/1.parquet", 1)

@@ -56,6 +56,7 @@ def until(look: Callable[[], Any], *, seconds: float = 90) -> Any:
     return again_while(operator.not_, stop_after_delay(seconds))(look)
 
 
+@pytest.mark.thorough
 def test_materialize_all_then_one_then_the_sensor(bucket: Bucket, tmp_path: Path) -> None:
     """Runs do what is asked; a check that runs alone looks at its table; a new object is found."""
     for table in ("a", "b"):

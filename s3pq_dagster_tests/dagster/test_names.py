@@ -165,6 +165,7 @@ def loaded(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load
         yield Loaded(lake, definitions, lake.run(definitions=definitions), key_of)
 
 
+@pytest.mark.thorough
 def test_every_key_is_loaded_under_its_documented_table(loaded: Loaded) -> None:
     """Rows and ledger have exactly that key, asset and table exactly that name."""
     lake = loaded.lake
@@ -176,6 +177,7 @@ def test_every_key_is_loaded_under_its_documented_table(loaded: Loaded) -> None:
     assert set(materialized(loaded.result)) == set(loaded.key_of)
 
 
+@pytest.mark.thorough
 def test_nothing_else_is_in_the_database(loaded: Loaded) -> None:
     """No name became a statement: each table, the two of the ledger, and what was there before."""
     expected = {"canary", "_s3pq_objects", "_s3pq_tables", *loaded.key_of}
@@ -184,6 +186,7 @@ def test_nothing_else_is_in_the_database(loaded: Loaded) -> None:
     assert loaded.lake.query("SELECT alive FROM canary") == [(1,)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_impossible_column_fails_its_table_alone(loaded: Loaded, name: str) -> None:
     """The error is one line that names object and column and says what to do."""
@@ -197,6 +200,7 @@ def test_an_impossible_column_fails_its_table_alone(loaded: Loaded, name: str) -
     assert loaded.lake.ledger(f"refused_{name}") == []
 
 
+@pytest.mark.thorough
 def test_every_column_is_read_back_under_its_name(loaded: Loaded) -> None:
     """At the top and in a struct, chosen by their names in another order than theirs."""
     chosen = ["struct", *reversed(COLUMNS)]
@@ -207,6 +211,7 @@ def test_every_column_is_read_back_under_its_name(loaded: Loaded) -> None:
     assert row == {name: number for number, name in enumerate(COLUMNS)}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", KEPT)
 def test_a_column_that_only_looks_like_another_is_the_files(loaded: Loaded, name: str) -> None:
     """CloudQuery's own ids are kept, in any case, and nothing that looks like a name is that."""
@@ -216,6 +221,7 @@ def test_a_column_that_only_looks_like_another_is_the_files(loaded: Loaded, name
     assert row["_s3_key"] == f"kept/{name}/1.parquet"
 
 
+@pytest.mark.thorough
 def test_what_names_do_not_differ_in_is_not_loaded_again(loaded: Loaded) -> None:
     """The keys in the ledger are those that are listed, byte by byte."""
     chosen = [name for name in loaded.key_of if re.match(r"k(1[1-9]|20)|yyy|up", name)]
@@ -225,6 +231,7 @@ def test_what_names_do_not_differ_in_is_not_loaded_again(loaded: Loaded) -> None
     assert len(loaded.lake.bucket.proxy.listings) == 1
 
 
+@pytest.mark.thorough
 def test_the_sensor_asks_for_what_failed_and_nothing_else(loaded: Loaded) -> None:
     """What was loaded is up to date under whatever name; the tick's line is one line."""
     tick = loaded.lake.tick(definitions=loaded.definitions)
@@ -232,6 +239,7 @@ def test_the_sensor_asks_for_what_failed_and_nothing_else(loaded: Loaded) -> Non
     assert {key.path[-1] for key in request.asset_selection} == {f"refused_{n}" for n in REFUSED}
 
 
+@pytest.mark.thorough
 def test_every_log_line_is_one_line(loaded: Loaded) -> None:
     """Nothing in a name breaks a line or what shows it; each object is on a line of its own."""
     lines = [
@@ -245,6 +253,7 @@ def test_every_log_line_is_one_line(loaded: Loaded) -> None:
     assert all(re.match("[a-z_]+ table=", line) for line in lines)
 
 
+@pytest.mark.thorough
 def test_every_line_of_discovery_is_one_line(loaded: Loaded) -> None:
     """Each prefix is on a line of its own."""
     lines = Lines()
@@ -253,6 +262,7 @@ def test_every_line_of_discovery_is_one_line(loaded: Loaded) -> None:
     assert len(lines.of("table_found")) == len(found) == len(loaded.key_of) + len(REFUSED)
 
 
+@pytest.mark.thorough
 def test_saved_tables_have_the_names_that_were_found(loaded: Loaded) -> None:
     """Prefixes, columns and fields, when S3 is away."""
     source = S3ParquetResource(**loaded.lake.bucket.spec)
@@ -267,6 +277,7 @@ def test_saved_tables_have_the_names_that_were_found(loaded: Loaded) -> None:
     assert saved.names == ["a\x00b"]
 
 
+@pytest.mark.thorough
 def test_every_description_is_one_line_of_markdown(loaded: Loaded) -> None:
     """The prefix is a code span that ends where it should."""
     for definition in loaded.definitions.assets or ():
@@ -361,6 +372,7 @@ def test_a_column_name_that_is_no_utf8_is_quarantined(lake: Lake) -> None:
     assert "UnicodeDecodeError" in lake.ledger("a")[0]["reason"]
 
 
+@pytest.mark.thorough
 def test_the_command_line_takes_hostile_names(bucket: Bucket, tmp_path: Path) -> None:
     """With what Dagster keeps on disk: its database, the logs of steps, the saved tables."""
     keys = {

@@ -124,6 +124,7 @@ def test_the_ledger_has_every_documented_fact(root: Path, destination: DeltaDest
     assert pa.ipc.read_schema(pa.py_buffer(told["arrow_schema"][0])) == SCHEMA
 
 
+@pytest.mark.thorough
 def test_a_ledger_of_many_commits_is_in_few_files(
     root: Path, destination: DeltaDestination
 ) -> None:

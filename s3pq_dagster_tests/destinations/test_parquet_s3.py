@@ -184,6 +184,7 @@ def other(bucket: Bucket) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.thorough
 def test_a_living_writer_is_waited_for_however_long_his_lease(
     bucket: Bucket, other: subprocess.Popen[str]
 ) -> None:
@@ -209,6 +210,7 @@ def test_a_dead_writer_is_waited_for_until_his_lease_ends(
     assert set(ids_by_key(destination)) == {A.key, C.key}
 
 
+@pytest.mark.thorough
 def test_a_writer_that_slept_too_long_commits_nothing_more(
     bucket: Bucket, other: subprocess.Popen[str]
 ) -> None:

@@ -669,6 +669,7 @@ def _columns(draw: st.DrawFn) -> dict[str, pa.Array]:
     return columns
 
 
+@pytest.mark.thorough
 @settings(max_examples=40, deadline=None)
 @given(_columns(), st.integers(1, 3000))
 def test_every_value_comes_back_from_pieces_of_any_size(

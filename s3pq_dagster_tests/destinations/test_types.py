@@ -77,7 +77,10 @@ def documented() -> dict[str, dict[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize(
+    "kind",
+    ["duckdb", *(pytest.param(k, marks=pytest.mark.thorough) for k in PLACES if k != "duckdb")],
+)
 def test_the_document_says_what_becomes_of_each_type(kind: str) -> None:
     """Of every type in every destination."""
     said = documented()

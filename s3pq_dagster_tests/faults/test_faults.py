@@ -56,10 +56,8 @@ def chosen(stage: Stage, rate: float) -> list[Case]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("stage", "rate"),
-    [pytest.param(Stage.LISTING, 1.0, marks=pytest.mark.thorough), (Stage.DATA, 0.2)],
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize(("stage", "rate"), [(Stage.LISTING, 1.0), (Stage.DATA, 0.2)])
 def test_a_fault_ends_right_or_in_the_right_error(
     moto: str, tmp_path: Path, stage: Stage, rate: float
 ) -> None:
@@ -77,6 +75,8 @@ def test_a_fault_elsewhere_ends_right_or_in_the_right_error(moto: str, tmp_path:
         Case(Kind.OVERWRITTEN, Stage.RANGES, 0.2, SEED),
         Case(Kind.TRUNCATED, Stage.RANGES, 0.2, SEED),
         Case(Kind.STALLED, Stage.DATA, 0.01, SEED),
+        Case(Kind.SLOW_DOWN, Stage.DATA, 0.2, SEED),
+        Case(Kind.FLIPPED, Stage.DATA, 0.2, SEED),
     ]
     assert wrong(outcomes(cases, moto, tmp_path)) == {}
 

@@ -86,6 +86,7 @@ def test_tables_rows_kinds_and_plots_are_in_the_ui(
     expect(page.locator("canvas").first).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_the_proof_is_in_the_ui(webserver: Webserver, page: Page, weed_bucket: Bucket) -> None:
     """A table's checks with their numbers; of a malformed object its key and the reason."""
     bucket = weed_bucket.name

@@ -77,6 +77,7 @@ print(pa.default_memory_pool().max_memory() - before)
 """
 
 
+@pytest.mark.thorough
 def test_memory_stays_within_the_bound() -> None:
     """Of a row group of 160 MiB, whose dictionaries alone would be as much."""
     rows = 20_000

@@ -81,6 +81,7 @@ def test_times_come_back_aware_and_in_utc() -> None:
     assert found.last_modified.utcoffset() == timedelta(0)
 
 
+@pytest.mark.thorough
 def test_a_listing_takes_some_two_hundred_bytes_a_key() -> None:
     """Of resident memory, for keys of 80 characters: a bucket of millions fits a laptop."""
     script = """
