@@ -4,6 +4,8 @@ import functools
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -411,7 +413,7 @@ def test_an_error_without_a_word_has_its_name() -> None:
 def test_a_connection_reaches_no_file_and_draws_no_bar(
     destination: DuckDBDestination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It reads nothing but its database, prints nothing, and nothing can change that."""
+    """It reads nothing but its database, and prints nothing."""
     opened: list[duckdb.DuckDBPyConnection] = []
     connect = duckdb.connect
 
@@ -423,14 +425,43 @@ def test_a_connection_reaches_no_file_and_draws_no_bar(
     monkeypatch.setattr(duckdb, "connect", kept)
     with destination.read("orders", None):
         cursor = opened[-1].cursor()
-        for setting in ("enable_progress_bar", "enable_external_access", "lock_configuration"):
+        for setting in ("enable_progress_bar", "enable_external_access"):
             said = cursor.execute(f"SELECT current_setting('{setting}')").fetchall()
-            assert said == [(setting == "lock_configuration",)]
-        with pytest.raises(duckdb.Error, match="locked"):
-            cursor.execute("SET enable_progress_bar = true")
+            assert said == [(False,)]
         with pytest.raises(duckdb.Error, match="disabled"):
             cursor.execute("SELECT * FROM read_csv('/etc/passwd')")
+        with pytest.raises(duckdb.Error, match="while database is running"):
+            cursor.execute("SET enable_external_access = true")
         cursor.close()
+
+
+def test_a_writers_configuration_is_locked(
+    destination: DuckDBDestination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that runs in it can change what it may."""
+    opened: list[duckdb.DuckDBPyConnection] = []
+    connect = duckdb.connect
+
+    def kept(*arguments: Any, **options: Any) -> duckdb.DuckDBPyConnection:
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    load(destination, (A, 1))
+    monkeypatch.setattr(duckdb, "connect", kept)
+    written = destination.write(OWNER, run_id="r", append=False, refresh=False)
+    with written, pytest.raises(duckdb.Error, match="locked"):
+        opened[-1].cursor().execute("SET enable_progress_bar = true")
+
+
+def test_many_threads_may_read_at_a_time(destination: DuckDBDestination) -> None:
+    """They share what the process has open of the file, whoever opened it first."""
+    load(destination, (A, 1))
+    with ExitStack() as held:
+        readers = [held.enter_context(destination.read("orders", None)) for _ in range(3)]
+        with ThreadPoolExecutor(4) as pool:
+            states = list(pool.map(lambda _: destination.state(OWNER), range(8)))
+        assert {state.rows for state in states} == {1}
+        assert [reader.read_all().num_rows for reader in readers] == [1, 1, 1]
 
 
 def test_a_reader_that_stops_early_does_not_hold_the_file(

@@ -38,8 +38,10 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "python_enable_replacements": "false",
 }
-_SETTINGS = "SET enable_progress_bar = false; SET lock_configuration = true"
+_SETTINGS = "SET enable_progress_bar = false"
 """What a connection cannot be opened with; the bar is drawn on anybody's standard output."""
+_LOCK = "SET lock_configuration = true"
+"""For who is alone: readers of one process share what they have open, and each needs the above."""
 
 
 class _Gate:
@@ -219,7 +221,7 @@ class DuckDBDestination:
             try:
                 connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
                 try:
-                    connection.execute(_SETTINGS)
+                    connection.execute(_SETTINGS if read_only else f"{_SETTINGS}; {_LOCK}")
                 except BaseException:
                     connection.close()
                     raise
