@@ -94,7 +94,10 @@ class OpenObject:
                     _try_apart(self.fetched, self.spec, self.plan.rows, self.while_waiting)
                 raise
             if self.plan.parts and isinstance(error, OSError) and error.errno:
-                raise DiskError(self.object.key, tempfile.gettempdir(), str(error)) from error
+                aside = (
+                    f"columns of object {self.object.key!r}, which has too many to decode together,"
+                )
+                raise DiskError(aside, tempfile.gettempdir(), str(error)) from error
             raise _malformed(self.object.key, error) from error
         self._seconds += time.monotonic() - started
         if self._seconds > self.spec.max_decode_seconds:

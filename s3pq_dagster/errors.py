@@ -161,16 +161,14 @@ class TrialError(S3ParquetError):
 
 
 class DiskError(S3ParquetError):
-    """The machine's disk failed an object that is decoded by way of it."""
+    """The machine's disk failed what was put aside on it."""
 
     retryable = True
 
-    def __init__(self, key: str, directory: str, found: str) -> None:
-        self.key = key
+    def __init__(self, aside: str, directory: str, found: str) -> None:
         super().__init__(
-            f"object {key!r} has too many columns to decode them together, and putting some aside "
-            f"in temporary files under {directory} failed: {found}. Make room there or set TMPDIR "
-            f"to where there is some, then run again."
+            f"putting {aside} aside in temporary files under {directory} failed: {found}. Make "
+            f"room there or set TMPDIR to where there is some, then run again."
         )
 
 

@@ -1,6 +1,6 @@
 """Source, destination, assets and sensor put together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import dagster as dg
@@ -24,6 +24,7 @@ def build_s3_parquet_definitions(
     *,
     destination: S3ParquetIOManager | str = DEFAULT_DESTINATION,
     granularity: Literal["table", "all"] = "table",
+    shards: Mapping[str, int] | None = None,
     checks: bool = True,
     translator: S3ParquetTranslator | None = None,
     retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
@@ -42,6 +43,7 @@ def build_s3_parquet_definitions(
         source: The bucket.
         destination: An IO manager, or a URL such as ``duckdb:///lake.duckdb``.
         granularity: As :func:`build_s3_parquet_assets`.
+        shards: As :func:`build_s3_parquet_assets`.
         checks: As :func:`build_s3_parquet_assets`.
         translator: As :func:`build_s3_parquet_assets`.
         retry_policy: As :func:`build_s3_parquet_assets`.
@@ -59,7 +61,8 @@ def build_s3_parquet_definitions(
     Raises:
         StoreError: The bucket cannot be listed, and no earlier result is saved.
         TableNameCollisionError: Two prefixes give one table name.
-        ConfigurationError: The destination's URL is of no known kind.
+        ConfigurationError: The destination's URL is of no known kind, or a table is to have less
+            than one shard.
     """
     io_manager = build_io_manager(destination) if isinstance(destination, str) else destination
     assets: Sequence[dg.AssetsDefinition] = build_s3_parquet_assets(
@@ -67,6 +70,7 @@ def build_s3_parquet_definitions(
         destination=io_manager,
         tables=discover(source),
         granularity=granularity,
+        shards=shards,
         checks=checks,
         translator=translator,
         retry_policy=retry_policy,

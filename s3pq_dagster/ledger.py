@@ -1,9 +1,11 @@
 """What is loaded, as a set: the difference to a listing, its fingerprint and its cursor."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 import polars as pl
 
@@ -112,6 +114,13 @@ class Ledger:
             (pl.col("key") == found.key) & (pl.col("status") == Status.LOADED)
         )
         return found.version in Listing(entries).with_version()["version"]
+
+    def changed(self, now: "Ledger", keys: Sequence[str]) -> list[str]:
+        """Find those of some keys of which a later look at the table has other entries."""
+        one, other = (ledger.frame.filter(pl.col("key").is_in(keys)) for ledger in (self, now))
+        same: dict[str, Any] = {"on": list(ENTRY_COLUMNS), "how": "anti", "nulls_equal": True}
+        differing = pl.concat([one.join(other, **same), other.join(one, **same)])
+        return differing["key"].unique().sort().to_list()
 
     @property
     def cursor(self) -> datetime | None:

@@ -23,6 +23,7 @@ from s3pq_dagster.errors import (
     UnsteadyObjectError,
 )
 from s3pq_dagster.fetcher import Fetcher
+from s3pq_dagster.key_ranges import KeyRange
 from s3pq_dagster.ledger import Difference, Entry, Ledger, Status, fingerprint
 from s3pq_dagster.logs import line
 from s3pq_dagster.next_table import NextTable
@@ -32,6 +33,7 @@ from s3pq_dagster.reader import Checkpoint, Reference, TableStream
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 from s3pq_dagster.tables import Commit, Owner, TableState
+from s3pq_dagster.turns import Turns
 
 _LINES_A_MESSAGE = 100
 _WAIT_SECONDS = 1
@@ -77,6 +79,21 @@ class LoadReport:
     cursor: datetime | None
     fingerprint: str
 
+    def after(self, earlier: "Sequence[LoadReport]") -> "LoadReport":
+        """Add what others did before; what the table is now is not added up."""
+        return replace(
+            self,
+            rows=self.rows + sum(report.rows for report in earlier),
+            objects=self.objects + sum(report.objects for report in earlier),
+            bytes=self.bytes + sum(report.bytes for report in earlier),
+            missing=self.missing + sum(report.missing for report in earlier),
+            seconds=self.seconds + max((report.seconds for report in earlier), default=0),
+            quarantined_keys=[
+                *(key for report in earlier for key in report.quarantined_keys),
+                *self.quarantined_keys,
+            ],
+        )
+
 
 @dataclass(slots=True)
 class TableLoad:
@@ -96,6 +113,10 @@ class TableLoad:
     """Of a run of more than one: what is fetched of the table that follows another."""
     on_loaded: Callable[[LoadReport], None] = field(default=lambda _report: None)
     """Called once everything is committed."""
+    keys: KeyRange | None = None
+    """What others leave to this load, of what is pending."""
+    earlier: Sequence[LoadReport] = ()
+    """What others loaded in this run already, for the report."""
 
     @property
     def refresh(self) -> bool:
@@ -122,6 +143,8 @@ class TableLoad:
         if self.options.max_objects is not None and not self.refresh:
             pending = Listing(found.pending.frame.head(self.options.max_objects))
             found = replace(found, pending=pending)
+        if self.keys is not None:
+            found = Difference(self.keys.of(found.pending), [])
         for count, (key, reason) in enumerate(self.held_back(ledger, found), start=1):
             self.refuse_quarantined(count, key, reason)
         return found
@@ -184,8 +207,24 @@ class TableLoad:
             report = load.run(started)
         if self.refresh:  # committed as a whole, and only now
             load.say_committed()
+        report = report.after(self.earlier)
         self.on_loaded(report)
         return report
+
+    def side_by_side(self, destination: Destination) -> LoadReport:
+        """Load what is pending of :attr:`keys` while others load the rest.
+
+        The lock is held for each checkpoint alone. Nothing is removed, and the table's fingerprint
+        stays: that is left to a load of the whole table once the others are done.
+
+        Raises:
+            DiskError: Rows could not be put aside until it was their turn.
+            S3ParquetError: As :meth:`into`.
+        """
+        started = time.monotonic()
+        append = self.spec.write_mode == "append"
+        turns = Turns(destination, self.owner, run_id=self.run_id, append=append)
+        return _Load(self, turns).run(started)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Offer all rows of the listing as one Arrow stream, committing nothing.

@@ -9,3 +9,5 @@ import os
 
 broker_url = os.environ["SCALING_BROKER"]
 result_backend = os.environ["SCALING_RESULTS"]
+worker_prefetch_multiplier = 1
+"""A worker has one step in hand besides its own: what it has in hand when it dies is lost."""

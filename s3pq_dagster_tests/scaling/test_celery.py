@@ -1,30 +1,21 @@
 """The tables of one run spread over the workers of a real Celery, one of which dies."""
 
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from operator import not_
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from tenacity import stop_after_delay
 
 from s3pq_dagster_tests.buckets import Bucket
-from s3pq_dagster_tests.command_line import DAGSTER, environment
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.proxy import Request
-from s3pq_dagster_tests.waiting import again_while
+from s3pq_dagster_tests.scaling.workers import SECONDS, environ_of, started, working
 
 TABLES = [f"t{number}" for number in range(6)]
 OBJECTS, ROWS = 3, 50
 EVERY_ROW = {f"{t}/{number}.parquet": ROWS for t in TABLES for number in range(OBJECTS)}
-HERE = Path(__file__).parent
-LOCATION = "s3pq_dagster_tests.scaling.location"
-SECONDS = 120
 
 pytestmark = pytest.mark.thorough
 
@@ -43,59 +34,7 @@ def environ(bucket: Bucket, place: Place, tmp_path: Path) -> dict[str, str]:
     for table in TABLES:
         for number in range(OBJECTS):
             bucket.put(f"{table}/{number}.parquet", ROWS)
-    root = HERE.parent.parent
-    return environment(
-        bucket,
-        tmp_path / "home",
-        S3PQ_DESTINATION=place.url,
-        # Each of them waits for the others: SQLite lets one write at a time.
-        SCALING_BROKER=f"sqla+sqlite:///{tmp_path}/broker.sqlite?timeout={SECONDS}",
-        SCALING_RESULTS=f"db+sqlite:///{tmp_path}/results.sqlite?timeout={SECONDS}",
-        PYTHONPATH=f"{HERE}:{root}",
-    )
-
-
-@contextmanager
-def working(
-    environ: dict[str, str], directory: Path, names: str = "vw"
-) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Start the workers, each a process that takes one step at a time, one after another.
-
-    If two were the first to ask for the queue, both would make it, and one would die of that.
-    """
-    command = [sys.executable, "-m", "celery", "-A", "dagster_celery.app", "worker"]
-    command += ["--pool", "solo", "-Q", "dagster", "--loglevel", "INFO"]
-    command += ["--without-mingle", "--without-gossip"]
-    workers = []
-    with ExitStack() as all_of_them:
-        for name in names:
-            log = directory / f"{name}.log"
-            worker = subprocess.Popen(
-                [*command, "-n", f"{name}@localhost"],
-                cwd=directory,
-                env=environ,
-                stdout=all_of_them.enter_context(log.open("wb")),
-                stderr=subprocess.STDOUT,
-            )
-            workers.append(all_of_them.enter_context(worker))
-            all_of_them.callback(worker.kill)
-            again_while(not_, stop_after_delay(SECONDS))(_is_ready, log)
-        yield workers
-
-
-def _is_ready(log: Path) -> bool:
-    return b" ready." in log.read_bytes()
-
-
-@contextmanager
-def started(environ: dict[str, str], directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run all tables, as a cron job would; it does not outlive the block."""
-    asked = ("asset", "materialize", "-m", LOCATION, "--select", "*")
-    with subprocess.Popen([*DAGSTER, *asked], cwd=directory, env=environ) as run:
-        try:
-            yield run
-        finally:
-            run.kill()
+    return environ_of(bucket, place, tmp_path)
 
 
 def rows_by_key(place: Place) -> dict[str, int]:

@@ -1,0 +1,214 @@
+"""One table in several steps: the same promise as in one."""
+
+from collections import Counter
+
+import dagster as dg
+import pytest
+
+from s3pq_dagster.errors import ConfigurationError
+from s3pq_dagster_tests.buckets import numbers
+from s3pq_dagster_tests.lake import Lake, checked, materialized, observed, values
+from s3pq_dagster_tests.proxy import Answer
+
+EVENTS = {f"events/{number}.parquet": number + 1 for number in range(12)}
+
+
+@pytest.fixture
+def sharded(lake: Lake) -> Lake:
+    """A lake whose table ``events`` is loaded in four shards, beside one that is not."""
+    for key, rows in EVENTS.items():
+        lake.bucket.put(key, rows)
+    lake.bucket.put("orders/1.parquet", 5)
+    lake.options["shards"] = {"events": 4}
+    return lake
+
+
+def steps(result: dg.ExecuteInProcessResult) -> set[str]:
+    """Name the steps of ``events`` that a run took."""
+    events = [event for event in result.all_events if event.is_step_start]
+    return {str(e.step_key).removeprefix("load_events.load_events_") for e in events} - {
+        "load_orders"
+    }
+
+
+def reads(lake: Lake) -> Counter[str]:
+    """Count the requests for each object's bytes."""
+    found = [request for request in lake.bucket.proxy.requests if request.is_object]
+    return Counter(str(request.key) for request in found if request.method == "GET")
+
+
+def failures(result: dg.ExecuteInProcessResult) -> str:
+    """Say what failed, and of what."""
+    found = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    return "\n".join(f"{error} {error.cause if error else None}" for error in found)
+
+
+SHARDS = {"shard[1]", "shard[2]", "shard[3]", "shard[4]"}
+
+
+def test_each_shard_loads_its_part(sharded: Lake) -> None:
+    """Every row is there once; each object is asked for once; one materialization has it all."""
+    definitions = sharded.definitions()
+    sharded.bucket.proxy.forget()
+    result = sharded.run(definitions=definitions)
+    assert result.success
+    assert steps(result) == {"split", "rest", *SHARDS}
+    assert sharded.rows_by_key("events") == EVENTS
+    assert sharded.rows_by_key("orders") == {"orders/1.parquet": 5}
+    assert reads(sharded) == Counter([*EVENTS, "orders/1.parquet"])
+    said = values(materialized(result)["events"])
+    assert (said["s3pq/rows"], said["s3pq/objects"]) == (sum(EVENTS.values()), len(EVENTS))
+    assert said["dagster/row_count"] == said["s3pq/rows"]
+    assert said["s3pq/bytes"] == sum(entry["size"] for entry in sharded.ledger("events"))
+    checks = result.get_asset_check_evaluations()
+    assert len(checks) == 6
+    assert all(check.passed for check in checks)
+
+
+def test_nothing_new_takes_no_shard(sharded: Lake) -> None:
+    """It is an observation, as without shards, and costs no object's bytes."""
+    definitions = sharded.definitions()
+    sharded.run(definitions=definitions)
+    sharded.bucket.proxy.forget()
+    result = sharded.run("events", definitions=definitions)
+    assert result.success
+    assert steps(result) == {"split", "rest"}
+    assert observed(result).keys() == {"events"}
+    assert not materialized(result)
+    assert checked(result)["complete"].passed
+    assert not reads(sharded)
+
+
+def test_only_what_is_new_is_shared_out(sharded: Lake) -> None:
+    """The report is of this run."""
+    sharded.run()
+    sharded.bucket.put("events/new.parquet", 3)
+    sharded.bucket.put("events/0.parquet", 7)
+    result = sharded.run()
+    assert steps(result) == {"split", "rest", "shard[1]", "shard[2]"}
+    said = values(materialized(result)["events"])
+    assert (said["s3pq/rows"], said["s3pq/objects"]) == (10, 2)
+    assert sharded.rows_by_key("events") == EVENTS | {
+        "events/new.parquet": 3,
+        "events/0.parquet": 7,
+    }
+
+
+def test_what_is_gone_is_removed_at_the_end(sharded: Lake) -> None:
+    """In ``mirror``, by the step that sees the whole table."""
+    sharded.spec["write_mode"] = "mirror"
+    sharded.run()
+    sharded.bucket.delete("events/3.parquet")
+    sharded.bucket.put("events/new.parquet", 3)
+    result = sharded.run()
+    assert result.success
+    left = {key: rows for key, rows in EVENTS.items() if key != "events/3.parquet"}
+    assert sharded.rows_by_key("events") == left | {"events/new.parquet": 3}
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+
+
+@pytest.mark.parametrize("config", [{"full_refresh": True}, {"max_objects": 5}])
+def test_what_is_one_transaction_is_one_step(sharded: Lake, config: dict[str, object]) -> None:
+    """A full refresh is, and so is a load of some objects only."""
+    if "full_refresh" in config:
+        sharded.run()
+    definitions = sharded.definitions()
+    job = definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=sharded.instance,
+        asset_selection=[dg.AssetKey([sharded.bucket.name, "events"])],
+        run_config={"ops": {"load_events": {"config": config}}},
+    )
+    assert steps(result) == {"split", "rest"}
+    loaded = sharded.rows_by_key("events")
+    assert loaded == {key: EVENTS[key] for key in loaded}
+    assert len(loaded) == config.get("max_objects", len(EVENTS))
+
+
+def test_a_shard_that_fails_leaves_the_others(sharded: Lake) -> None:
+    """The run fails and says why; the next one reads only what is missing."""
+    sharded.spec["checkpoint_bytes"] = 1
+    definitions = sharded.definitions()
+    denied = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+    sharded.bucket.proxy.before = lambda r: (
+        denied if r.key == "events/5.parquet" and r.is_object else None
+    )
+    result = sharded.run("events", definitions=definitions)
+    assert not result.success
+    assert "s3:GetObject" in failures(result)
+    before = sharded.rows_by_key("events")
+    assert "events/5.parquet" not in before
+    assert len(before) >= 9
+    sharded.bucket.proxy.before = lambda _request: None
+    sharded.bucket.proxy.forget()
+    assert sharded.run("events", definitions=definitions).success
+    assert sharded.rows_by_key("events") == EVENTS
+    assert set(reads(sharded)) == set(EVENTS) - set(before)
+
+
+def test_schemas_that_differ_are_named_across_shards(sharded: Lake) -> None:
+    """No shard knows the others' objects; the table does."""
+    different = {f"events/{number}.parquet" for number in (7, 8, 9)}
+    for key in different:  # all that the last shard gets
+        sharded.bucket.put(key, numbers(2).rename_columns(["other", "text"]))
+    result = sharded.run("events")
+    assert not result.success
+    said = "schemas differ in table 'events': 'events/7.parquet' does not match 'events/0.parquet'"
+    assert said in failures(result)
+    assert sharded.rows_by_key("events").keys() == EVENTS.keys() - different
+
+
+def test_malformed_objects_of_all_shards_are_told(sharded: Lake) -> None:
+    """Each is set aside by its shard, once."""
+    sharded.bucket.put("events/2.parquet", b"PAR1 no PAR1")
+    sharded.bucket.put("events/7.parquet", b"PAR1 nor this PAR1")
+    definitions = sharded.definitions()
+    result = sharded.run("events", definitions=definitions)
+    assert result.success
+    said = values(materialized(result)["events"])
+    assert said["s3pq/objects_quarantined"] == 2
+    assert not checked(result)["no_quarantine"].passed
+    sharded.bucket.proxy.forget()
+    again = {"load_events": {"config": {"retry_quarantined": True}}}
+    job = definitions.resolve_implicit_global_asset_job_def()
+    key = dg.AssetKey([sharded.bucket.name, "events"])
+    job.execute_in_process(
+        instance=sharded.instance, asset_selection=[key], run_config={"ops": again}
+    )
+    assert set(reads(sharded)) == {"events/2.parquet", "events/7.parquet"}
+
+
+def test_the_sensor_asks_for_a_sharded_table(sharded: Lake) -> None:
+    """And for nothing more once it is loaded."""
+    definitions = sharded.definitions()
+    first = sharded.tick(definitions=definitions)
+    (request,) = first.run_requests
+    assert {key.path[-1] for key in request.asset_selection} == {"events", "orders"}
+    assert sharded.run("events", "orders", definitions=definitions, tags=request.tags).success
+    assert not sharded.tick(first.cursor, definitions=definitions).run_requests
+
+
+def test_shards_go_with_one_op_for_all_others(sharded: Lake) -> None:
+    """``granularity="all"`` is for tables that are not split."""
+    sharded.bucket.put("users/1.parquet", 2)
+    sharded.options["granularity"] = "all"
+    sharded.options["checks"] = False
+    result = sharded.run()
+    assert result.success
+    assert sharded.rows_by_key("events") == EVENTS
+    assert sharded.rows("users") == 2
+
+
+def test_a_table_that_is_not_there_has_no_shards(lake: Lake) -> None:
+    """It may come."""
+    lake.bucket.put("orders/1.parquet", 5)
+    lake.options["shards"] = {"events": 4, "orders": 1}
+    assert lake.run().success
+
+
+def test_less_than_one_shard_is_refused(lake: Lake) -> None:
+    """The error says what to give."""
+    lake.bucket.put("events/1.parquet", 1)
+    lake.options["shards"] = {"events": 0}
+    with pytest.raises(ConfigurationError, match=r"'events' cannot have 0 shards.*1 or more"):
+        lake.definitions()

@@ -1,0 +1,157 @@
+"""Several load one table at a time, into each destination; every row is there once."""
+
+import resource
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tenacity import Retrying, retry_if_exception_type
+
+from s3pq_dagster.errors import DestinationError, DiskError
+from s3pq_dagster.key_ranges import KeyRange, split
+from s3pq_dagster.ledger import Status
+from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
+from s3pq_dagster.tables import Owner
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.destinations.places import Place
+from s3pq_dagster_tests.destinations.test_contract import ALL_PLACES, each_of
+from s3pq_dagster_tests.proxy import Request
+from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec
+
+OBJECTS = {f"t/{number}": number + 1 for number in range(12)}
+
+
+@pytest.fixture(params=each_of(ALL_PLACES))
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A place of each kind."""
+    found: Place = ALL_PLACES[request.param](tmp_path)
+    yield found
+    found.discard()
+
+
+@pytest.fixture
+def load(bucket: Bucket) -> Iterator[TableLoad]:
+    """A load of twelve objects, with a checkpoint for each."""
+    for key, rows in OBJECTS.items():
+        bucket.put(key, rows)
+    with opened(bucket) as store:
+        yield TableLoad(
+            store=store,
+            spec=spec(**bucket.spec, checkpoint_bytes=1),
+            owner=Owner("t", bucket.name, "t/"),
+            listing=listed(store, "t/"),
+            options=LoadOptions(),
+            log=logger(Lines()),
+            run_id="run",
+        )
+
+
+def side_by_side(load: TableLoad, place: Place, keys: KeyRange) -> LoadReport:
+    """Load a range, as a step of its own does."""
+    return replace(load, keys=keys).side_by_side(place.open())
+
+
+def rows_by_key(place: Place) -> dict[str, int]:
+    """Count what is there by the object it came from."""
+    return dict(Counter(key for (key,) in place.select("t", ["_s3_key"])))
+
+
+def test_all_write_at_once(load: TableLoad, place: Place, request: pytest.FixtureRequest) -> None:
+    """Four make the table, and each knows what it did; who comes last has nothing left to read."""
+    ranges = split(load.listing, 4)
+    if "delta on S3" in request.node.name:  # nobody waits there, so whoever is late tries again
+        again = Retrying(retry=retry_if_exception_type(DestinationError), reraise=True)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda keys: again(side_by_side, load, place, keys), ranges))
+        assert rows_by_key(place) == OBJECTS
+        return
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda keys: side_by_side(load, place, keys), ranges))
+    assert rows_by_key(place) == OBJECTS
+    assert sum(report.objects for report in reports) == len(OBJECTS)
+    last = replace(load, earlier=reports).into(place.open())
+    assert (last.rows, last.objects) == (sum(OBJECTS.values()), len(OBJECTS))
+    assert last.table_rows == last.ledger_rows == last.rows
+    assert last.cursor == max(load.listing.frame["last_modified"])
+    alone = load.into(place.open())
+    assert (alone.objects, alone.fingerprint) == (0, last.fingerprint)
+
+
+def test_nobody_waits_for_anothers_requests(load: TableLoad, bucket: Bucket, place: Place) -> None:
+    """One that gets no answer holds no lock: another commits meanwhile."""
+    first, second = split(load.listing, 2)
+    slow = second.of(load.listing).frame["key"][0]
+    answer, asked = threading.Event(), threading.Event()
+
+    def wait(request: Request) -> None:
+        if request.key == slow and request.is_object:
+            asked.set()
+            assert answer.wait(30)
+
+    bucket.proxy.before = wait
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(side_by_side, load, place, second)
+        assert asked.wait(30)
+        try:
+            assert side_by_side(load, place, first).objects == len(first.of(load.listing))
+        finally:
+            answer.set()
+        assert waiting.result().objects == len(second.of(load.listing))
+    assert rows_by_key(place) == OBJECTS
+
+
+def test_who_was_taken_for_dead_commits_nothing(
+    load: TableLoad, bucket: Bucket, place: Place
+) -> None:
+    """Another run loads what it was reading; it finds that out when it is its turn."""
+    answer, asked = threading.Event(), threading.Event()
+
+    def wait(request: Request) -> None:
+        if request.key == "t/5" and request.is_object and not asked.is_set():
+            asked.set()
+            assert answer.wait(30)
+
+    bucket.proxy.before = wait
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(side_by_side, load, place, KeyRange("t/5", "t/6"))
+        assert asked.wait(30)
+        try:
+            load.into(place.open())
+        finally:
+            answer.set()
+        with pytest.raises(DestinationError, match="meanwhile"):
+            late.result()
+    assert rows_by_key(place) == OBJECTS
+    assert place.open().state(load.owner).ledger.count(Status.LOADED) == len(OBJECTS)
+
+
+def test_nothing_to_do_takes_no_lock(load: TableLoad, place: Place) -> None:
+    """A range that has been loaded meanwhile is left alone."""
+    load.into(place.open())
+    with place.open().write(load.owner, run_id="other", append=False, refresh=False):
+        if place.open().kind == "duckdb":
+            return  # its file is open to nobody else
+        assert side_by_side(load, place, KeyRange()).objects == 0
+
+
+def test_a_full_disk_under_rows_that_wait(load: TableLoad, bucket: Bucket, place: Place) -> None:
+    """It is no fault of the destination; nothing is written, and the next try goes on."""
+    bucket.put("t/0", 200_000)
+    large = replace(load, listing=listed(load.store, "t/"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    place.open().state(load.owner)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, before[1]))
+    try:
+        with pytest.raises(DiskError, match=r"rows of table 't' that wait.*TMPDIR"):
+            side_by_side(large, place, KeyRange("t/0", "t/1"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert side_by_side(large, place, KeyRange()).objects == len(OBJECTS)
+    assert rows_by_key(place) == OBJECTS | {"t/0": 200_000}
