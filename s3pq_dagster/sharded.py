@@ -37,7 +37,7 @@ class Sharded:
 
     def asset(self) -> dg.AssetsDefinition:
         """Build the graph and its asset."""
-        name = f"load_{self.spec.metadata[TABLE]}"
+        table = self.spec.metadata[TABLE]
         checked = {check.get_python_identifier(): check for check in self.checks}
         shared: dict[str, Any] = {
             "required_resource_keys": {self.source_key, self.io_manager_key},
@@ -45,7 +45,7 @@ class Sharded:
             "pool": self.pool,
         }
 
-        @dg.op(name=f"{name}_split", out=dg.DynamicOut(KeyRange), **shared)
+        @dg.op(name=f"split_{table}", out=dg.DynamicOut(KeyRange), **shared)
         def split(
             context: dg.OpExecutionContext, config: LoadConfig
         ) -> Iterator[dg.DynamicOutput[KeyRange]]:
@@ -54,7 +54,7 @@ class Sharded:
             for number, keys in enumerate(ranges, start=1):
                 yield dg.DynamicOutput(keys, mapping_key=str(number))
 
-        @dg.op(name=f"{name}_shard", **shared)
+        @dg.op(name=f"shard_{table}", **shared)
         def shard(context: dg.OpExecutionContext, config: LoadConfig, keys: KeyRange) -> LoadReport:
             with as_failures():
                 return self._run(context, config).shard(keys)
@@ -62,7 +62,7 @@ class Sharded:
         result = dg.Out(is_required=False, io_manager_key=self.io_manager_key)
         outs = {_RESULT: result, **{check: dg.Out(is_required=False) for check in checked}}
 
-        @dg.op(name=f"{name}_rest", out=outs, **shared)
+        @dg.op(name=f"rest_of_{table}", out=outs, **shared)
         def rest(
             context: dg.OpExecutionContext, config: LoadConfig, reports: list[LoadReport]
         ) -> Iterator[Any]:
@@ -77,7 +77,7 @@ class Sharded:
             return {op.name: given for op in (split, shard, rest)}
 
         @dg.graph(
-            name=name,
+            name=f"load_{table}",
             out={output: dg.GraphOut() for output in outs},
             config=for_each,
         )
@@ -86,7 +86,10 @@ class Sharded:
             return {output: getattr(found, output) for output in outs} if checked else found
 
         asset = dg.AssetsDefinition.from_graph(
-            load, keys_by_output_name={_RESULT: self.spec.key}, check_specs=self.checks
+            load,
+            keys_by_output_name={_RESULT: self.spec.key},
+            check_specs=self.checks,
+            can_subset=True,
         )
         return asset.map_asset_specs(lambda _spec: self.spec)
 

@@ -178,7 +178,9 @@ class TableRun:
         )
 
     def ranges(self, most: int) -> list[KeyRange]:
-        """Share out what is pending; nothing where it has to be loaded as a whole."""
+        """Share out what is pending; nothing where it is loaded as a whole, or only checked."""
+        if self.spec.key not in self.context.selected_asset_keys:
+            return []
         load = self.load()
         if load.refresh or load.options.max_objects is not None:
             return []

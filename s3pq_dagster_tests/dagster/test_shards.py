@@ -26,9 +26,8 @@ def sharded(lake: Lake) -> Lake:
 def steps(result: dg.ExecuteInProcessResult) -> set[str]:
     """Name the steps of ``events`` that a run took."""
     events = [event for event in result.all_events if event.is_step_start]
-    return {str(e.step_key).removeprefix("load_events.load_events_") for e in events} - {
-        "load_orders"
-    }
+    found = {str(event.step_key).removeprefix("load_events.") for event in events}
+    return found - {"load_orders"}
 
 
 def reads(lake: Lake) -> Counter[str]:
@@ -43,7 +42,7 @@ def failures(result: dg.ExecuteInProcessResult) -> str:
     return "\n".join(f"{error} {error.cause if error else None}" for error in found)
 
 
-SHARDS = {"shard[1]", "shard[2]", "shard[3]", "shard[4]"}
+SHARDS = {"shard_events[1]", "shard_events[2]", "shard_events[3]", "shard_events[4]"}
 
 
 def test_each_shard_loads_its_part(sharded: Lake) -> None:
@@ -52,7 +51,7 @@ def test_each_shard_loads_its_part(sharded: Lake) -> None:
     sharded.bucket.proxy.forget()
     result = sharded.run(definitions=definitions)
     assert result.success
-    assert steps(result) == {"split", "rest", *SHARDS}
+    assert steps(result) == {"split_events", "rest_of_events", *SHARDS}
     assert sharded.rows_by_key("events") == EVENTS
     assert sharded.rows_by_key("orders") == {"orders/1.parquet": 5}
     assert reads(sharded) == Counter([*EVENTS, "orders/1.parquet"])
@@ -72,11 +71,33 @@ def test_nothing_new_takes_no_shard(sharded: Lake) -> None:
     sharded.bucket.proxy.forget()
     result = sharded.run("events", definitions=definitions)
     assert result.success
-    assert steps(result) == {"split", "rest"}
+    assert steps(result) == {"split_events", "rest_of_events"}
     assert observed(result).keys() == {"events"}
     assert not materialized(result)
     assert checked(result)["complete"].passed
     assert not reads(sharded)
+
+
+def test_checks_alone_load_nothing(sharded: Lake) -> None:
+    """They are evaluated by the last step."""
+    definitions = sharded.definitions()
+    sharded.run(definitions=definitions)
+    sharded.bucket.put("events/new.parquet", 3)
+    sharded.bucket.proxy.forget()
+    result = sharded.check("events", "complete", definitions=definitions)
+    assert result.success
+    assert checked(result).keys() == {"complete"}
+    assert not checked(result)["complete"].passed
+    assert not reads(sharded)
+
+
+def test_tables_may_be_named_as_steps_are(sharded: Lake) -> None:
+    """Ops of one code location have names of their own."""
+    for name in ("split_events", "shard_events", "rest_of_events", "load_events"):
+        sharded.bucket.put(f"{name}/1.parquet", 1)
+    sharded.options["shards"] = {"events": 2, "split_events": 2, "shard_events": 2}
+    assert sharded.run().success
+    assert sharded.rows_by_key("events") == EVENTS
 
 
 def test_only_what_is_new_is_shared_out(sharded: Lake) -> None:
@@ -85,7 +106,7 @@ def test_only_what_is_new_is_shared_out(sharded: Lake) -> None:
     sharded.bucket.put("events/new.parquet", 3)
     sharded.bucket.put("events/0.parquet", 7)
     result = sharded.run()
-    assert steps(result) == {"split", "rest", "shard[1]", "shard[2]"}
+    assert steps(result) == {"split_events", "rest_of_events", "shard_events[1]", "shard_events[2]"}
     said = values(materialized(result)["events"])
     assert (said["s3pq/rows"], said["s3pq/objects"]) == (10, 2)
     assert sharded.rows_by_key("events") == EVENTS | {
@@ -119,7 +140,7 @@ def test_what_is_one_transaction_is_one_step(sharded: Lake, config: dict[str, ob
         asset_selection=[dg.AssetKey([sharded.bucket.name, "events"])],
         run_config={"ops": {"load_events": {"config": config}}},
     )
-    assert steps(result) == {"split", "rest"}
+    assert steps(result) == {"split_events", "rest_of_events"}
     loaded = sharded.rows_by_key("events")
     assert loaded == {key: EVENTS[key] for key in loaded}
     assert len(loaded) == config.get("max_objects", len(EVENTS))

@@ -19,7 +19,8 @@ from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places import Place
-from s3pq_dagster_tests.destinations.test_contract import ALL_PLACES, each_of
+from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES
+from s3pq_dagster_tests.destinations.test_contract import each_of
 from s3pq_dagster_tests.proxy import Request
 from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec
 
@@ -91,12 +92,12 @@ def test_nobody_waits_for_anothers_requests(load: TableLoad, bucket: Bucket, pla
     def wait(request: Request) -> None:
         if request.key == slow and request.is_object:
             asked.set()
-            assert answer.wait(30)
+            assert answer.wait(120)
 
     bucket.proxy.before = wait
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(side_by_side, load, place, second)
-        assert asked.wait(30)
+        assert asked.wait(120)
         try:
             assert side_by_side(load, place, first).objects == len(first.of(load.listing))
         finally:
@@ -114,12 +115,12 @@ def test_who_was_taken_for_dead_commits_nothing(
     def wait(request: Request) -> None:
         if request.key == "t/5" and request.is_object and not asked.is_set():
             asked.set()
-            assert answer.wait(30)
+            assert answer.wait(120)
 
     bucket.proxy.before = wait
     with ThreadPoolExecutor(1) as pool:
         late = pool.submit(side_by_side, load, place, KeyRange("t/5", "t/6"))
-        assert asked.wait(30)
+        assert asked.wait(120)
         try:
             load.into(place.open())
         finally:

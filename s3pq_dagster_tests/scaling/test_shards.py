@@ -57,7 +57,7 @@ def loaders(home: str) -> dict[str, int | None]:
         (run,) = instance.get_runs(limit=1)
         events = [log.dagster_event for log in instance.all_logs(run.run_id) if log.dagster_event]
     loaded = [event for event in events if event.event_type_value == "STEP_SUCCESS"]
-    return {str(e.step_key): e.pid for e in loaded if "_shard[" in str(e.step_key)}
+    return {str(e.step_key): e.pid for e in loaded if "shard_events[" in str(e.step_key)}
 
 
 def test_shards_are_loaded_by_more_than_one_worker(
