@@ -10,7 +10,10 @@ from s3pq_dagster_tests.arrivals.small_days import Step, small_days
 from s3pq_dagster_tests.arrivals.small_plays import played_by_loads, played_by_runs
 from s3pq_dagster_tests.buckets import Bucket
 
-WRITE_MODES = ["append", "replace", "mirror"]
+WRITE_MODES = [
+    *(pytest.param(mode, marks=pytest.mark.thorough) for mode in ("append", "replace")),
+    "mirror",
+]
 SHARED = [HealthCheck.function_scoped_fixture]
 
 

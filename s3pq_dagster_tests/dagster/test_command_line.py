@@ -13,6 +13,7 @@ MODULE = ("-m", "s3pq_dagster.definitions")
 SYNC = ("asset", "materialize", *MODULE, "--select", "*")
 
 
+@pytest.mark.thorough
 def test_a_headless_sync_loads_everything_and_exits_0(bucket: Bucket, tmp_path: Path) -> None:
     """What was found and read is on standard error; again with nothing new it is 0 too."""
     bucket.put("data/2024/x.parquet", 3)

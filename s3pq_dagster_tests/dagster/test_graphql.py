@@ -105,9 +105,8 @@ def _ended(run: dict[str, Any]) -> bool:
     return run["status"] in ("SUCCESS", "FAILURE", "CANCELED")
 
 
-@pytest.mark.parametrize(
-    "checkpoint_bytes", [pytest.param(1, marks=pytest.mark.thorough), 10_000_000]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("checkpoint_bytes", [1, 10_000_000])
 def test_a_cancelled_run_leaves_exactly_its_committed_checkpoints(
     bucket: Bucket, tmp_path: Path, checkpoint_bytes: int
 ) -> None:

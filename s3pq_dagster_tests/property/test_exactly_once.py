@@ -30,12 +30,11 @@ STEPS = st.lists(st.one_of(PUT, PUT, DELETE, LOAD), max_size=8)
 Step = tuple[str, str, int]
 
 CASES = [
-    *(("duckdb", mode) for mode in ("append", "replace")),
-    *((kind, "mirror") for kind in PLACES),
+    *(("duckdb", mode) for mode in ("append", "replace", "mirror")),
     *(
         pytest.param(kind, mode, marks=pytest.mark.thorough)
         for kind in PLACES
-        for mode in ("append", "replace")
+        for mode in ("append", "replace", "mirror")
         if kind != "duckdb"
     ),
 ]
