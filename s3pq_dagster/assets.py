@@ -13,7 +13,7 @@ from s3pq_dagster.failures import as_failures
 from s3pq_dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.metadata import PREFIX, TABLE
 from s3pq_dagster.resource import S3ParquetResource
-from s3pq_dagster.sharded import Sharded
+from s3pq_dagster.sharded import STEPS_IO_MANAGER_KEY, Sharded
 from s3pq_dagster.table_run import LoadConfig, TableRun
 from s3pq_dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 
@@ -64,13 +64,13 @@ def build_s3_parquet_assets(
         when there are no tables.
 
     Raises:
-        ConfigurationError: What the destination needs is not installed, or a table is to have
-            less than one shard.
+        ConfigurationError: What the destination needs is not installed, a table is to have less
+            than one shard, or one that has them is to use ``io_manager``.
         StoreError: The bucket cannot be listed, and no earlier result is saved.
         TableNameCollisionError: Two prefixes give one table name.
     """
     destination.check_installed()
-    parts = _checked(shards or {})
+    parts = _checked(shards or {}, io_manager_key)
     tables = discover(source) if tables is None else tables
     translator = translator or S3ParquetTranslator()
     specs = [
@@ -116,12 +116,20 @@ def build_s3_parquet_assets(
     split = [graph_for(spec) for spec in specs if not is_whole(spec)]
     if granularity == "all" or not specs:
         together = [spec for spec in specs if is_whole(spec)]
-        one = [op_for(f"load_{_identifier(tables)}", together)] if together or not specs else []
-        return one + split
+        name = f"load_{_identifier(tables)}"
+        if name in {f"load_{table}" for table in parts}:
+            name += "_others"
+        return ([op_for(name, together)] if together or not specs else []) + split
     return [op_for(f"load_{s.metadata[TABLE]}", [s]) for s in specs if is_whole(s)] + split
 
 
-def _checked(shards: Mapping[str, int]) -> Mapping[str, int]:
+def _checked(shards: Mapping[str, int], io_manager_key: str) -> Mapping[str, int]:
+    if shards and io_manager_key == STEPS_IO_MANAGER_KEY:
+        msg = (
+            f"with `shards`, Dagster's own IO manager {STEPS_IO_MANAGER_KEY!r} carries what goes "
+            f"from step to step: bind the destination under another io_manager_key"
+        )
+        raise ConfigurationError(msg)
     for table, number in shards.items():
         if number < 1:
             msg = (

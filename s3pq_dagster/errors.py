@@ -25,6 +25,7 @@
     ├── QuarantineLimitError          too many objects of a table cannot be read
     ├── DestinationError              the destination did not do as asked             (retried)
     │   ├── DestinationLockedError
+    │   ├── DestinationConflictError  another run wrote the table meanwhile
     │   ├── DestinationDeniedError    it answers, and refuses until somebody changes something
     │   ├── TableOwnedElsewhereError
     │   ├── TableNotManagedError
@@ -235,7 +236,7 @@ class SchemaMismatchError(S3ParquetError):
         upto = (
             f" {committed} objects are committed, up to {last_key!r}; none of this object's rows."
             if committed
-            else " Nothing of this run is written to the table."
+            else " Nothing of this load is written to the table."
         )
         super().__init__(
             f"schemas differ in table {table!r}: {found_key!r} does not match {expected_key!r}: "
@@ -295,6 +296,10 @@ class DestinationError(S3ParquetError):
 
 class DestinationLockedError(DestinationError):
     """Another process holds the destination's lock."""
+
+
+class DestinationConflictError(DestinationError):
+    """Another run wrote the table meanwhile, where nothing can be locked."""
 
 
 class DestinationDeniedError(DestinationError):

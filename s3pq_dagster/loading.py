@@ -132,31 +132,34 @@ class TableLoad:
             QuarantineLimitError: Too many objects are quarantined already.
         """
         ledger = self.counted(state)
-        mirror = self.spec.write_mode == "mirror" and not self.refresh
-        found = ledger.difference(
-            self.listing, mirror=mirror, retry_quarantined=self.options.retry_quarantined
-        )
+        found = self._of_all(ledger)
         emptied = (self.spec.write_mode == "mirror" or self.refresh) and not len(self.listing)
         loaded = state.ledger.count(Status.LOADED)
         if emptied and loaded and not self.options.allow_empty_listing:
             raise EmptyListingError(self.owner.table, self.owner.prefix, loaded)
-        if self.options.max_objects is not None and not self.refresh:
-            pending = Listing(found.pending.frame.head(self.options.max_objects))
-            found = replace(found, pending=pending)
-        if self.keys is not None:
-            found = Difference(self.keys.of(found.pending), [])
-        for count, (key, reason) in enumerate(self.held_back(ledger, found), start=1):
+        for count, (key, reason) in enumerate(self.held_back(ledger), start=1):
             self.refuse_quarantined(count, key, reason)
-        return found
+        return found if self.keys is None else Difference(self.keys.of(found.pending), [])
+
+    def _of_all(self, ledger: Ledger) -> Difference:
+        """Take the difference, whoever loads it."""
+        mirror = self.spec.write_mode == "mirror" and not self.refresh
+        found = ledger.difference(
+            self.listing, mirror=mirror, retry_quarantined=self.options.retry_quarantined
+        )
+        if self.options.max_objects is None or self.refresh:
+            return found
+        pending = Listing(found.pending.frame.head(self.options.max_objects))
+        return replace(found, pending=pending)
 
     def counted(self, state: TableState) -> Ledger:
         """Give what counts as loaded: in a refresh nothing does."""
         return Ledger.empty() if self.refresh else state.ledger
 
-    def held_back(self, ledger: Ledger, found: Difference) -> list[tuple[str, str]]:
+    def held_back(self, ledger: Ledger) -> list[tuple[str, str]]:
         """Give key and reason of the listed objects that are, and stay, quarantined."""
         held = ledger.quarantined(self.listing)
-        return held.join(found.pending.frame, on="key", how="anti").rows()
+        return held.join(self._of_all(ledger).pending.frame, on="key", how="anti").rows()
 
     def refuse_quarantined(self, count: int, key: str, reason: str | None) -> None:
         """Fail when more of the listed objects are set aside than the spec allows.
@@ -223,8 +226,21 @@ class TableLoad:
         """
         started = time.monotonic()
         append = self.spec.write_mode == "append"
-        turns = Turns(destination, self.owner, run_id=self.run_id, append=append)
-        return _Load(self, turns).run(started)
+        turns = Turns(
+            destination,
+            self.owner,
+            run_id=self.run_id,
+            append=append,
+            on_turn=self._refuse_together,
+        )
+        return _Load(self, turns, turns.abandon).run(started)
+
+    def _refuse_together(self, ledger: Ledger, commit: Commit) -> None:
+        """Count what all who load side by side have set aside."""
+        aside = [entry for entry in commit.entries if entry.status is Status.QUARANTINED]
+        if aside and not self.options.retry_quarantined:
+            count = len(self.held_back(ledger)) + len(aside)
+            self.refuse_quarantined(count, aside[-1].object.key, aside[-1].reason)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Offer all rows of the listing as one Arrow stream, committing nothing.
@@ -256,7 +272,7 @@ def _rows_of(stream: TableStream) -> Iterator[Any]:
 
 
 @contextmanager
-def _interruptible(stream: TableStream) -> Iterator[None]:
+def _interruptible(stream: TableStream, abandon: Callable[[], None]) -> Iterator[None]:
     """Let this thread be interrupted while another commits.
 
     Destinations drain batches from inside their drivers, where a cancelled run is not heard. So
@@ -266,6 +282,7 @@ def _interruptible(stream: TableStream) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        abandon()
         stream.close(wait=False)
         raise
 
@@ -280,13 +297,16 @@ def _patient(look: Future[bool]) -> bool:
 class _Load:
     """One load under way."""
 
-    def __init__(self, load: TableLoad, writer: TableWriter) -> None:
+    def __init__(
+        self, load: TableLoad, writer: TableWriter, abandon: Callable[[], None] = lambda: None
+    ) -> None:
         self._load = load
+        self._abandon = abandon
         self._writer = writer
         self._state = writer.state()
         self._difference = load.difference(self._state)
         self._before = load.counted(self._state)
-        self._aside = len(load.held_back(self._before, self._difference))
+        self._aside = len(load.held_back(self._before))
         self._rows = self._objects = self._bytes = 0
         self._quarantined: list[str] = []
         self._cursor = self._state.ledger.cursor
@@ -297,7 +317,7 @@ class _Load:
         removed = self._remove()
         with self._stream() as stream, ThreadPoolExecutor(1, "s3pq-commit") as thread:
             for checkpoint in stream.checkpoints():
-                with _interruptible(stream):
+                with _interruptible(stream, self._abandon):
                     thread.submit(self._commit, checkpoint, stream).result()
         if (seen := stream.progress.seen) != len(self._difference.pending):
             raise StoreError(

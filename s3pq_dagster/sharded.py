@@ -12,6 +12,8 @@ from s3pq_dagster.loading import LoadReport
 from s3pq_dagster.metadata import TABLE
 from s3pq_dagster.table_run import LoadConfig, TableRun
 
+STEPS_IO_MANAGER_KEY = "io_manager"
+"""Carries ranges and reports from step to step: Dagster's own, unless the user binds another."""
 _RESULT = "result"
 
 
@@ -24,7 +26,7 @@ class Sharded:
     table is loaded as a whole. A step that dies leaves its committed checkpoints in the ledger;
     whoever takes its place reads only the rest.
 
-    What goes from step to step, ranges and reports, goes by Dagster's own ``io_manager``.
+    What goes from step to step, ranges and reports, goes by ``io_manager``, which takes any object.
     """
 
     spec: dg.AssetSpec

@@ -98,13 +98,14 @@ class TableRun:
         ahead = load.next_table and load.next_table.state_of(load.owner)
         state = ahead or self._state(load.owner)
         known = _known(load.owner, state)
-        if not load.is_due(state):
+        if not load.is_due(state) and not any(
+            r.objects or r.quarantined_keys for r in self.earlier
+        ):
             told = context.instance.get_latest_materialization_event(spec.key)
             if is_told(told, known) or not known[OBJECTS_LOADED]:
                 _observe(context, spec, load, self.io_manager, state)
                 return
-            if not self.earlier:
-                context.log.info(line("rows_unreported", table=load.owner.table, rows=state.rows))
+            context.log.info(line("rows_unreported", table=load.owner.table, rows=state.rows))
         elif load.next_table is not None:
             self._begin_next(load.owner, load.next_table)
 

@@ -2,18 +2,32 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import IO
 
 import pyarrow as pa
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations import Destination
-from s3pq_dagster.errors import DiskError, SchemaMismatchError
+from s3pq_dagster.errors import (
+    DestinationConflictError,
+    DiskError,
+    ReadAbandonedError,
+    SchemaMismatchError,
+)
 from s3pq_dagster.ledger import Ledger
 from s3pq_dagster.tables import Commit, Owner, TableState, loaded_meanwhile
 
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
+_CONFLICT_SECONDS = 300
+"""How long a commit is tried where others commit at the same moment."""
 
 
 class Turns:
@@ -24,12 +38,30 @@ class Turns:
     """
 
     def __init__(
-        self, destination: Destination, owner: Owner, *, run_id: str, append: bool
+        self,
+        destination: Destination,
+        owner: Owner,
+        *,
+        run_id: str,
+        append: bool,
+        on_turn: Callable[[Ledger, Commit], None] = lambda _ledger, _commit: None,
     ) -> None:
+        """Name the table; nothing is opened yet.
+
+        Args:
+            destination: Where it is.
+            owner: The table.
+            run_id: For the ledger.
+            append: As :meth:`Destination.write`.
+            on_turn: Called with the ledger as it is under the lock, and what is to be entered; may
+                raise to refuse that.
+        """
         self._destination = destination
         self._owner = owner
         self._run_id = run_id
         self._append = append
+        self._on_turn = on_turn
+        self._is_abandoned = False
         self._before: Ledger | None = None
         """As it was when it was first looked at: what is pending follows from that."""
 
@@ -55,31 +87,58 @@ class Turns:
                 which takes this one for dead.
         """
         if batches is None:
-            self._committed(None, schema_key, seal())
+            self._committed(lambda: None, schema_key, seal())
             return
-        with self._aside(batches) as rows:
-            self._committed(rows, schema_key, seal())
+        with self._aside(batches) as file:
+            self._committed(lambda: _rows_of(file), schema_key, seal())
+
+    def abandon(self) -> None:
+        """Commit nothing more, also if it is somebody's turn soon."""
+        self._is_abandoned = True
 
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
         """Refuse: what is gone is removed by who comes last."""
         raise NotImplementedError
 
     def _committed(
-        self, rows: pa.RecordBatchReader | None, schema_key: str | None, sealed: Commit
+        self,
+        rows: Callable[[], pa.RecordBatchReader | None],
+        schema_key: str | None,
+        sealed: Commit,
     ) -> None:
-        if not sealed.entries:
-            return
+        """Commit in our turn; again where nobody waits and somebody else was faster.
+
+        A commit of which that is not known is found under the next turn: its entries are there.
+        """
+        if sealed.entries:
+            Retrying(
+                retry=retry_if_exception_type(DestinationConflictError),
+                stop=stop_after_delay(_CONFLICT_SECONDS),
+                wait=wait_random_exponential(multiplier=0.1, max=5),
+                reraise=True,
+            )(self._in_turn, rows, schema_key, sealed)
+
+    def _in_turn(
+        self,
+        rows: Callable[[], pa.RecordBatchReader | None],
+        schema_key: str | None,
+        sealed: Commit,
+    ) -> None:
         opened = self._destination.write(
             self._owner, run_id=self._run_id, append=self._append, refresh=False
         )
         with opened as writer:
+            if self._is_abandoned:
+                raise ReadAbandonedError
             state = writer.state()
             self._check_entries(sealed, state.ledger)
-            if rows is not None:
-                self._check_schema(rows.schema, schema_key, state)
+            self._on_turn(state.ledger, sealed)
+            reader = rows()
+            if reader is not None:
+                self._check_schema(reader.schema, schema_key, state)
             times = [moment for moment in (sealed.cursor, state.ledger.cursor) if moment]
             now = replace(sealed, cursor=max(times, default=None), fingerprint=None)
-            writer.commit(rows, schema_key=schema_key, seal=lambda: now)
+            writer.commit(reader, schema_key=schema_key, seal=lambda: now)
 
     def _check_entries(self, sealed: Commit, now: Ledger) -> None:
         keys = [entry.object.key for entry in sealed.entries]
@@ -99,20 +158,20 @@ class Turns:
             )
 
     @contextmanager
-    def _aside(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatchReader]:
-        with tempfile.TemporaryFile(prefix="s3pq-") as file:
-            writer = pa.ipc.new_stream(file, batches.schema, options=_COMPRESSED)
+    def _aside(self, batches: pa.RecordBatchReader) -> Iterator[IO[bytes]]:
+        with ExitStack() as opened:
+            with self._on_disk():
+                # Without a buffer of Python's, which it would try to write once more.
+                file = opened.enter_context(tempfile.TemporaryFile(prefix="s3pq-", buffering=0))
+                sink = pa.OSFile(_path_of(file), "wb")
+                writer = pa.ipc.new_stream(sink, batches.schema, options=_COMPRESSED)
             for batch in batches:
                 with self._on_disk():
                     writer.write_batch(batch)
             with self._on_disk():
                 writer.close()
-                file.flush()
-            with (
-                pa.OSFile(f"/dev/fd/{file.fileno()}") as source,
-                pa.ipc.open_stream(source) as rows,
-            ):
-                yield rows
+                sink.close()
+            yield file
 
     @contextmanager
     def _on_disk(self) -> Iterator[None]:
@@ -121,3 +180,13 @@ class Turns:
         except OSError as error:
             aside = f"rows of table {self._owner.table!r} that wait for their turn"
             raise DiskError(aside, tempfile.gettempdir(), str(error)) from error
+
+
+def _rows_of(file: IO[bytes]) -> pa.RecordBatchReader:
+    """Read what was put aside, from the beginning."""
+    file.seek(0)
+    return pa.ipc.open_stream(pa.OSFile(_path_of(file)))
+
+
+def _path_of(file: IO[bytes]) -> str:
+    return f"/dev/fd/{file.fileno()}"

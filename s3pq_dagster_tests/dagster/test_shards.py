@@ -5,6 +5,7 @@ from collections import Counter
 import dagster as dg
 import pytest
 
+from s3pq_dagster import S3ParquetDuckDBIOManager, S3ParquetResource, build_s3_parquet_assets
 from s3pq_dagster.errors import ConfigurationError
 from s3pq_dagster_tests.buckets import numbers
 from s3pq_dagster_tests.lake import Lake, checked, materialized, observed, values
@@ -199,6 +200,18 @@ def test_malformed_objects_of_all_shards_are_told(sharded: Lake) -> None:
     assert set(reads(sharded)) == {"events/2.parquet", "events/7.parquet"}
 
 
+def test_a_run_that_only_sets_aside_is_told(sharded: Lake) -> None:
+    """So is one that replaces an object by one with as many rows: downstream has to know."""
+    definitions = sharded.definitions()
+    sharded.run(definitions=definitions)
+    sharded.bucket.put("events/new.parquet", b"PAR1 no PAR1")
+    told = values(materialized(sharded.run("events", definitions=definitions))["events"])
+    assert (told["s3pq/objects"], told["s3pq/objects_quarantined"]) == (0, 1)
+    sharded.bucket.put("events/2.parquet", numbers(EVENTS["events/2.parquet"], start=100))
+    again = materialized(sharded.run("events", definitions=definitions))["events"]
+    assert values(again)["s3pq/objects"] == 1
+
+
 def test_the_sensor_asks_for_a_sharded_table(sharded: Lake) -> None:
     """And for nothing more once it is loaded."""
     definitions = sharded.definitions()
@@ -218,6 +231,28 @@ def test_shards_go_with_one_op_for_all_others(sharded: Lake) -> None:
     assert result.success
     assert sharded.rows_by_key("events") == EVENTS
     assert sharded.rows("users") == 2
+
+
+def test_the_one_op_may_be_named_as_a_sharded_table(sharded: Lake) -> None:
+    """It is named after the bucket."""
+    name = sharded.bucket.name.replace("-", "_")
+    sharded.bucket.put(f"{name}/1.parquet", 3)
+    sharded.options |= {"granularity": "all", "shards": {name: 2}}
+    assert sharded.run().success
+    assert sharded.rows(name) == 3
+
+
+def test_dagsters_own_io_manager_is_left_to_the_steps(sharded: Lake) -> None:
+    """It carries ranges and reports, which no destination takes."""
+    source = S3ParquetResource(**sharded.bucket.spec)
+    destination = S3ParquetDuckDBIOManager(database=str(sharded.database))
+    with pytest.raises(ConfigurationError, match="under another io_manager_key"):
+        build_s3_parquet_assets(
+            source,
+            destination=destination,
+            shards={"events": 2},
+            io_manager_key="io_manager",
+        )
 
 
 def test_a_table_that_is_not_there_has_no_shards(lake: Lake) -> None:

@@ -9,15 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from tenacity import Retrying, retry_if_exception_type
 
-from s3pq_dagster.errors import DestinationError, DiskError
+from s3pq_dagster.errors import (
+    DestinationError,
+    DiskError,
+    QuarantineLimitError,
+    ReadAbandonedError,
+)
 from s3pq_dagster.key_ranges import KeyRange, split
-from s3pq_dagster.ledger import Status
+from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
-from s3pq_dagster.tables import Owner
-from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster.tables import Commit, Owner
+from s3pq_dagster.turns import Turns
+from s3pq_dagster_tests.buckets import Bucket, numbers
 from s3pq_dagster_tests.destinations.places import Place
 from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES
 from s3pq_dagster_tests.destinations.test_contract import each_of
@@ -62,15 +69,9 @@ def rows_by_key(place: Place) -> dict[str, int]:
     return dict(Counter(key for (key,) in place.select("t", ["_s3_key"])))
 
 
-def test_all_write_at_once(load: TableLoad, place: Place, request: pytest.FixtureRequest) -> None:
+def test_all_write_at_once(load: TableLoad, place: Place) -> None:
     """Four make the table, and each knows what it did; who comes last has nothing left to read."""
     ranges = split(load.listing, 4)
-    if "delta on S3" in request.node.name:  # nobody waits there, so whoever is late tries again
-        again = Retrying(retry=retry_if_exception_type(DestinationError), reraise=True)
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda keys: again(side_by_side, load, place, keys), ranges))
-        assert rows_by_key(place) == OBJECTS
-        return
     with ThreadPoolExecutor(4) as pool:
         reports = list(pool.map(lambda keys: side_by_side(load, place, keys), ranges))
     assert rows_by_key(place) == OBJECTS
@@ -140,9 +141,54 @@ def test_nothing_to_do_takes_no_lock(load: TableLoad, place: Place) -> None:
         assert side_by_side(load, place, KeyRange()).objects == 0
 
 
-def test_a_full_disk_under_rows_that_wait(load: TableLoad, bucket: Bucket, place: Place) -> None:
+def test_what_is_set_aside_is_counted_together(
+    load: TableLoad, bucket: Bucket, place: Place
+) -> None:
+    """Each sees a third of the malformed objects, and all of them are too many."""
+    for number in (0, 4, 9):
+        bucket.put(f"t/{number}", b"PAR1 no PAR1")
+    listing = listed(load.store, "t/")
+    few = spec(**bucket.spec, checkpoint_bytes=1, max_quarantined_fraction=0.2)
+    together = replace(load, listing=listing, spec=few)
+    for number in (0, 4):
+        side_by_side(together, place, KeyRange(f"t/{number}", f"t/{number}~"))
+    with pytest.raises(QuarantineLimitError, match="3 of 12 listed"):
+        side_by_side(together, place, KeyRange("t/9"))
+
+
+def test_others_quarantined_objects_do_not_stop_one_that_tries_again(
+    load: TableLoad, bucket: Bucket, place: Place
+) -> None:
+    """With ``retry_quarantined`` they are pending, whoever reads them."""
+    for number in (0, 4, 9):
+        bucket.put(f"t/{number}", b"PAR1 no PAR1")
+    there = replace(load, listing=listed(load.store, "t/"))
+    there.into(place.open())
+    strict = spec(**bucket.spec, checkpoint_bytes=1, max_quarantined_fraction=0.1)
+    again = replace(there, spec=strict, options=LoadOptions(retry_quarantined=True))
+    report = side_by_side(again, place, KeyRange("t/4", "t/4~"))
+    assert list(report.quarantined_keys) == ["t/4"]
+
+
+def test_nothing_is_committed_once_that_is_not_wanted(load: TableLoad, place: Place) -> None:
+    """A cancelled step may have been waiting for its turn."""
+    turns = Turns(place.open(), load.owner, run_id="run", append=False)
+    turns.state()
+    turns.abandon()
+    entry = Entry(next(iter(load.listing)), Status.QUARANTINED, 0, "no Parquet")
+    with pytest.raises(ReadAbandonedError):
+        turns.commit(None, schema_key=None, seal=lambda: Commit([entry], None, None))
+    assert not place.open().state(load.owner).ledger.frame.height
+
+
+@pytest.mark.parametrize("rows_in_a_batch", [50, 100_000])
+def test_a_full_disk_under_rows_that_wait(
+    load: TableLoad, bucket: Bucket, place: Place, rows_in_a_batch: int
+) -> None:
     """It is no fault of the destination; nothing is written, and the next try goes on."""
-    bucket.put("t/0", 200_000)
+    body = pa.BufferOutputStream()
+    pq.write_table(numbers(200_000), body, row_group_size=rows_in_a_batch)
+    bucket.put("t/0", body.getvalue().to_pybytes())
     large = replace(load, listing=listed(load.store, "t/"))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     place.open().state(load.owner)

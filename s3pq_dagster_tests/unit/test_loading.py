@@ -258,7 +258,7 @@ def test_a_mismatch_in_one_checkpoint_writes_nothing(table: Table) -> None:
     """A table whose pending objects fit one checkpoint is not written at all."""
     table.bucket.put("t/a", 10)
     table.bucket.put("t/b", pa.table({"other": [1]}))
-    with pytest.raises(SchemaMismatchError, match="Nothing of this run"):
+    with pytest.raises(SchemaMismatchError, match="Nothing of this load"):
         table.load()
     state = table.destination.state(table.owner)
     assert (state.exists, state.ledger.frame.height) == (False, 0)
@@ -531,7 +531,7 @@ def test_a_refresh_that_fails_calls_nothing_committed(table: Table, how: dict[st
     """Neither its log nor its errors: all is rolled back."""
     table.bucket.put("t/a", 10)
     table.bucket.put("t/b", pa.table({"other": [1]}))
-    with pytest.raises(SchemaMismatchError, match="Nothing of this run"):
+    with pytest.raises(SchemaMismatchError, match="Nothing of this load"):
         table.load(**how, checkpoint_bytes=1)
     table.bucket.put("t/b", b"bad")
     with pytest.raises(QuarantineLimitError, match="stays as it was") as caught:

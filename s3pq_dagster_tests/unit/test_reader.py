@@ -483,7 +483,7 @@ def test_schemas_that_differ_name_both_objects_and_the_columns(bucket: Bucket) -
     assert "column 'id': expected int64, found string" in message
     assert "column 'text': expected string, found none" in message
     assert "column 'more': expected none, found bool" in message
-    assert "Nothing of this run is written" in message
+    assert "Nothing of this load is written" in message
 
 
 def test_a_late_mismatch_says_up_to_which_object_is_committed(bucket: Bucket) -> None:

@@ -7,7 +7,11 @@ from contextlib import contextmanager
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
-from s3pq_dagster.errors import DestinationDeniedError, DestinationError
+from s3pq_dagster.errors import (
+    DestinationConflictError,
+    DestinationDeniedError,
+    DestinationError,
+)
 
 _TERMINAL = re.compile(r"\x1b\[[0-9;]*m")
 _BACKTRACE = re.compile(r"\s+0: <unknown>.*", re.DOTALL)
@@ -85,9 +89,9 @@ def translated(shown: str) -> Iterator[None]:
         raise failed(shown, error) from error
 
 
-def written_meanwhile(table: str) -> DestinationError:
+def written_meanwhile(table: str) -> DestinationConflictError:
     """Make the error for a table that another run wrote since it was looked at."""
-    return DestinationError(
+    return DestinationConflictError(
         f"another run wrote table {table!r} meanwhile, so that nothing of this checkpoint is "
         f"written. Run again: what the other run loaded will not be read."
     )
