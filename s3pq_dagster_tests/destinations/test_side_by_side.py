@@ -61,7 +61,7 @@ def load(bucket: Bucket) -> Iterator[TableLoad]:
 
 def side_by_side(load: TableLoad, place: Place, keys: KeyRange) -> LoadReport:
     """Load a range, as a step of its own does."""
-    return replace(load, keys=keys).side_by_side(place.open())
+    return replace(load, keys=keys).side_by_side(place.open(lock_timeout_seconds=60))
 
 
 def rows_by_key(place: Place) -> dict[str, int]:

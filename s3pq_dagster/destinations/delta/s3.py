@@ -18,6 +18,8 @@ from obstore.store import S3Store
 from s3pq_dagster.destinations.delta.failures import failed
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 
+_NOT_THERE = (NotFoundError, FileNotFoundError)
+"""What obstore raises for an object that is not there is, in fact, Python's own error."""
 _BUFFER_BYTES = 1024 * 1024
 _CONNECT_SECONDS, _REQUEST_SECONDS, _RETRIES, _RETRY_SECONDS = 5, 60, 4, 30
 _DEFAULT_REGION = "us-east-1"
@@ -101,7 +103,7 @@ class S3Prefix:
 
     def get(self, path: str) -> bytes | None:
         """See :meth:`Storage.get`."""
-        with self._translated(), suppress(NotFoundError):
+        with self._translated(), suppress(*_NOT_THERE):
             return bytes(obstore.get(self._store, path).bytes())
         return None
 
@@ -112,7 +114,7 @@ class S3Prefix:
 
     def size(self, path: str) -> int | None:
         """See :meth:`Storage.size`."""
-        with self._translated(), suppress(NotFoundError):
+        with self._translated(), suppress(*_NOT_THERE):
             return int(obstore.head(self._store, path)["size"])
         return None
 
@@ -127,7 +129,7 @@ class S3Prefix:
         """See :meth:`Storage.delete`."""
         with self._translated():
             for path in paths:
-                with suppress(NotFoundError):
+                with suppress(*_NOT_THERE):
                     obstore.delete(self._store, path)
 
     def settle(self, paths: Iterable[str]) -> None:
@@ -181,7 +183,7 @@ class S3Prefix:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except NotFoundError as error:
+        except _NOT_THERE as error:
             if "NoSuchBucket" in str(error):
                 raise failed(self.shown, error) from error
             raise
@@ -199,7 +201,7 @@ class _Ranges(io.RawIOBase):
         self._store, self._path, self._at = store, path, 0
         try:
             self._size = int(obstore.head(store, path)["size"])
-        except NotFoundError as error:
+        except _NOT_THERE as error:
             raise FileNotFoundError(path) from error
 
     def readable(self) -> bool:
