@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=3, help="runs of each contender")
     parser.add_argument("--limit", type=float, default=600, help="seconds of a run, at most")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--into", type=Path, help="write the table into another document")
     parser.add_argument("--report-only", action="store_true", help="run nothing")
     parser.add_argument("--directory", type=Path, default=KEPT, help="where things are kept")
     asked = parser.parse_args()
@@ -44,6 +45,8 @@ def main() -> int:
     print(table)
     if asked.readme:
         report.into(ROOT / "README.md", table)
+    if asked.into:
+        report.into(asked.into, table)
     return 0
 
 
