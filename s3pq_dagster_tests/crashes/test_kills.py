@@ -18,7 +18,7 @@ from s3pq_dagster_tests.destinations.places import PLACES
 pytestmark = pytest.mark.timeout(600)
 thorough = pytest.mark.thorough
 SCENARIO = {scenario.name: scenario for scenario in SCENARIOS}
-RANDOM_KILLS = 3
+RANDOM_KILLS = 2
 HERE = [
     ("duckdb", "nothing new"),
     ("duckdb", "overwritten, replace"),

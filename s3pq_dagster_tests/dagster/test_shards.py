@@ -1,5 +1,6 @@
 """One table in several steps: the same promise as in one."""
 
+import re
 from collections import Counter
 
 import dagster as dg
@@ -175,8 +176,8 @@ def test_schemas_that_differ_are_named_across_shards(sharded: Lake) -> None:
         sharded.bucket.put(key, numbers(2).rename_columns(["other", "text"]))
     result = sharded.run("events")
     assert not result.success
-    said = "schemas differ in table 'events': 'events/7.parquet' does not match 'events/0.parquet'"
-    assert said in failures(result)
+    said = r"schemas differ in table 'events': 'events/[789]\.parquet' does not match 'events/\d+\."
+    assert re.search(said, failures(result))
     assert sharded.rows_by_key("events").keys() == EVENTS.keys() - different
 
 
