@@ -103,7 +103,7 @@ def _keep(directory: Path, work: str, scores: list[Score]) -> None:
     """Put scores beside those that are there, in place of the same contenders' earlier ones."""
     path = directory / "results" / f"{work}.json"
     path.parent.mkdir(exist_ok=True)
-    kept = {score.name: score for score in _read(path)} | {score.name: score for score in scores}
+    kept = {(score.work, score.name): score for score in [*_read(path), *scores]}
     path.write_text(json.dumps([score.as_json() for score in kept.values()], indent=1))
 
 
