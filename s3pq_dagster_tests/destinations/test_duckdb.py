@@ -410,10 +410,9 @@ def test_an_error_without_a_word_has_its_name() -> None:
     assert first_line(duckdb.IOException("")) == "IOException"
 
 
-def test_a_connection_reaches_no_file_and_draws_no_bar(
-    destination: DuckDBDestination, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It reads nothing but its database, and prints nothing."""
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[duckdb.DuckDBPyConnection]:
+    """Connections as they are opened."""
     opened: list[duckdb.DuckDBPyConnection] = []
     connect = duckdb.connect
 
@@ -421,36 +420,39 @@ def test_a_connection_reaches_no_file_and_draws_no_bar(
         opened.append(connect(*arguments, **options))
         return opened[-1]
 
-    load(destination, (A, 1))
     monkeypatch.setattr(duckdb, "connect", kept)
-    with destination.read("orders", None):
-        cursor = opened[-1].cursor()
-        for setting in ("enable_progress_bar", "enable_external_access"):
-            said = cursor.execute(f"SELECT current_setting('{setting}')").fetchall()
-            assert said == [(False,)]
-        with pytest.raises(duckdb.Error, match="disabled"):
-            cursor.execute("SELECT * FROM read_csv('/etc/passwd')")
-        with pytest.raises(duckdb.Error, match="while database is running"):
-            cursor.execute("SET enable_external_access = true")
-        cursor.close()
+    return opened
+
+
+def test_a_connection_reaches_no_file_and_draws_no_bar(
+    destination: DuckDBDestination, connections: list[duckdb.DuckDBPyConnection]
+) -> None:
+    """It reads nothing but its database, prints nothing, and nothing can change that.
+
+    Nor does a second one, which shares with the first what the process has open.
+    """
+    load(destination, (A, 1))
+    with destination.read("orders", None), destination.read("orders", None):
+        for connection in connections[-2:]:
+            cursor = connection.cursor()
+            for setting in ("enable_progress_bar", "enable_external_access", "lock_configuration"):
+                said = cursor.execute(f"SELECT current_setting('{setting}')").fetchall()
+                assert said == [(setting == "lock_configuration",)]
+            with pytest.raises(duckdb.Error, match="locked"):
+                cursor.execute("SET enable_progress_bar = true")
+            with pytest.raises(duckdb.Error, match="disabled"):
+                cursor.execute("SELECT * FROM read_csv('/etc/passwd')")
+            cursor.close()
 
 
 def test_a_writers_configuration_is_locked(
-    destination: DuckDBDestination, monkeypatch: pytest.MonkeyPatch
+    destination: DuckDBDestination, connections: list[duckdb.DuckDBPyConnection]
 ) -> None:
     """Nothing that runs in it can change what it may."""
-    opened: list[duckdb.DuckDBPyConnection] = []
-    connect = duckdb.connect
-
-    def kept(*arguments: Any, **options: Any) -> duckdb.DuckDBPyConnection:
-        opened.append(connect(*arguments, **options))
-        return opened[-1]
-
     load(destination, (A, 1))
-    monkeypatch.setattr(duckdb, "connect", kept)
     written = destination.write(OWNER, run_id="r", append=False, refresh=False)
     with written, pytest.raises(duckdb.Error, match="locked"):
-        opened[-1].cursor().execute("SET enable_progress_bar = true")
+        connections[-1].cursor().execute("SET enable_progress_bar = true")
 
 
 def test_many_threads_may_read_at_a_time(destination: DuckDBDestination) -> None:

@@ -38,10 +38,10 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "python_enable_replacements": "false",
 }
-_SETTINGS = "SET enable_progress_bar = false"
+_SETTINGS = "SET enable_progress_bar = false; SET lock_configuration = true"
 """What a connection cannot be opened with; the bar is drawn on anybody's standard output."""
-_LOCK = "SET lock_configuration = true"
-"""For who is alone: readers of one process share what they have open, and each needs the above."""
+_IS_LOCKED = "SELECT current_setting('lock_configuration')"
+"""Readers of one process share what they have open: the first of them has locked it."""
 
 
 class _Gate:
@@ -52,6 +52,8 @@ class _Gate:
     """
 
     def __init__(self) -> None:
+        self.opening = threading.Lock()
+        """Held while a connection is opened and set up."""
         self._changed = threading.Condition()
         self._inside = 0
         self._taken = False
@@ -219,12 +221,14 @@ class DuckDBDestination:
 
         def once() -> duckdb.DuckDBPyConnection:
             try:
-                connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
-                try:
-                    connection.execute(_SETTINGS if read_only else f"{_SETTINGS}; {_LOCK}")
-                except BaseException:
-                    connection.close()
-                    raise
+                with _gate_of(self._path).opening:
+                    connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
+                    try:
+                        if connection.execute(_IS_LOCKED).fetchall() == [(False,)]:
+                            connection.execute(_SETTINGS)
+                    except BaseException:
+                        connection.close()
+                        raise
             except duckdb.Error as error:
                 raise self._cannot_open(error) from error
             return connection
