@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.bounds import MOST_ROWS
-from s3pq_dagster.destinations import Destination, TableWriter
+from s3pq_dagster.destinations import CheckpointWriter, Destination, TableWriter
 from s3pq_dagster.errors import (
     EmptyListingError,
     MalformedObjectError,
@@ -25,6 +24,7 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster.key_ranges import KeyRange
 from s3pq_dagster.ledger import Difference, Entry, Ledger, Status, fingerprint
+from s3pq_dagster.load_report import LoadReport
 from s3pq_dagster.logs import line
 from s3pq_dagster.next_table import NextTable
 from s3pq_dagster.objects import Listing
@@ -35,6 +35,7 @@ from s3pq_dagster.store import Store
 from s3pq_dagster.tables import Commit, Owner, TableState
 from s3pq_dagster.turns import Turns
 
+_T = TypeVar("_T")
 _LINES_A_MESSAGE = 100
 _WAIT_SECONDS = 1
 _MOST_LOOKS = 32
@@ -49,50 +50,6 @@ class LoadOptions:
     max_objects: int | None = None
     retry_quarantined: bool = False
     allow_empty_listing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LoadReport:
-    """What a load did, and what the table is now."""
-
-    rows: int
-    """Rows written by this load."""
-    objects: int
-    """Objects loaded by this load."""
-    bytes: int
-    """Bytes of the objects read by this load."""
-    removed: int
-    """Objects whose rows went because S3 no longer has them."""
-    missing: int
-    """Objects deleted between listing and reading."""
-    seconds: float
-    table_rows: int
-    table_schema: pa.Schema | None
-    objects_loaded: int
-    """Objects in the ledger as loaded, by this load and earlier ones."""
-    ledger_rows: int
-    """Rows of those objects, as the ledger has them."""
-    objects_quarantined: int
-    """Listed objects that are quarantined, by this load and earlier ones."""
-    quarantined_keys: Sequence[str]
-    """Of them, those set aside by this load."""
-    cursor: datetime | None
-    fingerprint: str
-
-    def after(self, earlier: "Sequence[LoadReport]") -> "LoadReport":
-        """Add what others did before; what the table is now is not added up."""
-        return replace(
-            self,
-            rows=self.rows + sum(report.rows for report in earlier),
-            objects=self.objects + sum(report.objects for report in earlier),
-            bytes=self.bytes + sum(report.bytes for report in earlier),
-            missing=self.missing + sum(report.missing for report in earlier),
-            seconds=self.seconds + max((report.seconds for report in earlier), default=0),
-            quarantined_keys=[
-                *(key for report in earlier for key in report.quarantined_keys),
-                *self.quarantined_keys,
-            ],
-        )
 
 
 @dataclass(slots=True)
@@ -207,7 +164,8 @@ class TableLoad:
         )
         with opened as writer:
             load = _Load(self, writer)
-            report = load.run(started)
+            removed = load.remove(writer)
+            report = replace(load.run(started), removed=removed)
         if self.refresh:  # committed as a whole, and only now
             load.say_committed()
         report = report.after(self.earlier)
@@ -287,18 +245,22 @@ def _interruptible(stream: TableStream, abandon: Callable[[], None]) -> Iterator
         raise
 
 
-def _patient(look: Future[bool]) -> bool:
-    """Wait for an answer in small steps, between which a cancel is heard."""
-    while wait([look], _WAIT_SECONDS).not_done:
+def _patient(answer: Future[_T]) -> _T:
+    """Wait in small steps, between which a cancel is heard.
+
+    Once Polars is imported, one long wait is not interrupted: its handler of SIGINT has the system
+    resume it.
+    """
+    while wait([answer], _WAIT_SECONDS).not_done:
         pass
-    return look.result()
+    return answer.result()
 
 
 class _Load:
     """One load under way."""
 
     def __init__(
-        self, load: TableLoad, writer: TableWriter, abandon: Callable[[], None] = lambda: None
+        self, load: TableLoad, writer: CheckpointWriter, abandon: Callable[[], None] = lambda: None
     ) -> None:
         self._load = load
         self._abandon = abandon
@@ -314,11 +276,11 @@ class _Load:
         """Of all that is loaded, once it is written; empty while more is to come."""
 
     def run(self, started: float) -> LoadReport:
-        removed = self._remove()
+        """Load what is pending, checkpoint by checkpoint."""
         with self._stream() as stream, ThreadPoolExecutor(1, "s3pq-commit") as thread:
             for checkpoint in stream.checkpoints():
                 with _interruptible(stream, self._abandon):
-                    thread.submit(self._commit, checkpoint, stream).result()
+                    _patient(thread.submit(self._commit, checkpoint, stream))
         if (seen := stream.progress.seen) != len(self._difference.pending):
             raise StoreError(
                 f"only {seen} of {len(self._difference.pending)} pending objects of table "
@@ -332,7 +294,7 @@ class _Load:
             rows=self._rows,
             objects=self._objects,
             bytes=self._bytes,
-            removed=removed,
+            removed=0,
             missing=len(stream.missing),
             seconds=seconds,
             table_rows=state.rows,
@@ -375,14 +337,15 @@ class _Load:
         self._aside += 1
         self._load.refuse_quarantined(self._aside, entry.object.key, entry.reason)
 
-    def _remove(self) -> int:
+    def remove(self, writer: TableWriter) -> int:
+        """Remove the rows of objects that are gone; give how many objects."""
         keys = self._gone()
         if not keys:
             return 0
         table = self._load.owner.table
         left = self._state.ledger.frame.filter(~pl.col("key").is_in(keys))
         self._cursor = Ledger(left).cursor
-        rows = self._writer.remove(keys, seal=lambda: self._sealed([]))
+        rows = writer.remove(keys, seal=lambda: self._sealed([]))
         self._say([line("object_removed", table=table, key=key) for key in keys])
         self._say([line("rows_removed", table=table, objects=len(keys), rows=rows)])
         return len(keys)

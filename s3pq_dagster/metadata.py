@@ -17,7 +17,7 @@ from dagster._core.definitions.metadata.metadata_set import (  # noqa: TID251 - 
 )
 
 from s3pq_dagster.ledger import cursor_key, format_cursor
-from s3pq_dagster.loading import LoadReport
+from s3pq_dagster.load_report import LoadReport
 
 TABLE = "s3pq/table"
 PREFIX = "s3pq/prefix"

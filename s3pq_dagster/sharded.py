@@ -8,7 +8,7 @@ import dagster as dg
 
 from s3pq_dagster.failures import as_failures
 from s3pq_dagster.key_ranges import KeyRange
-from s3pq_dagster.loading import LoadReport
+from s3pq_dagster.load_report import LoadReport
 from s3pq_dagster.metadata import TABLE
 from s3pq_dagster.table_run import LoadConfig, TableRun
 

@@ -1,7 +1,7 @@
 """Commits to one table by several at a time, who take turns."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import IO
@@ -78,7 +78,7 @@ class Turns:
         schema_key: str | None,
         seal: Callable[[], Commit],
     ) -> None:
-        """See :meth:`TableWriter.commit`; the fingerprint is left to who comes last.
+        """See :meth:`CheckpointWriter.commit`; the fingerprint is left to who comes last.
 
         Raises:
             SchemaMismatchError: Somebody else has made the table, of other columns.
@@ -95,10 +95,6 @@ class Turns:
     def abandon(self) -> None:
         """Commit nothing more, also if it is somebody's turn soon."""
         self._is_abandoned = True
-
-    def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
-        """Refuse: what is gone is removed by who comes last."""
-        raise NotImplementedError
 
     def _committed(
         self,

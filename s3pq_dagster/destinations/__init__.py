@@ -12,11 +12,11 @@ import pyarrow as pa
 from s3pq_dagster.tables import Commit, Owner, TableAudit, TableState
 
 
-class TableWriter(Protocol):
-    """A table opened for writing: what it commits is there whole or not at all."""
+class CheckpointWriter(Protocol):
+    """Something that takes checkpoints: what it commits is there whole or not at all."""
 
     def state(self) -> TableState:
-        """Look again, now that nobody else can write."""
+        """Look at what is there."""
         ...
 
     def commit(
@@ -41,6 +41,10 @@ class TableWriter(Protocol):
             UnsupportedSchemaError: A column cannot be held unchanged; nothing is written.
         """
         ...
+
+
+class TableWriter(CheckpointWriter, Protocol):
+    """A table opened for writing: nobody else can write it now."""
 
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
         """Delete the rows of some keys and mark their entries removed, in one transaction.

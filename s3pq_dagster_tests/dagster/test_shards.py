@@ -256,6 +256,18 @@ def test_dagsters_own_io_manager_is_left_to_the_steps(sharded: Lake) -> None:
         )
 
 
+def test_each_step_has_the_pool_and_the_retries(sharded: Lake) -> None:
+    """As an op of a whole table has them."""
+    again = dg.RetryPolicy(max_retries=7)
+    sharded.options |= {"pool": "lake", "retry_policy": again}
+    job = sharded.definitions().resolve_implicit_global_asset_job_def()
+    ops = [op for op in job.all_node_defs if isinstance(op, dg.OpDefinition)]
+    steps = {"split_events", "shard_events", "rest_of_events", "load_orders"}
+    assert {op.name: (op.pool, op.retry_policy) for op in ops} == dict.fromkeys(
+        steps, ("lake", again)
+    )
+
+
 def test_a_table_that_is_not_there_has_no_shards(lake: Lake) -> None:
     """It may come."""
     lake.bucket.put("orders/1.parquet", 5)

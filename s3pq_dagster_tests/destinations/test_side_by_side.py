@@ -20,14 +20,16 @@ from s3pq_dagster.errors import (
     ReadAbandonedError,
 )
 from s3pq_dagster.key_ranges import KeyRange, split
-from s3pq_dagster.ledger import Entry, Status
-from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
+from s3pq_dagster.ledger import Entry, Ledger, Status
+from s3pq_dagster.load_report import LoadReport
+from s3pq_dagster.loading import LoadOptions, TableLoad
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.tables import Commit, Owner
 from s3pq_dagster.turns import Turns
 from s3pq_dagster_tests.buckets import Bucket, numbers
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES
+from s3pq_dagster_tests.interrupts import interrupting
 from s3pq_dagster_tests.proxy import Request
 from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec
 
@@ -95,6 +97,27 @@ def test_all_write_at_once_in_s3(load: TableLoad, tmp_path: Path, kind: str) -> 
         reports = list(pool.map(lambda keys: side_by_side(some, place, keys), ranges))
     assert rows_by_key(place) == {key: OBJECTS[key] for key in some.listing.frame["key"]}
     assert [report.objects for report in reports] == [len(r.of(some.listing)) for r in ranges]
+    place.discard()
+
+
+def test_who_was_late_where_nobody_waits_tries_again(load: TableLoad, tmp_path: Path) -> None:
+    """Delta Lake in S3: another commits between the look and the commit; no rows are read again."""
+    place = ALL_PLACES["delta on S3"](tmp_path)
+    mine, others = (replace(load, listing=keys.of(load.listing)) for keys in split(load.listing, 2))
+    looks: list[Ledger] = []
+
+    def meanwhile(ledger: Ledger, _commit: Commit) -> None:
+        looks.append(ledger)
+        if len(looks) == 1:
+            some = Listing(others.listing.frame.head(1))
+            replace(others, listing=some).into(place.open())
+
+    turns = Turns(place.open(), load.owner, run_id="run", append=False, on_turn=meanwhile)
+    turns.state()
+    entry = Entry(next(iter(mine.listing)), Status.QUARANTINED, 0, "no Parquet")
+    turns.commit(None, schema_key=None, seal=lambda: Commit([entry], None, None))
+    assert [ledger.frame.height for ledger in looks] == [0, 1]
+    assert place.open().state(load.owner).ledger.frame.height == 2
     place.discard()
 
 
@@ -192,6 +215,35 @@ def test_nothing_is_committed_once_that_is_not_wanted(load: TableLoad, place: Pl
     entry = Entry(next(iter(load.listing)), Status.QUARANTINED, 0, "no Parquet")
     with pytest.raises(ReadAbandonedError):
         turns.commit(None, schema_key=None, seal=lambda: Commit([entry], None, None))
+    assert not place.open().state(load.owner).ledger.frame.height
+
+
+def test_a_cancelled_step_that_waits_for_its_turn_commits_nothing(
+    load: TableLoad, bucket: Bucket, place: Place
+) -> None:
+    """Although its turn comes, since the lock is let go only after the interrupt."""
+    taken, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with place.open().write(load.owner, run_id="other", append=False, refresh=False):
+            taken.set()
+            assert release.wait(60)
+
+    with ThreadPoolExecutor(1) as pool, interrupting() as interrupt_after:
+
+        def before(request: Request) -> None:
+            if request.key == "t/0" and request.is_object and not taken.is_set():
+                pool.submit(hold)
+                assert taken.wait(60)
+                interrupt_after(2)  # by then the lock is waited for
+                threading.Timer(5, release.set).start()  # an interrupt is heard within a second
+
+        bucket.proxy.before = before
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                side_by_side(load, place, KeyRange("t/0", "t/1"))
+        finally:
+            release.set()
     assert not place.open().state(load.owner).ledger.frame.height
 
 

@@ -2,14 +2,13 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from s3pq_dagster_tests.buckets import Bucket
-from s3pq_dagster_tests.destinations.places import PLACES, Place
+from s3pq_dagster_tests.destinations.places import Place
 from s3pq_dagster_tests.proxy import Request
 from s3pq_dagster_tests.scaling.workers import SECONDS, environ_of, started, working
 
@@ -18,14 +17,6 @@ OBJECTS, ROWS = 3, 50
 EVERY_ROW = {f"{t}/{number}.parquet": ROWS for t in TABLES for number in range(OBJECTS)}
 
 pytestmark = pytest.mark.thorough
-
-
-@pytest.fixture(params=["postgres", "delta"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """Somewhere that more than one process may write to at a time."""
-    place: Place = PLACES[request.param](tmp_path / "place")
-    yield place
-    place.discard()
 
 
 @pytest.fixture

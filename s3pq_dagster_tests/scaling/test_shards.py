@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from operator import not_
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from tenacity import stop_after_delay
 
 from s3pq_dagster_tests.buckets import Bucket
-from s3pq_dagster_tests.destinations.places import PLACES, Place
+from s3pq_dagster_tests.destinations.places import Place
 from s3pq_dagster_tests.proxy import Request
 from s3pq_dagster_tests.scaling.workers import SECONDS, environ_of, started, working
 from s3pq_dagster_tests.waiting import again_while
@@ -21,14 +20,6 @@ ROWS = 50
 EVENTS = {f"events/{number:02}.parquet": ROWS for number in range(24)}
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(params=["postgres", "delta"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """Somewhere that more than one process may write to at a time."""
-    place: Place = PLACES[request.param](tmp_path / "place")
-    yield place
-    place.discard()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """How pending objects become committed checkpoints: a real bucket into a real file."""
 
 import gc
-import signal
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,10 +23,12 @@ from s3pq_dagster.errors import (
     UnsteadyObjectError,
 )
 from s3pq_dagster.ledger import fingerprint
-from s3pq_dagster.loading import LoadOptions, LoadReport, TableLoad
+from s3pq_dagster.load_report import LoadReport
+from s3pq_dagster.loading import LoadOptions, TableLoad
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
+from s3pq_dagster_tests.interrupts import interrupting
 from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec
 
@@ -600,38 +601,35 @@ def test_a_listing_that_is_a_page_short_removes_nothing_that_is_there(table: Tab
     assert table.rows_by_key() == {"t/a": 10, "t/b": 10}
 
 
-def test_a_cancelled_run_does_not_wait_for_a_look_at_what_is_gone(table: Table) -> None:
-    """An interrupt ends the load although S3 has not answered yet."""
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_a_cancelled_run_does_not_wait_for_an_answer(table: Table, method: str) -> None:
+    """An interrupt ends the load although S3 is silent of what is gone, or to be committed."""
     for key in "abc":
         table.bucket.put(f"t/{key}", 1)
     table.load(write_mode="mirror")
     listing = Listing(table.listing().frame.head(1))
-    asked, answer, over = threading.Event(), threading.Event(), threading.Event()
+    if method == "GET":
+        table.bucket.put("t/d", 1)
+        listing = table.listing()
+    asked, answer = threading.Event(), threading.Event()
     waited_out: list[Request] = []
+    with interrupting() as interrupt_after:
 
-    def interrupt() -> None:
-        """Again after a while: Python loses one that comes at a bad moment."""
-        while not over.is_set():
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            over.wait(5)
+        def before(request: Request) -> None:
+            if request.method == method and str(request.key).startswith("t/"):
+                if not asked.is_set():
+                    asked.set()
+                    interrupt_after(0.5)  # by then it is waited for
+                if not answer.wait(120):
+                    waited_out.append(request)
 
-    def before(request: Request) -> None:
-        if request.method == "HEAD":
-            if not asked.is_set():
-                asked.set()
-                threading.Timer(0.5, interrupt).start()  # by then it is waited for
-            if not answer.wait(120):
-                waited_out.append(request)
-
-    table.bucket.proxy.before = before
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            table.load(listing, write_mode="mirror")
-        over.set()
-        assert not waited_out
-    finally:
-        over.set()
-        answer.set()
+        table.bucket.proxy.before = before
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                table.load(listing, write_mode="mirror")
+            assert not waited_out
+        finally:
+            answer.set()
     assert table.rows_by_key() == dict.fromkeys(["t/a", "t/b", "t/c"], 1)
 
 

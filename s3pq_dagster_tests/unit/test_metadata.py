@@ -6,7 +6,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.loading import LoadReport
+from s3pq_dagster.load_report import LoadReport
 from s3pq_dagster.metadata import column_schema, report_metadata, table_metadata
 from s3pq_dagster_tests.unit.made import NOON
 
