@@ -5,13 +5,11 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from threading import Condition
 from types import TracebackType
-from typing import IO, Self
-
-import pyarrow as pa
+from typing import Self
 
 from s3pq_dagster import e_tags
 from s3pq_dagster.errors import (
@@ -22,7 +20,9 @@ from s3pq_dagster.errors import (
     ReadAbandonedError,
     StoreError,
 )
+from s3pq_dagster.fetched import Fetched
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.opening import OpenAhead, Opening
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 
@@ -36,37 +36,8 @@ _CERTAIN = (MalformedObjectError, ObjectChangedError, ObjectNotFoundError)
 """What S3 says of an object, and would say again."""
 _WAIT_SECONDS = 5
 _HASHED_BYTES = 1024 * 1024
-
-
-@dataclass(slots=True, eq=False)
-class Fetched:
-    """One object's bytes; free them with :meth:`Fetcher.release`."""
-
-    object: ObjectMeta
-    error: Exception | None = None
-    """Why there are none."""
-    is_early: bool = False
-    """Whether it was begun before its table's turn: what was wrong then may be well now."""
-    data: bytes = b""
-    """A small object's bytes."""
-    spool: IO[bytes] | None = None
-    """A large object's bytes, in a temporary file that goes when it is closed."""
-    parts_left: int = 1
-    in_flight: int = 0
-    """Parts that are being fetched."""
-    held: int = 0
-    """Bytes counted against the bound until release."""
-    changes: int = field(default=0, kw_only=True)
-    md5: str | None = field(default=None, kw_only=True)
-    """Of its content, where its e_tag says it; the bytes, once there, match it."""
-    unmatched: list[str] = field(default_factory=list, kw_only=True)
-    """Digests of the times a large object was read and did not match."""
-
-    def open(self) -> pa.NativeFile:
-        """Open the bytes for random access."""
-        if self.spool is not None:
-            return pa.OSFile(f"/dev/fd/{self.spool.fileno()}")
-        return pa.BufferReader(self.data)
+_OPENED_SHARE = 64
+"""What is opened ahead holds at most this part of ``max_decoded_bytes``: 16 MiB by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +59,7 @@ class Fetcher:
     until its release; a range of a large one until it is written to the temporary file.
 
     Objects are admitted in their order, so the one that is waited for is always under way: no
-    later object can starve it.
+    later object can starve it. A small one that waits for its turn may be opened meanwhile.
     """
 
     def __init__(
@@ -99,6 +70,7 @@ class Fetcher:
         *,
         while_waiting: Callable[[], None] = lambda: None,
         shares: int = 1,
+        open_ahead: OpenAhead | None = None,
     ) -> None:
         """Get ready; the first requests start when iterated, or by :meth:`begin`.
 
@@ -108,7 +80,11 @@ class Fetcher:
             spec: The bounds.
             while_waiting: Called every few seconds while the next object is waited for.
             shares: How many fetchers there are at a time; each has so much less of the bounds.
+            open_ahead: How to open what waits; not at all by default.
         """
+        self._opening = Opening(
+            open_ahead or (lambda *_: None), spec.max_decoded_bytes // _OPENED_SHARE
+        )
         self._store = store
         self._while_waiting = while_waiting
         self._spec = spec
@@ -152,6 +128,7 @@ class Fetcher:
             self._parts.clear()
             self._changed.notify_all()
         self._pool.shutdown(wait=wait, cancel_futures=True)
+        self._opening.close(wait=wait)
         for fetched in self._admitted:
             _close_spool(fetched)
         self._admitted.clear()
@@ -222,6 +199,7 @@ class Fetcher:
                 if self._closed:
                     raise ReadAbandonedError
                 self._admitted.popleft()
+            self._opening.settle(head)
             yield head
 
     def comes_the_same(self, fetched: Fetched) -> bool:
@@ -257,6 +235,7 @@ class Fetcher:
         with self._changed:
             self._free(fetched)
             self._admit()
+        self._opening.release(fetched)
 
     def _free(self, fetched: Fetched) -> None:
         self._held -= fetched.held
@@ -380,6 +359,8 @@ class Fetcher:
             if fetched.spool is not None and fetched.parts_left == 1 and not self._closed:
                 fetched.in_flight += 1
                 self._pool.submit(self._check, fetched)
+            elif fetched.spool is None and fetched.error is None:
+                self._opening.add(fetched)
             self._admit()
             self._changed.notify_all()
 

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.bounds import MOST_ROWS
+from s3pq_dagster.decoder import fetcher_of
 from s3pq_dagster.destinations import CheckpointWriter, Destination, TableWriter
 from s3pq_dagster.errors import (
     EmptyListingError,
@@ -331,7 +332,7 @@ class _Load:
             return None
         under_way = load.next_table.take(load.owner, pending)
         shares = load.next_table.shares
-        return under_way or Fetcher(load.store, pending, load.spec, shares=shares)
+        return under_way or fetcher_of(load.store, pending, load.spec, shares=shares)
 
     def _refuse(self, entry: Entry) -> None:
         self._aside += 1

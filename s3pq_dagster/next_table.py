@@ -1,7 +1,8 @@
-"""A run's next table, fetched while the one before it is written."""
+"""A run's next table, fetched and opened while the one before it is written."""
 
 from dataclasses import dataclass
 
+from s3pq_dagster.decoder import fetcher_of
 from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.spec import S3ParquetSpec
@@ -52,7 +53,7 @@ class NextTable:
         """
         for other in set(self._under_way) - {after}:
             self._drop(other)
-        fetcher = Fetcher(store, pending, spec, shares=_SHARES)
+        fetcher = fetcher_of(store, pending, spec, shares=_SHARES)
         self._under_way[owner] = _UnderWay(state, pending, fetcher)
         fetcher.begin()
 

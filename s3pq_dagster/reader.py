@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from s3pq_dagster import e_tags, schemas
 from s3pq_dagster.columns import add_ours, with_ours
-from s3pq_dagster.decoder import OpenObject, open_object
+from s3pq_dagster.decoder import OpenObject, fetcher_of, open_object
 from s3pq_dagster.errors import (
     BrokenAnswerError,
     MalformedObjectError,
@@ -19,7 +19,8 @@ from s3pq_dagster.errors import (
     ReadAbandonedError,
     SchemaMismatchError,
 )
-from s3pq_dagster.fetcher import Fetched, Fetcher
+from s3pq_dagster.fetched import Fetched
+from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
@@ -119,7 +120,7 @@ class TableStream:
         self._most_rows = most_rows or spec.rows_per_record
         self._total_bytes = pending.total_bytes
         self._total_objects = len(pending)
-        self._fetcher = fetcher or Fetcher(store, pending, spec)
+        self._fetcher = fetcher or fetcher_of(store, pending, spec)
         self._fetcher.attend(self._report)
         self._fetched = iter(self._fetcher)
         self._next: OpenObject | None = None
@@ -267,6 +268,8 @@ class TableStream:
 
     def _open(self, fetched: Fetched) -> OpenObject:
         """Open an object; one that does not decode is read again before that is believed."""
+        if isinstance(fetched.opened, OpenObject):
+            return fetched.opened
         whole = self._is_small(fetched.object) or self._verify
         for _ in range(e_tags.MOST_READS):
             try:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from s3pq_dagster.column_parts import decode_in_parts
 from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.errors import DiskError, MalformedObjectError
-from s3pq_dagster.fetcher import Fetched
+from s3pq_dagster.fetched import Fetched
 from s3pq_dagster_tests.buckets import parquet
 from s3pq_dagster_tests.unit.made import meta, spec
 
@@ -65,7 +65,7 @@ _WIDE = """
 import sys
 import pyarrow as pa
 from s3pq_dagster.decoder import OpenObject, open_object
-from s3pq_dagster.fetcher import Fetched
+from s3pq_dagster.fetched import Fetched
 from s3pq_dagster_tests.unit.made import meta, spec
 body = sys.stdin.buffer.read()
 fetched = Fetched(meta("k", size=len(body)), data=body)

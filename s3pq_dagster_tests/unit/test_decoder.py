@@ -10,7 +10,7 @@ import pytest
 
 from s3pq_dagster.decoder import open_object
 from s3pq_dagster.errors import MalformedObjectError, ReadAbandonedError
-from s3pq_dagster.fetcher import Fetched
+from s3pq_dagster.fetched import Fetched
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.unit.made import meta, spec
 from s3pq_dagster_tests.unit.test_trial import children
@@ -56,7 +56,7 @@ _SHORT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
 from s3pq_dagster.decoder import open_object
-from s3pq_dagster.fetcher import Fetched
+from s3pq_dagster.fetched import Fetched
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.unit.made import meta, spec
 body = parquet(numbers(600_000))

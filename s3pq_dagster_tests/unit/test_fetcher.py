@@ -15,7 +15,8 @@ from s3pq_dagster.errors import (
     ReadAbandonedError,
     StoreError,
 )
-from s3pq_dagster.fetcher import Fetched, Fetcher
+from s3pq_dagster.fetched import Fetched
+from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import listed, opened, spec

@@ -1,0 +1,49 @@
+"""One object's bytes on this machine."""
+
+from dataclasses import dataclass, field
+from typing import IO, Protocol
+
+import pyarrow as pa
+
+from s3pq_dagster.objects import ObjectMeta
+
+
+class Opened(Protocol):
+    """An object that was opened before its turn."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """What it holds beside the object's bytes."""
+
+
+@dataclass(slots=True, eq=False)
+class Fetched:
+    """One object's bytes; whoever fetched them frees them."""
+
+    object: ObjectMeta
+    error: Exception | None = None
+    """Why there are none."""
+    is_early: bool = False
+    """Whether it was begun before its table's turn: what was wrong then may be well now."""
+    data: bytes = b""
+    """A small object's bytes."""
+    spool: IO[bytes] | None = None
+    """A large object's bytes, in a temporary file that goes when it is closed."""
+    parts_left: int = 1
+    in_flight: int = 0
+    """Parts that are being fetched."""
+    held: int = 0
+    """Bytes counted against the bound until release."""
+    changes: int = field(default=0, kw_only=True)
+    md5: str | None = field(default=None, kw_only=True)
+    """Of its content, where its e_tag says it; the bytes, once there, match it."""
+    unmatched: list[str] = field(default_factory=list, kw_only=True)
+    """Digests of the times a large object was read and did not match."""
+    opened: Opened | None = field(default=None, kw_only=True)
+    """It, where it was opened before its turn."""
+
+    def open(self) -> pa.NativeFile:
+        """Open the bytes for random access."""
+        if self.spool is not None:
+            return pa.OSFile(f"/dev/fd/{self.spool.fileno()}")
+        return pa.BufferReader(self.data)
