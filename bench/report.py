@@ -2,6 +2,7 @@
 
 import os
 import platform
+import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,5 +43,12 @@ def _line(score: Score, scores: Sequence[Score]) -> str:
     seconds = "" if score.seconds is None else f"{score.seconds:.1f}"
     peak = max((run.peak for run in score.runs), default=0) / 1e6
     requests = max((run.requests for run in score.runs), default=0)
-    cells = [score.work, score.name, seconds, ratio, f"{peak:.0f}", f"{requests:,}", score.note]
+    note = score.note or _loading(score)
+    cells = [score.work, score.name, seconds, ratio, f"{peak:.0f}", f"{requests:,}", note]
     return f"| {' | '.join(cells)} |"
+
+
+def _loading(score: Score) -> str:
+    """Say how much of a sync was loading tables; the rest is discovery and Dagster's run."""
+    loading = statistics.median([run.said.get("loading", 0) for run in score.runs] or [0])
+    return f"{loading:.1f} s of it loading" if loading else ""

@@ -166,7 +166,9 @@ class TableLoad:
         with opened as writer:
             load = _Load(self, writer)
             removed = load.remove(writer)
-            report = replace(load.run(started), removed=removed)
+            report = load.run(started)
+        # Some destinations write most when they are closed.
+        report = replace(report, removed=removed, seconds=time.monotonic() - started)
         if self.refresh:  # committed as a whole, and only now
             load.say_committed()
         report = report.after(self.earlier)

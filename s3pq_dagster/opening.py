@@ -63,6 +63,8 @@ class Opening:
         with self._changed:
             self._is_closed = True
             self._waiting.clear()
+            for fetched in self._costs:
+                fetched.opened = None  # each knows the other: nothing would be freed soon
         self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def _go_on(self) -> None:
@@ -80,7 +82,7 @@ class Opening:
                 opened = self._open_ahead(fetched, lambda: not self._is_closed)
             finally:
                 with self._changed:
-                    if opened is not None:
+                    if opened is not None and not self._is_closed:
                         fetched.opened = opened
                         self._costs[fetched] = cost = max(opened.kept_bytes, _LEAST_COST)
                         self._held += cost

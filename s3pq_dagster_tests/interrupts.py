@@ -10,8 +10,12 @@ from contextlib import contextmanager
 def interrupting() -> Iterator[Callable[[float], None]]:
     """Give what sends SIGINT some seconds after it is called.
 
-    Again every five seconds until the block ends: one may come at a moment when nothing hears it.
+    Again every five seconds until the block ends: one may come at a moment when nothing hears it. A
+    shell lets what it starts with `&` ignore SIGINT, and so does Python then; not in the block.
     """
+    is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if is_ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     over = threading.Event()
 
     def send() -> None:
@@ -26,3 +30,5 @@ def interrupting() -> Iterator[Callable[[float], None]]:
         yield after
     finally:
         over.set()
+        if is_ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

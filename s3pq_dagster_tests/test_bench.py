@@ -67,7 +67,8 @@ def test_every_key_of_the_wall_is_listed(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_table_goes_between_its_markers(tmp_path: Path) -> None:
     """Each work's first contender is what the others are held against."""
-    run = Run(seconds=2, processor=1, idle=0, peak=3_000_000, requests=4)
+    said = {"loading": 1.5}
+    run = Run(seconds=2, processor=1, idle=0, peak=3_000_000, requests=4, said=said)
     slow = Run(seconds=5, processor=1, idle=0, peak=3_000_000, requests=1234)
     scores = [
         Score("big", "ours", "v 1", [run, slow, run]),
@@ -80,7 +81,7 @@ def test_the_table_goes_between_its_markers(tmp_path: Path) -> None:
     lines = document.read_text().splitlines()
     assert lines[0] == "before"
     assert lines[-1] == "after"
-    assert "| big | ours | 2.0 | 1.00 | 3 | 1,234 |  |" in lines
+    assert "| big | ours | 2.0 | 1.00 | 3 | 1,234 | 1.5 s of it loading |" in lines
     assert "| big | theirs | 5.0 | 2.50 | 3 | 1,234 |  |" in lines
     assert "| big | lost |  |  | 0 | 0 | stopped after 9 s |" in lines
     assert "old" not in lines

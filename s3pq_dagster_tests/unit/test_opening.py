@@ -90,6 +90,7 @@ def test_the_smallest_objects_are_not_opened_without_end() -> None:
     wait_until(lambda: waiting[3].opened is not None)
     opening.close(wait=True)
     assert door.begun == ["k0", "k1", "k2", "k3"]
+    assert not any(fetched.opened for fetched in waiting)
 
 
 def test_whose_turn_comes_is_waited_for_only_while_it_is_being_opened() -> None:
