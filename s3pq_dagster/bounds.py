@@ -73,6 +73,7 @@ def safe_plan(
     source: pa.NativeFile,
     max_bytes: int,
     on_page: Callable[[], None] = lambda: None,
+    usual: int = 0,
 ) -> Plan | None:
     """Choose what to decode at a time going by the page headers, which cannot lie.
 
@@ -81,16 +82,17 @@ def safe_plan(
         source: Its bytes.
         max_bytes: What decoding may take, pages included.
         on_page: Called now and then between page headers; what it raises ends this.
+        usual: Rows at a time where nothing is unusual; by default :func:`usual_rows`.
 
     Returns:
-        At least 1 row and at most :func:`usual_rows`; where those would be few because there are
+        At least 1 row and at most ``usual``; where those would be few because there are
         many columns, some columns at a time. ``None`` where nothing can be shown to stay within
         the bound, which says nothing against the file.
     """
     if any(_is_cast_in_python(field.type) for field in file.schema_arrow):
         return None
-    usual, left = usual_rows(file.metadata), _MOST_PAGES
-    rows = apart = usual
+    left = _MOST_PAGES
+    rows = apart = usual = usual or usual_rows(file.metadata)
     needed = [0] * len(file.schema_arrow)
     try:
         for number, group in enumerate(row_groups_of(source)):

@@ -2,9 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,19 +13,14 @@ from s3pq_dagster.bounds import Plan, safe_plan, usual_rows
 from s3pq_dagster.column_parts import decode_in_parts
 from s3pq_dagster.errors import DiskError, MalformedObjectError, ReadAbandonedError, TrialError
 from s3pq_dagster.fetched import Fetched
-from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.parquet_file import decode, footer_bytes, is_footer_within, open_file
 from s3pq_dagster.spec import MIB, S3ParquetSpec
-from s3pq_dagster.store import Store
 from s3pq_dagster.trial import rows_after_trial, too_slow
 
 _KEPT_BYTES = 32 * MIB
 """Rows of a small object are kept up to this; one that has more of them is decoded twice."""
 _REASON_CHARACTERS = 500
-_AHEAD_SHARE = 128
-"""An object is opened ahead that takes at most this part of ``max_decoded_bytes`` to decode, and as
-much again once decoded: 8 MiB by default."""
 _DISK = 16
 """How many times the bound of memory a row group may take on disk, decoded in parts."""
 
@@ -59,13 +53,8 @@ class OpenObject:
         """Its bytes."""
         return self.fetched.object.size
 
-    @property
-    def kept_bytes(self) -> int:
-        """Of the rows that are kept."""
-        return sum(batch.nbytes for batch in self.decoded or ())
-
     def close(self) -> None:
-        """Let go of the bytes; whoever decodes does this, and no other thread."""
+        """Let go of the bytes; not while another thread decodes."""
         self.file.close(force=True)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -132,7 +121,8 @@ def open_object(
         fetched: Its bytes.
         spec: The bounds of memory and time.
         whole: Decode everything now, to find what is malformed before a row is handed on. The
-            rows of a small object are kept if they are not many; others are decoded again.
+            rows of a small object are kept if they are not many; others are decoded again. Nothing
+            is left to do where it was opened ahead.
         on_batch: Called for each batch that is decoded now, and while a trial is waited for.
 
     Raises:
@@ -142,15 +132,16 @@ def open_object(
     """
     if fetched.error is not None:
         raise fetched.error
+    if (ahead := fetched.opened) is not None:
+        plan = Plan(max(1, ahead.rows))
+        return OpenObject(
+            fetched, ahead.schema, ahead.rows, ahead.file, plan, spec, on_batch, ahead.batches
+        )
     key = fetched.object.key
     if fetched.object.size == 0:
         raise MalformedObjectError(key, "it has 0 bytes")
-
-    def try_apart(rows_at_a_time: int) -> int:
-        return _try_apart(fetched, spec, rows_at_a_time, on_batch)
-
     try:
-        opened = _opened(fetched, spec, _Way(_decoding_bytes(spec), try_apart, on_batch))
+        opened = _opened(fetched, spec, on_batch)
     except (MalformedObjectError, TrialError, ReadAbandonedError):
         raise
     except Exception as error:
@@ -164,98 +155,24 @@ def open_object(
     return opened
 
 
-def fetcher_of(
-    store: Store, objects: Iterable[ObjectMeta], spec: S3ParquetSpec, *, shares: int = 1
-) -> Fetcher:
-    """Fetch objects, and open the small ones while they wait; see :class:`Fetcher`."""
-    opening = partial(open_ahead, spec=spec)
-    return Fetcher(store, objects, spec, shares=shares, open_ahead=opening)
-
-
-class _NotAheadError(Exception):
-    """What opening an object would take is for its turn."""
-
-
-def open_ahead(
-    fetched: Fetched, is_wanted: Callable[[], bool], *, spec: S3ParquetSpec
-) -> OpenObject | None:
-    """Open a small object before its turn, if it can be shown to take little.
-
-    Args:
-        fetched: Its bytes.
-        is_wanted: Asked now and then; where it says no, this ends.
-        spec: The bounds.
-
-    Returns:
-        The object with its rows decoded. ``None`` says nothing about it: once it is its turn,
-        :func:`open_object` tells what there is to tell.
-    """
-
-    def go_on() -> None:
-        if not is_wanted():
-            raise _NotAheadError
-
-    def not_apart(_rows_at_a_time: int) -> int:
-        raise _NotAheadError
-
-    most = spec.max_decoded_bytes // _AHEAD_SHARE
-    if not 0 < fetched.object.size <= most:
-        return None
-    try:
-        opened = _opened(fetched, spec, _Way(most, not_apart, go_on))
-        try:
-            opened.decoded = list(_within(most, opened, go_on))
-        except BaseException:
-            opened.close()
-            raise
-    except Exception:  # noqa: BLE001 - the same comes again when it is its turn, and is told then
-        return None
-    return opened
-
-
-def _said_bytes(footer: pq.FileMetaData) -> int:
-    """Give what the rows take once decompressed, going by the footer."""
-    groups = range(footer.num_row_groups)
-    return sum(footer.row_group(group).total_byte_size for group in groups)
-
-
-def _within(most: int, opened: OpenObject, go_on: Callable[[], None]) -> Iterator[pa.RecordBatch]:
-    size = 0
-    if _said_bytes(opened.file.metadata) > most:
-        raise _NotAheadError
-    for batch in opened.batches():
-        go_on()
-        size += batch.nbytes
-        if size > most:
-            raise _NotAheadError
-        yield batch
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How an object is opened."""
-
-    max_bytes: int
-    """What decoding may take."""
-    try_apart: Callable[[int], int]
-    """Given rows at a time, what to do where the bound cannot be shown to hold."""
-    while_waiting: Callable[[], None]
-
-
-def _opened(fetched: Fetched, spec: S3ParquetSpec, way: _Way) -> OpenObject:
+def _opened(fetched: Fetched, spec: S3ParquetSpec, on_batch: Callable[[], None]) -> OpenObject:
     source = fetched.open()
     try:
-        return _opened_source(source, fetched, spec, way)
+        return _opened_source(source, fetched, spec, on_batch)
     except BaseException:
         source.close()
         raise
 
 
 def _opened_source(
-    source: pa.NativeFile, fetched: Fetched, spec: S3ParquetSpec, way: _Way
+    source: pa.NativeFile,
+    fetched: Fetched,
+    spec: S3ParquetSpec,
+    on_batch: Callable[[], None],
 ) -> OpenObject:
-    if not is_footer_within(footer_bytes(source), way.max_bytes):
-        way.try_apart(0)
+    max_bytes = _decoding_bytes(spec)
+    if not is_footer_within(footer_bytes(source), max_bytes):
+        _try_apart(fetched, spec, 0, on_batch)
     file = open_file(source)
     schema = schemas.canonical(file.schema_arrow)
     if not schema.names and file.metadata.num_rows:
@@ -264,15 +181,14 @@ def _opened_source(
     deadline = time.monotonic() + spec.max_decode_seconds
 
     def on_page() -> None:
-        way.while_waiting()
+        on_batch()
         if time.monotonic() > deadline:
             raise MalformedObjectError(fetched.object.key, too_slow(spec.max_decode_seconds))
 
-    plan = safe_plan(file, source, way.max_bytes, on_page)
+    plan = safe_plan(file, source, max_bytes, on_page)
     if plan is None:
-        plan = Plan(way.try_apart(usual_rows(file.metadata)))
-    rows = file.metadata.num_rows
-    return OpenObject(fetched, schema, rows, file, plan, spec, way.while_waiting)
+        plan = Plan(_try_apart(fetched, spec, usual_rows(file.metadata), on_batch))
+    return OpenObject(fetched, schema, file.metadata.num_rows, file, plan, spec, on_batch)
 
 
 def _decoding_bytes(spec: S3ParquetSpec) -> int:

@@ -1,19 +1,26 @@
 """One object's bytes on this machine."""
 
 from dataclasses import dataclass, field
-from typing import IO, Protocol
+from typing import IO
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from s3pq_dagster.objects import ObjectMeta
 
 
-class Opened(Protocol):
-    """An object that was opened before its turn."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An object that was opened, and decoded whole, before its turn."""
 
-    @property
-    def kept_bytes(self) -> int:
-        """What it holds beside the object's bytes."""
+    schema: pa.Schema
+    """Canonical, the file's own columns."""
+    rows: int
+    batches: list[pa.RecordBatch]
+    file: pq.ParquetFile
+    """Of which nothing is left to read."""
+    held_bytes: int
+    """What all this holds beside the object's bytes."""
 
 
 @dataclass(slots=True, eq=False)

@@ -37,7 +37,7 @@ _CERTAIN = (MalformedObjectError, ObjectChangedError, ObjectNotFoundError)
 _WAIT_SECONDS = 5
 _HASHED_BYTES = 1024 * 1024
 _OPENED_SHARE = 64
-"""What is opened ahead holds at most this part of ``max_decoded_bytes``: 16 MiB by default."""
+"""No more is opened ahead once that holds this part of ``max_decoded_bytes``: 16 MiB by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,8 @@ class Fetcher:
             self._closed = True
             self._parts.clear()
             self._changed.notify_all()
-        self._pool.shutdown(wait=wait, cancel_futures=True)
         self._opening.close(wait=wait)
+        self._pool.shutdown(wait=wait, cancel_futures=True)
         for fetched in self._admitted:
             _close_spool(fetched)
         self._admitted.clear()
@@ -199,8 +199,13 @@ class Fetcher:
                 if self._closed:
                     raise ReadAbandonedError
                 self._admitted.popleft()
-            self._opening.settle(head)
+            self._opening.settle(head, self._wait_for_opening)
             yield head
+
+    def _wait_for_opening(self) -> None:
+        if self._closed:
+            raise ReadAbandonedError
+        self._while_waiting()
 
     def comes_the_same(self, fetched: Fetched) -> bool:
         """Read an object once more, in this thread, and tell whether the same bytes came.

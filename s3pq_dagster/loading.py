@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import polars as pl
 import pyarrow as pa
 
+from s3pq_dagster.ahead import fetcher_of
 from s3pq_dagster.bounds import MOST_ROWS
-from s3pq_dagster.decoder import fetcher_of
 from s3pq_dagster.destinations import CheckpointWriter, Destination, TableWriter
 from s3pq_dagster.errors import (
     EmptyListingError,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from s3pq_dagster.decoder import fetcher_of
+from s3pq_dagster.ahead import fetcher_of
 from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.spec import S3ParquetSpec

@@ -7,18 +7,19 @@ from threading import Condition
 from s3pq_dagster.fetched import Fetched, Opened
 
 OpenAhead = Callable[[Fetched, Callable[[], bool]], Opened | None]
-"""Open an object if that is cheap, whatever its bytes are; asks now and then whether somebody still
-wants it. ``None`` says nothing about the object. Raises nothing."""
+"""Open an object if that takes little, whatever its bytes are; asks now and then whether somebody
+still wants it. ``None`` says nothing about the object. Raises nothing."""
 
 _LEAST_COST = 64 * 1024
-"""What the smallest object counts against the bound: its footer, parsed, is there as well."""
+"""What the smallest object counts against the bound."""
+_WAIT_SECONDS = 1
 
 
 class Opening:
     """Open fetched objects ahead, one at a time, in a thread of its own.
 
-    Nobody waits for an object that is not begun, and a thread that has nothing to do ends: one that
-    waited would keep the process from ending.
+    Nobody waits for an object that is not begun. The thread never waits for room, or for more to
+    do: it would keep the process from ending.
     """
 
     def __init__(self, open_ahead: OpenAhead, max_bytes: int) -> None:
@@ -26,7 +27,7 @@ class Opening:
 
         Args:
             open_ahead: How to open.
-            max_bytes: What opened objects may hold; no more are opened above it.
+            max_bytes: Once opened objects hold so much, no more are opened.
         """
         self._open_ahead = open_ahead
         self._max_bytes = max_bytes
@@ -42,14 +43,20 @@ class Opening:
     def add(self, fetched: Fetched) -> None:
         """Have an object opened once there is room."""
         with self._changed:
-            self._waiting[fetched] = None
-            self._go_on()
+            if not self._is_closed:
+                self._waiting[fetched] = None
+                self._go_on()
 
-    def settle(self, fetched: Fetched) -> None:
-        """See that nobody opens an object from now on; wait where somebody is at it."""
-        with self._changed:
-            self._waiting.pop(fetched, None)
-            self._changed.wait_for(lambda: self._current is not fetched)
+    def settle(self, fetched: Fetched, while_waiting: Callable[[], None]) -> None:
+        """See that nobody opens an object from now on.
+
+        Args:
+            fetched: It; waited for while it is being opened, in small steps in which a cancel is
+                heard.
+            while_waiting: Called after each of them; may raise.
+        """
+        while not self._is_settled(fetched):
+            while_waiting()
 
     def release(self, fetched: Fetched) -> None:
         """Let others be opened in its place."""
@@ -59,18 +66,26 @@ class Opening:
             self._go_on()
 
     def close(self, *, wait: bool) -> None:
-        """Stop; see :meth:`Fetcher.close`."""
+        """Stop, and free what was opened; see :meth:`Fetcher.close`."""
         with self._changed:
             self._is_closed = True
             self._waiting.clear()
             for fetched in self._costs:
-                fetched.opened = None  # each knows the other: nothing would be freed soon
+                fetched.opened = None
+            self._costs.clear()
         self._pool.shutdown(wait=wait, cancel_futures=True)
+
+    def _is_settled(self, fetched: Fetched) -> bool:
+        with self._changed:
+            self._waiting.pop(fetched, None)
+            if self._current is fetched:
+                self._changed.wait(_WAIT_SECONDS)
+            return self._current is not fetched
 
     def _go_on(self) -> None:
         if self._waiting and self._has_room() and not (self._is_running or self._is_closed):
-            self._is_running = True
             self._pool.submit(self._open_on)
+            self._is_running = True
 
     def _has_room(self) -> bool:
         return self._held < self._max_bytes
@@ -81,13 +96,7 @@ class Opening:
             try:
                 opened = self._open_ahead(fetched, lambda: not self._is_closed)
             finally:
-                with self._changed:
-                    if opened is not None and not self._is_closed:
-                        fetched.opened = opened
-                        self._costs[fetched] = cost = max(opened.kept_bytes, _LEAST_COST)
-                        self._held += cost
-                    self._current = None
-                    self._changed.notify_all()
+                self._keep(fetched, opened)
 
     def _next(self) -> Fetched | None:
         with self._changed:
@@ -96,3 +105,12 @@ class Opening:
                 del self._waiting[self._current]
             self._is_running = self._current is not None
             return self._current
+
+    def _keep(self, fetched: Fetched, opened: Opened | None) -> None:
+        with self._changed:
+            if opened is not None and not self._is_closed:
+                fetched.opened = opened
+                self._costs[fetched] = max(opened.held_bytes, _LEAST_COST)
+                self._held += self._costs[fetched]
+            self._current = None
+            self._changed.notify_all()

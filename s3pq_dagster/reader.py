@@ -10,8 +10,9 @@ from typing import Self
 import pyarrow as pa
 
 from s3pq_dagster import e_tags, schemas
+from s3pq_dagster.ahead import fetcher_of
 from s3pq_dagster.columns import add_ours, with_ours
-from s3pq_dagster.decoder import OpenObject, fetcher_of, open_object
+from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.errors import (
     BrokenAnswerError,
     MalformedObjectError,
@@ -268,8 +269,6 @@ class TableStream:
 
     def _open(self, fetched: Fetched) -> OpenObject:
         """Open an object; one that does not decode is read again before that is believed."""
-        if isinstance(fetched.opened, OpenObject):
-            return fetched.opened
         whole = self._is_small(fetched.object) or self._verify
         for _ in range(e_tags.MOST_READS):
             try:
