@@ -81,15 +81,16 @@ def _opened(source: pa.NativeFile, most: int, go_on: Callable[[], None]) -> Open
     if safe_plan(file, source, most, go_on, rows) != Plan(rows):
         return None
     batches: list[pa.RecordBatch] = []
-    left = footer.num_rows
+    left, size = footer.num_rows, 0
     for batch in decode(file, rows):
         go_on()
         batches.append(batch)
         left -= batch.num_rows
-        if left < 0 or len(batches) > footer.num_row_groups:  # its pages hold more than it says
+        size += batch.nbytes
+        # Its pages may hold more than it says.
+        if left < 0 or len(batches) > footer.num_row_groups or size > most:
             return None
-    size = sum(batch.nbytes for batch in batches)
-    if left or size > most:
+    if left:
         return None
     size += _COLUMN_BYTES * footer.num_columns * (1 + len(batches))
     return Opened(schemas.canonical(file.schema_arrow), footer.num_rows, batches, file, size)
