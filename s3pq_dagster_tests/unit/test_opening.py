@@ -48,8 +48,9 @@ class Door:
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
     """Nothing is opened on once all is closed."""
+    before = set(threading.enumerate())
     yield
-    left = [t for t in threading.enumerate() if t.name.startswith("s3pq-open")]
+    left = [t for t in set(threading.enumerate()) - before if t.name.startswith("s3pq-open")]
     for thread in left:
         thread.join(5)
     assert not [thread for thread in left if thread.is_alive()]
