@@ -22,6 +22,7 @@ class LoadReport:
     missing: int
     """Objects deleted between listing and reading."""
     seconds: float
+    """From opening the destination until it is closed."""
     table_rows: int
     table_schema: pa.Schema | None
     objects_loaded: int

@@ -20,6 +20,7 @@ from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import listed, opened, spec
+from s3pq_dagster_tests.unit.threads import none_left
 
 KIB = 1024
 WAIT_SECONDS = 20
@@ -28,12 +29,8 @@ WAIT_SECONDS = 20
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
     """No test leaves a reading thread behind."""
-    before = set(threading.enumerate())
-    yield
-    left = [t for t in set(threading.enumerate()) - before if t.name.startswith("s3pq-read")]
-    for thread in left:
-        thread.join(5)
-    assert not [thread for thread in left if thread.is_alive()]
+    with none_left("s3pq-read"):
+        yield
 
 
 def body_of(fetched: Fetched) -> bytes:

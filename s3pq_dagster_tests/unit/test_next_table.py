@@ -1,6 +1,5 @@
 """What is fetched before its turn is taken where it is what is pending, and dropped where not."""
 
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from s3pq_dagster.tables import Owner, TableState
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Answer
 from s3pq_dagster_tests.unit.made import listed, opened, spec
+from s3pq_dagster_tests.unit.threads import none_left
 from s3pq_dagster_tests.waiting import again_while
 
 A, B, C = (Owner(name, "lake", f"{name}/") for name in "abc")
@@ -22,11 +22,8 @@ STATE = TableState.nothing()
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
     """Nothing reads on once all is closed."""
-    yield
-    for thread in threading.enumerate():
-        if thread.name.startswith("s3pq-read"):
-            thread.join(5)
-            assert not thread.is_alive()
+    with none_left("s3pq-read", "s3pq-open"):
+        yield
 
 
 @pytest.fixture

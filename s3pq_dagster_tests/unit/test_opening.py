@@ -21,6 +21,7 @@ from s3pq_dagster.spec import MIB
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
 from s3pq_dagster_tests.unit.made import listed, meta, opened, spec
 from s3pq_dagster_tests.unit.test_trial import children, wait_until
+from s3pq_dagster_tests.unit.threads import none_left
 
 SECONDS = 20
 
@@ -48,12 +49,8 @@ class Door:
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
     """Nothing is opened on once all is closed."""
-    before = set(threading.enumerate())
-    yield
-    left = [t for t in set(threading.enumerate()) - before if t.name.startswith("s3pq-open")]
-    for thread in left:
-        thread.join(5)
-    assert not [thread for thread in left if thread.is_alive()]
+    with none_left("s3pq-open"):
+        yield
 
 
 def many(count: int) -> list[Fetched]:
@@ -64,6 +61,17 @@ def many(count: int) -> list[Fetched]:
 def whole(body: bytes) -> Fetched:
     """Give a body as if it had been fetched."""
     return Fetched(meta("k", size=len(body)), data=body, parts_left=0)
+
+
+def held_up(*waiting: Fetched) -> tuple[Door, Opening]:
+    """Have objects opened, the first of which takes until its door is free."""
+    door = Door()
+    door.free.clear()
+    opening = Opening(door, MIB)
+    for fetched in waiting:
+        opening.add(fetched)
+    wait_until(lambda: door.begun == ["k0"])
+    return door, opening
 
 
 def wanted() -> bool:
@@ -109,12 +117,8 @@ def test_the_smallest_objects_are_not_opened_without_end() -> None:
 
 def test_whose_turn_comes_is_waited_for_only_while_it_is_being_opened() -> None:
     """One that is not begun is left to its turn: nobody opens it beside that."""
-    door, (first, second) = Door(), many(2)
-    door.free.clear()
-    opening = Opening(door, MIB)
-    opening.add(first)
-    opening.add(second)
-    wait_until(lambda: door.begun == ["k0"])
+    first, second = many(2)
+    door, opening = held_up(first, second)
     opening.settle(second, nothing)
     settled = threading.Event()
 
@@ -135,12 +139,8 @@ def test_whose_turn_comes_is_waited_for_only_while_it_is_being_opened() -> None:
 
 def test_closing_stops_what_is_being_opened() -> None:
     """A cancelled run does not wait for it."""
-    door, (first, second) = Door(), many(2)
-    door.free.clear()
-    opening = Opening(door, MIB)
-    opening.add(first)
-    opening.add(second)
-    wait_until(lambda: door.begun == ["k0"])
+    first, second = many(2)
+    door, opening = held_up(first, second)
     opening.close(wait=True)
     assert door.begun == ["k0"]
     assert first.opened is None
@@ -148,13 +148,16 @@ def test_closing_stops_what_is_being_opened() -> None:
 
 def test_nobody_waits_for_ever_for_an_opening_that_blew_up() -> None:
     """A library's panic is no exception that anybody expects."""
+    begun = threading.Event()
 
     def blow_up(_fetched: Fetched, _is_wanted: Callable[[], bool]) -> Opened | None:
+        begun.set()
         raise SystemExit
 
     opening = Opening(blow_up, MIB)
     (only,) = many(1)
     opening.add(only)
+    assert begun.wait(SECONDS)
     opening.settle(only, nothing)
     assert only.opened is None
     opening.close(wait=True)
@@ -162,11 +165,8 @@ def test_nobody_waits_for_ever_for_an_opening_that_blew_up() -> None:
 
 def test_a_cancel_is_heard_while_an_opening_is_waited_for() -> None:
     """It is asked about again and again."""
-    door, (only,) = Door(), many(1)
-    door.free.clear()
-    opening = Opening(door, MIB)
-    opening.add(only)
-    wait_until(lambda: door.begun == ["k0"])
+    (only,) = many(1)
+    _, opening = held_up(only)
 
     def cancelled() -> None:
         raise ReadAbandonedError
@@ -266,6 +266,12 @@ def test_what_nobody_wants_is_not_opened() -> None:
     body = parquet(numbers(10))
     assert open_ahead(whole(body), wanted, spec=spec()) is not None
     assert open_ahead(whole(body), lambda: False, spec=spec()) is None
+
+
+def test_what_takes_long_is_left_to_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for it would wait for that first."""
+    monkeypatch.setattr("s3pq_dagster.ahead._SECONDS", 0)
+    assert open_ahead(whole(parquet(numbers(10))), wanted, spec=spec()) is None
 
 
 def test_a_stream_takes_what_was_opened(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:

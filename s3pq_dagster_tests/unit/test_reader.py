@@ -1,7 +1,6 @@
 """Objects to one bounded stream of Arrow batches, in checkpoints."""
 
 import logging
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +21,7 @@ from s3pq_dagster.reader import Checkpoint, Reference, TableStream
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
 from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import Lines, keys, listed, logger, opened, spec
+from s3pq_dagster_tests.unit.threads import none_left
 
 KIB = 1024
 LARGE = 20_000
@@ -31,12 +31,8 @@ LARGE = 20_000
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
     """No test leaves a reading thread behind."""
-    before = set(threading.enumerate())
-    yield
-    left = [t for t in set(threading.enumerate()) - before if t.name.startswith("s3pq-read")]
-    for thread in left:
-        thread.join(5)
-    assert not [thread for thread in left if thread.is_alive()]
+    with none_left("s3pq-read", "s3pq-open"):
+        yield
 
 
 class Read:
