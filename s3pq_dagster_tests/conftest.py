@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from alembic.util import pyfiles
+from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
 from s3pq_dagster_tests.buckets import Bucket
@@ -16,6 +17,10 @@ from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.servers import admin_client, seaweedfs, use_credentials
 
 _numbers = itertools.count(1)
+
+# A case may take its time: machines are shared.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

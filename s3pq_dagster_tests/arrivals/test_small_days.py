@@ -18,7 +18,7 @@ SHARED = [HealthCheck.function_scoped_fixture]
 
 
 @pytest.mark.parametrize("write_mode", WRITE_MODES)
-@settings(max_examples=5, deadline=None, suppress_health_check=SHARED)
+@settings(max_examples=5, suppress_health_check=SHARED)
 @given(looks=small_days(4))
 def test_whatever_arrives_is_loaded_exactly_once(
     bucket: Bucket, write_mode: str, looks: list[list[Step]]
@@ -28,7 +28,7 @@ def test_whatever_arrives_is_loaded_exactly_once(
 
 
 @pytest.mark.parametrize("write_mode", WRITE_MODES)
-@settings(max_examples=2, deadline=None, suppress_health_check=SHARED)
+@settings(max_examples=2, suppress_health_check=SHARED)
 @given(looks=small_days(2))
 def test_sensor_and_runs_load_exactly_once_whatever_arrives(
     bucket: Bucket, write_mode: str, looks: list[list[Step]]

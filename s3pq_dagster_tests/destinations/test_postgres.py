@@ -670,7 +670,7 @@ def _columns(draw: st.DrawFn) -> dict[str, pa.Array]:
 
 
 @pytest.mark.thorough
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(_columns(), st.integers(1, 3000))
 def test_every_value_comes_back_from_pieces_of_any_size(
     lake: PostgresDestination, columns: dict[str, pa.Array], size: int

@@ -58,9 +58,7 @@ def found_in(store: Store) -> list[TableListing] | None:
     return None
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(keys={"a/\u00e9.parquet", "a/e\u0301.parquet", "b/\x00.parquet"}, columns=["a\nb", "k"])
 @example(keys={"rowid/rowid.parquet", "../x/..y/1.parquet"}, columns=["rowid", "rowid ", "\u212a"])
 @given(keys=st.sets(KEY, min_size=1, max_size=4), columns=COLUMNS)

@@ -26,7 +26,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(space=NAMES, table=NAMES, column=NAMES)
 def test_a_quoted_name_is_that_name(
     connection: duckdb.DuckDBPyConnection, space: str, table: str, column: str

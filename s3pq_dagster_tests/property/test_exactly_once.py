@@ -67,9 +67,7 @@ class Model:
 
 
 @pytest.mark.parametrize(("kind", "write_mode"), CASES)
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(
     steps=[("put", "t/a", 1), ("load", "", 0), ("put", "t/a", 2), ("load", "", 0)] * 2
 )  # and back

@@ -7,7 +7,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s3pq_dagster.column_parts import decode_in_parts
@@ -35,7 +35,6 @@ def decoded(body: bytes, rows: int, most: int = 64 * MIB) -> pa.Table:
         return pa.Table.from_batches(decode_in_parts(file, rows, PARTS, most))
 
 
-@settings(deadline=None)
 @given(st.integers(30, 1200), st.integers(30, 1200))
 def test_the_rows_are_those_of_all_columns_together(rows: int, row_group_size: int) -> None:
     """Whatever is read at a time."""
