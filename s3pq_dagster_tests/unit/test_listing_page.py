@@ -1,6 +1,8 @@
 """A page of a listing, from XML to columns."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
@@ -43,6 +45,44 @@ def test_objects_come_in_order_and_leave_the_page() -> None:
     assert frame.rows() == [("b", 5, "v", NOON), ("a", 2**40, None, NOON)]
     assert b"Contents" not in rest
     assert b"IsTruncated" in rest
+
+
+def test_facts_stay_with_their_object() -> None:
+    """However its XML is laid out: in any order, some missing, others of no use among them."""
+    written = b"""<ListBucketResult xmlns="urn:a">
+      <!-- Contents, Key -->
+      <Contents> <Size>1</Size> <Key>a</Key> <LastModified>2024-02-14T12:00:00Z</LastModified>
+        <Owner><ID>x</ID><Key>not a key</Key></Owner> </Contents>
+      <Contents><Key><![CDATA[b & c]]></Key><ETag>&quot;v&quot;</ETag><Size>2</Size>
+        <LastModified>2024-02-14T12:00:00Z</LastModified><!-- no more --></Contents>
+      <CommonPrefixes><Prefix>d/</Prefix></CommonPrefixes>
+      <Contents><ETag/><Key>e</Key><LastModified>2024-02-14T12:00:00Z</LastModified>
+        <Size>3</Size></Contents>
+    </ListBucketResult>"""
+    parsed = parse(written)
+    assert parsed is not None
+    rest, frame = parsed
+    assert frame.rows() == [("a", 1, None, NOON), ("b & c", 2, "v", NOON), ("e", 3, None, NOON)]
+    assert b"<Prefix>d/</Prefix>" in rest
+
+
+def test_no_entity_makes_a_page_read_a_file(tmp_path: Path) -> None:
+    """What answers may be anybody."""
+    (tmp_path / "secret").write_text("5")
+    declared = f'<!DOCTYPE x [<!ENTITY s SYSTEM "{(tmp_path / "secret").as_uri()}">]>'
+    written = page(entry(Size="&s;")).replace(b"&amp;s;", b"&s;")
+    with pytest.raises(ValueError, match="objects without"):
+        parse(written.replace(b"<ListBucketResult", declared.encode() + b"<ListBucketResult"))
+
+
+def test_entities_do_not_multiply() -> None:
+    """Ten of ten of ten, nine times, is three gigabytes."""
+    levels = "".join(f'<!ENTITY e{level} "{f"&e{level - 1};" * 10}">' for level in range(1, 10))
+    declared = f'<!DOCTYPE x [<!ENTITY e0 "lol">{levels}]>'
+    written = page(entry(Key="&e9;")).replace(b"&amp;e9;", b"&e9;")
+    bomb = written.replace(b"<ListBucketResult", declared.encode() + b"<ListBucketResult")
+    with suppress(ValueError):
+        assert parse(bomb) is None
 
 
 @pytest.mark.parametrize("namespace", ["", NAMESPACE, "urn:another"])
