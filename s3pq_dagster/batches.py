@@ -40,6 +40,34 @@ def joined(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
         yield pa.concat_batches(waiting)
 
 
+def cut_to(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]:
+    """Join and cut batches, in order, to what an engine stores together.
+
+    Args:
+        batches: The stream.
+        rows: Each batch but the last has so many; fewer, of 64 MiB, where rows are wide.
+    """
+    waiting: list[pa.RecordBatch] = []
+    held = size = 0
+    for batch in batches:
+        start = 0
+        while start < batch.num_rows:
+            piece = batch.slice(start, rows - held)
+            waiting.append(piece)
+            start += piece.num_rows
+            held += piece.num_rows
+            size += piece.nbytes
+            if held == rows or size >= _JOIN_BYTES:
+                yield _one(waiting)
+                waiting, held, size = [], 0, 0
+    if waiting:
+        yield _one(waiting)
+
+
+def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
 def as_stored(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.RecordBatchReader:
     """Give the columns the Arrow types they were written with, where an engine returns others.
 

@@ -67,8 +67,9 @@ class Struct(TBase):  # type: ignore[misc]  # Thrift's library is untyped
 
     def dump(self) -> bytes:
         """Write it; fields that are ``None`` are left out."""
-        transport = TMemoryBuffer()
-        self.write(TCompactProtocolAccelerated(transport))
+        transport, protocol = TMemoryBuffer(), _here.protocol
+        protocol.trans = transport
+        self.write(protocol)
         data: bytes = transport.getvalue()
         return data
 

@@ -1,4 +1,4 @@
-"""Small batches are joined, large ones are left alone, and every row stays where it is."""
+"""Batches are joined, or cut to size, and every row stays where it is."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3pq_dagster.batches import joined
+from s3pq_dagster.batches import cut_to, joined
 
 ROWS = 8
 
@@ -39,3 +39,30 @@ def test_a_large_batch_is_not_copied(size: int) -> None:
     (before,) = stream([size])
     (after,) = joined(pa.RecordBatchReader.from_batches(before.schema, [before]), ROWS)
     assert after.column(0).buffers()[1].address == before.column(0).buffers()[1].address
+
+
+@given(sizes=st.lists(st.integers(0, 40), max_size=30))
+def test_every_batch_but_the_last_is_cut_to_size(sizes: list[int]) -> None:
+    """Whatever comes, what goes on is what an engine stores together."""
+    found = list(cut_to(stream(sizes), ROWS))
+    rows = [value for batch in found for value in batch.column("id").to_pylist()]
+    assert rows == list(range(sum(sizes)))
+    counts = [batch.num_rows for batch in found]
+    assert all(count == ROWS for count in counts[:-1])
+    assert all(0 < count <= ROWS for count in counts[-1:])
+
+
+def test_what_is_cut_is_not_copied() -> None:
+    """A batch of many sizes goes on piece by piece, in the memory that came."""
+    (before,) = stream([3 * ROWS])
+    pieces = list(cut_to(pa.RecordBatchReader.from_batches(before.schema, [before]), ROWS))
+    assert len(pieces) == 3
+    addresses = {piece.column(0).buffers()[1].address for piece in pieces}
+    assert addresses == {before.column(0).buffers()[1].address}
+
+
+def test_wide_rows_are_cut_by_their_bytes() -> None:
+    """A hundred rows of a mebibyte do not wait for each other."""
+    row = pa.record_batch({"text": pa.array(["x" * 2**20])})
+    wide = pa.RecordBatchReader.from_batches(row.schema, [row] * 100)
+    assert [batch.num_rows for batch in cut_to(wide, 122_880)] == [64, 36]

@@ -23,7 +23,7 @@ from s3pq_dagster.batches import as_stored
 from s3pq_dagster.column_rules import check_chosen
 from s3pq_dagster.destinations.duckdb.failures import first_line, translated
 from s3pq_dagster.destinations.duckdb.names import quoted
-from s3pq_dagster.destinations.duckdb.session import JOIN_ROWS, Session
+from s3pq_dagster.destinations.duckdb.session import Session
 from s3pq_dagster.errors import (
     DestinationDeniedError,
     DestinationError,
@@ -40,6 +40,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 _SETTINGS = "SET enable_progress_bar = false; SET lock_configuration = true"
 """What a connection cannot be opened with; the bar is drawn on anybody's standard output."""
+_READ_ROWS = 32_768
+"""Of a batch that is read back."""
 _IS_LOCKED = "SELECT current_setting('lock_configuration')"
 """Readers of one process share what they have open: the first of them has locked it."""
 
@@ -170,7 +172,7 @@ class DuckDBDestination:
                 check_chosen(table, columns, found.columns)
                 chosen = ", ".join(quoted(name) for name in columns)
                 found = connection.sql(f"SELECT {chosen} FROM {session.table}")
-            reader = found.to_arrow_reader(JOIN_ROWS)
+            reader = found.to_arrow_reader(_READ_ROWS)
             try:
                 yield as_stored(reader, schema)
             finally:
