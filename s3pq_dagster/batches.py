@@ -45,23 +45,36 @@ def cut_to(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
 
     Args:
         batches: The stream.
-        rows: Each batch but the last has so many; fewer, of 64 MiB, where rows are wide.
+        rows: Each batch but the last has so many. Where rows are so wide that those were more than
+            64 MiB it has half of them, or a quarter, and so on: of pieces that are nearly as many
+            an engine keeps leftovers.
     """
     waiting: list[pa.RecordBatch] = []
     held = size = 0
+    most = rows
     for batch in batches:
         start = 0
         while start < batch.num_rows:
-            piece = batch.slice(start, rows - held)
+            if not waiting:
+                most = _halved(rows, batch)
+            piece = batch.slice(start, most - held)
             waiting.append(piece)
             start += piece.num_rows
             held += piece.num_rows
             size += piece.nbytes
-            if held == rows or size >= _JOIN_BYTES:
+            if held == most or size >= _JOIN_BYTES:
                 yield _one(waiting)
                 waiting, held, size = [], 0, 0
     if waiting:
         yield _one(waiting)
+
+
+def _halved(rows: int, batch: pa.RecordBatch) -> int:
+    """Halve a number of rows until so many as the batch's fit the bound."""
+    row_bytes = batch.nbytes / batch.num_rows
+    while rows > 1 and rows * row_bytes > _JOIN_BYTES:
+        rows //= 2
+    return rows
 
 
 def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

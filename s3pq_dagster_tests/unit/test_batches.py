@@ -61,8 +61,18 @@ def test_what_is_cut_is_not_copied() -> None:
     assert addresses == {before.column(0).buffers()[1].address}
 
 
-def test_wide_rows_are_cut_by_their_bytes() -> None:
-    """A hundred rows of a mebibyte do not wait for each other."""
-    row = pa.record_batch({"text": pa.array(["x" * 2**20])})
+@pytest.mark.parametrize(
+    ("row_bytes", "counts"), [(2**20, [60, 40]), (2**19, [100]), (2**26, [1] * 100)]
+)
+def test_wide_rows_are_cut_in_halves(row_bytes: int, counts: list[int]) -> None:
+    """Of 120 rows: as many as fit 64 MiB."""
+    row = pa.record_batch({"text": pa.array(["x" * (row_bytes - 8)])})
     wide = pa.RecordBatchReader.from_batches(row.schema, [row] * 100)
-    assert [batch.num_rows for batch in cut_to(wide, 122_880)] == [64, 36]
+    assert [batch.num_rows for batch in cut_to(wide, 120)] == counts
+
+
+def test_rows_that_grow_wider_do_not_wait() -> None:
+    """A narrow one comes first, and bytes are counted all the same."""
+    rows = [pa.record_batch({"text": pa.array(["x" * size])}) for size in [1, *[2**20] * 100]]
+    wide = pa.RecordBatchReader.from_batches(rows[0].schema, rows)
+    assert [batch.num_rows for batch in cut_to(wide, 120)] == [65, 36]
