@@ -1,7 +1,7 @@
 """One page of a listing, from XML to columns: botocore makes 90 µs of each key, this makes 5.
 
-By lxml, which makes no object of an element: a thousand of them a page take Python's collector of
-cycles as long as reading the page.
+By lxml, which keeps no object of an element: thousands of them a page take Python's collector of
+cycles as long as it takes to read the page.
 """
 
 from typing import Any
@@ -31,19 +31,20 @@ def parse(body: bytes) -> tuple[bytes, pl.DataFrame] | None:
 
     Returns:
         The XML without its objects, and these in the columns of a :class:`Listing`, in order;
-        ``None`` if it is no listing.
+        ``None`` if it is no listing, or one with a document type, which S3 does not send.
 
     Raises:
         KeyEncodingError: A key is not UTF-8; its URL encoding is the error's text.
         ValueError: An object has no key, no size or no time, or one that is none.
     """
     try:
-        # Nothing is fetched, and no entity but XML's own is replaced.
+        # No file is read, and nothing but XML's own entities replaced.
         root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError:
         return None
     name = etree.QName(root)
-    if name.localname != _ROOT:
+    # With a document type come entities, by which a text may be more than is seen of it here.
+    if name.localname != _ROOT or root.getroottree().docinfo.internalDTD is not None:
         return None
     space = f"{{{name.namespace}}}" if name.namespace else ""
     texts = _texts(root, space)

@@ -285,8 +285,10 @@ class Store:
     def _list_page(self, asked: dict[str, Any], tokens: set[str]) -> Page:
         """Ask for one page; ``tokens`` are those that were asked for so far."""
         page = self._call(self._client.list_objects_v2, "s3:ListBucket", **asked)
-        # An HTML page answered with 200 parses as a listing of nothing.
-        if not {"IsTruncated", "Name", "Contents"} <= page.keys():
+        # An HTML page answered with 200 parses as a listing of nothing; what `listing_page` has
+        # refused and botocore has parsed is none either.
+        is_whole = {"IsTruncated", "Name", "Contents"} <= page.keys()
+        if not is_whole or not isinstance(page["Contents"], pl.DataFrame):
             raise BrokenAnswerError(self._broken(None, "that is no S3 listing"))
         token = page.get("NextContinuationToken")
         if page["IsTruncated"] and (not token or token in tokens):
@@ -300,8 +302,9 @@ class Store:
                 raise _not_utf8(error) from error
         # Another listing's answer would leave out what was asked for, and say that it is all.
         prefix = asked["Prefix"]
-        foreign = page["Contents"]["key"].filter(~page["Contents"]["key"].str.starts_with(prefix))
-        if foreign := [*foreign, *(name for name in below if not name.startswith(prefix))]:
+        keys = page["Contents"]["key"]
+        astray = keys.filter(~keys.str.starts_with(prefix))
+        if foreign := [*astray, *(name for name in below if not name.startswith(prefix))]:
             found = f"a listing of {prefix!r} with {foreign[0]!r} in it"
             raise BrokenAnswerError(self._broken(None, found))
         return Page(page["Contents"], below, token if page["IsTruncated"] else None)

@@ -539,6 +539,9 @@ PAGES = {
     "empty": b"",
     "no XML": b"hello",
     "cut off": LISTING.format(key="a").encode()[:-60],
+    "with entities": LISTING.format(key="a&b;")
+    .replace("<ListBucketResult", '<!DOCTYPE x [<!ENTITY b "c">]><ListBucketResult')
+    .encode(),
 }
 
 
