@@ -16,6 +16,14 @@ from s3pq_dagster.objects import LISTING_COLUMNS
 _ROOT = "ListBucketResult"
 _FIELDS = {"key": "Key", "size": "Size", "e_tag": "ETag", "last_modified": "LastModified"}
 """What each column is called there."""
+_HOW = {
+    # No file is read, and nothing but XML's own entities replaced.
+    "resolve_entities": False,
+    "no_network": True,
+    # Each would end the text it is in.
+    "remove_comments": True,
+    "remove_pis": True,
+}
 _TIME = "%Y-%m-%dT%H:%M:%S%.fZ"
 
 
@@ -38,8 +46,7 @@ def parse(body: bytes) -> tuple[bytes, pl.DataFrame] | None:
         ValueError: An object has no key, no size or no time, or one that is none.
     """
     try:
-        # No file is read, and nothing but XML's own entities replaced.
-        root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True))
+        root = etree.fromstring(body, etree.XMLParser(**_HOW))
     except etree.XMLSyntaxError:
         return None
     name = etree.QName(root)

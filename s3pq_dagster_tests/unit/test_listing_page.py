@@ -65,6 +65,15 @@ def test_facts_stay_with_their_object() -> None:
     assert b"<Prefix>d/</Prefix>" in rest
 
 
+@pytest.mark.parametrize("within", ["<!-- c -->", "<?p i?>", "<![CDATA[]]>"])
+def test_what_is_no_text_cuts_none(within: str) -> None:
+    """A comment, an instruction, an empty section: the text goes on behind it."""
+    written = page(entry(Key="a|b%20c", Size="1|5", ETag='"v|w"'), encoding="u|rl")
+    parsed = parse(written.replace(b"|", within.encode()))
+    assert parsed is not None
+    assert parsed[1].rows() == [("ab c", 15, "vw", NOON)]
+
+
 def with_entities(declared: str, **fields: str) -> bytes:
     """Write a page with a document type, and an object with an entity in it."""
     written = page(entry(**fields)).replace(b"&amp;", b"&")
