@@ -45,9 +45,10 @@ def cut_to(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
 
     Args:
         batches: The stream.
-        rows: Each batch but the last has so many. Where rows are so wide that those were more than
-            64 MiB it has half of them, or a quarter, and so on: of pieces that are nearly as many
-            an engine keeps leftovers.
+        rows: Of each batch but the last. Where rows are so wide that those were more than 64 MiB
+            it has half of them, or a quarter, and so on: of pieces that are nearly as many an
+            engine keeps leftovers. No more than 64 MiB are joined, so a batch also ends where wider
+            rows follow.
     """
     waiting: list[pa.RecordBatch] = []
     held = size = 0
@@ -58,6 +59,10 @@ def cut_to(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
             if not waiting:
                 most = _halved(rows, batch)
             piece = batch.slice(start, most - held)
+            if waiting and size + piece.nbytes > _JOIN_BYTES:
+                yield _one(waiting)
+                waiting, held, size = [], 0, 0
+                continue
             waiting.append(piece)
             start += piece.num_rows
             held += piece.num_rows

@@ -71,8 +71,21 @@ def test_wide_rows_are_cut_in_halves(row_bytes: int, counts: list[int]) -> None:
     assert [batch.num_rows for batch in cut_to(wide, 120)] == counts
 
 
-def test_rows_that_grow_wider_do_not_wait() -> None:
-    """A narrow one comes first, and bytes are counted all the same."""
-    rows = [pa.record_batch({"text": pa.array(["x" * size])}) for size in [1, *[2**20] * 100]]
-    wide = pa.RecordBatchReader.from_batches(rows[0].schema, rows)
-    assert [batch.num_rows for batch in cut_to(wide, 120)] == [65, 36]
+def texts(sizes: list[int]) -> pa.RecordBatch:
+    """Make a batch of rows of these sizes."""
+    return pa.record_batch({"text": pa.array(["x" * size for size in sizes])})
+
+
+@pytest.mark.parametrize(
+    ("wide", "counts"),
+    [
+        ([[2**20]] * 100, [73, 37]),
+        ([[2**20] * 100], [10, 60, 40]),
+        ([[0] * 110, [2**27]], [120, 1]),
+    ],
+)
+def test_wider_rows_are_not_joined_to_many(wide: list[list[int]], counts: list[int]) -> None:
+    """No more than 64 MiB are copied, whatever came before; what is more alone goes on as it is."""
+    batches = [texts([0] * 10), *map(texts, wide)]
+    found = list(cut_to(pa.RecordBatchReader.from_batches(batches[0].schema, batches), 120))
+    assert [batch.num_rows for batch in found] == counts
