@@ -12,6 +12,10 @@ from thrift.Thrift import TException, TType
 from thrift.transport.TTransport import TMemoryBuffer
 
 I32, I64, BINARY, STRUCT, LIST = TType.I32, TType.I64, TType.STRING, TType.STRUCT, TType.LIST
+_FAILURES = (
+    TException, TypeError, ValueError, ArithmeticError, RecursionError, LookupError, AssertionError,
+)  # fmt: skip
+"""What Thrift's library has for bytes that are none; the last two where it has no C extension."""
 _Field = tuple[int, int, str, Any, None]
 
 
@@ -23,6 +27,10 @@ class _Here(threading.local):
     """A protocol for each thread: to make one takes longer than to read a struct."""
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Make another: where Thrift has no C extension, one that failed stays half-way."""
         self.protocol = TCompactProtocolAccelerated(TMemoryBuffer(b""))
 
 
@@ -60,8 +68,10 @@ class Struct(TBase):  # type: ignore[misc]  # Thrift's library is untyped
         try:
             found.read(protocol)
         except EOFError:
+            _here.renew()
             raise
-        except (TException, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        except _FAILURES as error:
+            _here.renew()
             raise NoStructError(str(error)) from error
         return found, transport.cstringio_buf.tell()
 

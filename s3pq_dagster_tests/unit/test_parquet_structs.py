@@ -1,5 +1,8 @@
 """Parquet's structs, read as far as they are needed from bytes that may be anything."""
 
+import subprocess
+import sys
+
 import pytest
 
 from s3pq_dagster.parquet_structs import (
@@ -80,3 +83,21 @@ def test_what_is_no_struct_is_an_error(data: bytes, error: type[Exception]) -> N
     """Broken or endless: never a loop, a deep stack, or room for what cannot be there."""
     with pytest.raises(error):
         FileMetaData.parse(data)
+
+
+def test_without_its_c_extension_thrift_goes_on_after_a_failure() -> None:
+    """It is not in a wheel for every platform; what could not be read is left behind."""
+    code = """
+import sys
+sys.modules["thrift.protocol.fastbinary"] = None
+from s3pq_dagster.parquet_structs import DataPageHeader, NoStructError, PageHeader
+data = PageHeader(type=0, data_page_header=DataPageHeader(num_values=5)).dump()
+for broken in (data[:-2], data[:3], bytes(20), b"\\xff" * 20):
+    try:
+        PageHeader.parse(broken)
+    except (EOFError, NoStructError):
+        pass
+    assert PageHeader(type=0, data_page_header=DataPageHeader(num_values=5)).dump() == data
+    assert PageHeader.parse(data)[0].data_page_header.num_values == 5
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
