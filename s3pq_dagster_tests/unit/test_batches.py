@@ -22,12 +22,16 @@ def stream(sizes: list[int]) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(pa.schema({"id": pa.int64()}), batches)
 
 
+def numbers(batches: list[pa.RecordBatch]) -> list[int]:
+    """Give the rows' numbers, as they come."""
+    return [number for batch in batches for number in batch.column("id").to_pylist()]
+
+
 @given(sizes=st.lists(st.integers(0, 20), max_size=30))
 def test_every_row_stays_and_few_batches_are_small(sizes: list[int]) -> None:
     """A small one comes only before a large one, which is not copied, or at the end."""
     found = list(joined(stream(sizes), ROWS))
-    rows = [value for batch in found for value in batch.column("id").to_pylist()]
-    assert rows == list(range(sum(sizes)))
+    assert numbers(found) == list(range(sum(sizes)))
     counts = [batch.num_rows for batch in found]
     for count, after in pairwise(counts):
         assert count >= ROWS or 2 * count >= ROWS or 2 * after >= ROWS
@@ -45,8 +49,7 @@ def test_a_large_batch_is_not_copied(size: int) -> None:
 def test_every_batch_but_the_last_is_cut_to_size(sizes: list[int]) -> None:
     """Whatever comes, what goes on is what an engine stores together."""
     found = list(cut_to(stream(sizes), ROWS))
-    rows = [value for batch in found for value in batch.column("id").to_pylist()]
-    assert rows == list(range(sum(sizes)))
+    assert numbers(found) == list(range(sum(sizes)))
     counts = [batch.num_rows for batch in found]
     assert all(count == ROWS for count in counts[:-1])
     assert all(0 < count <= ROWS for count in counts[-1:])
