@@ -116,6 +116,14 @@ def test_nothing_is_there_but_tables_and_ledger(
     assert ask(database, "SELECT view_name FROM duckdb_views() WHERE NOT internal") == []
 
 
+def test_rows_are_stored_in_whole_groups(database: Path, destination: DuckDBDestination) -> None:
+    """However they come: DuckDB leaves gaps where it has to put pieces together."""
+    load(destination, *((meta(f"orders/{number}"), 65_536) for number in range(15)))
+    groups = "SELECT sum(count) FROM pragma_storage_info('orders') WHERE segment_type = 'BIGINT'"
+    counts = ask(database, f"{groups} GROUP BY row_group_id")
+    assert counts == [(122_880,)] * 8
+
+
 def test_the_ledger_has_every_documented_fact(
     database: Path, destination: DuckDBDestination
 ) -> None:
