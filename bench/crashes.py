@@ -104,8 +104,7 @@ def _judged(scenario: Scenario, asked: argparse.Namespace, upstream: str) -> Ite
 
 
 def _at_every_step(stage: Stage, _asked: argparse.Namespace, pool: Executor) -> Iterator[Verdict]:
-    steps = stage.steps()
-    yield from pool.map(lambda k: stage.killed_at(k, name=steps[k.step]), stage.kills(steps))
+    yield from pool.map(stage.killed_at, stage.kills(stage.steps()))
 
 
 def _at_random(stage: Stage, asked: argparse.Namespace, pool: Executor) -> Iterator[Verdict]:

@@ -7,7 +7,8 @@ which a run changes anything that outlives it. ``watches`` has those of each des
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,13 +21,29 @@ _ENDS = (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.RUN_SUCCESS)
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Where a run is to be killed: before or after its step of this number."""
+    """Where a run is to be killed: before or after one of its steps.
 
-    step: int
+    Steps are counted apart by their names: of some kinds there may be more in one run than in the
+    next.
+    """
+
+    name: str
+    number: int
+    """Of those with this name; the first is 0."""
     after: bool
 
     def __str__(self) -> str:
-        return f"{'after' if self.after else 'before'} step {self.step}"
+        return f"{'after' if self.after else 'before'} {self.name!r}, number {self.number}"
+
+
+def kills(steps: Iterable[str], *, after: bool) -> list[Kill]:
+    """Give the point before or after each of some steps, by their names in the order they came."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in steps:
+        found.append(Kill(name, seen[name], after))
+        seen[name] += 1
+    return found
 
 
 @dataclass(slots=True)
@@ -42,11 +59,11 @@ class Steps:
     def step(self, name: str, do: Callable[[], Any]) -> Any:
         """Do one step, unless it is before that one that the process is to end."""
         with self._counting:
-            number = len(self.names)
+            number = self.names.count(name)
             self.names.append(name)
-        self._reached(Kill(number, after=False))
+        self._reached(Kill(name, number, after=False))
         done = do()
-        self._reached(Kill(number, after=True))
+        self._reached(Kill(name, number, after=True))
         return done
 
     def _reached(self, point: Kill) -> None:

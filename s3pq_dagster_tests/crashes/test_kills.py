@@ -10,7 +10,7 @@ import pytest
 
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.crashes.scenarios import MANY, SCENARIOS
-from s3pq_dagster_tests.crashes.steps import Kill
+from s3pq_dagster_tests.crashes.steps import kills
 from s3pq_dagster_tests.crashes.trial import Stage, Verdict, moments
 from s3pq_dagster_tests.crashes.watches import TELLING
 from s3pq_dagster_tests.destinations.places import PLACES
@@ -43,10 +43,7 @@ def test_a_first_load_may_be_killed_after_each_kind_of_step(
     stage = Stage(SCENARIOS[0], bucket, moto, tmp_path, kind)
     steps = stage.steps()
     assert sum(name in TELLING[kind] for name in steps) >= 3  # two small, the large one, the rest
-    kinds = {name: number for number, name in reversed(list(enumerate(steps)))}
-    verdicts = [
-        stage.killed_at(Kill(number, after=True), name=name) for name, number in kinds.items()
-    ]
+    verdicts = [stage.killed_at(kill) for kill in kills(dict.fromkeys(steps), after=True)]
     assert verdicts
     assert not wrong(verdicts)
 
@@ -58,9 +55,9 @@ def test_a_run_may_be_killed_where_others_begin_to_see_what_it_did(
     """After each commit, whatever the run does to what is loaded."""
     stage = Stage(SCENARIO[name], bucket, moto, tmp_path, kind)
     steps, telling = stage.steps(), (*TELLING[kind], "store ASSET_OBSERVATION")
-    kills = [Kill(number, after=True) for number, name in enumerate(steps) if name in telling]
-    assert kills
-    assert not wrong([stage.killed_at(kill, name=steps[kill.step]) for kill in kills])
+    verdicts = [stage.killed_at(kill) for kill in kills(steps, after=True) if kill.name in telling]
+    assert verdicts
+    assert not wrong(verdicts)
 
 
 @thorough

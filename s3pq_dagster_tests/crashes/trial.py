@@ -16,7 +16,7 @@ from s3pq_dagster.ledger import Status, fingerprint
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.crashes.scenarios import Rows, Scenario, Versions, rows_of
-from s3pq_dagster_tests.crashes.steps import Kill
+from s3pq_dagster_tests.crashes.steps import Kill, kills
 from s3pq_dagster_tests.crashes.worker import Ended, Run, ended, working
 from s3pq_dagster_tests.destinations.places import Place
 from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES
@@ -97,7 +97,7 @@ class Stage:
 
     def kills(self, steps: list[str]) -> list[Kill]:
         """Give every point at which such a run can be killed."""
-        return [Kill(number, after) for number in range(len(steps)) for after in (False, True)]
+        return [*kills(steps, after=False), *kills(steps, after=True)]
 
     def seconds(self) -> float:
         """Say how long a run takes that nobody kills."""
@@ -109,11 +109,11 @@ class Stage:
                 heard.recv()
                 return time.monotonic() - started
 
-    def killed_at(self, kill: Kill, *, name: str = "") -> Verdict:
+    def killed_at(self, kill: Kill) -> Verdict:
         """Kill a run at one of its steps, and see what comes of it."""
         with self._home() as (home, place), Proxy(self._upstream) as proxy:
             run = replace(self._run(home, place, proxy), config=self.scenario.config, kill=kill)
-            verdict = Verdict(f"{kill} ({name})")
+            verdict = Verdict(str(kill))
             if ended(run) is not None:
                 verdict.inconsistent.append("the run never came there")
             self._follow(home, place, verdict)

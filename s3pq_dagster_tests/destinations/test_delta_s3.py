@@ -11,7 +11,7 @@ from s3pq_dagster.destinations.delta.s3 import S3Prefix
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.crashes.scenarios import SCENARIOS
-from s3pq_dagster_tests.crashes.steps import Kill
+from s3pq_dagster_tests.crashes.steps import kills
 from s3pq_dagster_tests.crashes.trial import Stage
 from s3pq_dagster_tests.crashes.watches import TELLING
 from s3pq_dagster_tests.destinations.tables import OWNER, commit, entries, ids_by_key, load, sealed
@@ -207,8 +207,7 @@ def test_a_run_may_be_killed_on_s3(
 ) -> None:
     """After each commit, replacing objects or the whole table: nothing lost, doubled or re-read."""
     stage = Stage(scenario, bucket, moto, tmp_path, "delta on S3")  # type: ignore[arg-type]
-    steps = stage.steps()
-    kills = [number for number, name in enumerate(steps) if name in TELLING["delta on S3"]]
-    assert kills
-    verdicts = [stage.killed_at(Kill(number, after=True), name=steps[number]) for number in kills]
+    telling = [name for name in stage.steps() if name in TELLING["delta on S3"]]
+    assert telling
+    verdicts = [stage.killed_at(kill) for kill in kills(telling, after=True)]
     assert [verdict for verdict in verdicts if not verdict.is_right] == []
