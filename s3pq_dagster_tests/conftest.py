@@ -12,6 +12,7 @@ from alembic.util import pyfiles
 from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
+from s3pq_dagster_tests.alembic_once import load_once
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.servers import admin_client, seaweedfs, use_credentials
@@ -54,8 +55,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("DAGSTER_HOME", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
         use_credentials()
-        # Each of Dagster's instances in memory executes the same hundred files of Alembic's.
-        patch.setattr(pyfiles, "load_module_py", functools.cache(pyfiles.load_module_py))
+        patch.setattr(pyfiles, "load_module_py", load_once)
         yield
 
 

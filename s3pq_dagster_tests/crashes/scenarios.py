@@ -108,9 +108,10 @@ _THEN = {
     "a/5.parquet": range(7),
 }
 
+REPLACING = Scenario("overwritten, replace", _BEFORE, {**_THEN})
 SCENARIOS = [
     Scenario("first load", {}, {**_BEFORE, "a/5.parquet": range(7)}),
-    Scenario("overwritten, replace", _BEFORE, {**_THEN}),
+    REPLACING,
     Scenario("overwritten, append", _BEFORE, {**_THEN}, {"write_mode": "append"}),
     Scenario(
         "deleted, mirror",
@@ -134,9 +135,16 @@ SCENARIOS = [
     Scenario("two tables", {}, {f"{key}/1.parquet": range(5) for key in "ab"}),
     Scenario("nothing new", _BEFORE, {}),
 ]
-MANY = Scenario(
-    "many checkpoints",
-    {f"a/{number}.parquet": range(number, number + 5) for number in range(0, 60, 3)},
-    {f"a/{number}.parquet": range(1000 + number, 1000 + number + 4) for number in range(60)},
-    {"checkpoint_bytes": 1, "concurrency": 4},
-)
+
+
+def checkpoints(number: int) -> Scenario:
+    """Give one of so many checkpoints, for kills at any moment; a third replaces what is there."""
+    return Scenario(
+        "many checkpoints",
+        {f"a/{each}.parquet": range(each, each + 5) for each in range(0, number, 3)},
+        {f"a/{each}.parquet": range(1000 + each, 1000 + each + 4) for each in range(number)},
+        {"checkpoint_bytes": 1, "concurrency": 4},
+    )
+
+
+MANY = checkpoints(60)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import dagster as dg
+
 from s3pq_dagster import S3ParquetResource
 from s3pq_dagster.discovery import DiscoveredTable, discover
 from s3pq_dagster.ledger import Status, fingerprint
@@ -80,6 +82,7 @@ class Stage:
         self._template = directory / "template"
         self._template.mkdir()
         (self._template / "dagster.yaml").write_text(INSTANCE)
+        dg.DagsterInstance.from_config(str(self._template)).dispose()  # makes its databases
         self._place = ALL_PLACES[kind](self._template)
         self._tables: list[DiscoveredTable] = []
         self._versions: Versions = scenario.put(bucket, dict(scenario.before))
