@@ -37,7 +37,7 @@ from s3pq_dagster.tables import Commit, Owner, TableState
 from s3pq_dagster.turns import Turns
 
 _T = TypeVar("_T")
-_LINES_A_MESSAGE = 100
+_LINES_A_MESSAGE = 128
 _WAIT_SECONDS = 1
 _MOST_LOOKS = 32
 """Objects that are asked for at a time before their rows are removed."""
@@ -398,7 +398,6 @@ class _Load:
 
     def _count(self, entries: Sequence[Entry]) -> None:
         """Add up what is committed, and log it."""
-        table = self._load.owner.table
         loaded = [entry for entry in entries if entry.status is Status.LOADED]
         rows = sum(entry.rows for entry in loaded)
         self._rows += rows
@@ -406,23 +405,24 @@ class _Load:
         self._bytes += sum(entry.object.size for entry in entries)
         self._quarantined += [e.object.key for e in entries if e.status is Status.QUARANTINED]
         if not self._load.refresh:
-            self._say_loaded((e.object.key, e.object.size, e.rows) for e in loaded)
-            self._say([line("checkpoint_committed", table=table, objects=len(entries), rows=rows)])
+            objects = ((e.object.key, e.object.size, e.rows) for e in loaded)
+            self._say_loaded(len(entries), rows, objects)
 
     def say_committed(self) -> None:
         """Log all that a refresh committed, from the ledger it wrote."""
-        table, found = self._load.owner.table, self._state.ledger
+        found = self._state.ledger
         loaded = found.frame.filter(pl.col("status") == Status.LOADED)
-        self._say_loaded(loaded.select("key", "size", "rows").iter_rows())
-        objects = found.frame.height
-        self._say([line("checkpoint_committed", table=table, objects=objects, rows=found.rows)])
+        objects = loaded.select("key", "size", "rows").iter_rows()
+        self._say_loaded(found.frame.height, found.rows, objects)
 
-    def _say_loaded(self, objects: Iterable[tuple[str, int, int]]) -> None:
+    def _say_loaded(self, entries: int, rows: int, objects: Iterable[tuple[str, int, int]]) -> None:
         table = self._load.owner.table
-        self._say(
+        first = line("checkpoint_committed", table=table, objects=entries, rows=rows)
+        others = (
             line("object_loaded", table=table, key=key, size=size, rows=rows)
             for key, size, rows in objects
         )
+        self._say(chain([first], others))
 
     def _say(self, lines: Iterable[str]) -> None:
         """Log many lines to a message: Dagster stores each message in its event log."""

@@ -271,7 +271,7 @@ def test_discovery_and_reading_are_logged(lake: Lake, caplog: pytest.LogCaptureF
     result = lake.run()
     assert "table_found table=a prefix=a/ objects=1" in caplog.text
     size = len(parquet(numbers(5)))
-    found = messages(lake.instance, result.run_id)
+    found = "\n".join(messages(lake.instance, result.run_id)).splitlines()
     assert f"object_loaded table=a key=a/1.parquet size={size} rows=5" in found
 
 

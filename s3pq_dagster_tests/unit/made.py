@@ -85,8 +85,9 @@ class Lines(logging.Handler):
         return [record.getMessage() for record in self.records]
 
     def of(self, event: str) -> list[str]:
-        """Give the lines of one event."""
-        return [text for text in self.texts if text.split(" ", 1)[0] == event]
+        """Give the lines of one event, of which a message may have many."""
+        lines = [line for text in self.texts for line in text.splitlines()]
+        return [line for line in lines if line.split(" ", 1)[0] == event]
 
 
 def logger(*handlers: logging.Handler) -> logging.Logger:
