@@ -33,7 +33,7 @@ test: $(VENV)-wheel/.stamp build/tree/.stamp
 	cd build/tree && ../../$(VENV)-wheel/bin/python -c "$$IS_WHEEL"
 	cd build/tree && ../../$(VENV)-wheel/bin/python -m pytest -n $(WORKERS) --dist worksteal $(NO_UI) $(ARGS)
 else
-test: $(VENV)/.dev ## run the tests, all of them with ARGS=--thorough; WHEEL=1 tests the wheel of `make build`
+test: $(VENV)/.dev ## run the tests, more of them with ARGS=--thorough; WHEEL=1 tests the wheel of `make build`
 	$(if $(NO_UI),@echo 'No Chromium found: the tests that drive a browser are left out.')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(NO_UI) $(ARGS)
 endif

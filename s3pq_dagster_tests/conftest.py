@@ -25,17 +25,19 @@ settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the tests be asked for that are marked ``thorough``."""
+    """Let the tests be asked for that are marked ``thorough`` or ``nightly``."""
     parser.addoption("--thorough", action="store_true", help="run the tests that take long as well")
+    parser.addoption("--nightly", action="store_true", help="run all tests there are")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave them out otherwise."""
-    if config.getoption("--thorough"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    everything = config.getoption("--nightly")
+    names = [] if everything else ["nightly"]
+    names += [] if everything or config.getoption("--thorough") else ["thorough"]
+    left_out = [item for item in items if any(map(item.get_closest_marker, names))]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+    items[:] = [item for item in items if item not in left_out]
 
 
 _client = functools.cache(admin_client)

@@ -16,15 +16,15 @@ from s3pq_dagster_tests.crashes.watches import TELLING
 from s3pq_dagster_tests.destinations.places import PLACES
 
 pytestmark = pytest.mark.timeout(600)
-thorough = pytest.mark.thorough
+thorough, nightly = pytest.mark.thorough, pytest.mark.nightly
 SCENARIO = {scenario.name: scenario for scenario in SCENARIOS}
 RANDOM_KILLS = 2
 HERE = [
     ("duckdb", "nothing new"),
     ("duckdb", "overwritten, replace"),
-    pytest.param("duckdb", "deleted, mirror", marks=thorough),
+    pytest.param("duckdb", "deleted, mirror", marks=nightly),
     *(pytest.param(k, "overwritten, replace", marks=thorough) for k in PLACES if k != "duckdb"),
-    *(pytest.param(kind, "full refresh", marks=thorough) for kind in PLACES),
+    *(pytest.param(kind, "full refresh", marks=nightly) for kind in PLACES),
 ]
 """Destination and scenario; the rest of them is `make bench-crashes`."""
 
@@ -34,8 +34,8 @@ def wrong(verdicts: list[Verdict]) -> list[Verdict]:
     return [verdict for verdict in verdicts if not verdict.is_right]
 
 
-@thorough
-@pytest.mark.parametrize("kind", ["duckdb", "postgres"])
+@nightly
+@pytest.mark.parametrize("kind", PLACES)
 def test_a_first_load_may_be_killed_after_each_kind_of_step(
     bucket: Bucket, moto: str, tmp_path: Path, kind: str
 ) -> None:
@@ -60,8 +60,9 @@ def test_a_run_may_be_killed_where_others_begin_to_see_what_it_did(
     assert not wrong(verdicts)
 
 
-@thorough
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=thorough if k == "duckdb" else nightly) for k in PLACES]
+)
 def test_a_run_may_be_killed_at_any_moment(
     bucket: Bucket, moto: str, tmp_path: Path, kind: str
 ) -> None:

@@ -199,7 +199,7 @@ def test_a_server_that_does_not_answer_is_told_within_a_minute(weed_bucket: Buck
     assert time.monotonic() - started < 60
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_run_may_be_killed_on_s3(bucket: Bucket, moto: str, tmp_path: Path) -> None:
     """After each commit that replaces objects: nothing lost, doubled or read again."""
