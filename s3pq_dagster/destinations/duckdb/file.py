@@ -5,10 +5,9 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -22,7 +21,6 @@ from tenacity import (
 
 from s3pq_dagster.batches import as_stored
 from s3pq_dagster.column_rules import check_chosen
-from s3pq_dagster.destinations.duckdb.engine import CONFIG, SETTINGS, engine_of
 from s3pq_dagster.destinations.duckdb.failures import first_line, translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.session import Session
@@ -34,9 +32,18 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.logs import line
 from s3pq_dagster.tables import Owner, TableAudit, TableState
 
-_T = TypeVar("_T")
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "enable_external_access": "false",
+    "python_enable_replacements": "false",
+}
+_SETTINGS = "SET enable_progress_bar = false; SET lock_configuration = true"
+"""What a connection cannot be opened with; the bar is drawn on anybody's standard output."""
 _READ_ROWS = 32_768
 """Of a batch that is read back."""
+_IS_LOCKED = "SELECT current_setting('lock_configuration')"
+"""Readers of one process share what they have open: the first of them has locked it."""
 
 
 class _Gate:
@@ -47,6 +54,8 @@ class _Gate:
     """
 
     def __init__(self) -> None:
+        self.opening = threading.Lock()
+        """Held while a connection is opened and set up."""
         self._changed = threading.Condition()
         self._inside = 0
         self._taken = False
@@ -135,7 +144,7 @@ class DuckDBDestination:
             msg = f"cannot create the directory of {self._path}: {error}"
             raise DestinationError(msg) from error
         self._create()
-        with self._writing() as connection:
+        with self._connected(read_only=False) as connection:
             session = Session(
                 connection, self._path, self._namespace, owner, run_id=run_id, append=append
             )
@@ -155,7 +164,7 @@ class DuckDBDestination:
         if not self._path.exists():
             msg = f"{self._path} is not there yet: materialize the table {table!r} first"
             raise DestinationError(msg)
-        with self._reading() as connection, translated(self._path, OSError):
+        with self._connected(read_only=True) as connection, translated(self._path, OSError):
             session = Session(connection, self._path, self._namespace, Owner(table, "", ""))
             schema = session.stored_schema()
             found = connection.sql(f"SELECT * FROM {session.table}")
@@ -176,7 +185,7 @@ class DuckDBDestination:
         if not self._path.exists():
             yield None
             return
-        with self._reading() as connection, translated(self._path):
+        with self._connected(read_only=True) as connection, translated(self._path):
             yield Session(connection, self._path, self._namespace, owner)
 
     def _create(self) -> None:
@@ -200,45 +209,31 @@ class DuckDBDestination:
             raise DestinationError(msg) from error
 
     @contextmanager
-    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open the file alone, in an engine of its own: it writes the file when it is closed."""
-        with self._entered(alone=True):
-            connection = self._once_unlocked(self._connect)
+    def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        gate = _gate_of(self._path)
+        with gate.entered(self._path, alone=not read_only, seconds=self._lock_timeout_seconds):
+            connection = self._connect(read_only=read_only)
             try:
                 yield connection
             finally:
                 connection.close()
 
-    @contextmanager
-    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open the file together with whoever else reads it here."""
-        with self._entered(alone=False), ExitStack() as stack:
-            opened = engine_of(self._path).opened
-            yield self._once_unlocked(lambda: stack.enter_context(opened(self._memory_limit)))
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        config = _CONFIG | ({"memory_limit": self._memory_limit} if self._memory_limit else {})
 
-    def _entered(self, *, alone: bool) -> AbstractContextManager[None]:
-        gate = _gate_of(self._path)
-        return gate.entered(self._path, alone=alone, seconds=self._lock_timeout_seconds)
-
-    def _connect(self) -> duckdb.DuckDBPyConnection:
-        limit = {"memory_limit": self._memory_limit} if self._memory_limit else {}
-        config = CONFIG | {"enable_external_access": "false"} | limit
-        connection = duckdb.connect(str(self._path), config=config)
-        try:
-            connection.execute(SETTINGS)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _once_unlocked(self, opened: Callable[[], _T]) -> _T:
-        """Open the file; wait while another process has it."""
-
-        def once() -> _T:
+        def once() -> duckdb.DuckDBPyConnection:
             try:
-                return opened()
+                with _gate_of(self._path).opening:
+                    connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
+                    try:
+                        if connection.execute(_IS_LOCKED).fetchall() == [(False,)]:
+                            connection.execute(_SETTINGS)
+                    except BaseException:
+                        connection.close()
+                        raise
             except duckdb.Error as error:
                 raise self._cannot_open(error) from error
+            return connection
 
         return Retrying(
             retry=retry_if_exception_type(DestinationLockedError),
@@ -252,7 +247,7 @@ class DuckDBDestination:
         found = first_line(error)
         if "Could not set lock" in found:
             return DestinationLockedError(f"{self._path} is open in another process: {found}")
-        if "different configuration" in found or "Unique file handle conflict" in found:
+        if isinstance(error, duckdb.ConnectionException) and "different configuration" in found:
             return DestinationLockedError(
                 f"{self._path} is open in this process, in another way than ours: {found}. Close "
                 f"that connection."

@@ -1,4 +1,4 @@
-"""Names as SQL: the one place where a string becomes an identifier or a literal."""
+"""Names as SQL: the one place where a string becomes an identifier."""
 
 from s3pq_dagster.errors import UnsupportedSchemaError
 
@@ -13,11 +13,6 @@ def quoted(identifier: str) -> str:
         msg = f"{identifier!r} cannot be a name in DuckDB: it is empty or holds NUL"
         raise UnsupportedSchemaError(msg)
     return '"' + identifier.replace('"', '""') + '"'
-
-
-def quoted_text(text: str) -> str:
-    """Quote a string where DuckDB takes no parameter."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def is_usable(identifier: str) -> bool:

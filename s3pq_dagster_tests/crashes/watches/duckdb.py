@@ -14,11 +14,11 @@ def watch_duckdb(steps: Steps) -> None:
     """Count what changes a DuckDB file."""
     connect = duckdb.connect
 
-    def watched(database: str = ":memory:", **options: Any) -> Any:
+    def watched(database: str, *, read_only: bool = False, **options: Any) -> Any:
         def opened() -> Any:
-            return connect(database, **options)
+            return connect(database, read_only=read_only, **options)
 
-        if database == ":memory:":  # what files are opened in for reading
+        if read_only:
             return opened()
         return _Watched(steps.step("open the file for writing", opened), steps)
 
