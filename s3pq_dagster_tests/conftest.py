@@ -32,12 +32,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave them out otherwise."""
-    everything = config.getoption("--nightly")
-    names = [] if everything else ["nightly"]
-    names += [] if everything or config.getoption("--thorough") else ["thorough"]
-    left_out = [item for item in items if any(map(item.get_closest_marker, names))]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    if config.getoption("--nightly"):
+        return
+    names = ["nightly"] if config.getoption("--thorough") else ["nightly", "thorough"]
+
+    def is_left_out(item: pytest.Item) -> bool:
+        return any(map(item.get_closest_marker, names))
+
+    config.hook.pytest_deselected(items=[item for item in items if is_left_out(item)])
+    items[:] = [item for item in items if not is_left_out(item)]
 
 
 _client = functools.cache(admin_client)

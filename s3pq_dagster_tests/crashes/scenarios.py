@@ -109,6 +109,12 @@ _THEN = {
 }
 
 REPLACING = Scenario("overwritten, replace", _BEFORE, {**_THEN})
+REFRESHED = Scenario(
+    "full refresh",
+    _BEFORE,
+    {**_THEN, "a/2.parquet": range(100, 104), "a/6.parquet": MALFORMED},
+    config={"full_refresh": True},
+)
 SCENARIOS = [
     Scenario("first load", {}, {**_BEFORE, "a/5.parquet": range(7)}),
     REPLACING,
@@ -125,12 +131,7 @@ SCENARIOS = [
         },
         {"write_mode": "mirror"},
     ),
-    Scenario(
-        "full refresh",
-        _BEFORE,
-        {**_THEN, "a/2.parquet": range(100, 104), "a/6.parquet": MALFORMED},
-        config={"full_refresh": True},
-    ),
+    REFRESHED,
     Scenario("a column named rowid", _BEFORE, {**_THEN}, column="rowid"),
     Scenario("two tables", {}, {f"{key}/1.parquet": range(5) for key in "ab"}),
     Scenario("nothing new", _BEFORE, {}),

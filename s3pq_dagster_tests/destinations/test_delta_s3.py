@@ -10,7 +10,7 @@ from s3pq_dagster.destinations.delta import DeltaDestination
 from s3pq_dagster.destinations.delta.s3 import S3Prefix
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 from s3pq_dagster_tests.buckets import Bucket
-from s3pq_dagster_tests.crashes.scenarios import REPLACING
+from s3pq_dagster_tests.crashes.scenarios import REFRESHED, REPLACING, Scenario
 from s3pq_dagster_tests.crashes.steps import kills
 from s3pq_dagster_tests.crashes.trial import Stage
 from s3pq_dagster_tests.crashes.watches import TELLING
@@ -201,9 +201,12 @@ def test_a_server_that_does_not_answer_is_told_within_a_minute(weed_bucket: Buck
 
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
-def test_a_run_may_be_killed_on_s3(bucket: Bucket, moto: str, tmp_path: Path) -> None:
-    """After each commit that replaces objects: nothing lost, doubled or read again."""
-    stage = Stage(REPLACING, bucket, moto, tmp_path, "delta on S3")
+@pytest.mark.parametrize("scenario", [REPLACING, REFRESHED], ids=str)
+def test_a_run_may_be_killed_on_s3(
+    scenario: Scenario, bucket: Bucket, moto: str, tmp_path: Path
+) -> None:
+    """After each commit, replacing objects or the whole table: nothing lost, doubled or re-read."""
+    stage = Stage(scenario, bucket, moto, tmp_path, "delta on S3")
     telling = [name for name in stage.steps() if name in TELLING["delta on S3"]]
     assert telling
     verdicts = [stage.killed_at(kill) for kill in kills(telling, after=True)]

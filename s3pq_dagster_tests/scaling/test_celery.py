@@ -41,7 +41,9 @@ def processes(home: str) -> set[int | None]:
     return {event.pid for event in events if event.event_type_value == "STEP_START"}
 
 
-@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+@pytest.mark.parametrize(
+    "place", ["postgres", pytest.param("delta", marks=pytest.mark.nightly)], indirect=True
+)
 def test_tables_are_loaded_by_more_than_one_worker(
     place: Place, environ: dict[str, str], tmp_path: Path
 ) -> None:

@@ -51,7 +51,9 @@ def loaders(home: str) -> dict[str, int | None]:
     return {str(e.step_key): e.pid for e in loaded if "shard_events[" in str(e.step_key)}
 
 
-@pytest.mark.parametrize("place", ["delta"], indirect=True)
+@pytest.mark.parametrize(
+    "place", ["delta", pytest.param("postgres", marks=pytest.mark.nightly)], indirect=True
+)
 def test_shards_are_loaded_by_more_than_one_worker(
     place: Place, environ: dict[str, str], tmp_path: Path
 ) -> None:
