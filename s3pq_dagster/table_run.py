@@ -13,8 +13,9 @@ from s3pq_dagster.footers import footer_rows
 from s3pq_dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.key_ranges import KeyRange, split
 from s3pq_dagster.ledger import Status, fingerprint
+from s3pq_dagster.load_plan import LoadOptions
 from s3pq_dagster.load_report import LoadReport
-from s3pq_dagster.loading import LoadOptions, TableLoad
+from s3pq_dagster.loading import TableLoad
 from s3pq_dagster.logs import line
 from s3pq_dagster.metadata import (
     DATA_VERSION_TAG,

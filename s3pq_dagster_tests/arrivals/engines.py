@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
-from s3pq_dagster.loading import LoadOptions, TableLoad
+from s3pq_dagster.load_plan import LoadOptions
+from s3pq_dagster.loading import TableLoad
 from s3pq_dagster.store import Store
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.arrivals.plan import LARGE_BYTES

@@ -220,17 +220,18 @@ def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, ba
 
     @dg.op(out=dg.Out(dg.Nothing), required_resource_keys={"source"})
     def count(context: dg.OpExecutionContext) -> None:
-        from s3pq_dagster.loading import LoadOptions, TableLoad  # noqa: PLC0415
+        from s3pq_dagster.load_plan import LoadOptions  # noqa: PLC0415
+        from s3pq_dagster.loading import TableLoad  # noqa: PLC0415
         from s3pq_dagster.tables import Owner  # noqa: PLC0415
 
         opened = context.resources.source
         load = TableLoad(
-            opened.store,
-            opened,
-            Owner("a", opened.bucket, "a/"),
-            opened.list_table("a/", context.log),
-            LoadOptions(),
-            context.log,
+            store=opened.store,
+            spec=opened,
+            owner=Owner("a", opened.bucket, "a/"),
+            listing=opened.list_table("a/", context.log),
+            options=LoadOptions(),
+            log=context.log,
         )
         seen.extend(batch.num_rows for batch in pa.RecordBatchReader.from_stream(load))
 

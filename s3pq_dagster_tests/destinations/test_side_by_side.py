@@ -21,8 +21,9 @@ from s3pq_dagster.errors import (
 )
 from s3pq_dagster.key_ranges import KeyRange, split
 from s3pq_dagster.ledger import Entry, Ledger, Status
+from s3pq_dagster.load_plan import LoadOptions
 from s3pq_dagster.load_report import LoadReport
-from s3pq_dagster.loading import LoadOptions, TableLoad
+from s3pq_dagster.loading import TableLoad
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.tables import Commit, Owner
 from s3pq_dagster.turns import Turns

@@ -18,7 +18,8 @@ from s3pq_dagster.catalog import group, tables_in
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.discovery import discover
 from s3pq_dagster.errors import S3ParquetError
-from s3pq_dagster.loading import LoadOptions, TableLoad
+from s3pq_dagster.load_plan import LoadOptions
+from s3pq_dagster.loading import TableLoad
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store

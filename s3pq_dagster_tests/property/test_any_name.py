@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from s3pq_dagster.catalog import TableListing, group, tables_in
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError, UnsupportedSchemaError
-from s3pq_dagster.loading import LoadOptions, TableLoad
+from s3pq_dagster.load_plan import LoadOptions
+from s3pq_dagster.loading import TableLoad
 from s3pq_dagster.naming import bare_name, is_parquet, prefix_of
 from s3pq_dagster.store import Store
 from s3pq_dagster.tables import Owner

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from s3pq_dagster.errors import EmptyListingError
 from s3pq_dagster.ledger import fingerprint
-from s3pq_dagster.loading import LoadOptions, TableLoad
+from s3pq_dagster.load_plan import LoadOptions
+from s3pq_dagster.loading import TableLoad
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places import PLACES, Place

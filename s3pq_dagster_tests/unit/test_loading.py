@@ -23,8 +23,9 @@ from s3pq_dagster.errors import (
     UnsteadyObjectError,
 )
 from s3pq_dagster.ledger import fingerprint
+from s3pq_dagster.load_plan import LoadOptions
 from s3pq_dagster.load_report import LoadReport
-from s3pq_dagster.loading import LoadOptions, TableLoad
+from s3pq_dagster.loading import TableLoad
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
@@ -490,12 +491,12 @@ def test_a_table_is_due_when_something_is_pending(table: Table) -> None:
     def is_due(**options: Any) -> bool:
         with opened(table.bucket) as store:
             load = TableLoad(
-                store,
-                spec(**table.bucket.spec),
-                table.owner,
-                listed(store, "t/"),
-                LoadOptions(**options),
-                logger(),
+                store=store,
+                spec=spec(**table.bucket.spec),
+                owner=table.owner,
+                listing=listed(store, "t/"),
+                options=LoadOptions(**options),
+                log=logger(),
             )
             return load.is_due(table.destination.state(table.owner))
 
@@ -568,12 +569,12 @@ def test_a_load_is_an_arrow_stream(table: Table, taken: int | None, rows: int) -
         table.bucket.put(f"t/{key}", 1000)
     with opened(table.bucket) as store:
         load = TableLoad(
-            store,
-            spec(**table.bucket.spec),
-            table.owner,
-            listed(store, "t/"),
-            LoadOptions(),
-            logger(),
+            store=store,
+            spec=spec(**table.bucket.spec),
+            owner=table.owner,
+            listing=listed(store, "t/"),
+            options=LoadOptions(),
+            log=logger(),
         )
         before = set(threading.enumerate())
         reader = pa.RecordBatchReader.from_stream(load)
