@@ -26,7 +26,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from bench.rows import mixed
-from s3pq_dagster.columns import add_ours, with_ours
+from s3pq_dagster.columns import Rows, add_ours, with_ours
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.read_ahead import read_ahead
@@ -72,7 +72,7 @@ def _make(source: Path, rows: int, objects: int) -> None:
         batch = mixed(drawn, number * count, count)
         found = ObjectMeta(f"t/{number:03}.parquet", 1, f"e{number}", datetime.now(UTC))
         schema = with_ours(batch.schema, found.key, add_cq_ids=True)
-        batch = add_ours(batch, found, "bucket", 0, schema)
+        batch = add_ours(batch, [Rows(found, 0, count)], "bucket", schema)
         # Nothing but nulls, which is no work for anybody.
         column = schema.get_field_index("_cq_parent_id")
         batch = batch.remove_column(column)

@@ -59,14 +59,15 @@ def cut_to(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
             if not waiting:
                 most = _halved(rows, batch)
             piece = batch.slice(start, most - held)
-            if waiting and size + piece.nbytes > _JOIN_BYTES:
+            piece_bytes = piece.nbytes  # each look takes as long as a small batch's decoding
+            if waiting and size + piece_bytes > _JOIN_BYTES:
                 yield _one(waiting)
                 waiting, held, size = [], 0, 0
                 continue
             waiting.append(piece)
             start += piece.num_rows
             held += piece.num_rows
-            size += piece.nbytes
+            size += piece_bytes
             if held == most or size >= _JOIN_BYTES:
                 yield _one(waiting)
                 waiting, held, size = [], 0, 0

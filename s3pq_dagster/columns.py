@@ -1,6 +1,8 @@
 """The columns we add to a file's: CloudQuery's row ids and the object's key."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,52 +53,82 @@ def with_ours(schema: pa.Schema, key: str, *, add_cq_ids: bool) -> pa.Schema:
     return schema.append(pa.field(schemas.KEY_COLUMN, pa.string()))
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one object, in succession."""
+
+    object: ObjectMeta
+    first: int
+    """The number, within the object, of the first of them."""
+    count: int
+
+
 def add_ours(
-    batch: pa.RecordBatch, found: ObjectMeta, bucket: str, first_row: int, schema: pa.Schema
+    batch: pa.RecordBatch, rows: Sequence[Rows], bucket: str, schema: pa.Schema
 ) -> pa.RecordBatch:
     """Fill our columns in.
 
     Args:
-        batch: The file's own columns.
-        found: The object.
-        bucket: Its bucket.
-        first_row: The number, within the object, of the batch's first row.
+        batch: The files' own columns.
+        rows: Whose its rows are, in their order.
+        bucket: The objects' bucket.
         schema: What :func:`with_ours` gave; the batch that is returned has it.
     """
-    rows = batch.num_rows
     columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
-    if ID_COLUMN in schema.names and ID_COLUMN not in columns:
-        columns[ID_COLUMN] = cq_ids(found, bucket, np.arange(first_row, first_row + rows))
-    if PARENT_COLUMN in schema.names and PARENT_COLUMN not in columns:
-        columns[PARENT_COLUMN] = pa.nulls(rows, pa.uuid())
-    columns[schemas.KEY_COLUMN] = pa.repeat(pa.scalar(found.key, pa.string()), rows)
-    conformed = [schemas.conform_column(columns[field.name], field.type) for field in schema]
-    return pa.record_batch(conformed, schema=schema)
+    names = schema.names
+    if ID_COLUMN in names and ID_COLUMN not in columns:
+        columns[ID_COLUMN] = cq_ids(rows, bucket)
+    if PARENT_COLUMN in names and PARENT_COLUMN not in columns:
+        columns[PARENT_COLUMN] = pa.nulls(batch.num_rows, pa.uuid())
+    columns[schemas.KEY_COLUMN] = _keys(rows)
+    conformed = [
+        schemas.conform_column(columns[name], kind)
+        for name, kind in zip(names, schema.types, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(conformed, schema=schema)
 
 
-def cq_ids(found: ObjectMeta, bucket: str, rows: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
-    """Make a UUIDv8 (RFC 9562, section 5.8) for each row of an object.
+def cq_ids(rows: Sequence[Rows], bucket: str) -> pa.Array:
+    """Make a UUIDv8 (RFC 9562, section 5.8) for each row of some objects.
 
-    The free 122 bits are 64 bits of SHA-256 over bucket, key and version, then the row's number in
-    58 bits. Ids of one object ascend, so they cost a destination next to nothing to store.
+    The free 122 bits are 64 bits of SHA-256 over bucket, key and version, then the row's number
+    within its object in 58 bits. Ids of one object ascend, so they cost a destination next to
+    nothing to store.
 
     Args:
-        found: The object.
-        bucket: Its bucket.
-        rows: Row numbers within the object, from 0.
+        rows: Which, of which objects.
+        bucket: The objects' bucket.
 
     Returns:
-        An array of type ``arrow.uuid``, one id a row number.
+        An array of type ``arrow.uuid``, one id a row.
     """
-    parts = [part.encode() for part in (bucket, found.key, found.version)]
-    digest = hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts)).digest()
-    seed = int.from_bytes(digest[:8], "big")
-    high = (seed >> 16) << 16 | 0x8000 | (seed >> 4) & 0xFFF
-    low = 0b10 << 62 | (seed & 0xF) << 58
-    words = np.empty((len(rows), 2), dtype=">u8")
-    words[:, 0] = high
-    words[:, 1] = rows.astype(np.uint64) | np.uint64(low)
+    seeds = [_seed(some.object, bucket) for some in rows]
+    high = [(seed >> 16) << 16 | 0x8000 | (seed >> 4) & 0xFFF for seed in seeds]
+    low = [0b10 << 62 | (seed & 0xF) << 58 for seed in seeds]
+    numbers = [np.arange(some.first, some.first + some.count, dtype=np.uint64) for some in rows]
+    words = np.empty((sum(some.count for some in rows), 2), dtype=">u8")
+    words[:, 0] = _each(high, rows)
+    words[:, 1] = np.concatenate(numbers) | _each(low, rows)
     storage = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(16), len(rows), [None, pa.py_buffer(words.tobytes())]
+        pa.binary(16), len(words), [None, pa.py_buffer(words.tobytes())]
     )
     return pa.ExtensionArray.from_storage(pa.uuid(), storage)
+
+
+def _seed(found: ObjectMeta, bucket: str) -> int:
+    parts = [part.encode() for part in (bucket, found.key, found.version)]
+    digest = hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts)).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+def _keys(rows: Sequence[Rows]) -> pa.Array:
+    if len(rows) == 1:
+        return pa.repeat(pa.scalar(rows[0].object.key, pa.string()), rows[0].count)
+    keys = pa.array([some.object.key for some in rows], pa.string())
+    return keys.take(pa.array(_each(range(len(rows)), rows)))
+
+
+def _each(values: Iterable[int], rows: Sequence[Rows]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Repeat what is there once for some rows for each of them."""
+    of_objects = np.fromiter(values, np.uint64, len(rows))
+    return np.repeat(of_objects, [some.count for some in rows])

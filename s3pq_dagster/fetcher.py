@@ -36,7 +36,7 @@ _CERTAIN = (MalformedObjectError, ObjectChangedError, ObjectNotFoundError)
 """What S3 says of an object, and would say again."""
 _WAIT_SECONDS = 5
 _HASHED_BYTES = 1024 * 1024
-_OPENED_SHARE = 64
+_OPENED_SHARE = 32
 """No more is opened ahead once that holds this part of ``max_decoded_bytes``: 16 MiB by default."""
 
 

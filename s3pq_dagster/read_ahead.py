@@ -22,7 +22,7 @@ def read_ahead(batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
         taken, size = [], 0
         for batch in batches:
             taken.append(batch)
-            size += batch.nbytes
+            size += batch.get_total_buffer_size()  # at once; `nbytes` looks at each column
             if size >= _AHEAD_BYTES:
                 break
         return taken

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from s3pq_dagster import e_tags, schemas
 from s3pq_dagster.ahead import fetcher_of
-from s3pq_dagster.columns import add_ours, with_ours
+from s3pq_dagster.columns import Rows, add_ours, with_ours
 from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.errors import (
     BrokenAnswerError,
@@ -25,12 +26,15 @@ from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
-from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster.spec import MIB, S3ParquetSpec
 from s3pq_dagster.store import Store
 
 _PROGRESS_SECONDS = 10
 _MOST_ASIDE = 1000
 """Objects that are set aside before that is committed."""
+_SMALL_BYTES = 512 * 1024
+_JOINED_BYTES = 2 * MIB
+"""Batches of no more than the former are joined to batches of no more than the latter."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,17 +112,21 @@ class TableStream:
             on_quarantine: Called with each entry that is set aside; may raise to end the stream.
             is_loaded: Tells of an object that was overwritten since it was listed whether its rows
                 are there already: somebody may have put back what was loaded before.
-            most_rows: In a batch; by default ``rows_per_record``.
+            most_rows: In a batch, in which small objects are joined; by default
+                ``rows_per_record``, all of one object.
             fetcher: Of what is pending, where one is under way already.
         """
         self._spec = spec
         self._table = table
         self._reference = reference
+        self._fits: pa.Schema | None = None
+        """Of the last object that was held against the reference: the next one has it, too."""
         self._log = log
         self._verify = verify
         self._on_quarantine = on_quarantine
         self._is_loaded = is_loaded
         self._most_rows = most_rows or spec.rows_per_record
+        self._joins = most_rows is not None
         self._total_bytes = pending.total_bytes
         self._total_objects = len(pending)
         self._fetcher = fetcher or fetcher_of(store, pending, spec)
@@ -181,35 +189,44 @@ class TableStream:
 
     def _batches(self, checkpoint: Checkpoint) -> Iterator[pa.RecordBatch]:
         try:
-            bytes_left = self._spec.checkpoint_bytes
-            while bytes_left > 0 and (opened := self._peek()) is not None:
-                # Rows that are not decoded yet may turn out malformed, and are rolled back alone.
-                alone = opened.decoded is None
-                if alone and bytes_left < self._spec.checkpoint_bytes:
-                    break
-                self._next = None
-                yield from self._object(opened, checkpoint)
-                bytes_left = 0 if alone else bytes_left - opened.size
-            checkpoint.entries += self._aside
-            self._aside = []
-            # No look at the next object, which may be long in coming: what is read is committed.
-            checkpoint.is_last = self.progress.seen == self._total_objects
+            with closing(self._decoded(checkpoint)) as decoded:
+                alone = ((batch, [rows]) for batch, rows in decoded)
+                for batch, rows in _joined(decoded) if self._joins else alone:
+                    full = add_ours(batch, rows, self._spec.bucket, checkpoint.schema)
+                    self.progress.rows += full.num_rows
+                    for start in range(0, full.num_rows, self._most_rows):
+                        yield full.slice(start, self._most_rows)
+                    self._tick()
         except BaseException as error:
             checkpoint.error = error
             raise
 
-    def _object(self, opened: OpenObject, checkpoint: Checkpoint) -> Iterator[pa.RecordBatch]:
-        found, schema = opened.object, checkpoint.schema
+    def _decoded(self, checkpoint: Checkpoint) -> Generator[tuple[pa.RecordBatch, Rows]]:
+        """Give the files' own columns, and whose rows they are."""
+        bytes_left = self._spec.checkpoint_bytes
+        while bytes_left > 0 and (opened := self._peek()) is not None:
+            # Rows that are not decoded yet may turn out malformed, and are rolled back alone.
+            alone = opened.decoded is None
+            if alone and bytes_left < self._spec.checkpoint_bytes:
+                break
+            self._next = None
+            yield from self._object(opened, checkpoint)
+            bytes_left = 0 if alone else bytes_left - opened.size
+        checkpoint.entries += self._aside
+        self._aside = []
+        # No look at the next object, which may be long in coming: what is read is committed.
+        checkpoint.is_last = self.progress.seen == self._total_objects
+
+    def _object(
+        self, opened: OpenObject, checkpoint: Checkpoint
+    ) -> Iterator[tuple[pa.RecordBatch, Rows]]:
+        found = opened.object
         try:
             self._check_schema(opened)
             rows = 0
-            for decoded in opened.batches():
-                batch = add_ours(decoded, found, self._spec.bucket, rows, schema)
+            for batch in opened.batches():
+                yield batch, Rows(found, rows, batch.num_rows)
                 rows += batch.num_rows
-                self.progress.rows += batch.num_rows
-                for start in range(0, batch.num_rows, self._most_rows):
-                    yield batch.slice(start, self._most_rows)
-                self._tick()
         except MalformedObjectError as error:
             self._believe(opened.fetched)
             checkpoint.entries.append(self._quarantine(found, error))
@@ -306,6 +323,8 @@ class TableStream:
     def _check_schema(self, opened: OpenObject) -> None:
         reference = self._reference
         assert reference is not None  # noqa: S101 - a checkpoint with batches has one
+        if self._fits is not None and opened.schema.equals(self._fits):
+            return
         found = self._with_ours(opened)
         if differences := schemas.differences(reference.schema, found):
             self._believe(opened.fetched)
@@ -318,6 +337,7 @@ class TableStream:
                 committed=committed,
                 last_key=last_key,
             )
+        self._fits = opened.schema
 
     def _with_ours(self, opened: OpenObject) -> pa.Schema:
         return with_ours(opened.schema, opened.object.key, add_cq_ids=self._spec.add_cq_ids)
@@ -365,6 +385,26 @@ class TableStream:
                 seconds_left=None if left is None else round(left),
             )
         )
+
+
+def _joined(
+    pieces: Iterable[tuple[pa.RecordBatch, Rows]],
+) -> Iterator[tuple[pa.RecordBatch, list[Rows]]]:
+    """Join small batches, in order: what is done to each takes as long as a thousand rows."""
+    waiting: list[pa.RecordBatch] = []
+    rows: list[Rows] = []
+    held = 0
+    for batch, some in pieces:
+        size = batch.get_total_buffer_size()
+        fits = size <= _SMALL_BYTES and held + size <= _JOINED_BYTES
+        if waiting and not (fits and batch.schema.equals(waiting[0].schema)):
+            yield pa.concat_batches(waiting), rows
+            waiting, rows, held = [], [], 0
+        waiting.append(batch)
+        rows.append(some)
+        held += size
+    if waiting:
+        yield pa.concat_batches(waiting), rows
 
 
 def _differing(fetched: Fetched) -> BrokenAnswerError:

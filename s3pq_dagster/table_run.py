@@ -152,13 +152,20 @@ class TableRun:
             pool.shutdown(wait=False)
 
     def _state(self, owner: Owner) -> TableState:
-        return self.io_manager.destination(self.context.log).state(owner)
+        destination = self.io_manager.destination(self.context.log)
+        if not self._is_shared():
+            return destination.state(owner)
+        later = [self._owner(spec) for spec in self._in_run() if spec.metadata[TABLE] > owner.table]
+        return self.source.states_ahead(self.io_manager).of(owner, later, destination)
+
+    def _owner(self, spec: dg.AssetSpec) -> Owner:
+        return Owner(spec.metadata[TABLE], self.source.bucket, spec.metadata[PREFIX])
 
     def load(self) -> TableLoad:
         """Put together what loading the table takes."""
         run = self.context.run
         tagged = run.tags.get(FULL_REFRESH_TAG, "").lower() == "true"
-        owner = Owner(self.spec.metadata[TABLE], self.source.bucket, self.spec.metadata[PREFIX])
+        owner = self._owner(self.spec)
         ahead = self._is_shared() and self.source.concurrency != 1
         next_table = self.source.next_table(self.io_manager)
         if self.context.retry_number:

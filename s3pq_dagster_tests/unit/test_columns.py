@@ -2,27 +2,26 @@
 
 import uuid
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.columns import add_ours, cq_ids, with_ours
+from s3pq_dagster.columns import Rows, add_ours, cq_ids, with_ours
 from s3pq_dagster.errors import UnsupportedSchemaError
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster_tests.unit.made import meta
 
 OWN = pa.schema([("id", pa.int64())])
-ROWS = np.arange(1000)
+ROWS = 1000
 
 
 def ids(found: ObjectMeta = meta("a/x.parquet"), bucket: str = "lake") -> list[uuid.UUID]:  # noqa: B008 - frozen
     """Make the ids of an object's first thousand rows."""
-    return list(cq_ids(found, bucket, ROWS).to_pylist())
+    return list(cq_ids([Rows(found, 0, ROWS)], bucket).to_pylist())
 
 
 def test_ids_are_uuids_of_version_8() -> None:
     """RFC 9562: version 8 and the RFC's variant are in every id."""
-    assert cq_ids(meta("a"), "lake", ROWS).type == pa.uuid()
+    assert cq_ids([Rows(meta("a"), 0, ROWS)], "lake").type == pa.uuid()
     for made in ids():
         assert made.version == 8
         assert made.variant == uuid.RFC_4122
@@ -59,13 +58,13 @@ def test_ids_of_other_objects_differ(found: ObjectMeta, bucket: str) -> None:
 
 def test_a_row_number_is_part_of_its_id() -> None:
     """Batches of one object continue where the one before ended."""
-    later = cq_ids(meta("a/x.parquet"), "lake", np.arange(500, 1000))
+    later = cq_ids([Rows(meta("a/x.parquet"), 500, 500)], "lake")
     assert list(later.to_pylist()) == ids()[500:]
 
 
 def test_no_rows_have_no_ids() -> None:
     """An empty batch is no special case."""
-    assert len(cq_ids(meta("a"), "lake", np.arange(0))) == 0
+    assert len(cq_ids([Rows(meta("a"), 0, 0)], "lake")) == 0
 
 
 @pytest.mark.parametrize(
@@ -81,11 +80,31 @@ def test_our_columns_have_their_values() -> None:
     """Each row has its id, no parent, and the key it came from."""
     found = meta("a/x.parquet")
     schema = with_ours(OWN, found.key, add_cq_ids=True)
-    batch = add_ours(pa.record_batch({"id": [7, 8]}), found, "lake", 3, schema)
+    batch = add_ours(pa.record_batch({"id": [7, 8]}), [Rows(found, 3, 2)], "lake", schema)
     assert batch.schema == schema
     assert batch.to_pylist() == [
         {"id": 7, "_cq_id": ids()[3], "_cq_parent_id": None, "_s3_key": "a/x.parquet"},
         {"id": 8, "_cq_id": ids()[4], "_cq_parent_id": None, "_s3_key": "a/x.parquet"},
+    ]
+
+
+def test_rows_of_several_objects_have_the_ids_they_have_alone() -> None:
+    """It does not show in a row what it was joined with."""
+    objects = [Rows(meta("a/x.parquet"), 0, 3), Rows(meta("a/empty"), 0, 0)]
+    objects += [Rows(meta("a/y.parquet", None), 5, 2), Rows(meta("b/z.parquet"), 0, 1)]
+    schema = with_ours(OWN, "a", add_cq_ids=True)
+
+    def filled(rows: list[Rows]) -> pa.Table:
+        count = sum(some.count for some in rows)
+        own = pa.record_batch({"id": pa.array([1] * count, pa.int64())})
+        return pa.table(add_ours(own, rows, "lake", schema))
+
+    alone = pa.concat_tables([filled([some]) for some in objects])
+    assert filled(objects).equals(alone)
+    assert filled(objects)["_s3_key"].to_pylist() == [
+        *["a/x.parquet"] * 3,
+        *["a/y.parquet"] * 2,
+        "b/z.parquet",
     ]
 
 
@@ -94,7 +113,8 @@ def test_a_file_keeps_its_own_cloudquery_column(column: str) -> None:
     """Ids that CloudQuery gave are not replaced, whatever their type and case."""
     own = OWN.append(pa.field(column, pa.string()))
     schema = with_ours(own, "a", add_cq_ids=True)
-    batch = add_ours(pa.record_batch({"id": [1], column: ["mine"]}), meta("a"), "lake", 0, schema)
+    own_rows = pa.record_batch({"id": [1], column: ["mine"]})
+    batch = add_ours(own_rows, [Rows(meta("a"), 0, 1)], "lake", schema)
     assert sorted(map(str.lower, schema.names)) == ["_cq_id", "_cq_parent_id", "_s3_key", "id"]
     assert batch.column(column).to_pylist() == ["mine"]
 

@@ -70,6 +70,8 @@ class Session:
         self._append = append
         self._in_transaction = False
         self._has_strays = False
+        self._state: TableState | None = None
+        """What was found, while this holds the file alone and has not written since."""
         self._names: set[str] = set()
         self._known: set[str] | None = None
         """What of ours is there, once asked: DuckDB looks at every table of the file for it."""
@@ -79,6 +81,10 @@ class Session:
         self.table = f"{space}.{quoted(owner.table)}"
         self._objects = f"{space}._s3pq_objects"
         self._tables = f"{space}._s3pq_tables"
+
+    def of(self, owner: Owner) -> "Session":
+        """Give another table over the same connection, to be looked at."""
+        return Session(self._connection, self._path, self._namespace, owner)
 
     def create_ledger(self) -> None:
         """Create namespace and ledger if they are not there."""
@@ -90,6 +96,7 @@ class Session:
 
     def start_over(self) -> None:
         """Drop the table and its entries; visible to nobody until the transaction commits."""
+        self._state = None
         name = [self._owner.table]
         self._run(f"DROP TABLE IF EXISTS {self.table}")
         self._known = None
@@ -98,6 +105,11 @@ class Session:
 
     def state(self) -> TableState:
         """Read ledger and schema; check that they are ours and belong together."""
+        if self._state is None:
+            self._state = self._read_state()
+        return self._state
+
+    def _read_state(self) -> TableState:
         found = self._found()
         exists = self._owner.table in found
         if not {"_s3pq_objects", "_s3pq_tables"} & found and not exists:
@@ -135,6 +147,7 @@ class Session:
         """See :meth:`TableWriter.commit`."""
         if batches is not None:
             check_schema(batches.schema, schema_key)
+        self._state = None
         with translated(self._path), self.transaction():
             if batches is None:
                 sealed = seal()
@@ -147,6 +160,7 @@ class Session:
 
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
         """See :meth:`TableWriter.remove`."""
+        self._state = None
         with translated(self._path), self.transaction():
             gone = self._rows(
                 f"DELETE FROM {self.table} WHERE _s3_key IN (SELECT unnest(?::VARCHAR[]))",
