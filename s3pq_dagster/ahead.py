@@ -86,7 +86,7 @@ def _opened(source: pa.NativeFile, most: int, go_on: Callable[[], None]) -> Open
         go_on()
         batches.append(batch)
         left -= batch.num_rows
-        size += batch.nbytes
+        size += batch.get_total_buffer_size()
         # Its pages may hold more than it says.
         if left < 0 or len(batches) > footer.num_row_groups or size > most:
             return None

@@ -86,6 +86,8 @@ class Ledger:
             mirror: Whether keys that are no longer listed are to be removed.
             retry_quarantined: Whether quarantined objects count as not in the ledger.
         """
+        if self.frame.is_empty():
+            return Difference(listing.in_reading_order(), [])
         keep = [Status.LOADED] if retry_quarantined else [Status.LOADED, Status.QUARANTINED]
         known = self._with_version().filter(pl.col("status").is_in(keep))
         pending = (
@@ -143,7 +145,10 @@ class Ledger:
 
         One that was replaced or deleted since is not among them: it has freed itself.
         """
-        held = self._with_version().filter(pl.col("status") == Status.QUARANTINED)
+        held = self.frame.filter(pl.col("status") == Status.QUARANTINED)
+        if held.is_empty():
+            return held.select("key", "reason")
+        held = Listing(held).with_version()
         same = listing.with_version().join(held, on=["key", "version"], how="inner")
         return same.select("key", "reason").sort("key")
 

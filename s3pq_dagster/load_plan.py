@@ -47,8 +47,8 @@ class LoadPlan:
         ledger = self.counted(state)
         found = self._of_all(ledger)
         emptied = (self.spec.write_mode == "mirror" or self.refresh) and not len(self.listing)
-        loaded = state.ledger.count(Status.LOADED)
-        if emptied and loaded and not self.options.allow_empty_listing:
+        loaded = state.ledger.count(Status.LOADED) if emptied else 0
+        if loaded and not self.options.allow_empty_listing:
             raise EmptyListingError(self.owner.table, self.owner.prefix, loaded)
         for count, (key, reason) in enumerate(self.held_back(ledger), start=1):
             self.refuse_quarantined(count, key, reason)
@@ -72,6 +72,8 @@ class LoadPlan:
     def held_back(self, ledger: Ledger) -> list[tuple[str, str]]:
         """Give key and reason of the listed objects that are, and stay, quarantined."""
         held = ledger.quarantined(self.listing)
+        if held.is_empty():
+            return []
         return held.join(self._of_all(ledger).pending.frame, on="key", how="anti").rows()
 
     def refuse_quarantined(self, count: int, key: str, reason: str | None) -> None:
