@@ -39,9 +39,9 @@ class _Branch:
         """Tell whether a page lies below one slash further down, and more is to come."""
         if page.next_token is None or page.objects.is_empty():
             return False
-        rest = page.objects["key"].str.slice(len(self.prefix))
-        below = rest.str.extract(r"^([^/]*/)")
-        return below.null_count() == 0 and below.n_unique() == 1
+        keys = page.objects["key"].to_list()
+        end = keys[0].find("/", len(self.prefix))
+        return end >= 0 and all(key.startswith(keys[0][: end + 1]) for key in keys)
 
 
 class BucketListing:

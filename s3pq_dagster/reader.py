@@ -32,9 +32,8 @@ from s3pq_dagster.store import Store
 _PROGRESS_SECONDS = 10
 _MOST_ASIDE = 1000
 """Objects that are set aside before that is committed."""
-_SMALL_BYTES = 512 * 1024
 _JOINED_BYTES = 2 * MIB
-"""Batches of no more than the former are joined to batches of no more than the latter."""
+"""Small batches are joined to some of no more than so many."""
 
 
 @dataclass(slots=True, eq=False)
@@ -396,7 +395,7 @@ def _joined(
     held = 0
     for batch, some in pieces:
         size = batch.get_total_buffer_size()
-        fits = size <= _SMALL_BYTES and held + size <= _JOINED_BYTES
+        fits = held + size <= _JOINED_BYTES
         if waiting and not (fits and batch.schema.equals(waiting[0].schema)):
             yield pa.concat_batches(waiting), rows
             waiting, rows, held = [], [], 0

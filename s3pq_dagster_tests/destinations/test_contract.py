@@ -46,6 +46,7 @@ from s3pq_dagster_tests.unit.made import Lines, logger, meta
 A1, A2, A3 = meta("orders/a", "v1"), meta("orders/a", "v2", second=5), meta("orders/a", "v3")
 BROKEN = (BrokenOffError, DestinationError)
 """What a stream that breaks comes out as: drivers keep no more than an exception's text."""
+ITEMS = Owner("items", "lake", "items/")
 B1, C1 = meta("orders/b", "v1", second=1), meta("orders/c", "v1", second=2)
 
 
@@ -96,6 +97,32 @@ def test_a_destination_that_is_not_there_is_empty(destination: Destination) -> N
         state = destination.state(OWNER)
         assert (state.exists, state.schema, state.schema_key, state.rows) == (False, None, None, 0)
         assert state.ledger.frame.is_empty()
+
+
+def test_a_look_at_many_tables_is_that_at_each(destination: Destination) -> None:
+    """Others may be left out of it, the first may not."""
+    load(destination, (A1, 3), (B1, 2))
+    load(destination, (C1, 1), owner=ITEMS)
+    never = Owner("never", "lake", "never/")
+    for first, *others in ((OWNER, ITEMS, never), (never, OWNER), (ITEMS,)):
+        found = destination.states([first, *others])
+        assert {first} <= set(found) <= {first, *others}
+        for owner, state in found.items():
+            alone = destination.state(owner)
+            assert state.ledger.frame.sort("key").equals(alone.ledger.frame.sort("key"))
+            assert (state.rows, state.schema, state.schema_key, state.exists) == (
+                (alone.rows, alone.schema, alone.schema_key, alone.exists)
+            )
+
+
+def test_a_look_at_many_tables_fails_with_the_first_alone(destination: Destination) -> None:
+    """What is wrong with another is told to who asks for that."""
+    load(destination, (A1, 3))
+    load(destination, (C1, 1), owner=ITEMS)
+    foreign = Owner(ITEMS.table, "elsewhere", ITEMS.prefix)
+    assert set(destination.states([OWNER, foreign])) == {OWNER}
+    with pytest.raises(TableOwnedElsewhereError, match="elsewhere"):
+        destination.states([foreign, OWNER])
 
 
 def test_a_destination_has_a_kind(destination: Destination) -> None:

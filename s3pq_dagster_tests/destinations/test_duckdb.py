@@ -61,6 +61,32 @@ def test_opening_makes_no_file(database: Path, destination: DuckDBDestination) -
     assert not database.exists()
 
 
+def test_one_look_serves_for_all_tables(database: Path, destination: DuckDBDestination) -> None:
+    """It is opening the file that takes long; before there is one, nothing is in it."""
+    owners = [Owner(f"t{number}", "lake", f"t{number}/") for number in range(3)]
+    assert {owner: state.rows for owner, state in destination.states(owners).items()} == (
+        dict.fromkeys(owners, 0)
+    )
+    assert not database.exists()
+    for count, owner in enumerate(owners):
+        load(destination, (A, count), owner=owner)
+    assert [destination.states(owners)[owner].rows for owner in owners] == [0, 1, 2]
+
+
+def test_a_commit_goes_into_the_file(database: Path, destination: DuckDBDestination) -> None:
+    """Once, that is: nothing of it is in the .wal file, which would be read back and copied."""
+    wal = database.with_name(f"{database.name}.wal")
+    with destination.write(OWNER, run_id="run", append=False, refresh=False) as writer:
+        for found in (A, B):
+            writer.commit(
+                stream(batch(found.key, 1000)),
+                schema_key=A.key,
+                seal=lambda found=found: sealed(loaded(found, 1000)),
+            )
+            assert not wal.exists() or wal.stat().st_size < 1000
+    assert ids_by_key(destination) == {A.key: list(range(1000)), B.key: list(range(1000))}
+
+
 def test_directories_are_made(tmp_path: Path) -> None:
     """A file in a directory that is not there yet gets its directory."""
     database = tmp_path / "a" / "b" / "lake.duckdb"

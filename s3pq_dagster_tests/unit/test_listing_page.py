@@ -161,6 +161,22 @@ def test_an_object_without_a_fact_is_refused(field: str) -> None:
         parse(page(entry(), entry(**{field: ""})))
 
 
+@pytest.mark.parametrize("field", ["Key", "Size", "LastModified"])
+def test_what_an_object_has_twice_is_not_the_next_ones(field: str) -> None:
+    """As many as there are objects, and still one of them has none."""
+    twice = entry(Key="b").replace("</Contents>", f"<{field}>7</{field}></Contents>")
+    with pytest.raises(ValueError, match="without key, size or time"):
+        parse(page(entry(Key="a"), twice, entry(**{"Key": "c", field: ""})))
+
+
+def test_an_e_tag_that_an_object_has_twice_is_not_the_next_ones() -> None:
+    """An object has one, or none."""
+    twice = entry(Key="a").replace("</Contents>", "<ETag>w</ETag></Contents>")
+    parsed = parse(page(twice, entry(Key="b", ETag="")))
+    assert parsed is not None
+    assert parsed[1]["e_tag"].to_list() == ["w", None]
+
+
 @pytest.mark.parametrize("fields", [{"Size": "five"}, {"LastModified": "soon"}])
 def test_a_fact_that_is_none_is_refused(fields: dict[str, str]) -> None:
     """A number or a time that cannot be read."""

@@ -115,6 +115,55 @@ def test_whoever_asks_for_larger_batches_gets_them(
     assert read(bucket, most_rows=most_rows, rows_per_record=10).sizes == sizes
 
 
+def test_small_objects_are_joined_for_who_asks_for_larger_batches(bucket: Bucket) -> None:
+    """Each row has the id and the key it has alone, whatever it is joined with."""
+    for key, rows in (("t/a", 3), ("t/b", 0), ("t/c", 2), ("t/d", 1)):
+        bucket.put(key, numbers(3).slice(0, rows))
+    got, alone = read(bucket, most_rows=65_536), read(bucket)
+    assert (got.sizes, alone.sizes) == ([6], [3, 2, 1])
+    for name in ("id", "_cq_id", "_s3_key"):
+        assert got.column(name) == alone.column(name)
+    assert got.statuses == alone.statuses
+
+
+def test_what_is_joined_is_bounded_and_keeps_its_order(bucket: Bucket) -> None:
+    """Objects of another size, or with their columns in another order, part it."""
+    wide = pa.table({"id": range(4), "text": ["x" * 600 * KIB] * 4})
+    for key, body in (("a", 5), ("b", 5), ("c", wide), ("d", 5), ("e", 5)):
+        bucket.put(key, body)
+    bucket.put("f", numbers(5).select(["text", "id"]))
+    bucket.put("g", numbers(5))
+    got = read(bucket, most_rows=65_536)
+    assert got.sizes == [10, 4, 10, 5, 5]
+    assert got.column("_cq_id") == read(bucket).column("_cq_id")
+    assert all(batch.schema == got.batches[0].schema for batch in got.batches)
+    for number in range(20):
+        bucket.put(f"h{number:02}", wide.slice(0, 1))
+    batches = read(bucket, most_rows=65_536).batches[4:]
+    assert len(batches) < sum(batch.num_rows for batch in batches) == 25
+    assert max(batch.nbytes for batch in batches) < 2.1 * KIB * KIB
+
+
+@pytest.mark.parametrize("most_rows", [None, 65_536])
+def test_an_object_that_differs_stops_what_it_was_to_be_joined_with(
+    bucket: Bucket, most_rows: int | None
+) -> None:
+    """Nothing of its checkpoint is committed, and the error is what the destination is told."""
+    bucket.put("a", 5)
+    bucket.put("b", pa.table({"id": ["text"]}))
+    with opened(bucket) as store:
+        stream = TableStream(
+            store, listed(store), spec(), table="t", reference=None, log=logger(),
+            most_rows=most_rows,
+        )  # fmt: skip
+        with stream:
+            checkpoint = next(stream.checkpoints())
+            assert checkpoint.batches is not None
+            with pytest.raises(SchemaMismatchError, match="'b'"):
+                list(checkpoint.batches)
+            assert isinstance(checkpoint.error, SchemaMismatchError)
+
+
 @pytest.mark.parametrize(("rows_per_record", "batches"), [(100, 10), (500, 2), (999, 2), (5000, 1)])
 def test_a_batch_has_at_most_rows_per_record_rows(
     bucket: Bucket, rows_per_record: int, batches: int
