@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.contenders.task import Task
-from bench.contest import Score, run, run_of
+from bench.contest import DAGSTER, Score, run, run_of
 from bench.environments import ROOT
 from bench.network import Network
 from bench.rows import mixed
@@ -65,16 +65,18 @@ class Standing:
         made.touch()
 
     def idle(self, times: int) -> list[Score]:
-        """Time a sync and a tick with nothing new, beside the listing alone."""
+        """Time a sync and a tick with nothing new, beside the listing and Dagster alone."""
         self.prepare()
-        scores = [
-            Score("idle, 30 ms", f"s3pq_dagster, {what}", _OURS)
-            for what in ("a sync", "a tick", "the listing alone")
-        ]
+        timed = {
+            "ours": Score("idle, 30 ms", "s3pq_dagster, a sync", _OURS),
+            "ours_tick": Score("idle, 30 ms", "s3pq_dagster, a tick", _OURS),
+            "ours_listing": Score("idle, 30 ms", "s3pq_dagster, the listing alone", _OURS),
+            DAGSTER.module: Score("idle, 30 ms", DAGSTER.name, f"dagster {version('dagster')}"),
+        }
         for _ in range(times):
-            for score, module in zip(scores, ("ours", "ours_tick", "ours_listing"), strict=True):
+            for module, score in timed.items():
                 self._time(score, module)
-        return scores
+        return list(timed.values())
 
     def drip(self, times: int) -> list[Score]:
         """Time a sync with ten new objects."""

@@ -176,11 +176,13 @@ def value_refused(
         found: What is wrong with it.
         into: Whose type that is.
     """
-    key = batch.column(schemas.KEY_COLUMN)[0].as_py()
+    keys = batch.column(schemas.KEY_COLUMN)
+    first, last = keys[0].as_py(), keys[-1].as_py()
+    where = f"object {first!r}" + (f", {last!r} or one between them" if last != first else "")
     return UnsupportedSchemaError(
         f"column {name!r} has a value that {into} cannot hold unchanged as {kind}: {found}. "
-        f"It is in object {key!r} or one soon after. Convert the column in every object of "
-        f"the table, or leave the table out with `skip_tables`."
+        f"It is in {where}. Convert the column in every object of the table, or leave the table "
+        f"out with `skip_tables`."
     )
 
 

@@ -37,7 +37,7 @@ _CERTAIN = (MalformedObjectError, ObjectChangedError, ObjectNotFoundError)
 _WAIT_SECONDS = 5
 _HASHED_BYTES = 1024 * 1024
 _OPENED_SHARE = 32
-"""No more is opened ahead once that holds this part of ``max_decoded_bytes``: 16 MiB by default."""
+"""No more is opened ahead once that holds this part of ``max_decoded_bytes``: 32 MiB by default."""
 
 
 @dataclass(frozen=True, slots=True)

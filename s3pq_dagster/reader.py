@@ -33,7 +33,7 @@ _PROGRESS_SECONDS = 10
 _MOST_ASIDE = 1000
 """Objects that are set aside before that is committed."""
 _JOINED_BYTES = 2 * MIB
-"""Small batches are joined to some of no more than so many."""
+"""Small batches are joined to some of no more than so many, and no more than there may be rows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -190,7 +190,7 @@ class TableStream:
         try:
             with closing(self._decoded(checkpoint)) as decoded:
                 alone = ((batch, [rows]) for batch, rows in decoded)
-                for batch, rows in _joined(decoded) if self._joins else alone:
+                for batch, rows in _joined(decoded, self._most_rows) if self._joins else alone:
                     full = add_ours(batch, rows, self._spec.bucket, checkpoint.schema)
                     self.progress.rows += full.num_rows
                     for start in range(0, full.num_rows, self._most_rows):
@@ -387,21 +387,25 @@ class TableStream:
 
 
 def _joined(
-    pieces: Iterable[tuple[pa.RecordBatch, Rows]],
+    pieces: Iterable[tuple[pa.RecordBatch, Rows]], most_rows: int
 ) -> Iterator[tuple[pa.RecordBatch, list[Rows]]]:
-    """Join small batches, in order: what is done to each takes as long as a thousand rows."""
+    """Join small batches, in order: what is done to each takes as long as a thousand rows.
+
+    Rows are counted as well as bytes: of nulls any number takes none, until our columns are there.
+    """
     waiting: list[pa.RecordBatch] = []
     rows: list[Rows] = []
-    held = 0
+    held = count = 0
     for batch, some in pieces:
         size = batch.get_total_buffer_size()
-        fits = held + size <= _JOINED_BYTES
+        fits = held + size <= _JOINED_BYTES and count + some.count <= most_rows
         if waiting and not (fits and batch.schema.equals(waiting[0].schema)):
             yield pa.concat_batches(waiting), rows
-            waiting, rows, held = [], [], 0
+            waiting, rows, held, count = [], [], 0, 0
         waiting.append(batch)
         rows.append(some)
         held += size
+        count += some.count
     if waiting:
         yield pa.concat_batches(waiting), rows
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from s3pq_dagster.destinations import Destination
 from s3pq_dagster.tables import Owner, TableState
@@ -14,7 +14,11 @@ _SECONDS = 60
 @dataclass(frozen=True, slots=True)
 class _Looked:
     at: float
+    """When the first of them was."""
     states: Mapping[Owner, TableState]
+
+
+_NEVER = _Looked(float("-inf"), {})
 
 
 @dataclass(slots=True)
@@ -25,7 +29,7 @@ class StatesAhead:
     Whoever loads asks again under the destination's lock.
     """
 
-    _looked: _Looked = field(default_factory=lambda: _Looked(0, {}))
+    _looked: _Looked = _NEVER
 
     def of(self, owner: Owner, later: Sequence[Owner], destination: Destination) -> TableState:
         """Give a table's state.
@@ -38,9 +42,13 @@ class StatesAhead:
         Raises:
             DestinationError: As :meth:`Destination.state`.
         """
-        looked = self._looked
-        if owner not in looked.states or time.monotonic() > looked.at + _SECONDS:
-            # At once, for another thread may look as well.
-            looked = _Looked(time.monotonic(), destination.states([owner, *later]))
-            self._looked = looked
-        return looked.states[owner]
+        wanted, now, looked = [owner, *later], time.monotonic(), self._looked
+        if now > looked.at + _SECONDS:
+            self._looked = looked = _Looked(now, {})  # freed before as much is held again
+        # Nobody comes back to a table before this one.
+        states = {each: looked.states[each] for each in wanted if each in looked.states}
+        if owner not in states:
+            left = [each for each in wanted if each not in states]
+            states = {**states, **destination.states(left)}
+        self._looked = _Looked(looked.at, states)  # at once: another thread may look as well
+        return states[owner]

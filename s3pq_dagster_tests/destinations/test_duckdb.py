@@ -30,6 +30,7 @@ from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,
     batch,
+    commit,
     ids_by_key,
     load,
     loaded,
@@ -73,18 +74,43 @@ def test_one_look_serves_for_all_tables(database: Path, destination: DuckDBDesti
     assert [destination.states(owners)[owner].rows for owner in owners] == [0, 1, 2]
 
 
+def test_a_table_that_cannot_be_looked_at_is_its_own_affair(
+    database: Path, destination: DuckDBDestination
+) -> None:
+    """Whatever is wrong with it, and whoever raises it."""
+    other = Owner("other", "lake", "other/")
+    load(destination, (A, 2))
+    load(destination, (B, 1), owner=other)
+    ask(database, "UPDATE _s3pq_tables SET arrow_schema = 'none' WHERE table_name = 'other'")
+    assert set(destination.states([OWNER, other])) == {OWNER}
+    with pytest.raises(pa.ArrowException):
+        destination.states([other, OWNER])
+
+
+def test_a_look_holds_so_much_of_ledgers_and_no_more(
+    destination: DuckDBDestination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table with more entries than there is room for is asked for in its turn."""
+    few, many, one = (Owner(name, "lake", f"{name}/") for name in ("few", "many", "one"))
+    load(destination, (A, 1), owner=few)
+    load(destination, *((meta(f"orders/{n}"), 1) for n in range(4)), owner=many)
+    load(destination, (A, 1), owner=one)
+    monkeypatch.setattr("s3pq_dagster.destinations.duckdb.file._LOOK_ENTRIES", 2)
+    assert set(destination.states([OWNER, few, many, one])) == {OWNER, few, one}
+    assert set(destination.states([many, few])) == {many, few}
+
+
 def test_a_commit_goes_into_the_file(database: Path, destination: DuckDBDestination) -> None:
     """Once, that is: nothing of it is in the .wal file, which would be read back and copied."""
     wal = database.with_name(f"{database.name}.wal")
     with destination.write(OWNER, run_id="run", append=False, refresh=False) as writer:
         for found in (A, B):
-            writer.commit(
-                stream(batch(found.key, 1000)),
-                schema_key=A.key,
-                seal=lambda found=found: sealed(loaded(found, 1000)),
-            )
+            commit(writer, (found, 100_000))
             assert not wal.exists() or wal.stat().st_size < 1000
-    assert ids_by_key(destination) == {A.key: list(range(1000)), B.key: list(range(1000))}
+    assert {key: len(ids) for key, ids in ids_by_key(destination).items()} == {
+        A.key: 100_000,
+        B.key: 100_000,
+    }
 
 
 def test_directories_are_made(tmp_path: Path) -> None:

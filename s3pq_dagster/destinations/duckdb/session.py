@@ -130,6 +130,14 @@ class Session:
             raise self._not_managed("its objects are in _s3pq_objects but the table is not there")
         return TableState(ledger, exists, schema, schema_key, rows)
 
+    def entries(self) -> dict[str, int]:
+        """Count the ledger's entries of each table."""
+        if "_s3pq_objects" not in self._found():
+            return {}
+        return dict(
+            self._rows(f"SELECT table_name, count(*) FROM {self._objects} GROUP BY table_name")
+        )
+
     def audit(self) -> TableAudit:
         """See :meth:`Destination.audit`."""
         with self.transaction():  # one snapshot for both looks
