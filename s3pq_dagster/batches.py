@@ -1,7 +1,7 @@
 """Streams of batches on their way into a destination and back."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -61,7 +61,7 @@ def cut_to(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
             piece = batch.slice(start, most - held)
             piece_bytes = piece.nbytes  # each look takes as long as a small batch's decoding
             if waiting and size + piece_bytes > _JOIN_BYTES:
-                yield _one(waiting)
+                yield as_one(waiting)
                 waiting, held, size = [], 0, 0
                 continue
             waiting.append(piece)
@@ -69,10 +69,10 @@ def cut_to(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
             held += piece.num_rows
             size += piece_bytes
             if held == most or size >= _JOIN_BYTES:
-                yield _one(waiting)
+                yield as_one(waiting)
                 waiting, held, size = [], 0, 0
     if waiting:
-        yield _one(waiting)
+        yield as_one(waiting)
 
 
 def _halved(rows: int, batch: pa.RecordBatch) -> int:
@@ -83,7 +83,8 @@ def _halved(rows: int, batch: pa.RecordBatch) -> int:
     return rows
 
 
-def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+def as_one(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Join batches of one schema; one alone is not copied."""
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from s3pq_dagster import e_tags, schemas
 from s3pq_dagster.ahead import fetcher_of
+from s3pq_dagster.batches import as_one
 from s3pq_dagster.columns import Rows, add_ours, with_ours
 from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.errors import (
@@ -398,16 +399,20 @@ def _joined(
     held = count = 0
     for batch, some in pieces:
         size = batch.get_total_buffer_size()
+        is_small = size <= _JOINED_BYTES and some.count < most_rows
         fits = held + size <= _JOINED_BYTES and count + some.count <= most_rows
         if waiting and not (fits and batch.schema.equals(waiting[0].schema)):
-            yield pa.concat_batches(waiting), rows
+            yield as_one(waiting), rows
             waiting, rows, held, count = [], [], 0, 0
+        if not is_small:
+            yield batch, [some]  # before the next one is decoded
+            continue
         waiting.append(batch)
         rows.append(some)
         held += size
         count += some.count
     if waiting:
-        yield pa.concat_batches(waiting), rows
+        yield as_one(waiting), rows
 
 
 def _differing(fetched: Fetched) -> BrokenAnswerError:
