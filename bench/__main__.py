@@ -115,7 +115,9 @@ def _kept(directory: Path) -> list[Score]:
 def _read(path: Path) -> list[Score]:
     if not path.exists():
         return []
-    return [Score.of_json(found) for found in json.loads(path.read_text())]
+    places = {contender.name: number for number, contender in enumerate(CONTENDERS)}
+    scores = [Score.of_json(found) for found in json.loads(path.read_text())]
+    return sorted(scores, key=lambda score: places.get(score.name, 0))
 
 
 if __name__ == "__main__":
