@@ -40,8 +40,8 @@ class _Branch:
         if page.next_token is None or page.objects.is_empty():
             return False
         keys = page.objects["key"].to_list()
-        end = keys[0].find("/", len(self.prefix))
-        return end >= 0 and all(key.startswith(keys[0][: end + 1]) for key in keys)
+        below = keys[0][: keys[0].find("/", len(self.prefix)) + 1]
+        return bool(below) and all(key.startswith(below) for key in keys)
 
 
 class BucketListing:
