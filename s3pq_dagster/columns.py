@@ -1,7 +1,7 @@
 """The columns we add to a file's: CloudQuery's row ids and the object's key."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,18 @@ import numpy as np
 import pyarrow as pa
 
 from s3pq_dagster import schemas
+from s3pq_dagster.batches import as_one
 from s3pq_dagster.errors import UnsupportedSchemaError
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.spec import MIB
 
 ID_COLUMN = "_cq_id"
 PARENT_COLUMN = "_cq_parent_id"
 _WAY_OUT = (
     "Rename the column in every object of the table, or leave the table out with `skip_tables`."
 )
+_JOINED_BYTES = 2 * MIB
+"""Small batches are joined to some of no more than so many, and no more than there may be rows."""
 
 
 def with_ours(schema: pa.Schema, key: str, *, add_cq_ids: bool) -> pa.Schema:
@@ -61,6 +65,34 @@ class Rows:
     first: int
     """The number, within the object, of the first of them."""
     count: int
+
+
+def joined(
+    pieces: Iterable[tuple[pa.RecordBatch, Rows]], most_rows: int
+) -> Iterator[tuple[pa.RecordBatch, list[Rows]]]:
+    """Join small batches, in order: what is done to each takes as long as a thousand rows.
+
+    Rows are counted as well as bytes: of nulls any number takes none, until our columns are there.
+    """
+    waiting: list[pa.RecordBatch] = []
+    rows: list[Rows] = []
+    held = count = 0
+    for batch, some in pieces:
+        size = batch.get_total_buffer_size()
+        is_small = size <= _JOINED_BYTES and some.count < most_rows
+        fits = held + size <= _JOINED_BYTES and count + some.count <= most_rows
+        if waiting and not (fits and batch.schema.equals(waiting[0].schema)):
+            yield as_one(waiting), rows
+            waiting, rows, held, count = [], [], 0, 0
+        if not is_small:
+            yield batch, [some]  # before the next one is decoded
+            continue
+        waiting.append(batch)
+        rows.append(some)
+        held += size
+        count += some.count
+    if waiting:
+        yield as_one(waiting), rows
 
 
 def add_ours(

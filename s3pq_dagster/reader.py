@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -12,8 +12,7 @@ import pyarrow as pa
 
 from s3pq_dagster import e_tags, schemas
 from s3pq_dagster.ahead import fetcher_of
-from s3pq_dagster.batches import as_one
-from s3pq_dagster.columns import Rows, add_ours, with_ours
+from s3pq_dagster.columns import Rows, add_ours, joined, with_ours
 from s3pq_dagster.decoder import OpenObject, open_object
 from s3pq_dagster.errors import (
     BrokenAnswerError,
@@ -27,14 +26,12 @@ from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
-from s3pq_dagster.spec import MIB, S3ParquetSpec
+from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 
 _PROGRESS_SECONDS = 10
 _MOST_ASIDE = 1000
 """Objects that are set aside before that is committed."""
-_JOINED_BYTES = 2 * MIB
-"""Small batches are joined to some of no more than so many, and no more than there may be rows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -191,7 +188,7 @@ class TableStream:
         try:
             with closing(self._decoded(checkpoint)) as decoded:
                 alone = ((batch, [rows]) for batch, rows in decoded)
-                for batch, rows in _joined(decoded, self._most_rows) if self._joins else alone:
+                for batch, rows in joined(decoded, self._most_rows) if self._joins else alone:
                     full = add_ours(batch, rows, self._spec.bucket, checkpoint.schema)
                     self.progress.rows += full.num_rows
                     for start in range(0, full.num_rows, self._most_rows):
@@ -385,34 +382,6 @@ class TableStream:
                 seconds_left=None if left is None else round(left),
             )
         )
-
-
-def _joined(
-    pieces: Iterable[tuple[pa.RecordBatch, Rows]], most_rows: int
-) -> Iterator[tuple[pa.RecordBatch, list[Rows]]]:
-    """Join small batches, in order: what is done to each takes as long as a thousand rows.
-
-    Rows are counted as well as bytes: of nulls any number takes none, until our columns are there.
-    """
-    waiting: list[pa.RecordBatch] = []
-    rows: list[Rows] = []
-    held = count = 0
-    for batch, some in pieces:
-        size = batch.get_total_buffer_size()
-        is_small = size <= _JOINED_BYTES and some.count < most_rows
-        fits = held + size <= _JOINED_BYTES and count + some.count <= most_rows
-        if waiting and not (fits and batch.schema.equals(waiting[0].schema)):
-            yield as_one(waiting), rows
-            waiting, rows, held, count = [], [], 0, 0
-        if not is_small:
-            yield batch, [some]  # before the next one is decoded
-            continue
-        waiting.append(batch)
-        rows.append(some)
-        held += size
-        count += some.count
-    if waiting:
-        yield as_one(waiting), rows
 
 
 def _differing(fetched: Fetched) -> BrokenAnswerError:

@@ -8,64 +8,24 @@ from typing import Any, Self, TypeVar
 import boto3
 import polars as pl
 from botocore import exceptions as boto_errors
-from botocore.parsers import ResponseParserError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from urllib3.exceptions import HTTPError
 
 from s3pq_dagster import e_tags, listing_page
 from s3pq_dagster.direct_reads import DirectReads
 from s3pq_dagster.errors import (
-    AccessDeniedError,
     BrokenAnswerError,
-    BucketNotFoundError,
     CredentialsError,
-    MalformedObjectError,
     ObjectChangedError,
     ObjectNotFoundError,
-    StoreError,
-    StoreUnreachableError,
-    one_line,
 )
 from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.s3_answers import NO_CREDENTIALS, Answers, not_utf8
 from s3pq_dagster.s3_client import ATTEMPTS, make_client
 from s3pq_dagster.spec import S3ParquetSpec
 
 PAGE_SIZE = 1000
 """Keys a listing request returns at most, by S3's rule."""
-
-_BAD_CREDENTIALS = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
-    "UnrecognizedClientException",
-}
-_NO_CREDENTIALS = (
-    boto_errors.NoCredentialsError,
-    boto_errors.PartialCredentialsError,
-    boto_errors.ProfileNotFound,
-    boto_errors.ConfigParseError,
-    boto_errors.CredentialRetrievalError,
-    boto_errors.TokenRetrievalError,
-    boto_errors.SSOError,
-)
-_UNREACHABLE = (
-    boto_errors.EndpointConnectionError,
-    boto_errors.ConnectTimeoutError,
-    boto_errors.ReadTimeoutError,
-    boto_errors.ProxyConnectionError,
-    boto_errors.SSLError,
-)
-_GONE = {"NoSuchKey", "NoSuchVersion"}
-_ELSEWHERE = {301, 307}
-
-_ARCHIVED = (
-    "it is in an archived storage class; restore it, then run its table with "
-    "retry_quarantined: true"
-)
 
 T = TypeVar("T")
 
@@ -110,6 +70,7 @@ class Store:
         self._client = client
         self._open_direct = open_direct
         self._verify = verify_e_tags
+        self._answers = Answers(bucket, self.endpoint)
         self.bucket = bucket
 
     @classmethod
@@ -126,7 +87,7 @@ class Store:
         """
         try:
             client, credentials = make_client(spec, session)
-        except _NO_CREDENTIALS as error:
+        except NO_CREDENTIALS as error:
             raise CredentialsError(spec.bucket, str(error)) from error
         direct = partial(DirectReads.open, spec, credentials, client.meta.endpoint_url)
         return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags, open_direct=direct)
@@ -284,39 +245,39 @@ class Store:
 
     def _list_page(self, asked: dict[str, Any], tokens: set[str]) -> Page:
         """Ask for one page; ``tokens`` are those that were asked for so far."""
-        page = self._call(self._client.list_objects_v2, "s3:ListBucket", **asked)
+        page = self._answers.call(self._client.list_objects_v2, "s3:ListBucket", **asked)
         # An HTML page answered with 200 parses as a listing of nothing; what `listing_page` has
         # refused and botocore has parsed is none either.
         is_whole = {"IsTruncated", "Name", "Contents"} <= page.keys()
         if not is_whole or not isinstance(page["Contents"], pl.DataFrame):
-            raise BrokenAnswerError(self._broken(None, "that is no S3 listing"))
+            raise BrokenAnswerError(self._answers.broken(None, "that is no S3 listing"))
         token = page.get("NextContinuationToken")
         if page["IsTruncated"] and (not token or token in tokens):
             found = "a listing that goes on, but not where" if not token else "one page for ever"
-            raise BrokenAnswerError(self._broken(None, found))
+            raise BrokenAnswerError(self._answers.broken(None, found))
         below = [str(found["Prefix"]) for found in page.get("CommonPrefixes", ())]
         if page.get("EncodingType") == "url":
             try:
                 below = [listing_page.decoded(prefix) for prefix in below]
             except listing_page.KeyEncodingError as error:
-                raise _not_utf8(error) from error
+                raise not_utf8(error) from error
         # Another listing's answer would leave out what was asked for, and say that it is all.
         prefix = asked["Prefix"]
         keys = page["Contents"]["key"]
         astray = keys.filter(~keys.str.starts_with(prefix))
         if foreign := [*astray, *(name for name in below if not name.startswith(prefix))]:
             found = f"a listing of {prefix!r} with {foreign[0]!r} in it"
-            raise BrokenAnswerError(self._broken(None, found))
+            raise BrokenAnswerError(self._answers.broken(None, found))
         return Page(page["Contents"], below, token if page["IsTruncated"] else None)
 
     def _head(self, key: str) -> dict[str, Any]:
         try:
-            found = self._call(self._client.head_object, "s3:GetObject", key=key)
+            found = self._answers.call(self._client.head_object, "s3:GetObject", key=key)
         except ObjectNotFoundError:
             self._see_it_gone(key)
             raise
         if "ContentLength" not in found or "LastModified" not in found:
-            raise BrokenAnswerError(self._broken(key, "no size or no time"))
+            raise BrokenAnswerError(self._answers.broken(key, "no size or no time"))
         return found
 
     def _see_it_gone(self, key: str) -> None:
@@ -326,16 +287,18 @@ class Store:
             ObjectNotFoundError: It is gone.
             BrokenAnswerError: It is there, or somebody else than S3 says otherwise.
         """
-        answer = self._call(self._client.get_object, "s3:GetObject", key=key, Range="bytes=0-0")
+        answer = self._answers.call(
+            self._client.get_object, "s3:GetObject", key=key, Range="bytes=0-0"
+        )
         answer["Body"].close()
-        raise BrokenAnswerError(self._broken(key, "404 to HEAD, and an object to GET"))
+        raise BrokenAnswerError(self._answers.broken(key, "404 to HEAD, and an object to GET"))
 
     def _read(self, found: ObjectMeta, start: int, end: int) -> Piece:
         whole = start == 0 and end == found.size
         asked: dict[str, Any] = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
         if found.e_tag is not None:
             asked["IfMatch"] = f'"{found.e_tag}"'
-        answer = self._call(self._client.get_object, "s3:GetObject", key=found.key, **asked)
+        answer = self._answers.call(self._client.get_object, "s3:GetObject", key=found.key, **asked)
         try:
             with answer["Body"] as body:
                 data: bytes = body.read()
@@ -348,72 +311,6 @@ class Store:
         _check_answer(answer, data, found, start, end)
         return Piece(data, e_tags.md5_of(found, answer, self.bucket) if self._verify else None)
 
-    def _call(
-        self,
-        method: Callable[..., dict[str, Any]],
-        permission: str,
-        key: str | None = None,
-        **asked: Any,
-    ) -> dict[str, Any]:
-        if key is not None:
-            asked |= {"Bucket": self.bucket, "Key": key}
-        try:
-            return method(**asked)
-        except boto_errors.ClientError as error:
-            raise self._translated(error, permission, key) from error
-        except _NO_CREDENTIALS as error:
-            raise CredentialsError(self.bucket, str(error)) from error
-        except _UNREACHABLE as error:
-            raise StoreUnreachableError(self.endpoint, str(error)) from error
-        except (boto_errors.BotoCoreError, HTTPError) as error:  # retried by botocore
-            raise StoreError(self._broken(key, error)) from error
-        except listing_page.KeyEncodingError as error:
-            raise _not_utf8(error) from error
-        except (ResponseParserError, ValueError) as error:  # a number or time that is none
-            raise BrokenAnswerError(self._broken(key, error)) from error
-
-    def _broken(self, key: str | None, found: object) -> str:
-        where = f"s3://{self.bucket}" + ("" if key is None else f"/{key}")
-        return (
-            f"{self.endpoint} did not answer about {where} as S3 does: {found}. Run again; if it "
-            f"stays, look at what lies between here and {self.endpoint}."
-        )
-
-    def _translated(
-        self, error: boto_errors.ClientError, permission: str, key: str | None
-    ) -> Exception:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code == "NoSuchBucket" or status in _ELSEWHERE:
-            return BucketNotFoundError(self.bucket, self.endpoint)
-        if code == "AuthorizationHeaderMalformed":
-            region = error.response.get("Error", {}).get("Region")
-            wanted = f"signed for region {region!r}" if region else "signed otherwise"
-            found = f"S3 wants requests to be {wanted} ({code})"
-            return BucketNotFoundError(self.bucket, self.endpoint, found)
-        if code in _BAD_CREDENTIALS:
-            return CredentialsError(self.bucket, f"S3 answered {code}")
-        if code == "InvalidObjectState" and key is not None:
-            return MalformedObjectError(key, _ARCHIVED)
-        if status == 403:  # noqa: PLR2004 - HTTP
-            return AccessDeniedError(self.bucket, permission, key=key)
-        # A page of somebody else's is no deletion; the answer to HEAD has no body to tell by.
-        if code in _GONE and key is not None:
-            return ObjectNotFoundError(key)
-        if status == 404 and key is not None:  # noqa: PLR2004 - HTTP
-            is_head = error.operation_name == "HeadObject"
-            found = "404 without S3's NoSuchKey"
-            broken = BrokenAnswerError(self._broken(key, found))
-            return ObjectNotFoundError(key) if is_head else broken
-        if status == 412 and key is not None:  # noqa: PLR2004 - HTTP
-            return ObjectChangedError(key)
-        where = one_line(f"s3://{self.bucket}" + ("" if key is None else f"/{key}"))
-        return StoreError(
-            f"{self.endpoint} answered {status} {code} about {where}: "
-            f"{error.response.get('Error', {}).get('Message', 'no message')}. "
-            f"Run again; if it stays, ask whoever runs this S3."
-        )
-
     def _retry(self, once: Callable[[], T]) -> T:
         """Ask again when an answer broke: botocore retries requests, but not bodies."""
         return Retrying(
@@ -422,13 +319,6 @@ class Store:
             wait=wait_random_exponential(multiplier=0.2, max=5),
             reraise=True,
         )(once)
-
-
-def _not_utf8(error: listing_page.KeyEncodingError) -> StoreError:
-    return StoreError(
-        f"the listing has the key {str(error)!r} (in URL encoding), which is not UTF-8 as S3 "
-        f"requires of keys. Rename the object, or narrow `path_prefix` so that it is not listed."
-    )
 
 
 def _e_tag(answer: dict[str, Any]) -> str | None:

@@ -4,7 +4,6 @@ import fcntl
 import logging
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from tenacity import (
 from s3pq_dagster.batches import as_stored
 from s3pq_dagster.column_rules import check_chosen
 from s3pq_dagster.destinations.duckdb.failures import first_line, translated
+from s3pq_dagster.destinations.duckdb.gate import gate_of
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.session import Session
 from s3pq_dagster.errors import (
@@ -51,52 +51,6 @@ _LOOK_ENTRIES = 500_000
 """A look at one table goes on to others for so long, and to those whose entries are no more."""
 _IS_LOCKED = "SELECT current_setting('lock_configuration')"
 """Readers of one process share what they have open: the first of them has locked it."""
-
-
-class _Gate:
-    """Many readers or one writer of a file among the threads of this process.
-
-    DuckDB's own lock is between processes. Any thread may leave for another: a reader is closed
-    where it is drained.
-    """
-
-    def __init__(self) -> None:
-        self.opening = threading.Lock()
-        """Held while a connection is opened and set up."""
-        self._changed = threading.Condition()
-        self._inside = 0
-        self._taken = False
-
-    @contextmanager
-    def entered(self, path: Path, *, alone: bool, seconds: float) -> Iterator[None]:
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._has_room(alone=alone), seconds):
-                raise DestinationLockedError(
-                    f"{path} has been open in this process for more than {seconds} s: drain or "
-                    f"close the readers of its tables that are still open"
-                )
-            self._inside += 1
-            self._taken = alone
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside -= 1
-                self._taken = False
-                self._changed.notify_all()
-
-    def _has_room(self, *, alone: bool) -> bool:
-        return not self._taken and not (alone and self._inside)
-
-
-_gates: dict[Path, _Gate] = {}
-_gates_lock = threading.Lock()
-
-
-def _gate_of(path: Path) -> _Gate:
-    """Give the one gate of a file: two threads that made one each would both be alone."""
-    with _gates_lock:
-        return _gates.setdefault(path, _Gate())
 
 
 class DuckDBDestination:
@@ -236,7 +190,7 @@ class DuckDBDestination:
 
     @contextmanager
     def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        gate = _gate_of(self._path)
+        gate = gate_of(self._path)
         with gate.entered(self._path, alone=not read_only, seconds=self._lock_timeout_seconds):
             connection = self._connect(read_only=read_only)
             try:
@@ -251,7 +205,7 @@ class DuckDBDestination:
 
         def once() -> duckdb.DuckDBPyConnection:
             try:
-                with _gate_of(self._path).opening:
+                with gate_of(self._path).opening:
                     connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
                     try:
                         if connection.execute(_IS_LOCKED).fetchall() == [(False,)]:

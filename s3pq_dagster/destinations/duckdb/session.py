@@ -1,11 +1,9 @@
-"""One table over one open connection: its ledger, its transactions."""
+"""One table over one open connection: its rows and its ledger."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import polars as pl
@@ -15,10 +13,10 @@ from s3pq_dagster import schemas
 from s3pq_dagster.batches import cut_to
 from s3pq_dagster.destinations.duckdb.failures import translated
 from s3pq_dagster.destinations.duckdb.names import quoted
+from s3pq_dagster.destinations.duckdb.statements import Statements
 from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.errors import TableNotManagedError
 from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger, Status
-from s3pq_dagster.logs import line
 from s3pq_dagster.tables import (
     Commit,
     Owner,
@@ -63,19 +61,18 @@ class Session:
         append: bool = False,
     ) -> None:
         self._connection = connection
+        self._sql = Statements(connection)
         self._path = path
         self._namespace = namespace
         self._owner = owner
         self._run_id = run_id
         self._append = append
-        self._in_transaction = False
         self._has_strays = False
         self._state: TableState | None = None
         """What was found, while this holds the file alone and has not written since."""
-        self._names: set[str] = set()
         self._known: set[str] | None = None
         """What of ours is there, once asked: DuckDB looks at every table of the file for it."""
-        database = connection.execute("SELECT current_database()").fetchall()[0][0]
+        database = self._sql.rows("SELECT current_database()")[0][0]
         space = f"{quoted(database)}.{quoted(namespace)}"  # one word may name both
         self._space = space
         self.table = f"{space}.{quoted(owner.table)}"
@@ -89,19 +86,19 @@ class Session:
     def create_ledger(self) -> None:
         """Create namespace and ledger if they are not there."""
         with self.transaction():
-            self._run(f"CREATE SCHEMA IF NOT EXISTS {self._space}")
-            self._run(f"CREATE TABLE IF NOT EXISTS {self._objects} ({_OBJECTS_DDL})")
-            self._run(f"CREATE TABLE IF NOT EXISTS {self._tables} ({_TABLES_DDL})")
+            self._sql.run(f"CREATE SCHEMA IF NOT EXISTS {self._space}")
+            self._sql.run(f"CREATE TABLE IF NOT EXISTS {self._objects} ({_OBJECTS_DDL})")
+            self._sql.run(f"CREATE TABLE IF NOT EXISTS {self._tables} ({_TABLES_DDL})")
         self._known = None
 
     def start_over(self) -> None:
         """Drop the table and its entries; visible to nobody until the transaction commits."""
         self._state = None
         name = [self._owner.table]
-        self._run(f"DROP TABLE IF EXISTS {self.table}")
+        self._sql.run(f"DROP TABLE IF EXISTS {self.table}")
         self._known = None
-        self._run(f"DELETE FROM {self._objects} WHERE table_name = ?", name)
-        self._run(f"DELETE FROM {self._tables} WHERE table_name = ?", name)
+        self._sql.run(f"DELETE FROM {self._objects} WHERE table_name = ?", name)
+        self._sql.run(f"DELETE FROM {self._tables} WHERE table_name = ?", name)
 
     def state(self) -> TableState:
         """Read ledger and schema; check that they are ours and belong together."""
@@ -121,9 +118,9 @@ class Session:
                 f"{' and '.join(missing)} is not there",
                 f"drop {' and '.join([*left, 'every table'])} that was loaded with it",
             )
-        check_version(self._rows(f"SELECT max(format_version) FROM {self._tables}")[0][0])
+        check_version(self._sql.rows(f"SELECT max(format_version) FROM {self._tables}")[0][0])
         schema, schema_key = self._check_owner(exists=exists)
-        rows = self._rows(f"SELECT count(*) FROM {self.table}")[0][0] if exists else 0
+        rows = self._sql.rows(f"SELECT count(*) FROM {self.table}")[0][0] if exists else 0
         ledger = self._ledger()
         self._has_strays = rows > ledger.rows
         if not exists and ledger.count(Status.LOADED):
@@ -135,7 +132,7 @@ class Session:
         if "_s3pq_objects" not in self._found():
             return {}
         return dict(
-            self._rows(f"SELECT table_name, count(*) FROM {self._objects} GROUP BY table_name")
+            self._sql.rows(f"SELECT table_name, count(*) FROM {self._objects} GROUP BY table_name")
         )
 
     def audit(self) -> TableAudit:
@@ -143,7 +140,7 @@ class Session:
         with self.transaction():  # one snapshot for both looks
             state = self.state()
             count = f"SELECT _s3_key, count(*) FROM {self.table} GROUP BY ALL"
-            return TableAudit.of(state, self._rows(count) if state.exists else [])
+            return TableAudit.of(state, self._sql.rows(count) if state.exists else [])
 
     def commit(
         self,
@@ -170,11 +167,11 @@ class Session:
         """See :meth:`TableWriter.remove`."""
         self._state = None
         with translated(self._path), self.transaction():
-            gone = self._rows(
+            gone = self._sql.rows(
                 f"DELETE FROM {self.table} WHERE _s3_key IN (SELECT unnest(?::VARCHAR[]))",
                 [list(keys)],
             )[0][0]
-            self._run(
+            self._sql.run(
                 f"UPDATE {self._objects} SET status = 'removed', run_id = ?, loaded_at = ? "
                 "WHERE table_name = ? AND status = 'loaded' "
                 "AND key IN (SELECT unnest(?::VARCHAR[]))",
@@ -187,7 +184,7 @@ class Session:
         """The Arrow schema the table was made with."""
         if "_s3pq_tables" not in self._found():
             return None
-        found = self._rows(
+        found = self._sql.rows(
             f"SELECT arrow_schema FROM {self._tables} WHERE table_name = ?", [self._owner.table]
         )
         return schemas.from_bytes(found[0][0]) if found and found[0][0] is not None else None
@@ -195,59 +192,24 @@ class Session:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; inside another, a part of that."""
-        if self._in_transaction:
-            yield
-            return
-        self._run("BEGIN TRANSACTION")
-        self._in_transaction = True
         try:
-            yield
-            self._run("COMMIT")
+            with self._sql.transaction():
+                yield
         except BaseException:
-            self._rollback()
+            self._known = None  # a table that was made is gone, one that was dropped is there
             raise
-        finally:
-            self._in_transaction = False
-
-    def _rollback(self) -> None:
-        self._known = None  # a table that was made is gone, one that was dropped is there
-        try:
-            self._run("ROLLBACK")
-        except duckdb.Error as error:
-            # A failed COMMIT has rolled back by itself; closing the connection does the rest.
-            logging.getLogger(__name__).debug(line("rollback", found=error))
-        self._take_names_back()
-
-    @contextmanager
-    def _registered(self, name: str, data: Any) -> Iterator[None]:
-        """Let SQL see Arrow data under a name.
-
-        In a failed transaction even taking the name back fails; :meth:`_rollback` does it then.
-        """
-        self._connection.register(name, data)
-        self._names.add(name)
-        try:
-            yield
-        finally:
-            self._take_names_back()
-
-    def _take_names_back(self) -> None:
-        for name in list(self._names):
-            with suppress(duckdb.Error):
-                self._connection.unregister(name)
-                self._names.discard(name)
 
     def _create_table(self, schema: pa.Schema) -> None:
         if self._owner.table in self._found():
             return
-        with self._registered("_s3pq_new", schema.empty_table()):
-            self._run(f"CREATE TABLE {self.table} AS SELECT * FROM _s3pq_new")
+        with self._sql.registered("_s3pq_new", schema.empty_table()):
+            self._sql.run(f"CREATE TABLE {self.table} AS SELECT * FROM _s3pq_new")
         self._known = None
 
     def _insert(self, into: str, batches: pa.RecordBatchReader) -> None:
         groups = pa.RecordBatchReader.from_batches(batches.schema, cut_to(batches, _ROW_GROUP_ROWS))
-        with self._registered("_s3pq_batches", groups):
-            self._run(f"INSERT INTO {into} BY NAME SELECT * FROM _s3pq_batches")
+        with self._sql.registered("_s3pq_batches", groups):
+            self._sql.run(f"INSERT INTO {into} BY NAME SELECT * FROM _s3pq_batches")
 
     def _replace(self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]) -> Commit:
         """Insert, then delete the rows of earlier versions: those that were there before.
@@ -256,7 +218,7 @@ class Session:
         """
         if any(schemas.folded(name) == b"rowid" for name in batches.schema.names):
             return self._replace_staged(batches, seal)
-        mark = self._rows(f"SELECT max(rowid) FROM {self.table}")[0][0]
+        mark = self._sql.rows(f"SELECT max(rowid) FROM {self.table}")[0][0]
         self._insert(self.table, batches)
         sealed = seal()
         if mark is not None:
@@ -267,25 +229,27 @@ class Session:
 
     def _replace_staged(self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]) -> Commit:
         """Do so where a column hides DuckDB's own ``rowid``, by way of a temporary table."""
-        self._run(f"CREATE OR REPLACE TEMP TABLE {_STAGED} AS SELECT * FROM {self.table} LIMIT 0")
+        self._sql.run(
+            f"CREATE OR REPLACE TEMP TABLE {_STAGED} AS SELECT * FROM {self.table} LIMIT 0"
+        )
         self._insert(_STAGED, batches)
         sealed = seal()
         self._refuse_strays(sealed, "TRUE")
         if not self._append:
             self._delete_replaced(sealed, "TRUE")
-        self._run(f"INSERT INTO {self.table} BY NAME SELECT * FROM {_STAGED}")
-        self._run(f"DROP TABLE {_STAGED}")
+        self._sql.run(f"INSERT INTO {self.table} BY NAME SELECT * FROM {_STAGED}")
+        self._sql.run(f"DROP TABLE {_STAGED}")
         return sealed
 
     def _delete_replaced(self, sealed: Commit, before: str) -> None:
         keys = sealed.loaded_keys
-        replaced = self._rows(
+        replaced = self._sql.rows(
             f"SELECT DISTINCT key FROM {self._objects} WHERE table_name = ? AND status = 'loaded' "
             "AND key IN (SELECT unnest(?::VARCHAR[]))",
             [self._owner.table, keys],
         )
         if replaced:
-            self._run(
+            self._sql.run(
                 f"DELETE FROM {self.table} WHERE {before} "
                 "AND _s3_key IN (SELECT unnest(?::VARCHAR[]))",
                 [[key for (key,) in replaced]],
@@ -300,7 +264,7 @@ class Session:
         if not self._has_strays:
             return
         keys = sealed.loaded_keys
-        strays = self._rows(
+        strays = self._sql.rows(
             f"SELECT _s3_key, count(*), any_value(coalesce(said, 0)) FROM {self.table} LEFT JOIN "
             f'(SELECT key, sum("rows") AS said FROM {self._objects} '
             "WHERE table_name = ? AND status = 'loaded' GROUP BY key) ON key = _s3_key "
@@ -319,17 +283,17 @@ class Session:
         gone = "o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded'"
         if not self._append:
             gone = "e.status = 'loaded' OR o.status <> 'loaded'"
-        with self._registered("_s3pq_entries", frame.to_arrow()):
+        with self._sql.registered("_s3pq_entries", frame.to_arrow()):
             self._refuse_loaded_again(same)
-            self._run(
+            self._sql.run(
                 f"DELETE FROM {self._objects} AS o USING _s3pq_entries AS e "
                 f"WHERE {same} AND ({gone})"
             )
-            self._run(f"INSERT INTO {self._objects} BY NAME SELECT * FROM _s3pq_entries")
+            self._sql.run(f"INSERT INTO {self._objects} BY NAME SELECT * FROM _s3pq_entries")
 
     def _refuse_loaded_again(self, same: str) -> None:
         """Stop if another writer loaded one of these since the ledger was asked."""
-        again = self._rows(
+        again = self._sql.rows(
             f"SELECT o.key FROM {self._objects} AS o JOIN _s3pq_entries AS e ON {same} "
             "WHERE o.status = 'loaded' AND e.status = 'loaded' AND o.e_tag = e.e_tag"
         )
@@ -340,12 +304,12 @@ class Session:
         self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None
     ) -> None:
         owner, now = self._owner, datetime.now(UTC)
-        if not self._rows(f"SELECT 1 FROM {self._tables} WHERE table_name = ?", [owner.table]):
-            self._run(
+        if not self._sql.rows(f"SELECT 1 FROM {self._tables} WHERE table_name = ?", [owner.table]):
+            self._sql.run(
                 f"INSERT INTO {self._tables} VALUES (?, ?, ?, NULL, NULL, NULL, NULL, ?, ?)",
                 [owner.table, owner.bucket, owner.prefix, now, FORMAT_VERSION],
             )
-        self._run(
+        self._sql.run(
             f'UPDATE {self._tables} SET "cursor" = ?, updated_at = ?, '
             "fingerprint = coalesce(?, fingerprint), arrow_schema = coalesce(arrow_schema, ?), "
             "schema_key = coalesce(schema_key, ?) WHERE table_name = ?",
@@ -361,7 +325,7 @@ class Session:
 
     def _check_owner(self, *, exists: bool) -> tuple[pa.Schema | None, str | None]:
         owner = self._owner
-        found = self._rows(
+        found = self._sql.rows(
             f"SELECT bucket, prefix, arrow_schema, schema_key FROM {self._tables} "
             "WHERE table_name = ?",
             [owner.table],
@@ -393,7 +357,7 @@ class Session:
         return self._known
 
     def _looked_up(self) -> set[str]:
-        found = self._rows(
+        found = self._sql.rows(
             "SELECT schema_name, table_name FROM duckdb_tables() "
             "WHERE database_name = current_database() "
             "AND lower(table_name) IN ('_s3pq_objects', '_s3pq_tables', lower(?))",
@@ -404,9 +368,3 @@ class Session:
         there = {schemas.folded(name) for space, name in found if schemas.folded(space) == here}
         names = ("_s3pq_objects", "_s3pq_tables", self._owner.table)
         return {name for name in names if schemas.folded(name) in there}
-
-    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, list(parameters)).fetchall()
-
-    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
-        self._rows(sql, parameters)

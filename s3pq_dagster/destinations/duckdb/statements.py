@@ -1,0 +1,72 @@
+"""SQL over one connection, its transactions, and Arrow data under names that SQL can see."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import duckdb
+
+from s3pq_dagster.logs import line
+
+
+class Statements:
+    """Statements of one connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._in_transaction = False
+        self._names: set[str] = set()
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement and give its rows."""
+        return self._connection.execute(sql, list(parameters)).fetchall()
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run a statement."""
+        self.rows(sql, parameters)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; inside another, a part of that."""
+        if self._in_transaction:
+            yield
+            return
+        self.run("BEGIN TRANSACTION")
+        self._in_transaction = True
+        try:
+            yield
+            self.run("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+        finally:
+            self._in_transaction = False
+
+    def _rollback(self) -> None:
+        try:
+            self.run("ROLLBACK")
+        except duckdb.Error as error:
+            # A failed COMMIT has rolled back by itself; closing the connection does the rest.
+            logging.getLogger(__name__).debug(line("rollback", found=error))
+        self._take_names_back()
+
+    @contextmanager
+    def registered(self, name: str, data: Any) -> Iterator[None]:
+        """Let SQL see Arrow data under a name.
+
+        In a failed transaction even taking the name back fails; it is done once that is rolled
+        back.
+        """
+        self._connection.register(name, data)
+        self._names.add(name)
+        try:
+            yield
+        finally:
+            self._take_names_back()
+
+    def _take_names_back(self) -> None:
+        for name in list(self._names):
+            with suppress(duckdb.Error):
+                self._connection.unregister(name)
+                self._names.discard(name)
