@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import network, report
+from bench.__main__ import _keep, _kept
 from bench.contest import CONTENDERS, OURS, Contest, Run, Score
 from bench.listing_server import keys
 from bench.standing import wall
@@ -63,6 +64,17 @@ def test_every_key_of_the_wall_is_listed(tmp_path: Path, monkeypatch: pytest.Mon
     (score,) = wall(tmp_path, 1)
     assert score.note.endswith("of processor time a key")
     assert sum(not re.fullmatch(r"t\d+/\d+\.parquet", key) for key in keys(5_000)) == 50
+
+
+def test_ours_is_kept_first_whatever_was_run_last(tmp_path: Path) -> None:
+    """The others are held against it."""
+    for name in ("DuckDB over S3", OURS.name, "Dagster alone, assets that do nothing", OURS.name):
+        _keep(tmp_path, "big", [Score("big, 0 ms", name, "v 1")])
+    assert [score.name for score in _kept(tmp_path)] == [
+        OURS.name,
+        "Dagster alone, assets that do nothing",
+        "DuckDB over S3",
+    ]
 
 
 def test_the_table_goes_between_its_markers(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -119,6 +121,30 @@ def test_the_next_table_is_fetched_while_one_is_written(lake: Lake) -> None:
     assert lake.run(definitions=definitions).success
     assert late == []
     assert [lake.rows(f"t{table}") for table in range(3)] == [6, 6, 6]
+
+
+def test_a_run_looks_into_a_duckdb_file_once_for_all_tables(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is opened for that look, and for each table to write it and to check it."""
+    fill(lake.bucket, tables=3, objects=2)
+    definitions = lake.definitions()
+    assert lake.run(definitions=definitions).success
+    opened: list[bool] = []
+    connect = duckdb.connect
+
+    def counted(database: str, *, read_only: bool = False, **options: Any) -> Any:
+        opened.append(read_only)
+        return connect(database, read_only=read_only, **options)
+
+    monkeypatch.setattr(duckdb, "connect", counted)
+    assert lake.run(definitions=definitions).success
+    assert opened == [True] * (1 + 3)
+    opened.clear()
+    for table in range(3):
+        lake.bucket.put(f"t{table}/new.parquet", 3)
+    assert lake.run(definitions=definitions).success
+    assert opened == [True] + [False, True] * 3
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5])

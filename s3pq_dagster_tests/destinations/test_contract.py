@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from s3pq_dagster.destinations import Destination
+from s3pq_dagster.destinations import Destination, TableWriter
 from s3pq_dagster.errors import (
     DestinationError,
     DestinationLockedError,
@@ -423,6 +423,26 @@ def test_a_writer_goes_on_after_a_checkpoint_that_broke(destination: Destination
         commit(writer, (C1, 1))
     assert ids_by_key(destination) == {A1.key: [0, 1], C1.key: [0]}
     assert [status for _, _, status in entries(destination)] == ["loaded", "quarantined", "loaded"]
+
+
+def test_a_writer_sees_what_it_wrote(destination: Destination) -> None:
+    """After each commit, after a removal, and after a commit that was rolled back."""
+
+    def seen(writer: TableWriter) -> tuple[int, int, int]:
+        state = writer.state()
+        return state.rows, state.ledger.rows, state.ledger.count(Status.LOADED)
+
+    with write(destination) as writer:
+        assert seen(writer) == (0, 0, 0)
+        commit(writer, (A1, 2))
+        assert seen(writer) == (2, 2, 1)
+        commit(writer, (B1, 3))
+        assert seen(writer) == (5, 5, 2)
+        with pytest.raises(BROKEN):
+            writer.commit(stream(batch(C1.key, 4), break_at=1), schema_key=C1.key, seal=sealed)
+        assert seen(writer) == (5, 5, 2)
+        writer.remove([A1.key], seal=sealed)
+        assert seen(writer) == (3, 3, 1)
 
 
 def test_checkpoints_stand_when_a_later_one_breaks(destination: Destination) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3pq_dagster.batches import cut_to, joined
+from s3pq_dagster.batches import cast_column, cut_to, joined
+from s3pq_dagster.errors import UnsupportedSchemaError
 
 ROWS = 8
 
@@ -25,6 +26,19 @@ def stream(sizes: list[int]) -> pa.RecordBatchReader:
 def numbers(batches: list[pa.RecordBatch]) -> list[int]:
     """Give the rows' numbers, as they come."""
     return [number for batch in batches for number in batch.column("id").to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [(["a", "a"], "in object 'a'. "), (["a", "b", "c"], "'a', 'c' or one between")],
+)
+def test_a_value_that_is_refused_is_in_one_of_its_batchs_objects(
+    keys: list[str], where: str
+) -> None:
+    """Rows of many small objects come in one batch."""
+    each = pa.record_batch({"c": [2**40] * len(keys), "_s3_key": keys})
+    with pytest.raises(UnsupportedSchemaError, match=f"{where}.*skip_tables"):
+        cast_column(each, "c", pa.int32(), into="Parquet")
 
 
 @given(sizes=st.lists(st.integers(0, 20), max_size=30))
