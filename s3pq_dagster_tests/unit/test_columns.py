@@ -1,13 +1,15 @@
 """The columns we add to a file's."""
 
 import uuid
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.columns import Rows, add_ours, cq_ids, with_ours
+from s3pq_dagster.columns import Rows, add_ours, cq_ids, joined, with_ours
 from s3pq_dagster.errors import UnsupportedSchemaError
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.spec import MIB
 from s3pq_dagster_tests.unit.made import meta
 
 OWN = pa.schema([("id", pa.int64())])
@@ -106,6 +108,39 @@ def test_rows_of_several_objects_have_the_ids_they_have_alone() -> None:
         *["a/y.parquet"] * 2,
         "b/z.parquet",
     ]
+
+
+def pieces(column: pa.Array, count: int) -> Iterator[tuple[pa.RecordBatch, Rows]]:
+    """Give so many objects of one column."""
+    for number in range(count):
+        batch = pa.record_batch([column], names=["c"])
+        yield batch, Rows(meta(f"a/{number}"), 0, len(column))
+
+
+def test_rows_are_joined_by_their_number_too() -> None:
+    """Nulls take no bytes, however many they are; our columns are made of what is joined."""
+    found = list(joined(pieces(pa.nulls(40), 6), 100))
+    assert [batch.num_rows for batch, _ in found] == [80, 80, 80]
+    assert [[some.object.key for some in rows] for _, rows in found] == [
+        ["a/0", "a/1"],
+        ["a/2", "a/3"],
+        ["a/4", "a/5"],
+    ]
+
+
+@pytest.mark.parametrize("column", [pa.array([b"x" * 3 * MIB]), pa.nulls(100)])
+def test_a_batch_that_is_not_small_is_handed_on_as_it_is(column: pa.Array) -> None:
+    """Before the next one is decoded, and without a copy."""
+    taken: list[pa.RecordBatch] = []
+
+    def watched() -> Iterator[tuple[pa.RecordBatch, Rows]]:
+        for piece in pieces(column, 3):
+            taken.append(piece[0])
+            yield piece
+
+    for count, (batch, _) in enumerate(joined(watched(), 100), start=1):
+        assert len(taken) == count
+        assert batch is taken[-1]
 
 
 @pytest.mark.parametrize("column", ["_cq_id", "_cq_parent_id", "_CQ_ID", "_Cq_Parent_Id"])

@@ -144,15 +144,6 @@ def test_what_is_joined_is_bounded_and_keeps_its_order(bucket: Bucket) -> None:
     assert max(batch.nbytes for batch in batches) < 2.1 * KIB * KIB
 
 
-def test_rows_that_take_no_bytes_are_counted(bucket: Bucket) -> None:
-    """A column of nulls takes none, however many they are; our columns do."""
-    for key in "abc":
-        bucket.put(key, pa.table({"nothing": pa.nulls(70_000)}))
-    got = read(bucket, most_rows=65_536)
-    assert sum(got.sizes) == 210_000
-    assert max(got.sizes) <= 65_536
-
-
 @pytest.mark.parametrize("most_rows", [None, 65_536])
 def test_an_object_that_differs_stops_what_it_was_to_be_joined_with(
     bucket: Bucket, most_rows: int | None
