@@ -35,7 +35,7 @@ class Contender:
     packages: tuple[str, ...] = ()
     """What it needs in an environment of its own; none where ours has all."""
     does: Literal["load", "read", "nothing"] = "load"
-    """Whether it writes tables, whose rows are counted, or says how many rows it read."""
+    """It writes tables, whose rows are counted; or says how many rows it read; or neither."""
 
     def python(self) -> Path | None:
         """Give the interpreter it runs in, or ``None`` where its packages cannot be had."""
