@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import report
-from bench.contest import CONTENDERS, FILES, OURS, Contender, Contest, Score
+from bench.contest import CONTENDERS, FILES, LONG_BATCHES, OURS, Contender, Contest, Score
 from bench.environments import ROOT
 from bench.memory import Huge
 from bench.network import Network, network
@@ -21,6 +21,7 @@ from bench.workloads import BIG, SMALL, TINY, WIDE, Workload
 from s3pq_dagster_tests.servers import seaweedfs, use_credentials
 
 KEPT = ROOT / ".bench"
+_ALL = (*CONTENDERS, LONG_BATCHES)
 _LATENCY_SECONDS = 0.03
 
 
@@ -28,7 +29,7 @@ def main() -> int:
     """Run what is asked for, and report all that was ever run."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--work", choices=list(_WORKS), action="append", help="default: all")
-    parser.add_argument("--contender", choices=[c.module for c in CONTENDERS], action="append")
+    parser.add_argument("--contender", choices=[c.module for c in _ALL], action="append")
     parser.add_argument("--times", type=int, default=3, help="runs of each contender")
     parser.add_argument("--limit", type=float, default=600, help="seconds of a run, at most")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
@@ -39,7 +40,7 @@ def main() -> int:
     asked.directory.mkdir(exist_ok=True)
     use_credentials()
     if not asked.report_only:
-        chosen = [c for c in CONTENDERS if not asked.contender or c.module in asked.contender]
+        chosen = [c for c in _ALL if not asked.contender or c.module in asked.contender]
         _run(asked.work or list(_WORKS), chosen, asked)
     table = report.table(_kept(asked.directory))
     print(table)
@@ -87,7 +88,7 @@ def _standing(ground: _Ground) -> Standing:
 
 
 _WORKS: dict[str, Callable[[_Ground], list[Score]]] = {
-    "big": _contest(BIG, 0),
+    "big": _contest(BIG, 0, _ALL),
     "small-0ms": _contest(SMALL, 0),
     "small-30ms": _contest(SMALL, _LATENCY_SECONDS),
     "tiny": _contest(TINY, _LATENCY_SECONDS),
@@ -115,7 +116,7 @@ def _kept(directory: Path) -> list[Score]:
 def _read(path: Path) -> list[Score]:
     if not path.exists():
         return []
-    places = {contender.name: number for number, contender in enumerate(CONTENDERS)}
+    places = {contender.name: number for number, contender in enumerate(_ALL)}
     scores = [Score.of_json(found) for found in json.loads(path.read_text())]
     return sorted(scores, key=lambda score: places.get(score.name, 0))
 

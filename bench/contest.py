@@ -47,16 +47,21 @@ class Contender:
 OURS = Contender("ours", "s3pq_dagster")
 DAGSTER = Contender("dagster_alone", "Dagster alone, assets that do nothing", does="nothing")
 FILES = Contender("duckdb_files", "DuckDB, local files")
+DUCKDB_S3 = Contender(
+    "duckdb_s3", "DuckDB over S3", (f"duckdb=={_DUCKDB}", f"duckdb-extension-httpfs=={_DUCKDB}")
+)
+DLT = Contender("dlt_filesystem", "dlt filesystem", ("dlt[filesystem,duckdb,parquet]", "s3fs"))
+SYNC, TICK, LISTING = (f"{OURS.name}, {what}" for what in ("a sync", "a tick", "the listing alone"))
+"""Who is timed at a bucket that is loaded already."""
+READER, INTO_DUCKDB = (f"{OURS.name}, {what}" for what in ("the reader alone", "into DuckDB"))
+"""Who reads the huge object."""
+LONG_BATCHES = Contender("ours_long_batches", f"{OURS.name}, rows_per_record: 65536")
 CONTENDERS = (
     OURS,
     DAGSTER,
     FILES,
-    Contender(
-        "duckdb_s3",
-        "DuckDB over S3",
-        (f"duckdb=={_DUCKDB}", f"duckdb-extension-httpfs=={_DUCKDB}"),
-    ),
-    Contender("dlt_filesystem", "dlt filesystem", ("dlt[filesystem,duckdb,parquet]", "s3fs")),
+    DUCKDB_S3,
+    DLT,
     Contender("polars_scan", "Polars scan_parquet"),
     Contender("pyarrow_dataset", "pyarrow.dataset"),
     Contender("cq_source_s3", "cq-source-s3's way, transcribed"),
@@ -90,6 +95,8 @@ class Score:
     version: str
     runs: list[Run] = field(default_factory=list)
     note: str = ""
+    stopped_after: float | None = None
+    """Seconds, where it took longer."""
 
     @property
     def seconds(self) -> float | None:
@@ -146,6 +153,7 @@ class Contest:
             try:
                 said = run(python, contender.module, task, limit_seconds=self.limit_seconds)
             except subprocess.TimeoutExpired:
+                score.stopped_after = self.limit_seconds
                 score.note = f"stopped after {self.limit_seconds:.0f} s"
                 return
             except RuntimeError as error:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.contenders.task import Task
-from bench.contest import Score, run, run_of
+from bench.contest import INTO_DUCKDB, READER, Score, run, run_of
 from bench.network import Network
 from bench.workloads import open_bucket
 from s3pq_dagster_tests.servers import REGION
@@ -40,8 +40,8 @@ class Huge:
         for layout, rows in _LAYOUTS.items():
             bucket = f"bench-huge-{rows}"
             self._prepare(bucket, rows)
-            for module, who in (("ours_reading", "the reader alone"), ("ours", "into DuckDB")):
-                score = Score(f"huge, {layout}", f"s3pq_dagster, {who}", _version())
+            for module, who in (("ours_reading", READER), ("ours", INTO_DUCKDB)):
+                score = Score(f"huge, {layout}", who, _version())
                 for _ in range(times):
                     self._run(score, module, bucket)
                 above = max(run.peak - run.idle for run in score.runs)

@@ -1,4 +1,4 @@
-"""What was measured, as one table."""
+"""What was measured, as one table, and what it was to show, as another."""
 
 import os
 import platform
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench import aims
 from bench.contest import Score
 
 _BEGIN, _END = "<!-- bench -->", "<!-- /bench -->"
@@ -14,12 +15,13 @@ _GIB = 1024**3
 
 
 def table(scores: Sequence[Score]) -> str:
-    """Draw scores as Markdown, with the machine and the date below."""
+    """Draw scores and aims as Markdown, with the machine and the date below."""
     lines = [
         "| work | who | seconds | times ours | peak MB | requests | |",
         "|---|---|--:|--:|--:|--:|---|",
     ]
     lines += [_line(score, scores) for score in scores]
+    lines += ["", "What it was to show:", "", aims.table(scores)]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
     versions = dict.fromkeys(part for s in scores for part in s.version.split(", ") if part)
     machine = f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.contenders.task import Task
-from bench.contest import DAGSTER, Score, run, run_of
+from bench.contest import DAGSTER, LISTING, OURS, SYNC, TICK, Score, run, run_of
 from bench.environments import ROOT
 from bench.network import Network
 from bench.rows import mixed
@@ -68,9 +68,9 @@ class Standing:
         """Time a sync and a tick with nothing new, beside the listing and Dagster alone."""
         self.prepare()
         timed = {
-            "ours": Score("idle, 30 ms", "s3pq_dagster, a sync", _OURS),
-            "ours_tick": Score("idle, 30 ms", "s3pq_dagster, a tick", _OURS),
-            "ours_listing": Score("idle, 30 ms", "s3pq_dagster, the listing alone", _OURS),
+            "ours": Score("idle, 30 ms", SYNC, _OURS),
+            "ours_tick": Score("idle, 30 ms", TICK, _OURS),
+            "ours_listing": Score("idle, 30 ms", LISTING, _OURS),
             DAGSTER.module: Score("idle, 30 ms", DAGSTER.name, f"dagster {version('dagster')}"),
         }
         for _ in range(times):
@@ -81,7 +81,7 @@ class Standing:
     def drip(self, times: int) -> list[Score]:
         """Time a sync with ten new objects."""
         self.prepare()
-        score = Score("drip, 30 ms", "s3pq_dagster", _OURS)
+        score = Score("drip, 30 ms", OURS.name, _OURS)
         for _ in range(times):
             self._put(f"{n:03}/{uuid4()}" for n in range(_NEW))
             self._time(score, "ours")
@@ -111,7 +111,7 @@ class Standing:
 
 def wall(directory: Path, times: int) -> list[Score]:
     """Time the listing of a million keys, a tenth of the odd ones of each kind."""
-    score = Score("wall", "s3pq_dagster, the listing alone", _OURS)
+    score = Score("wall", LISTING, _OURS)
     with _listing_server(_WALL) as endpoint:
         task = Task(endpoint, REGION, "keys", [], "", str(directory))
         for _ in range(times):

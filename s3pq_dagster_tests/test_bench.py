@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import network, report
+from bench import aims, network, report
 from bench.__main__ import _keep, _kept
-from bench.contest import CONTENDERS, OURS, Contest, Run, Score
+from bench.contest import CONTENDERS, DAGSTER, DUCKDB_S3, OURS, Contest, Run, Score
 from bench.listing_server import keys
 from bench.standing import wall
 from bench.workloads import Workload
@@ -97,3 +97,35 @@ def test_the_table_goes_between_its_markers(tmp_path: Path) -> None:
     assert "| big | theirs | 5.0 | 2.50 | 3 | 1,234 |  |" in lines
     assert "| big | lost |  |  | 0 | 0 | stopped after 9 s |" in lines
     assert "old" not in lines
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "stopped_after", "said"),
+    [
+        (12.5, 250.0, None, "| 12.5 s | 12.5 s | yes |"),
+        (12.6, 250.0, None, "| 12.5 s | 12.6 s | no |"),
+        (12.6, 50.0, None, "| 2.5 s | 12.6 s | no; Dagster alone takes 3.0 s |"),
+        (5.5, None, 110.0, "| more than 5.5 s | 5.5 s | yes |"),
+        (5.6, None, 110.0, "| more than 5.5 s | 5.6 s | not known: stopped |"),
+        (None, 250.0, None, "| 12.5 s |  | not measured |"),
+        (5.6, None, None, "|  | 5.6 s | not measured |"),
+    ],
+)
+def test_an_aim_says_what_it_allows_and_whether_it_is_reached(
+    ours: float | None, theirs: float | None, stopped_after: float | None, said: str
+) -> None:
+    """Who was stopped took longer than that, and that alone is known."""
+    work = "small, 30 ms"
+
+    def score(name: str, seconds: float | None, stopped_after: float | None = None) -> Score:
+        runs = [] if seconds is None else [Run(seconds, processor=1, idle=0, peak=0, requests=0)]
+        return Score(work, name, "v 1", runs, stopped_after=stopped_after)
+
+    scores = [
+        score(OURS.name, ours),
+        score(DAGSTER.name, 3.0),
+        score(DUCKDB_S3.name, theirs, stopped_after),
+    ]
+    begins = f"| {work} | 20 times faster than {DUCKDB_S3.name} "
+    (line,) = (line for line in aims.table(scores).splitlines() if line.startswith(begins))
+    assert line == begins + said

@@ -13,17 +13,21 @@ from s3pq_dagster import (
     build_s3_parquet_definitions,
 )
 
+VERSION = f"s3pq_dagster {version('s3pq-dagster')}, duckdb {version('duckdb')}"
 
-def definitions(task: Task) -> dg.Definitions:
-    """Build what the README shows."""
-    source = S3ParquetResource(bucket=task.bucket, region=task.region, endpoint_url=task.endpoint)
+
+def definitions(task: Task, **spec: Any) -> dg.Definitions:
+    """Build what the README shows, with more in its spec if need be."""
+    source = S3ParquetResource(
+        bucket=task.bucket, region=task.region, endpoint_url=task.endpoint, **spec
+    )
     destination = S3ParquetDuckDBIOManager(database=task.database)
     return build_s3_parquet_definitions(source, destination=destination)
 
 
-def load(task: Task) -> Mapping[str, Any]:
+def load(task: Task, **spec: Any) -> Mapping[str, Any]:
     """Discover, load, check; say how much of it was loading."""
-    defs = definitions(task)
+    defs = definitions(task, **spec)
     with dg.DagsterInstance.get() as instance:
         result = defs.get_implicit_global_asset_job_def().execute_in_process(instance=instance)
         events = result.get_asset_materialization_events()
@@ -35,4 +39,4 @@ def load(task: Task) -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
-    contend(f"s3pq_dagster {version('s3pq-dagster')}, duckdb {version('duckdb')}", load)
+    contend(VERSION, load)

@@ -1,0 +1,188 @@
+"""What the bench was to show, and whether it does: each aim as the most that ours may take."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.contest import (
+    DAGSTER,
+    DLT,
+    DUCKDB_S3,
+    FILES,
+    INTO_DUCKDB,
+    LISTING,
+    LONG_BATCHES,
+    OURS,
+    READER,
+    SYNC,
+    TICK,
+    Contender,
+    Score,
+)
+
+_BIG, _SMALL, _SLOW_SMALL, _TINY = "big, 0 ms", "small, 0 ms", "small, 30 ms", "tiny, 30 ms"
+_IDLE, _DRIP = "idle, 30 ms", "drip, 30 ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The most that something may be."""
+
+    value: float
+    is_less: bool = False
+    """Whether it is known only that it is more: what it follows from was stopped."""
+
+
+class Measured:
+    """All scores, by work and name."""
+
+    def __init__(self, scores: Sequence[Score]) -> None:
+        self._scores = {(score.work, score.name): score for score in scores}
+
+    def seconds(self, work: str, name: str) -> float | None:
+        """Give the median of a contender, if it was run."""
+        score = self._scores.get((work, name))
+        return None if score is None else score.seconds
+
+    def least(self, work: str, name: str) -> Bound | None:
+        """Give the median, or after what time it was stopped."""
+        score = self._scores.get((work, name))
+        if score is None:
+            return None
+        if score.seconds is None:
+            return None if score.stopped_after is None else Bound(score.stopped_after, is_less=True)
+        return Bound(score.seconds)
+
+    def most_above_idle(self, work: str, name: str) -> float | None:
+        """Give the most memory of its runs, in MB above the idle process."""
+        score = self._scores.get((work, name))
+        if score is None or not score.runs:
+            return None
+        return max(run.peak - run.idle for run in score.runs) / 1e6
+
+    def processor(self, work: str, name: str, rows: int) -> float | None:
+        """Give the least processor time of its runs, in µs a row."""
+        score = self._scores.get((work, name))
+        if score is None or not score.runs:
+            return None
+        return min(run.processor for run in score.runs) / rows * 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """One thing that the bench was to show."""
+
+    work: str
+    says: str
+    allows: Callable[[Measured], Bound | None]
+    took: Callable[[Measured], float | None]
+    unit: str = "s"
+    digits: int = 1
+
+    def line(self, measured: Measured) -> str:
+        """Draw it as a line of a table."""
+        allows, took = self.allows(measured), self.took(measured)
+        may = (
+            ""
+            if allows is None
+            else f"{'more than ' * allows.is_less}{self._in_unit(allows.value)}"
+        )
+        did = "" if took is None else self._in_unit(took)
+        cells = [self.work, self.says, may, did, self._verdict(measured, allows, took)]
+        return f"| {' | '.join(cells)} |"
+
+    def _verdict(self, measured: Measured, allows: Bound | None, took: float | None) -> str:
+        if allows is None or took is None:
+            return "not measured"
+        if took <= allows.value:
+            return "yes"
+        if allows.is_less:
+            return "not known: stopped"
+        dagster = measured.seconds(self.work, DAGSTER.name)
+        if self.unit == "s" and dagster is not None and dagster > allows.value:
+            return f"no; Dagster alone takes {self._in_unit(dagster)}"
+        return "no"
+
+    def _in_unit(self, value: float) -> str:
+        return f"{value:,.{self.digits}f} {self.unit}"
+
+
+def _faster(work: str, times: float, than: Contender) -> Aim:
+    def allows(measured: Measured) -> Bound | None:
+        found = measured.least(work, than.name)
+        return None if found is None else Bound(found.value / times, found.is_less)
+
+    return Aim(work, f"{times:g} times faster than {than.name}", allows, _ours(work))
+
+
+def _within(work: str, times: float, of: str, name: str, of_work: str | None = None) -> Aim:
+    def allows(measured: Measured) -> Bound | None:
+        found = measured.seconds(of_work or work, name)
+        return None if found is None else Bound(found * times)
+
+    return Aim(work, f"at most {times:g} times {of}", allows, _ours(work))
+
+
+def _within_listings(work: str, name: str, times: float) -> Aim:
+    """Two listings, one for the definitions and one for the run, beside what Dagster takes."""
+
+    def allows(measured: Measured) -> Bound | None:
+        listing = measured.seconds(_IDLE, LISTING)
+        dagster = measured.seconds(_IDLE, DAGSTER.name)
+        return None if listing is None or dagster is None else Bound(2 * times * listing + dagster)
+
+    says = f"at most {times:g} times its two listings, and Dagster's own time"
+    return Aim(work, says, allows, lambda measured: measured.seconds(work, name))
+
+
+def _ours(work: str) -> Callable[[Measured], float | None]:
+    return lambda measured: measured.seconds(work, OURS.name)
+
+
+def _memory(layout: str, name: str, megabytes: float) -> Aim:
+    work = f"huge, {layout}"
+    who = name.removeprefix(f"{OURS.name}, ")
+    return Aim(
+        work,
+        f"{who}: at most {megabytes:,.0f} MB above the idle process",
+        lambda _: Bound(megabytes),
+        lambda measured: measured.most_above_idle(work, name),
+        "MB",
+        0,
+    )
+
+
+AIMS = (
+    _within(_BIG, 1, FILES.name, FILES.name),
+    _faster(_BIG, 3, DUCKDB_S3),
+    _faster(_BIG, 2.5, DLT),
+    _within(_BIG, 1.1, "its own with rows_per_record: 65536", LONG_BATCHES.name),
+    _faster(_SMALL, 2.5, DUCKDB_S3),
+    _faster(_SMALL, 9, DLT),
+    _faster(_SLOW_SMALL, 20, DUCKDB_S3),
+    _faster(_SLOW_SMALL, 25, DLT),
+    _within(_SLOW_SMALL, 1.15, "its own at 0 ms", OURS.name, _SMALL),
+    _faster(_TINY, 15, DUCKDB_S3),
+    _within_listings(_IDLE, SYNC, 1.3),
+    _within_listings(_DRIP, OURS.name, 1.3),
+    Aim(_IDLE, "a tick: at most 10 s", lambda _: Bound(10), lambda m: m.seconds(_IDLE, TICK)),
+    *(
+        _memory(layout, name, megabytes)
+        for layout in ("1 row group", "100 row groups")
+        for name, megabytes in ((READER, 300), (INTO_DUCKDB, 1000))
+    ),
+    Aim(
+        "wall",
+        "at most 10 µs of processor time a key",
+        lambda _: Bound(10),
+        lambda measured: measured.processor("wall", LISTING, 1_000_000),
+        "µs",
+    ),
+)
+"""What is missed, and why, is in ``bench/README.md``."""
+
+
+def table(scores: Sequence[Score]) -> str:
+    """Draw all aims as Markdown."""
+    measured = Measured(scores)
+    lines = ["| work | aim | so it may take | it took | reached |", "|---|---|--:|--:|---|"]
+    return "\n".join([*lines, *(aim.line(measured) for aim in AIMS)])

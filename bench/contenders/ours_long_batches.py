@@ -1,0 +1,9 @@
+"""s3pq_dagster with the longest batches anybody may get of it, instead of 500 rows at most."""
+
+from functools import partial
+
+from bench.contenders.ours import VERSION, load
+from bench.contenders.task import contend
+
+if __name__ == "__main__":
+    contend(VERSION, partial(load, rows_per_record=65_536))
