@@ -204,7 +204,7 @@ def _try_apart(
 ) -> int:
     return rows_after_trial(
         fetched.object.key,
-        fetched.data if fetched.spool is None else fetched.spool,
+        fetched.data if fetched.spool is None else fetched.spool.fileno(),
         rows_at_a_time,
         max_bytes=_decoding_bytes(spec),
         max_seconds=spec.max_decode_seconds,

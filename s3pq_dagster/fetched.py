@@ -1,12 +1,13 @@
 """One object's bytes on this machine."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class Fetched:
     """Whether it was begun before its table's turn: what was wrong then may be well now."""
     data: bytes = b""
     """A small object's bytes."""
-    spool: IO[bytes] | None = None
-    """A large object's bytes, in a temporary file that goes when it is closed."""
+    spool: Spool | None = None
+    """A large object's bytes."""
     parts_left: int = 1
     in_flight: int = 0
     """Parts that are being fetched."""
@@ -54,3 +55,17 @@ class Fetched:
         if self.spool is not None:
             return pa.OSFile(f"/dev/fd/{self.spool.fileno()}")
         return pa.BufferReader(self.data)
+
+    def pieces(self, is_wanted: Callable[[], bool]) -> Iterator[bytes]:
+        """Give the bytes in order, those of a large object as :meth:`Spool.pieces`."""
+        if self.spool is None:
+            yield self.data
+        else:
+            yield from self.spool.pieces(is_wanted)
+
+    def free(self) -> None:
+        """Let the bytes go."""
+        self.data = b""
+        if self.spool is not None:
+            self.spool.close()
+            self.spool = None

@@ -1,7 +1,5 @@
 """Objects' bytes, ahead of time and within bounds."""
 
-import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,7 @@ from s3pq_dagster.fetched import Fetched
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.opening import OpenAhead, Opening
 from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster.spool import Spool
 from s3pq_dagster.store import Store
 
 _LEAST_COST = 64 * 1024
@@ -35,7 +34,6 @@ _MOST_CHANGES = 3
 _CERTAIN = (MalformedObjectError, ObjectChangedError, ObjectNotFoundError)
 """What S3 says of an object, and would say again."""
 _WAIT_SECONDS = 5
-_HASHED_BYTES = 1024 * 1024
 _OPENED_SHARE = 32
 """No more is opened ahead once that holds this part of ``max_decoded_bytes``: 32 MiB by default."""
 
@@ -130,7 +128,7 @@ class Fetcher:
         self._opening.close(wait=wait)
         self._pool.shutdown(wait=wait, cancel_futures=True)
         for fetched in self._admitted:
-            _close_spool(fetched)
+            fetched.free()
         self._admitted.clear()
 
     @property
@@ -219,7 +217,7 @@ class Fetcher:
         """
         if fetched.error is not None or fetched.md5 is not None:
             return True
-        before = e_tags.digest_of(self._pieces(fetched))
+        before = self._digest(fetched)
         try:
             for part in self._parts_of(fetched):
                 if self._closed:
@@ -230,7 +228,7 @@ class Fetcher:
             return True  # What was read is all there ever will be of it.
         finally:
             fetched.parts_left = 0
-        after = e_tags.digest_of(self._pieces(fetched))
+        after = self._digest(fetched)
         if self._closed:  # and then not all of it was read
             raise ReadAbandonedError
         return after == before
@@ -245,10 +243,8 @@ class Fetcher:
     def _free(self, fetched: Fetched) -> None:
         self._held -= fetched.held
         fetched.held = 0
-        fetched.data = b""
-        if fetched.spool is not None:
-            self._spooled -= 1
-            _close_spool(fetched)
+        self._spooled -= fetched.spool is not None
+        fetched.free()
 
     def _anew(self, head: Fetched) -> None:
         """Fetch an object once more, as if it had not been."""
@@ -269,7 +265,7 @@ class Fetcher:
         again.changes = changes
         with self._changed:
             if self._closed:
-                _close_spool(again)
+                again.free()
                 raise ReadAbandonedError
             self._admitted[0] = again
             self._parts.extendleft(reversed(self._parts_of(again)))
@@ -326,9 +322,9 @@ class Fetcher:
         if self._is_small(found):
             return Fetched(found, is_early=not self._is_awaited)
         try:
-            spool = tempfile.TemporaryFile(prefix="s3pq-")  # noqa: SIM115 - closed on release
-        except OSError as error:
-            return Fetched(found, error=_no_room(found, error), parts_left=0)
+            spool = Spool(found)
+        except StoreError as error:
+            return Fetched(found, error=error, parts_left=0)
         with self._changed:
             self._spooled += 1
         return Fetched(found, spool=spool)
@@ -374,7 +370,7 @@ class Fetcher:
         error: Exception | None = None
         try:
             if fetched.error is None and fetched.md5 is not None:
-                digest = e_tags.digest_of(self._pieces(fetched))
+                digest = self._digest(fetched)
                 e_tags.check(fetched.object, fetched.md5, digest, fetched.unmatched)
         except Exception as caught:  # noqa: BLE001 - handed on with its object
             error = caught
@@ -391,53 +387,10 @@ class Fetcher:
             return
         piece = self._store.read_piece(fetched.object, part.start, part.end)
         fetched.md5 = piece.md5
-        if fetched.spool is None:
+        if (spool := fetched.spool) is None:
             fetched.data = piece.data
-            return
-        if (descriptor := self._descriptor(fetched)) is None:
-            return
-        try:
-            data = memoryview(piece.data)
-            written = 0
-            while written < len(data):  # a disk that is nearly full takes less than all
-                written += os.pwrite(descriptor, data[written:], part.start + written)
-        except OSError as error:
-            raise _no_room(fetched.object, error) from error
-        finally:
-            os.close(descriptor)
+        else:
+            spool.write(piece.data, part.start)
 
-    def _descriptor(self, fetched: Fetched) -> int | None:
-        """Give a descriptor of this thread's own: closing the file cannot make it another's."""
-        with self._changed:
-            if self._closed or fetched.spool is None:
-                return None
-            return os.dup(fetched.spool.fileno())
-
-    def _pieces(self, fetched: Fetched) -> Iterator[bytes]:
-        """Yield an object's bytes as they are here; a large one's are read back."""
-        if fetched.spool is None:
-            yield fetched.data
-        elif (descriptor := self._descriptor(fetched)) is not None:
-            try:
-                for start in range(0, fetched.object.size, _HASHED_BYTES):
-                    if self._closed:
-                        return
-                    yield os.pread(descriptor, _HASHED_BYTES, start)
-            except OSError as error:
-                raise _no_room(fetched.object, error) from error
-            finally:
-                os.close(descriptor)
-
-
-def _no_room(found: ObjectMeta, error: OSError) -> StoreError:
-    return StoreError(
-        f"cannot hold {found.key!r} ({found.size} bytes) in a temporary file under "
-        f"{tempfile.gettempdir()}: {error}. Make room there or set TMPDIR to where there is some, "
-        f"then run again."
-    )
-
-
-def _close_spool(fetched: Fetched) -> None:
-    if fetched.spool is not None:
-        fetched.spool.close()
-        fetched.spool = None
+    def _digest(self, fetched: Fetched) -> str:
+        return e_tags.digest_of(fetched.pieces(lambda: not self._closed))

@@ -32,7 +32,7 @@ _KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH
 
 def rows_after_trial(
     key: str,
-    body: bytes | IO[bytes],
+    body: bytes | int,
     rows_at_a_time: int,
     *,
     max_bytes: int,
@@ -43,7 +43,7 @@ def rows_after_trial(
 
     Args:
         key: The object's.
-        body: Its bytes, or the file that holds them.
+        body: Its bytes, or the descriptor of the file that holds them.
         rows_at_a_time: How many rows to decode at a time; 0 only opens it.
         max_bytes: What decoding may take.
         max_seconds: How long all attempts together may take.
@@ -240,10 +240,10 @@ def _turn(while_waiting: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _as_file(key: str, body: bytes | IO[bytes]) -> Iterator[int]:
+def _as_file(key: str, body: bytes | int) -> Iterator[int]:
     """Give a descriptor from which another process can read the bytes."""
-    if not isinstance(body, bytes):
-        yield body.fileno()
+    if isinstance(body, int):
+        yield body
         return
     with ExitStack() as stack:
         try:

@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import closing
 
 import pyarrow as pa
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from s3pq_dagster.decoder import open_object
 from s3pq_dagster.errors import MalformedObjectError, ReadAbandonedError
 from s3pq_dagster.fetched import Fetched
+from s3pq_dagster.spool import Spool
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.unit.made import meta, spec
 from s3pq_dagster_tests.unit.test_trial import children
@@ -19,9 +21,9 @@ from s3pq_dagster_tests.unit.test_trial import children
 def test_running_out_of_descriptors_is_not_a_malformed_object() -> None:
     """It would be quarantined, and its rows be missing though nothing is wrong with it."""
     body = parquet(numbers(3))
-    fetched = Fetched(meta("k", size=len(body)))
-    with open("/dev/null", "rb") as spool:  # noqa: PTH123 - any open file
-        fetched.spool = spool
+    found = meta("k", size=len(body))
+    with closing(Spool(found)) as spool:
+        fetched = Fetched(found, spool=spool)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (spool.fileno(), hard))
         try:
@@ -57,6 +59,7 @@ import resource, sys
 from pathlib import Path
 from s3pq_dagster.decoder import open_object
 from s3pq_dagster.fetched import Fetched
+from s3pq_dagster.spool import Spool
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.unit.made import meta, spec
 body = parquet(numbers(600_000))

@@ -3,7 +3,6 @@
 import resource
 import threading
 from collections.abc import Iterator
-from typing import IO
 
 import pytest
 
@@ -17,6 +16,7 @@ from s3pq_dagster.errors import (
 )
 from s3pq_dagster.fetched import Fetched
 from s3pq_dagster.fetcher import Fetcher
+from s3pq_dagster.spool import Spool
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import listed, opened, spec
@@ -169,7 +169,7 @@ def test_at_most_two_large_objects_are_on_disk(bucket: Bucket) -> None:
             started = {request.key for request in bucket.proxy.object_reads}
             most = max(most, len(started - set(read)) + 1)
             fetcher.release(fetched)
-            assert spool.closed
+            assert spool.is_closed
     assert read == bodies
     assert most <= 2
 
@@ -177,7 +177,7 @@ def test_at_most_two_large_objects_are_on_disk(bucket: Bucket) -> None:
 def test_closing_removes_the_temporary_files(bucket: Bucket) -> None:
     """What was fetched and never taken leaves no file either."""
     put_many(bucket, 3, size=100 * KIB)
-    spools: list[IO[bytes] | None] = []
+    spools: list[Spool | None] = []
     with opened(bucket) as store:
         found = listed(store)
         with Fetcher(store, found, spec(max_object_bytes_in_memory=50 * KIB)) as fetcher:
@@ -187,7 +187,7 @@ def test_closing_removes_the_temporary_files(bucket: Bucket) -> None:
             second = next(iter(fetcher))
             spools.append(second.spool)
             fetcher.release(second)
-    assert all(spool is not None and spool.closed for spool in spools)
+    assert all(spool is not None and spool.is_closed for spool in spools)
 
 
 def test_an_empty_object_is_not_asked_for(bucket: Bucket) -> None:

@@ -64,7 +64,9 @@ def test_a_spooled_file_is_read_where_it_lies() -> None:
     with tempfile.TemporaryFile() as spool:
         spool.write(parquet(numbers(1000)))
         spool.flush()
-        assert rows_after_trial("k", spool, 7, max_bytes=32 * MIB, max_seconds=SECONDS) == 7
+        assert (
+            rows_after_trial("k", spool.fileno(), 7, max_bytes=32 * MIB, max_seconds=SECONDS) == 7
+        )
 
 
 def test_fewer_rows_are_tried_when_many_are_too_many() -> None:
