@@ -1,7 +1,6 @@
 """Objects to one bounded stream of Arrow batches, in checkpoints."""
 
 import logging
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -26,10 +25,10 @@ from s3pq_dagster.fetcher import Fetcher
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.progress import Progress
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster.store import Store
 
-_PROGRESS_SECONDS = 10
 _MOST_ASIDE = 1000
 """Objects that are set aside before that is committed."""
 
@@ -50,17 +49,6 @@ class Checkpoint:
     """Whether nothing comes after it; known once ``batches`` is drained."""
     error: BaseException | None = None
     """What stopped ``batches``. Destinations' drivers keep only its text: raise this instead."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """Counts of a stream so far."""
-
-    objects: int = 0
-    bytes: int = 0
-    rows: int = 0
-    seen: int = 0
-    """Objects read, set aside or found missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +112,13 @@ class TableStream:
         self._is_loaded = is_loaded
         self._most_rows = most_rows or spec.rows_per_record
         self._joins = most_rows is not None
-        self._total_bytes = pending.total_bytes
-        self._total_objects = len(pending)
+        self.progress = Progress(table, pending, log)
         self._fetcher = fetcher or fetcher_of(store, pending, spec)
-        self._fetcher.attend(self._report)
+        self._fetcher.attend(self.progress.report)
         self._fetched = iter(self._fetcher)
         self._next: OpenObject | None = None
         self._aside: list[Entry] = []
-        self._started = self._reported = time.monotonic()
         self._committed: tuple[int, str | None] = (0, None)
-        self.progress = Progress()
         self.missing: list[str] = []
         """Keys of objects that were deleted since they were listed."""
         self.changed: list[ObjectMeta] = []
@@ -177,7 +162,7 @@ class TableStream:
     def _checkpoint(self) -> Checkpoint:
         entries, self._aside = self._aside, []
         if self._reference is None:
-            is_last = self.progress.seen == self._total_objects
+            is_last = self.progress.is_all_seen
             return Checkpoint(None, None, None, entries, is_last=is_last)
         schema = self._reference.schema.with_metadata({schemas.TABLE_NAME_KEY: self._table})
         checkpoint = Checkpoint(schema, self._reference.key, None, entries)
@@ -212,7 +197,7 @@ class TableStream:
         checkpoint.entries += self._aside
         self._aside = []
         # No look at the next object, which may be long in coming: what is read is committed.
-        checkpoint.is_last = self.progress.seen == self._total_objects
+        checkpoint.is_last = self.progress.is_all_seen
 
     def _object(
         self, opened: OpenObject, checkpoint: Checkpoint
@@ -232,8 +217,7 @@ class TableStream:
             opened.close()
             self._fetcher.release(opened.fetched)
         checkpoint.entries.append(Entry(found, Status.LOADED, rows))
-        self.progress.objects += 1
-        self._count(found)
+        self.progress.see(found)
 
     def _peek(self) -> OpenObject | None:
         """Open the next readable object; set the others aside on the way, but not for ever."""
@@ -242,7 +226,7 @@ class TableStream:
             and not self._is_aside_full
             and (fetched := next(self._fetched, None)) is not None
         ):
-            self._report()
+            self.progress.report()
             if fetched.changes and not isinstance(fetched.error, ObjectNotFoundError):
                 self.changed.append(fetched.object)
                 if fetched.error is None and self._is_loaded(fetched.object):
@@ -255,7 +239,7 @@ class TableStream:
                 self._aside.append(self._quarantine(fetched.object, error))
             except ObjectNotFoundError:
                 self.missing.append(fetched.object.key)
-                self._count(fetched.object)
+                self.progress.see(fetched.object)
                 self._log.warning(
                     line(
                         "object_missing",
@@ -303,7 +287,7 @@ class TableStream:
 
     def _pass_over(self, fetched: Fetched) -> None:
         """Leave an object that became again what is loaded of it."""
-        self._count(fetched.object)
+        self.progress.see(fetched.object)
         self._log.info(
             line(
                 "object_put_back",
@@ -340,7 +324,7 @@ class TableStream:
         return with_ours(opened.schema, opened.object.key, add_cq_ids=self._spec.add_cq_ids)
 
     def _quarantine(self, found: ObjectMeta, error: MalformedObjectError) -> Entry:
-        self._count(found)
+        self.progress.see(found)
         self._log.warning(
             line(
                 "object_quarantined",
@@ -354,34 +338,11 @@ class TableStream:
         self._on_quarantine(entry)
         return entry
 
-    def _count(self, found: ObjectMeta) -> None:
-        self.progress.seen += 1
-        self.progress.bytes += found.size
-
     def _tick(self) -> None:
         """Stop within an object when nobody wants more; else log now and then."""
         if self._fetcher.is_closed:
             raise ReadAbandonedError
-        self._report()
-
-    def _report(self) -> None:
-        now = time.monotonic()
-        if now - self._reported < _PROGRESS_SECONDS:
-            return
-        self._reported = now
-        seconds, done = now - self._started, self.progress
-        left = (self._total_bytes - done.bytes) * seconds / done.bytes if done.bytes else None
-        self._log.info(
-            line(
-                "progress",
-                table=self._table,
-                objects=f"{done.seen}/{self._total_objects}",
-                bytes=f"{done.bytes}/{self._total_bytes}",
-                rows=done.rows,
-                rows_per_second=round(done.rows / seconds),
-                seconds_left=None if left is None else round(left),
-            )
-        )
+        self.progress.report()
 
 
 def _differing(fetched: Fetched) -> BrokenAnswerError:

@@ -5,8 +5,8 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 
@@ -19,14 +19,12 @@ from s3pq_dagster.logs import line
 from s3pq_dagster.metadata import DATA_VERSION_TAG, DESTINATION, PREFIX, TABLE
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.resource import S3ParquetResource
+from s3pq_dagster.sensor_cursor import Asked, SensorCursor
 
 SENSOR_NAME = "s3_parquet_sensor"
-_FORMAT = 1
 _LISTING_SECONDS = 40
 """Of a tick: Dagster gives up on one after 60 seconds."""
 _LISTING_KEPT_SECONDS = 3600
-_FIRST_BACKOFF_SECONDS = 60
-_MOST_BACKOFF_SECONDS = 3600
 _MOST_REQUESTS = 25
 _MOST_NAMED = 10
 _RUNNING = {
@@ -131,48 +129,6 @@ class _Known:
     prefix: str
 
 
-@dataclass(slots=True)
-class _Asked:
-    """What the sensor remembers of a table."""
-
-    fingerprint: str | None = None
-    """Of the listing for which a run was last asked."""
-    attempts: int = 0
-    at: float = 0.0
-    """When, in seconds since the epoch."""
-    accepted: str | None = None
-    """Fingerprint of a listing that differs from what is materialized by deletions only …"""
-    accepted_for: str | None = None
-    """… and the data version it was compared with."""
-
-    @property
-    def next_at(self) -> float:
-        backoff: int = _FIRST_BACKOFF_SECONDS * 2 ** max(self.attempts - 1, 0)
-        return self.at + min(backoff, _MOST_BACKOFF_SECONDS)
-
-
-@dataclass(slots=True)
-class _Cursor:
-    """The sensor's cursor, as JSON."""
-
-    tables: dict[str, _Asked]
-
-    @classmethod
-    def parse(cls, text: str | None) -> Self:
-        """Read a cursor; one of another format is as good as none."""
-        try:
-            state = json.loads(text or "{}")
-            tables = {n: _Asked(**asked) for n, asked in state.get("tables", {}).items()}
-        except (ValueError, TypeError, AttributeError):
-            return cls({})
-        return cls(tables if state.get("v") == _FORMAT else {})
-
-    def dump(self, cursors: dict[str, str]) -> str:
-        """Write it, each table's LastModified cursor beside it."""
-        tables = {name: asdict(asked) for name, asked in sorted(self.tables.items())}
-        return json.dumps({"v": _FORMAT, "tables": tables, **dict(sorted(cursors.items()))})
-
-
 @dataclass(frozen=True, slots=True)
 class _Held:
     """What Dagster's event log says of a table."""
@@ -206,14 +162,13 @@ class _Tick:
 
     def result(self, *, run_per_table: bool) -> dg.SensorResult:
         """Decide what to ask for."""
-        cursor = _Cursor.parse(self.context.cursor)
+        cursor = SensorCursor.parse(self.context.cursor)
         entries = _entries(self.context.instance, list(self.known.values()))
         in_flight = _cached(self._in_flight)
         now = time.time()
         for table in self.known.values():
-            asked = cursor.tables.setdefault(table.name, _Asked())
-            self._sort(table, entries.get(table.key), asked, in_flight, now)
-        cursor.tables = {name: a for name, a in cursor.tables.items() if name in self.known}
+            self._sort(table, entries.get(table.key), cursor.of(table.name), in_flight, now)
+        cursor.keep(self.known)
         requests = self._requests(cursor, run_per_table=run_per_table, now=now)
         summary = self._summary()
         self.context.log.info(line("tick", requested=len(requests), summary=summary))
@@ -227,7 +182,7 @@ class _Tick:
         self,
         table: _Known,
         entry: Any,
-        asked: _Asked,
+        asked: Asked,
         in_flight: Callable[[str], bool],
         now: float,
     ) -> None:
@@ -246,10 +201,9 @@ class _Tick:
             self.emptied.append(table.name)
         elif held.run_id is not None and in_flight(held.run_id):
             self.waiting.append(f"{table.name} (run {held.run_id[:8]})")
-        elif asked.fingerprint == current and now < asked.next_at:
-            seconds = round(asked.next_at - now)
+        elif (seconds := asked.seconds_left(current, now)) > 0:
             self.backing_off.append(
-                f"{table.name} (attempt {asked.attempts} failed, next in {seconds} s)"
+                f"{table.name} (attempt {asked.attempts} failed, next in {round(seconds)} s)"
             )
         else:
             self.due.append((table, current, held))
@@ -278,7 +232,7 @@ class _Tick:
         return (event.tags or {}).get(DATA_VERSION_TAG)
 
     def _is_up_to_date(
-        self, table: _Known, listing: Listing, current: str, held: _Held, asked: _Asked
+        self, table: _Known, listing: Listing, current: str, held: _Held, asked: Asked
     ) -> bool:
         if current == held.version:
             return True
@@ -301,15 +255,16 @@ class _Tick:
         asked.accepted, asked.accepted_for = current, held.version
         return True
 
-    def _requests(self, cursor: _Cursor, *, run_per_table: bool, now: float) -> list[dg.RunRequest]:
+    def _requests(
+        self, cursor: SensorCursor, *, run_per_table: bool, now: float
+    ) -> list[dg.RunRequest]:
         groups = [[due] for due in self.due[:_MOST_REQUESTS]] if run_per_table else [self.due]
         requests = []
         for group in filter(None, groups):
             facts = []
             for table, current, held in group:
-                asked = cursor.tables[table.name]
-                asked.attempts = asked.attempts + 1 if asked.fingerprint == current else 1
-                asked.fingerprint, asked.at = current, now
+                asked = cursor.of(table.name)
+                asked.ask(current, now)
                 facts.append([table.name, current, held.run_id, asked.attempts])
             digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
             keys = [table.key for table, _, _ in group]

@@ -2,9 +2,7 @@
 
 import logging
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,23 +50,8 @@ class DeltaPlace:
     def set_format_version(self, version: int) -> None:
         self._table("_s3pq_tables").update({"format_version": str(version)})
 
-    def held(self, table: str) -> Iterator[Callable[[], None]]:
-        lock = self.root / "_s3pq_locks" / f"{table}.lock"
-        process = subprocess.Popen(
-            [sys.executable, "-c", _HOLD_LOCK, str(lock)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"held\n"
-            yield lambda: self._let_go(process)
-        finally:
-            self._let_go(process)
-
-    @staticmethod
-    def _let_go(process: subprocess.Popen[bytes]) -> None:
-        process.communicate(timeout=20) if process.returncode is None else None
+    def holder(self, table: str) -> list[str]:
+        return [_HOLD_LOCK, str(self.root / "_s3pq_locks" / f"{table}.lock")]
 
     def tables(self) -> set[str]:
         return {log.parent.name for log in self.root.glob("*/_delta_log")}

@@ -4,9 +4,7 @@ import io
 import json
 import logging
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +14,7 @@ import pyarrow.parquet as pq
 
 from s3pq_dagster.destinations import Destination
 from s3pq_dagster.destinations.parquet import ParquetDestination
+from s3pq_dagster_tests.destinations.places.sql import quoted
 
 _HOLD = """
 import fcntl, sys
@@ -77,22 +76,8 @@ class ParquetPlace:
                 rows.replace_schema_metadata({"s3pq": json.dumps(facts)}), path, compression="zstd"
             )
 
-    def held(self, table: str) -> Iterator[Callable[[], None]]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _HOLD, str(self.path / "_s3pq_staged" / f"{table}.lock")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"held\n"
-            yield lambda: self._let_go(process)
-        finally:
-            self._let_go(process)
-
-    @staticmethod
-    def _let_go(process: subprocess.Popen[bytes]) -> None:
-        process.communicate(timeout=20) if process.returncode is None else None
+    def holder(self, table: str) -> list[str]:
+        return [_HOLD, str(self.path / "_s3pq_staged" / f"{table}.lock")]
 
     def tables(self) -> set[str]:
         if not self.path.exists():
@@ -107,7 +92,7 @@ class ParquetPlace:
             files = files_of(self.path, table)
         if not files:
             return []
-        chosen = ", ".join(map(_quoted, columns))
+        chosen = ", ".join(map(quoted, columns))
         with duckdb.connect() as connection:
             sql = f"SELECT {chosen} FROM read_parquet($files)"
             return connection.execute(sql, {"files": files}).fetchall()
@@ -145,7 +130,3 @@ def _leaf(leaf: Any) -> str:
     if logical != "None":
         kind += f" {logical.upper()}" + (f"({inside})" if inside else "")
     return f"{where}: {kind}" if where else kind
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'

@@ -4,9 +4,7 @@ import functools
 import itertools
 import logging
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -88,22 +86,8 @@ class ParquetS3Place:
     def set_format_version(self, version: int) -> None:
         self._spoil(lambda: self.copy.set_format_version(version))
 
-    def held(self, table: str) -> Iterator[Callable[[], None]]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _HOLD, self.root, self.endpoint, REGION, table],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"held\n"
-            yield lambda: self._let_go(process)
-        finally:
-            self._let_go(process)
-
-    @staticmethod
-    def _let_go(process: subprocess.Popen[bytes]) -> None:
-        process.communicate(timeout=20) if process.returncode is None else None
+    def holder(self, table: str) -> list[str]:
+        return [_HOLD, self.root, self.endpoint, REGION, table]
 
     def tables(self) -> set[str]:
         self._copy()

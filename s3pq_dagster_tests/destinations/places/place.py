@@ -1,6 +1,8 @@
 """What only a destination itself knows: how to spoil, hold, copy and look at it from outside."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,10 +43,10 @@ class Place(Protocol):
         """Pretend that another release wrote the ledger."""
         ...
 
-    def held(self, table: str) -> Iterator[Callable[[], None]]:
-        """Hold a table in another process until the yielded function is called.
+    def holder(self, table: str) -> list[str]:
+        """Give a script and its arguments: it holds a table until its input ends.
 
-        Where writers do not take turns, nobody can.
+        It says so by a line ``held``. Where writers do not take turns, nobody can.
         """
         ...
 
@@ -71,5 +73,18 @@ class Place(Protocol):
 
 @contextmanager
 def held(place: Place, table: str) -> Iterator[Callable[[], None]]:
-    """Hold a place in another process; the yielded function lets go early."""
-    yield from place.held(table)
+    """Hold a table in another process; the yielded function lets go early."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", *place.holder(table)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+    def let_go() -> None:
+        if process.returncode is None:
+            process.communicate(timeout=20)
+
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield let_go
+    finally:
+        let_go()

@@ -4,13 +4,11 @@ import atexit
 import functools
 import logging
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +19,7 @@ from adbc_driver_postgresql import dbapi
 from s3pq_dagster.destinations import Destination
 from s3pq_dagster.destinations.postgres.names import lock_key
 from s3pq_dagster.destinations.postgres.server import PostgresDestination
+from s3pq_dagster_tests.destinations.places.sql import SqlPlace, quoted
 
 SERVER = "S3PQ_TEST_POSTGRES"
 """Names the variable with the URL of a server to use instead, over TCP and as a superuser.
@@ -113,7 +112,7 @@ def role(name: str, password: str, options: str = "") -> Iterator[None]:
         run_on_server(f"DROP ROLE {name}")
 
 
-class PostgresPlace:
+class PostgresPlace(SqlPlace):
     """A database."""
 
     takes_turns = True
@@ -129,36 +128,8 @@ class PostgresPlace:
     ) -> Destination:
         return PostgresDestination(self.url, log=log, lock_timeout_seconds=lock_timeout_seconds)
 
-    def drop_table(self, table: str) -> None:
-        self.run(f"DROP TABLE {_quoted(table)}")
-
-    def delete_rows(self, table: str, key: str) -> None:
-        self.run(f"DELETE FROM {_quoted(table)} WHERE _s3_key = '{key}'")
-
-    def drop_ledger(self, *, whole: bool) -> None:
-        self.run("DROP TABLE _s3pq_objects")
-        if whole:
-            self.run("DROP TABLE _s3pq_tables")
-
-    def set_format_version(self, version: int) -> None:
-        self.run(f"UPDATE _s3pq_tables SET format_version = {version}")
-
-    def held(self, table: str) -> Iterator[Callable[[], None]]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _HOLD, self.url, str(lock_key("public", table))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"held\n"
-            yield lambda: self._let_go(process)
-        finally:
-            self._let_go(process)
-
-    @staticmethod
-    def _let_go(process: subprocess.Popen[bytes]) -> None:
-        process.communicate(timeout=20) if process.returncode is None else None
+    def holder(self, table: str) -> list[str]:
+        return [_HOLD, self.url, str(lock_key("public", table))]
 
     def tables(self) -> set[str]:
         sql = (
@@ -168,13 +139,10 @@ class PostgresPlace:
         )
         return {name for (name,) in self.run(sql)}
 
-    def select(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-        return self.run(f"SELECT {', '.join(map(_quoted, columns))} FROM {_quoted(table)}")
-
     def stored_type(self, table: str, column: str) -> str:
         sql = (
             "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
-            f"WHERE attrelid = '{_quoted(table)}'::regclass AND attname = '{column}'"
+            f"WHERE attrelid = '{quoted(table)}'::regclass AND attname = '{column}'"
         )
         ((found,),) = self.run(sql)
         return str(found)
@@ -192,7 +160,3 @@ class PostgresPlace:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
