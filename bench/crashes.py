@@ -22,7 +22,7 @@ from pathlib import Path
 import dagster as dg
 from moto.server import ThreadedMotoServer
 
-from s3pq_dagster.discovery import LOGGER
+from s3pq_dagster.dagster.discovery import LOGGER
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.crashes.scenarios import MANY, SCENARIOS, Scenario
 from s3pq_dagster_tests.crashes.trial import Stage, Verdict, moments

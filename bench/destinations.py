@@ -26,11 +26,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from bench.rows import mixed
-from s3pq_dagster.columns import Rows, add_ours, with_ours
+from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.ledger import Entry, Status
+from s3pq_dagster.loading.background_reader import read_ahead
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.read_ahead import read_ahead
-from s3pq_dagster.tables import Commit, Owner
+from s3pq_dagster.reading.added_columns import Rows, add_ours, with_ours
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
 

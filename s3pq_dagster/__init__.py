@@ -1,21 +1,21 @@
 """Parquet out of S3 into a warehouse, under Dagster, exactly once."""
 
-from s3pq_dagster.assets import build_s3_parquet_assets
-from s3pq_dagster.discovery import DiscoveredTable, discover
-from s3pq_dagster.factory import build_s3_parquet_definitions
-from s3pq_dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.io_managers import (
+from s3pq_dagster.dagster.assets import build_s3_parquet_assets
+from s3pq_dagster.dagster.discovery import DiscoveredTable, discover
+from s3pq_dagster.dagster.factory import build_s3_parquet_definitions
+from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
+from s3pq_dagster.dagster.io_managers import (
     S3ParquetDeltaIOManager,
     S3ParquetDuckDBIOManager,
     S3ParquetParquetIOManager,
     S3ParquetPostgresIOManager,
     build_io_manager,
 )
-from s3pq_dagster.resource import S3ParquetResource
-from s3pq_dagster.sensor import build_s3_parquet_sensor
+from s3pq_dagster.dagster.resource import S3ParquetResource
+from s3pq_dagster.dagster.sensor import build_s3_parquet_sensor
+from s3pq_dagster.dagster.table_run import LoadConfig
+from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 from s3pq_dagster.spec import S3ParquetSpec
-from s3pq_dagster.table_run import LoadConfig
-from s3pq_dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 
 __all__ = [
     "DiscoveredTable",

@@ -10,11 +10,11 @@ import click
 import dagster as dg
 from pydantic import ValidationError
 
-from s3pq_dagster.discovery import LOGGER
+from s3pq_dagster.dagster.discovery import LOGGER
+from s3pq_dagster.dagster.factory import build_s3_parquet_definitions
+from s3pq_dagster.dagster.io_managers import DEFAULT_DESTINATION
+from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.errors import ConfigurationError, S3ParquetError
-from s3pq_dagster.factory import build_s3_parquet_definitions
-from s3pq_dagster.io_managers import DEFAULT_DESTINATION
-from s3pq_dagster.resource import S3ParquetResource
 from s3pq_dagster.spec import S3ParquetSpec
 
 PREFIX = "S3PQ_"

@@ -1,7 +1,7 @@
 """Comparing Arrow schemas, whoever wrote the Parquet."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -97,6 +97,11 @@ def conform_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
         # pyarrow 26 casts a list view with nulls to a list whose offsets are too short.
         return pa.array(column.to_pylist(), kind)
     return column.cast(kind)
+
+
+def as_one(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Join batches of one schema; one alone is not copied."""
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def to_bytes(schema: pa.Schema) -> bytes:

@@ -3,9 +3,9 @@
 from importlib.metadata import version
 
 from bench.contenders.task import Task, contend
-from s3pq_dagster.bucket_listing import BucketListing
+from s3pq_dagster.source.listing import BucketListing
+from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
-from s3pq_dagster.store import Store
 
 
 def load(task: Task) -> dict[str, int]:

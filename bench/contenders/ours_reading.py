@@ -4,12 +4,12 @@ import logging
 from importlib.metadata import version
 
 from bench.contenders.task import Task, contend
-from s3pq_dagster.bounds import MOST_ROWS
-from s3pq_dagster.bucket_listing import BucketListing
-from s3pq_dagster.catalog import group
-from s3pq_dagster.reader import TableStream
+from s3pq_dagster.decoding.decode_plan import MOST_ROWS
+from s3pq_dagster.reading.table_stream import TableStream
+from s3pq_dagster.source.catalog import group
+from s3pq_dagster.source.listing import BucketListing
+from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
-from s3pq_dagster.store import Store
 
 
 def load(task: Task) -> dict[str, int]:

@@ -8,10 +8,10 @@ from typing import Any
 import dagster as dg
 
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
-from s3pq_dagster.load_plan import LoadOptions
-from s3pq_dagster.loading import TableLoad
-from s3pq_dagster.store import Store
-from s3pq_dagster.tables import Owner
+from s3pq_dagster.destinations.table_state import Owner
+from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.table_load import TableLoad
+from s3pq_dagster.source.store import Store
 from s3pq_dagster_tests.arrivals.plan import LARGE_BYTES
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.lake import Lake, messages, names

@@ -21,7 +21,7 @@ from dagster._core.definitions.definitions_load_context import (  # noqa: TID251
 )
 
 from s3pq_dagster import S3ParquetResource
-from s3pq_dagster.discovery import discover
+from s3pq_dagster.dagster.discovery import discover
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.command_line import DAGSTER, environment, headless_sync
 from s3pq_dagster_tests.crashes.steps import Kill

@@ -13,9 +13,9 @@ from pathlib import Path
 import dagster as dg
 
 from s3pq_dagster import S3ParquetResource
-from s3pq_dagster.discovery import DiscoveredTable, discover
+from s3pq_dagster.dagster.discovery import DiscoveredTable, discover
+from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.ledger import Status, fingerprint
-from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.crashes.scenarios import Rows, Scenario, Versions, rows_of
 from s3pq_dagster_tests.crashes.steps import Kill, kills

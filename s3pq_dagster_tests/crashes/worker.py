@@ -17,10 +17,10 @@ from typing import Any
 import dagster as dg
 
 from s3pq_dagster import S3ParquetResource, build_s3_parquet_assets
-from s3pq_dagster.assets import IO_MANAGER_KEY, SOURCE_KEY
-from s3pq_dagster.discovery import DiscoveredTable
-from s3pq_dagster.io_managers import build_io_manager
-from s3pq_dagster.metadata import DATA_VERSION_TAG
+from s3pq_dagster.dagster.assets import IO_MANAGER_KEY, SOURCE_KEY
+from s3pq_dagster.dagster.discovery import DiscoveredTable
+from s3pq_dagster.dagster.io_managers import build_io_manager
+from s3pq_dagster.dagster.metadata import DATA_VERSION_TAG
 from s3pq_dagster_tests.crashes.steps import Kill, Steps
 from s3pq_dagster_tests.crashes.watches import WATCHES
 from s3pq_dagster_tests.lake import materialized, observed

@@ -12,9 +12,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-import s3pq_dagster.sensor
-import s3pq_dagster.store
-from s3pq_dagster.io_managers import build_io_manager
+import s3pq_dagster.dagster.sensor
+import s3pq_dagster.source.store
+from s3pq_dagster.dagster.io_managers import build_io_manager
 from s3pq_dagster_tests.lake import Lake, names
 from s3pq_dagster_tests.proxy import Answer
 
@@ -301,8 +301,8 @@ def test_a_tick_makes_one_listing_and_never_opens_the_destination(lake: Lake) ->
 
 def take_a_page_a_tick(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have more objects than a tick lists."""
-    monkeypatch.setattr(s3pq_dagster.store, "PAGE_SIZE", 2)
-    monkeypatch.setattr(s3pq_dagster.sensor, "_LISTING_SECONDS", 0)
+    monkeypatch.setattr(s3pq_dagster.source.store, "PAGE_SIZE", 2)
+    monkeypatch.setattr(s3pq_dagster.dagster.sensor, "_LISTING_SECONDS", 0)
     for number in range(5):
         lake.bucket.put(f"a/{number}.parquet", 1)
 
@@ -331,7 +331,7 @@ def test_a_listing_left_unfinished_for_long_begins_anew(
     definitions = lake.definitions()
     lake.bucket.proxy.forget()
     for kept, firsts in ((3600, 1), (3600, 1), (0, 2)):
-        monkeypatch.setattr(s3pq_dagster.sensor, "_LISTING_KEPT_SECONDS", kept)
+        monkeypatch.setattr(s3pq_dagster.dagster.sensor, "_LISTING_KEPT_SECONDS", kept)
         assert "the next tick goes on" in reason(lake.tick(definitions=definitions))
         pages = [request.query for request in lake.bucket.proxy.requests if request.is_listing]
         assert sum(page["prefix"] == [""] and "delimiter" not in page for page in pages) == firsts

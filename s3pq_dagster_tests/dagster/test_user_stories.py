@@ -220,9 +220,9 @@ def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, ba
 
     @dg.op(out=dg.Out(dg.Nothing), required_resource_keys={"source"})
     def count(context: dg.OpExecutionContext) -> None:
-        from s3pq_dagster.load_plan import LoadOptions  # noqa: PLC0415
-        from s3pq_dagster.loading import TableLoad  # noqa: PLC0415
-        from s3pq_dagster.tables import Owner  # noqa: PLC0415
+        from s3pq_dagster.destinations.table_state import Owner  # noqa: PLC0415
+        from s3pq_dagster.loading.plan import LoadOptions  # noqa: PLC0415
+        from s3pq_dagster.loading.table_load import TableLoad  # noqa: PLC0415
 
         opened = context.resources.source
         load = TableLoad(

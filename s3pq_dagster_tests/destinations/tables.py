@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from s3pq_dagster.destinations import Destination, TableWriter
+from s3pq_dagster.destinations.protocol import Destination, TableWriter
+from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.tables import Commit, Owner
 
 OWNER = Owner("orders", "lake", "orders/")
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string()), ("_s3_key", pa.string())])

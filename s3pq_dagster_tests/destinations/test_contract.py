@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from s3pq_dagster.destinations import Destination, TableWriter
+from s3pq_dagster.destinations.protocol import Destination, TableWriter
+from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import (
     DestinationError,
     DestinationLockedError,
@@ -23,7 +24,6 @@ from s3pq_dagster.errors import (
 )
 from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.destinations.columns import COLUMNS, REFUSED
 from s3pq_dagster_tests.destinations.places import PLACES, Place, held
 from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES

@@ -19,14 +19,14 @@ from s3pq_dagster.destinations.delta import DeltaDestination
 from s3pq_dagster.destinations.delta.changes import Change, new_row
 from s3pq_dagster.destinations.delta.intents import Intent, Intents
 from s3pq_dagster.destinations.delta.local import LocalDirectory
-from s3pq_dagster.destinations.delta.look import Looking
+from s3pq_dagster.destinations.delta.snapshot import Looking
+from s3pq_dagster.destinations.table_state import Commit, Owner, entry_rows
 from s3pq_dagster.errors import (
     DestinationError,
     TableNotManagedError,
     UnsupportedSchemaError,
 )
 from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
-from s3pq_dagster.tables import Commit, Owner, entry_rows
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,

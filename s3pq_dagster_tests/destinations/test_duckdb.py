@@ -18,6 +18,7 @@ from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.destinations.duckdb.failures import first_line
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.session import Session
+from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.errors import (
     DestinationDeniedError,
     DestinationError,
@@ -25,7 +26,6 @@ from s3pq_dagster.errors import (
     TableNotManagedError,
 )
 from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
-from s3pq_dagster.tables import Commit, Owner
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,
@@ -95,7 +95,7 @@ def test_a_look_holds_so_much_of_ledgers_and_no_more(
     load(destination, (A, 1), owner=few)
     load(destination, *((meta(f"orders/{n}"), 1) for n in range(4)), owner=many)
     load(destination, (A, 1), owner=one)
-    monkeypatch.setattr("s3pq_dagster.destinations.duckdb.file._LOOK_ENTRIES", 2)
+    monkeypatch.setattr("s3pq_dagster.destinations.duckdb.destination._LOOK_ENTRIES", 2)
     assert set(destination.states([OWNER, few, many, one])) == {OWNER, few, one}
     assert set(destination.states([many, few])) == {many, few}
 

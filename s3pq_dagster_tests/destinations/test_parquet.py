@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from s3pq_dagster.destinations.parquet import ParquetDestination
+from s3pq_dagster.destinations.table_state import OBJECT_COLUMNS, TABLE_COLUMNS, Owner
 from s3pq_dagster.errors import (
     DestinationDeniedError,
     DestinationError,
@@ -20,7 +21,6 @@ from s3pq_dagster.errors import (
     UnsupportedSchemaError,
 )
 from s3pq_dagster.ledger import Entry, Status
-from s3pq_dagster.tables import OBJECT_COLUMNS, TABLE_COLUMNS, Owner
 from s3pq_dagster_tests.destinations.places.parquet import files_of
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,

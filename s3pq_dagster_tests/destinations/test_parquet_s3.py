@@ -13,13 +13,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from s3pq_dagster.dagster.io_managers import build_io_manager
 from s3pq_dagster.destinations.parquet import ParquetDestination
 from s3pq_dagster.errors import (
     DestinationDeniedError,
     DestinationError,
     DestinationLockedError,
 )
-from s3pq_dagster.io_managers import build_io_manager
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places.parquet_s3 import ParquetS3Place
 from s3pq_dagster_tests.destinations.s3_worker import requests_of

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tenacity import stop_after_delay
 
 from s3pq_dagster.destinations.postgres import values
+from s3pq_dagster.destinations.postgres.destination import PostgresDestination
 from s3pq_dagster.destinations.postgres.names import stored_name
-from s3pq_dagster.destinations.postgres.server import PostgresDestination
+from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.errors import (
     ConfigurationError,
     DestinationDeniedError,
@@ -26,7 +27,6 @@ from s3pq_dagster.errors import (
     UnsupportedSchemaError,
 )
 from s3pq_dagster.ledger import Entry, Status
-from s3pq_dagster.tables import Commit, Owner
 from s3pq_dagster_tests.destinations.places import held
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace, run_on_server
 from s3pq_dagster_tests.destinations.tables import (

@@ -13,8 +13,8 @@ from adbc_driver_manager import AdbcStatusCode
 from adbc_driver_postgresql import dbapi
 
 from s3pq_dagster.destinations.postgres.connection import connected
+from s3pq_dagster.destinations.postgres.destination import PostgresDestination
 from s3pq_dagster.destinations.postgres.failures import as_ours, cannot_connect
-from s3pq_dagster.destinations.postgres.server import PostgresDestination
 from s3pq_dagster.destinations.postgres.url import parsed
 from s3pq_dagster.errors import (
     ConfigurationError,

@@ -13,20 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.errors import (
     DestinationError,
     DiskError,
     QuarantineLimitError,
     ReadAbandonedError,
 )
-from s3pq_dagster.key_ranges import KeyRange, split
 from s3pq_dagster.ledger import Entry, Ledger, Status
-from s3pq_dagster.load_plan import LoadOptions
-from s3pq_dagster.load_report import LoadReport
-from s3pq_dagster.loading import TableLoad
+from s3pq_dagster.loading.concurrent_writer import Turns
+from s3pq_dagster.loading.key_ranges import KeyRange, split
+from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.report import LoadReport
+from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.tables import Commit, Owner
-from s3pq_dagster.turns import Turns
 from s3pq_dagster_tests.buckets import Bucket, numbers
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES

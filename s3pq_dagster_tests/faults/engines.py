@@ -14,16 +14,16 @@ import dagster as dg
 
 from s3pq_dagster import S3ParquetDuckDBIOManager, S3ParquetResource, build_s3_parquet_definitions
 from s3pq_dagster import errors as all_errors
-from s3pq_dagster.catalog import group, tables_in
+from s3pq_dagster.dagster.discovery import discover
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
-from s3pq_dagster.discovery import discover
+from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import S3ParquetError
-from s3pq_dagster.load_plan import LoadOptions
-from s3pq_dagster.loading import TableLoad
+from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.objects import Listing
+from s3pq_dagster.source.catalog import group, tables_in
+from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
-from s3pq_dagster.store import Store
-from s3pq_dagster.tables import Owner
 from s3pq_dagster_tests.faults.world import World
 
 OURS = {

@@ -18,9 +18,9 @@ from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.errors import MalformedObjectError, SchemaMismatchError, UnsupportedSchemaError
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import Listing, ObjectMeta
-from s3pq_dagster.reader import Checkpoint, TableStream
+from s3pq_dagster.reading.table_stream import Checkpoint, TableStream
+from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
-from s3pq_dagster.store import Store
 
 RIGHT, QUARANTINED, REFUSED, WRONG = "right rows", "quarantined", "refused", "wrong"
 _OURS = ["_cq_id", "_cq_parent_id", "_s3_key"]

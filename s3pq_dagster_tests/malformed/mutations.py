@@ -7,7 +7,7 @@ from functools import cache
 
 import pyarrow as pa
 
-from s3pq_dagster.layout import UnreadableLayoutError, pages_of, row_groups_of
+from s3pq_dagster.decoding.page_headers import UnreadableLayoutError, pages_of, row_groups_of
 from s3pq_dagster_tests.malformed.good import KINDS, good_file
 
 _END = 8

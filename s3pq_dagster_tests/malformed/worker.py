@@ -12,8 +12,8 @@ from typing import Any
 from moto.server import ThreadedMotoServer
 
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
-from s3pq_dagster.store import Store
 from s3pq_dagster_tests.malformed.bombs import BOMBS, BOUND
 from s3pq_dagster_tests.malformed.judge import judge
 from s3pq_dagster_tests.malformed.mutations import mutation

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from s3pq_dagster.catalog import TableListing, group, tables_in
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
+from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError, UnsupportedSchemaError
-from s3pq_dagster.load_plan import LoadOptions
-from s3pq_dagster.loading import TableLoad
-from s3pq_dagster.naming import bare_name, is_parquet, prefix_of
-from s3pq_dagster.store import Store
-from s3pq_dagster.tables import Owner
+from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.table_load import TableLoad
+from s3pq_dagster.source.catalog import TableListing, group, tables_in
+from s3pq_dagster.source.store import Store
+from s3pq_dagster.source.table_names import bare_name, is_parquet, prefix_of
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.unit.made import listed, logger, opened, spec
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import EmptyListingError
 from s3pq_dagster.ledger import fingerprint
-from s3pq_dagster.load_plan import LoadOptions
-from s3pq_dagster.loading import TableLoad
-from s3pq_dagster.tables import Owner
+from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.unit.made import listed, logger, opened, spec

@@ -5,9 +5,9 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3pq_dagster.catalog import group, tables_in
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError
-from s3pq_dagster.naming import is_parquet, prefix_of, table_name
+from s3pq_dagster.source.catalog import group, tables_in
+from s3pq_dagster.source.table_names import is_parquet, prefix_of, table_name
 from s3pq_dagster_tests.unit.made import keys, listing, meta
 
 PIECES = [

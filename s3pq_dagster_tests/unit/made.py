@@ -12,8 +12,8 @@ import polars as pl
 
 from s3pq_dagster.ledger import ENTRY_COLUMNS, Ledger, Status
 from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
-from s3pq_dagster.store import Store
 from s3pq_dagster_tests.buckets import Bucket
 
 NOON = datetime(2024, 2, 14, 12, 0, 0, tzinfo=UTC)

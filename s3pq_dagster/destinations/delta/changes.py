@@ -9,8 +9,8 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
+from s3pq_dagster.destinations.table_state import OBJECT_COLUMNS, Commit, Owner, loaded_meanwhile
 from s3pq_dagster.ledger import FORMAT_VERSION, Status
-from s3pq_dagster.tables import OBJECT_COLUMNS, Commit, Owner, loaded_meanwhile
 
 _LOADED = pl.col("status") == Status.LOADED
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.delta.changes import Change
 from s3pq_dagster.destinations.delta.storage import Storage
+from s3pq_dagster.destinations.table_state import OBJECT_COLUMNS
 from s3pq_dagster.errors import DestinationError
-from s3pq_dagster.tables import OBJECT_COLUMNS
 
 INTENTS = "_s3pq_intents"
 _META = b"s3pq"

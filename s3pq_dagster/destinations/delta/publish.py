@@ -21,13 +21,13 @@ from s3pq_dagster.destinations.delta.data_files import DataFiles
 from s3pq_dagster.destinations.delta.failures import translated, written_meanwhile
 from s3pq_dagster.destinations.delta.intents import Intent, next_number
 from s3pq_dagster.destinations.delta.log import DataFile, OutdatedError, Version
-from s3pq_dagster.destinations.delta.look import Look, Looking
 from s3pq_dagster.destinations.delta.replace import without
+from s3pq_dagster.destinations.delta.snapshot import Look, Looking
 from s3pq_dagster.destinations.delta.stage import OURS, Stage
 from s3pq_dagster.destinations.delta.storage import Storage
+from s3pq_dagster.destinations.table_state import Owner, has_strays, not_managed
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.ledger import Status
-from s3pq_dagster.tables import Owner, has_strays, not_managed
 
 _TRIES = 20
 """How often a commit is built anew because somebody compacted the table meanwhile, say."""

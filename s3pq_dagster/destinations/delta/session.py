@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.batches import converted as converting
-from s3pq_dagster.batches import joined
+from s3pq_dagster.destinations.batches import converted as converting
+from s3pq_dagster.destinations.batches import joined
 from s3pq_dagster.destinations.delta.changes import Change, new_row
 from s3pq_dagster.destinations.delta.failures import translated
 from s3pq_dagster.destinations.delta.log import Version
@@ -15,8 +15,8 @@ from s3pq_dagster.destinations.delta.partitions import check_partition_by
 from s3pq_dagster.destinations.delta.publish import Publisher
 from s3pq_dagster.destinations.delta.stage import Stage
 from s3pq_dagster.destinations.delta.types import check_schema, converted, stored
+from s3pq_dagster.destinations.table_state import Commit, Owner, TableState, entry_rows
 from s3pq_dagster.errors import DestinationError
-from s3pq_dagster.tables import Commit, Owner, TableState, entry_rows
 
 JOIN_ROWS = 32_768
 """Batches are joined up to this many rows: each costs, however few rows are in it."""

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from s3pq_dagster import schemas
-from s3pq_dagster.batches import cast_column
-from s3pq_dagster.column_rules import case_twins, check_columns
+from s3pq_dagster.destinations.batches import cast_column
+from s3pq_dagster.destinations.column_rules import case_twins, check_columns
 
 _DIGITS = 38
 _DASHES = (8, 13, 18, 23)

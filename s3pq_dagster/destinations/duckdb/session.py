@@ -10,14 +10,12 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.batches import cut_to
+from s3pq_dagster.destinations.batches import cut_to
 from s3pq_dagster.destinations.duckdb.failures import translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.statements import Statements
 from s3pq_dagster.destinations.duckdb.types import check_schema
-from s3pq_dagster.errors import TableNotManagedError
-from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger, Status
-from s3pq_dagster.tables import (
+from s3pq_dagster.destinations.table_state import (
     Commit,
     Owner,
     TableAudit,
@@ -29,6 +27,8 @@ from s3pq_dagster.tables import (
     loaded_meanwhile,
     not_managed,
 )
+from s3pq_dagster.errors import TableNotManagedError
+from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger, Status
 
 _ROW_GROUP_ROWS = 122_880
 """DuckDB stores so many rows together. What comes in other pieces it puts together anew, which

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.column_rules import case_twins, check_columns
+from s3pq_dagster.destinations.column_rules import case_twins, check_columns
 from s3pq_dagster.destinations.duckdb.names import is_usable
 
 

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.parquet.paths import file_name, new_id
-from s3pq_dagster.ledger import FORMAT_VERSION, Ledger, Status
-from s3pq_dagster.tables import (
+from s3pq_dagster.destinations.table_state import (
     OBJECT_COLUMNS,
     TABLE_COLUMNS,
     Commit,
@@ -26,6 +25,7 @@ from s3pq_dagster.tables import (
     loaded_again,
     loaded_meanwhile,
 )
+from s3pq_dagster.ledger import FORMAT_VERSION, Ledger, Status
 
 COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     **OBJECT_COLUMNS,

@@ -3,8 +3,8 @@
 import re
 import secrets
 
+from s3pq_dagster.destinations.table_state import OBJECTS, TABLES
 from s3pq_dagster.errors import DestinationDeniedError
-from s3pq_dagster.tables import OBJECTS, TABLES
 
 STAGED = "_s3pq_staged"
 """Holds what is written and not yet at its place; outside of every table's glob."""

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
-from s3pq_dagster.batches import as_stored
-from s3pq_dagster.column_rules import check_chosen
+from s3pq_dagster.destinations.batches import as_stored
+from s3pq_dagster.destinations.column_rules import check_chosen
 from s3pq_dagster.destinations.parquet.failures import damage_told
-from s3pq_dagster.destinations.parquet.look import Look, check_still, checked, open_file
 from s3pq_dagster.destinations.parquet.paths import final_path
 from s3pq_dagster.destinations.parquet.rows_file import opened, rows_by_key
+from s3pq_dagster.destinations.parquet.snapshot import Look, check_still, checked, open_file
 from s3pq_dagster.destinations.parquet.storage import Storage
+from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.errors import DestinationError
-from s3pq_dagster.tables import Owner, TableAudit, TableState
 
 _OPEN_FILES = 100
 """So many are open before the first batch is handed on: a table of no more is read whole."""

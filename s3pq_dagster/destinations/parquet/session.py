@@ -7,7 +7,6 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
-from s3pq_dagster.destinations.parquet.look import Look, checked, consistently, staged_ids
 from s3pq_dagster.destinations.parquet.manifest import Manifest, with_files
 from s3pq_dagster.destinations.parquet.paths import (
     manifest_path,
@@ -16,12 +15,13 @@ from s3pq_dagster.destinations.parquet.paths import (
     staged_path,
 )
 from s3pq_dagster.destinations.parquet.settling import put_in_place, settle
+from s3pq_dagster.destinations.parquet.snapshot import Look, checked, consistently, staged_ids
 from s3pq_dagster.destinations.parquet.staging import Staging
 from s3pq_dagster.destinations.parquet.storage import Storage, Turn, UncertainSwapError
 from s3pq_dagster.destinations.parquet.types import check_schema
+from s3pq_dagster.destinations.table_state import Commit, Owner, TableState, entry_rows
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.ledger import Status
-from s3pq_dagster.tables import Commit, Owner, TableState, entry_rows
 
 
 class Session:

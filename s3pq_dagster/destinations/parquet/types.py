@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
-from s3pq_dagster.batches import cast_column
-from s3pq_dagster.column_rules import check_columns
+from s3pq_dagster.destinations.batches import cast_column
+from s3pq_dagster.destinations.column_rules import check_columns
 from s3pq_dagster.errors import UnsupportedSchemaError
 
 

@@ -9,9 +9,7 @@ import pyarrow as pa
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.postgres.names import lock_key, quoted
 from s3pq_dagster.destinations.postgres.statements import Copy, Statements
-from s3pq_dagster.errors import UnsupportedSchemaError
-from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger
-from s3pq_dagster.tables import (
+from s3pq_dagster.destinations.table_state import (
     OBJECTS,
     TABLES,
     Commit,
@@ -21,6 +19,8 @@ from s3pq_dagster.tables import (
     entry_rows,
     loaded_meanwhile,
 )
+from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger
 
 _OBJECTS_DDL = """
     table_name text NOT NULL, bucket text NOT NULL, key text NOT NULL, e_tag text,

@@ -14,9 +14,7 @@ from s3pq_dagster.destinations.postgres.statements import ONE_SNAPSHOT
 from s3pq_dagster.destinations.postgres.table import Table
 from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
-from s3pq_dagster.errors import TableNotManagedError
-from s3pq_dagster.ledger import Status
-from s3pq_dagster.tables import (
+from s3pq_dagster.destinations.table_state import (
     OBJECTS,
     TABLES,
     Commit,
@@ -26,6 +24,8 @@ from s3pq_dagster.tables import (
     has_strays,
     not_managed,
 )
+from s3pq_dagster.errors import TableNotManagedError
+from s3pq_dagster.ledger import Status
 
 
 class Session:

@@ -8,9 +8,9 @@ from s3pq_dagster.destinations.postgres.names import quoted
 from s3pq_dagster.destinations.postgres.statements import Copy, Statements
 from s3pq_dagster.destinations.postgres.types import form_of
 from s3pq_dagster.destinations.postgres.values import sendable
+from s3pq_dagster.destinations.table_state import OBJECTS
 from s3pq_dagster.errors import DestinationError, UnsupportedSchemaError
 from s3pq_dagster.schemas import KEY_COLUMN
-from s3pq_dagster.tables import OBJECTS
 
 _JOIN_ROWS = 32_768
 _BEFORE = "(t.xmin <> pg_current_xact_id()::xid OR t.cmin::text::bigint < {mark})"

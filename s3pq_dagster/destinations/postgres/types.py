@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.column_rules import check_columns
+from s3pq_dagster.destinations.column_rules import check_columns
 from s3pq_dagster.destinations.postgres.names import MOST_BYTES, is_long, is_usable
 
 _MOST_COLUMNS = 1_600

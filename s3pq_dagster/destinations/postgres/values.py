@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from s3pq_dagster.batches import as_stored, cast_column, joined, value_refused
+from s3pq_dagster.destinations.batches import as_stored, cast_column, joined, value_refused
 from s3pq_dagster.destinations.postgres.nested import as_json, from_json
 from s3pq_dagster.destinations.postgres.types import Form, form_of
 from s3pq_dagster.destinations.postgres.wire import on_wire

@@ -9,8 +9,8 @@ from typing import Any, Self
 import deltalake
 import polars as pl
 
-from s3pq_dagster.destinations import Destination
 from s3pq_dagster.destinations.delta import DeltaDestination
+from s3pq_dagster.destinations.protocol import Destination
 
 _HOLD_LOCK = """
 import sys

@@ -11,8 +11,8 @@ import deltalake
 import pyarrow as pa
 from moto.server import ThreadedMotoServer
 
-from s3pq_dagster.destinations import Destination
 from s3pq_dagster.destinations.delta import DeltaDestination
+from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster_tests.destinations.places.delta import named
 from s3pq_dagster_tests.servers import ACCESS_KEY, REGION, SECRET_KEY, admin_client
 

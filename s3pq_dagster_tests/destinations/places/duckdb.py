@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import duckdb
 
-from s3pq_dagster.destinations import Destination
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
+from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster_tests.destinations.places.sql import SqlPlace, quoted
 
 _HOLD_DUCKDB = """

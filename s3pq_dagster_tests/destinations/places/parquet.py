@@ -12,8 +12,8 @@ import duckdb
 import polars as pl
 import pyarrow.parquet as pq
 
-from s3pq_dagster.destinations import Destination
 from s3pq_dagster.destinations.parquet import ParquetDestination
+from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster_tests.destinations.places.sql import quoted
 
 _HOLD = """

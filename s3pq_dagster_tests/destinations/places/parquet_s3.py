@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from moto.server import ThreadedMotoServer
 
-from s3pq_dagster.destinations import Destination
 from s3pq_dagster.destinations.parquet import ParquetDestination
+from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster_tests.destinations.places.parquet import ParquetPlace
 from s3pq_dagster_tests.servers import REGION, admin_client
 
@@ -19,7 +19,7 @@ BUCKET = "parquet-lake"
 _HOLD = """
 import sys
 from s3pq_dagster.destinations.parquet import ParquetDestination
-from s3pq_dagster.tables import Owner
+from s3pq_dagster.destinations.table_state import Owner
 root, endpoint, region, table = sys.argv[1:]
 destination = ParquetDestination(root, endpoint_url=endpoint, region=region)
 owner = Owner(table, "lake", f"{table}/")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from s3pq_dagster.destinations import Destination
+from s3pq_dagster.destinations.protocol import Destination
 
 
 class Place(Protocol):

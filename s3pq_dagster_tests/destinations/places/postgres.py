@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from adbc_driver_postgresql import dbapi
 
-from s3pq_dagster.destinations import Destination
+from s3pq_dagster.destinations.postgres.destination import PostgresDestination
 from s3pq_dagster.destinations.postgres.names import lock_key
-from s3pq_dagster.destinations.postgres.server import PostgresDestination
+from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster_tests.destinations.places.sql import SqlPlace, quoted
 
 SERVER = "S3PQ_TEST_POSTGRES"

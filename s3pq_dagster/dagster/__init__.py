@@ -1,0 +1,1 @@
+"""What Dagster sees: resource, assets, sensor, checks and IO managers."""

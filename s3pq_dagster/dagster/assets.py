@@ -1,0 +1,163 @@
+"""Tables as assets."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import dagster as dg
+
+from s3pq_dagster.dagster.checks import check_specs
+from s3pq_dagster.dagster.discovery import DiscoveredTable, discover
+from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
+from s3pq_dagster.dagster.metadata import PREFIX, TABLE
+from s3pq_dagster.dagster.resource import S3ParquetResource
+from s3pq_dagster.dagster.retries import as_failures
+from s3pq_dagster.dagster.sharded_asset import STEPS_IO_MANAGER_KEY, Sharded
+from s3pq_dagster.dagster.table_run import LoadConfig, TableRun
+from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator
+from s3pq_dagster.errors import ConfigurationError
+
+SOURCE_KEY = "s3_parquet"
+IO_MANAGER_KEY = "s3_parquet_io_manager"
+
+DEFAULT_RETRY_POLICY = dg.RetryPolicy(
+    max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+
+
+def build_s3_parquet_assets(
+    source: S3ParquetResource,
+    *,
+    destination: S3ParquetIOManager,
+    tables: Sequence[DiscoveredTable] | None = None,
+    granularity: Literal["table", "all"] = "table",
+    shards: Mapping[str, int] | None = None,
+    checks: bool = True,
+    translator: S3ParquetTranslator | None = None,
+    source_key: str = SOURCE_KEY,
+    io_manager_key: str = IO_MANAGER_KEY,
+    retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
+    pool: str | None = None,
+) -> list[dg.AssetsDefinition]:
+    """Build one asset for each table of a bucket.
+
+    Args:
+        source: The bucket; bind it under ``source_key``.
+        destination: Where rows go; bind it under ``io_manager_key``.
+        tables: What :func:`discover` gave; by default it is called.
+        granularity: ``"table"`` is an op a table: one that fails leaves the others alone.
+            ``"all"`` is one op for all: a failure ends it.
+        shards: Tables that are too large for one machine, and in how many steps what is pending
+            of each is loaded, side by side where the executor does so. The names are those of
+            tables; one that is not there is left out.
+        checks: Whether each asset has the checks ``complete``, ``rows_reconciled`` and
+            ``no_quarantine``.
+        translator: Says key, group, tags and description of each asset.
+        source_key: Resource key of the source.
+        io_manager_key: Resource key of the destination.
+        retry_policy: For each op, on errors that trying again may mend.
+        pool: Dagster's concurrency pool of each op: how many of them, in whatever runs and
+            processes, load at a time.
+
+    Returns:
+        Definitions that hold one asset a table and its checks, subsettable; one without assets
+        when there are no tables.
+
+    Raises:
+        ConfigurationError: What the destination needs is not installed, a table is to have less
+            than one shard, or one that has them is to use ``io_manager``.
+        StoreError: The bucket cannot be listed, and no earlier result is saved.
+        TableNameCollisionError: Two prefixes give one table name.
+    """
+    destination.check_installed()
+    parts = _checked(shards or {}, io_manager_key)
+    tables = discover(source) if tables is None else tables
+    translator = translator or S3ParquetTranslator()
+    specs = [
+        _spec_of(t, source, destination, translator).with_io_manager_key(io_manager_key)
+        for t in tables
+    ]
+
+    def is_whole(spec: dg.AssetSpec) -> bool:
+        return parts.get(spec.metadata[TABLE], 1) == 1
+
+    ours = sorted(specs, key=lambda spec: str(spec.metadata[TABLE]))
+    whole = [spec for spec in ours if is_whole(spec)]
+    resource_keys = {source_key, io_manager_key}
+
+    def checks_of(spec: dg.AssetSpec) -> list[dg.AssetCheckSpec]:
+        return check_specs(spec.key) if checks else []
+
+    def op_for(name: str, specs: list[dg.AssetSpec]) -> dg.AssetsDefinition:
+        @dg.multi_asset(
+            name=name,
+            specs=specs,
+            check_specs=[check for spec in specs for check in checks_of(spec)],
+            can_subset=True,
+            required_resource_keys=resource_keys,
+            retry_policy=retry_policy,
+            pool=pool,
+        )
+        def load(context: dg.AssetExecutionContext, config: LoadConfig) -> Iterator[Any]:
+            source_now = getattr(context.resources, source_key)
+            io_manager = getattr(context.resources, io_manager_key)
+            for spec in specs:
+                with as_failures():
+                    table = TableRun(context, config, spec, source_now, io_manager, whole)
+                    yield from table.results()
+
+        return load
+
+    def graph_for(spec: dg.AssetSpec) -> dg.AssetsDefinition:
+        table = spec.metadata[TABLE]
+        keys = (source_key, io_manager_key)
+        return Sharded(spec, parts[table], checks_of(spec), *keys, retry_policy, pool).asset()
+
+    split = [graph_for(spec) for spec in specs if not is_whole(spec)]
+    if granularity == "all" or not specs:
+        together = [spec for spec in specs if is_whole(spec)]
+        name = f"load_{_identifier(tables)}"
+        if name in {f"load_{table}" for table in parts}:
+            name += "_others"
+        return ([op_for(name, together)] if together or not specs else []) + split
+    return [op_for(f"load_{s.metadata[TABLE]}", [s]) for s in specs if is_whole(s)] + split
+
+
+def _checked(shards: Mapping[str, int], io_manager_key: str) -> Mapping[str, int]:
+    if shards and io_manager_key == STEPS_IO_MANAGER_KEY:
+        msg = (
+            f"with `shards`, Dagster's own IO manager {STEPS_IO_MANAGER_KEY!r} carries what goes "
+            f"from step to step: bind the destination under another io_manager_key"
+        )
+        raise ConfigurationError(msg)
+    for table, number in shards.items():
+        if number < 1:
+            msg = (
+                f"table {table!r} cannot have {number} shards: give `shards` the number of steps "
+                f"that load it, 1 or more"
+            )
+            raise ConfigurationError(msg)
+    return shards
+
+
+def _identifier(tables: Sequence[DiscoveredTable]) -> str:
+    """Name the one op of all tables after their bucket, whose name may be deferred itself."""
+    return re.sub(r"\W", "_", tables[0].bucket) if tables else SOURCE_KEY
+
+
+def _spec_of(
+    table: DiscoveredTable,
+    source: S3ParquetResource,
+    destination: S3ParquetIOManager,
+    translator: S3ParquetTranslator,
+) -> dg.AssetSpec:
+    props = S3ParquetTableProps(
+        table=table,
+        storage_kind=destination.storage_kind(),
+        table_name=destination.table_name(table.name),
+        add_cq_ids=source.add_cq_ids,
+    )
+    # What loads and reads the table later must find it, whatever the translator left out.
+    return translator.get_asset_spec(props).merge_attributes(
+        metadata={TABLE: table.name, PREFIX: table.prefix}
+    )

@@ -1,0 +1,132 @@
+"""The proof that a table holds its bucket's objects, as asset checks."""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from s3pq_dagster.dagster.metadata import (
+    FOOTERS_READ,
+    LEDGER_ROWS,
+    OBJECTS_LISTED,
+    OBJECTS_LOADED,
+    OBJECTS_PENDING,
+    OBJECTS_QUARANTINED,
+    OBJECTS_TO_REMOVE,
+    OBJECTS_UNRECONCILED,
+    SAMPLE,
+    TABLE_ROWS,
+    records,
+)
+from s3pq_dagster.destinations.table_state import TableAudit
+from s3pq_dagster.ledger import Difference, Status
+from s3pq_dagster.objects import Listing
+
+COMPLETE = "complete"
+ROWS_RECONCILED = "rows_reconciled"
+NO_QUARANTINE = "no_quarantine"
+_DESCRIPTIONS = {
+    COMPLETE: "Every listed object is in the ledger, loaded or quarantined.",
+    ROWS_RECONCILED: "The table has as many rows of each object as the ledger says, and no others. "
+    "An object's rows are counted against its footer when it is loaded.",
+    NO_QUARANTINE: "Every listed object could be read as Parquet.",
+}
+_WHAT_TO_DO = {
+    COMPLETE: "Objects are listed that are not loaded, or loaded that are to go: materialize the "
+    "asset.",
+    ROWS_RECONCILED: "Table and ledger differ, so somebody changed one of them. Put back what was "
+    "there, or load the table anew with full_refresh.",
+    NO_QUARANTINE: "Objects could not be read and are left out. Replace them in the bucket or, "
+    "once the cause is gone, load with retry_quarantined.",
+}
+"""Where one fails."""
+
+
+def check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """Name the checks of a table's asset."""
+    return [
+        dg.AssetCheckSpec(name, asset=asset, description=text)
+        for name, text in _DESCRIPTIONS.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a table's checks look at."""
+
+    audit: TableAudit
+    listing: Listing
+    relist: Callable[[], Listing]
+    """Lists the table now."""
+    mirror: bool
+    """Whether rows of objects deleted from S3 are to go."""
+    footers: pl.DataFrame | None = None
+    """``key``, ``version`` and ``footer_rows`` of objects whose footers were read again."""
+
+    def results(self, asset: dg.AssetKey, names: Collection[str]) -> Iterator[dg.AssetCheckResult]:
+        """Evaluate the checks that are asked for."""
+        verdicts: dict[str, Callable[[], tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]]] = {
+            COMPLETE: self._complete,
+            ROWS_RECONCILED: self._rows_reconciled,
+            NO_QUARANTINE: self._no_quarantine,
+        }
+        for name in (name for name in verdicts if name in names):
+            passed, severity, metadata = verdicts[name]()
+            yield dg.AssetCheckResult(
+                asset_key=asset,
+                check_name=name,
+                passed=passed,
+                severity=severity,
+                description=None if passed else _WHAT_TO_DO[name],
+                metadata=metadata,
+            )
+
+    def _complete(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
+        found = self._still_missing()
+        pending = found.pending.frame["key"].to_list()
+        metadata = {
+            OBJECTS_LISTED: len(self.listing),
+            OBJECTS_LOADED: self.audit.state.ledger.count(Status.LOADED),
+            OBJECTS_PENDING: len(pending),
+            OBJECTS_TO_REMOVE: len(found.removed),
+        }
+        sample = [{"key": key, "what": "not in the ledger"} for key in pending]
+        sample += [{"key": key, "what": "loaded, no longer listed"} for key in found.removed]
+        return not sample, dg.AssetCheckSeverity.WARN, metadata | records(SAMPLE, sample)
+
+    def _still_missing(self) -> Difference:
+        """Take the difference; what came, went or changed while a run was loading is not in it."""
+        found = self._difference(self.listing)
+        if not found:
+            return found
+        now = self._difference(self.relist())
+        there = now.pending.with_version()
+        pending = found.pending.with_version().join(there, on=["key", "version"], how="semi")
+        removed = sorted(set(found.removed) & set(now.removed))
+        return Difference(Listing(pending.drop("version")), removed)
+
+    def _difference(self, listing: Listing) -> Difference:
+        return self.audit.state.ledger.difference(listing, mirror=self.mirror)
+
+    def _rows_reconciled(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
+        ledger = self.audit.state.ledger
+        differing = ledger.reconcile(self.audit.rows_by_key)
+        said = ledger.frame.filter(pl.col("status") == Status.LOADED)
+        sample = differing.to_dicts()
+        metadata = {
+            TABLE_ROWS: int(self.audit.rows_by_key["rows"].sum()),
+            LEDGER_ROWS: int(said["rows"].sum()),
+        }
+        if self.footers is not None:
+            metadata[FOOTERS_READ] = self.footers.height
+            sample += ledger.reconcile_footers(self.footers).to_dicts()
+        metadata[OBJECTS_UNRECONCILED] = len(sample)
+        return not sample, dg.AssetCheckSeverity.ERROR, metadata | records(SAMPLE, sample)
+
+    def _no_quarantine(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
+        aside = self.audit.state.ledger.quarantined(self.listing)
+        metadata = {OBJECTS_LISTED: len(self.listing), OBJECTS_QUARANTINED: aside.height}
+        sample = records(SAMPLE, aside.to_dicts())
+        return not aside.height, dg.AssetCheckSeverity.WARN, metadata | sample

@@ -1,0 +1,93 @@
+"""Source, destination, assets and sensor put together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import dagster as dg
+
+from s3pq_dagster.dagster.assets import (
+    DEFAULT_RETRY_POLICY,
+    IO_MANAGER_KEY,
+    SOURCE_KEY,
+    build_s3_parquet_assets,
+)
+from s3pq_dagster.dagster.discovery import discover
+from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
+from s3pq_dagster.dagster.io_managers import DEFAULT_DESTINATION, build_io_manager
+from s3pq_dagster.dagster.resource import S3ParquetResource
+from s3pq_dagster.dagster.sensor import build_s3_parquet_sensor
+from s3pq_dagster.dagster.translator import S3ParquetTranslator
+
+
+def build_s3_parquet_definitions(
+    source: S3ParquetResource,
+    *,
+    destination: S3ParquetIOManager | str = DEFAULT_DESTINATION,
+    granularity: Literal["table", "all"] = "table",
+    shards: Mapping[str, int] | None = None,
+    checks: bool = True,
+    translator: S3ParquetTranslator | None = None,
+    retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
+    pool: str | None = None,
+    executor: dg.ExecutorDefinition = dg.in_process_executor,
+    sensor_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
+    sensor_interval_seconds: int = 60,
+    run_per_table: bool = False,
+    stale_run_seconds: int = 900,
+) -> dg.Definitions:
+    """Build everything a code location needs: the tables' assets, the sensor, the resources.
+
+    The bucket is listed now if a code location is starting (see :func:`discover`).
+
+    Args:
+        source: The bucket.
+        destination: An IO manager, or a URL such as ``duckdb:///lake.duckdb``.
+        granularity: As :func:`build_s3_parquet_assets`.
+        shards: As :func:`build_s3_parquet_assets`.
+        checks: As :func:`build_s3_parquet_assets`.
+        translator: As :func:`build_s3_parquet_assets`.
+        retry_policy: As :func:`build_s3_parquet_assets`.
+        pool: As :func:`build_s3_parquet_assets`.
+        executor: Where the tables of a run are loaded. In one process they share a listing, and
+            what is read ahead; a DuckDB file has one writer anyway.
+        sensor_status: Whether the sensor runs from the start.
+        sensor_interval_seconds: As :func:`build_s3_parquet_sensor`.
+        run_per_table: As :func:`build_s3_parquet_sensor`.
+        stale_run_seconds: As :func:`build_s3_parquet_sensor`.
+
+    Returns:
+        Definitions, with an op a table unless ``granularity`` says otherwise.
+
+    Raises:
+        StoreError: The bucket cannot be listed, and no earlier result is saved.
+        TableNameCollisionError: Two prefixes give one table name.
+        ConfigurationError: The destination's URL is of no known kind, or a table is to have less
+            than one shard.
+    """
+    io_manager = build_io_manager(destination) if isinstance(destination, str) else destination
+    assets: Sequence[dg.AssetsDefinition] = build_s3_parquet_assets(
+        source,
+        destination=io_manager,
+        tables=discover(source),
+        granularity=granularity,
+        shards=shards,
+        checks=checks,
+        translator=translator,
+        retry_policy=retry_policy,
+        pool=pool,
+    )
+    sensor = build_s3_parquet_sensor(
+        source,
+        assets=assets,
+        destination=io_manager,
+        default_status=sensor_status,
+        minimum_interval_seconds=sensor_interval_seconds,
+        run_per_table=run_per_table,
+        stale_run_seconds=stale_run_seconds,
+    )
+    return dg.Definitions(
+        assets=assets,
+        sensors=[sensor],
+        resources={SOURCE_KEY: source, IO_MANAGER_KEY: io_manager},
+        executor=executor,
+    )

@@ -1,0 +1,133 @@
+"""What all our IO managers do: commit tables, and read them for the assets downstream."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pyarrow as pa
+
+from s3pq_dagster.dagster.metadata import DESTINATION, TABLE, report_metadata, table_metadata
+from s3pq_dagster.dagster.retries import as_failures
+from s3pq_dagster.destinations.protocol import Destination
+from s3pq_dagster.errors import UnsupportedValueError
+from s3pq_dagster.loading.table_load import TableLoad
+
+
+class S3ParquetIOManager(dg.ConfigurableIOManager):
+    """Commits what our assets yield, and reads tables for the assets downstream.
+
+    ``load_input`` gives ``pyarrow.Table`` (without annotation too), ``pyarrow.RecordBatchReader``,
+    ``polars.DataFrame`` or ``polars.LazyFrame``, by the input's annotation; only the columns in the
+    input's metadata ``columns``, if that is there.
+    """
+
+    @abstractmethod
+    def destination(self, log: logging.Logger) -> Destination:
+        """Make the destination; ``log`` gets its lines."""
+
+    @abstractmethod
+    def check_installed(self) -> None:
+        """See that what the destination needs is there.
+
+        Raises:
+            ConfigurationError: It is not; the message says what to install.
+        """
+
+    @abstractmethod
+    def storage_kind(self) -> str:
+        """Name the destination's kind."""
+
+    @abstractmethod
+    def table_name(self, table: str) -> str:
+        """Qualify a table's name as the destination's users do."""
+
+    @abstractmethod
+    def place(self) -> str:
+        """Name where the tables are, the same for everybody and without secrets.
+
+        The sensor compares it: what was loaded into another place is not loaded.
+        """
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Load a table: rows and ledger, checkpoint by checkpoint."""
+        if not isinstance(obj, TableLoad):
+            msg = (
+                f"{type(self).__name__} takes what build_s3_parquet_assets yields, got "
+                f"{type(obj).__name__} from {context.asset_key.to_user_string()!r}. For other "
+                f"values use one of Dagster's own IO managers (dagster-duckdb-pandas, "
+                f"dagster-duckdb-polars, FilesystemIOManager) under another io_manager_key."
+            )
+            with as_failures():
+                raise UnsupportedValueError(msg)
+        with as_failures():
+            report = obj.into(self.destination(context.log))
+        owner = obj.owner
+        context.add_output_metadata(
+            {
+                **table_metadata(
+                    source=f"s3://{owner.bucket}/{owner.prefix}",
+                    storage_kind=self.storage_kind(),
+                    table_name=self.table_name(owner.table),
+                    schema=report.table_schema,
+                    rows=report.table_rows,
+                ),
+                DESTINATION: self.place(),
+                **report_metadata(report, bucket=owner.bucket, table=owner.table),
+            }
+        )
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """Read a table as the type the input is annotated with."""
+        upstream = context.upstream_output
+        known = {} if upstream is None else upstream.definition_metadata or {}
+        table = known.get(TABLE, context.asset_key.path[-1])
+        wanted = context.dagster_type.typing_type
+        stack = ExitStack()
+        with as_failures(), stack:
+            reader = stack.enter_context(
+                self.destination(context.log).read(table, _columns(context))
+            )
+            if wanted is pa.RecordBatchReader:
+                held = stack.pop_all()
+                return pa.RecordBatchReader.from_batches(reader.schema, _until_end(reader, held))
+            return _converted(reader, wanted)
+
+
+def _columns(context: dg.InputContext) -> list[str] | None:
+    columns = (context.definition_metadata or {}).get("columns")
+    if columns is None:
+        return None
+    named = isinstance(columns, list | tuple) and all(isinstance(name, str) for name in columns)
+    if not named or not columns:
+        msg = (
+            f"the input's metadata `columns` must be a list of at least one column's name, got "
+            f"{columns!r}. Leave it out to read all columns."
+        )
+        raise UnsupportedValueError(msg)
+    return list(columns)
+
+
+def _until_end(reader: pa.RecordBatchReader, held: ExitStack) -> Iterator[pa.RecordBatch]:
+    with held:
+        yield from reader
+
+
+def _converted(reader: pa.RecordBatchReader, wanted: Any) -> Any:
+    if wanted in (Any, pa.Table, type(None)):
+        return reader.read_all()
+    if wanted is pl.DataFrame:
+        return pl.from_arrow(reader.read_all())
+    if wanted is pl.LazyFrame:
+        frame = pl.from_arrow(reader.read_all())
+        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table gives a frame
+        return frame.lazy()
+    msg = (
+        f"cannot give a table as {wanted}. Annotate the input as pyarrow.Table, "
+        f"pyarrow.RecordBatchReader, polars.DataFrame or polars.LazyFrame; for pandas take a "
+        f"pyarrow.Table and call to_pandas()."
+    )
+    raise UnsupportedValueError(msg)

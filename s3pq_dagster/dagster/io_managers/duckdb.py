@@ -1,0 +1,52 @@
+"""The IO manager of a DuckDB file."""
+
+import logging
+from pathlib import Path
+
+from pydantic import Field
+
+from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
+from s3pq_dagster.dagster.io_managers.urls import check_installed
+from s3pq_dagster.destinations.protocol import Destination
+
+
+class S3ParquetDuckDBIOManager(S3ParquetIOManager):
+    """Tables and ledger in a DuckDB file."""
+
+    database: str = Field(description="Path of the file; created when first written.")
+    namespace: str = Field(default="main", description="DuckDB schema of tables and ledger.")
+    memory_limit: str | None = Field(
+        default=None, description="DuckDB's bound on its memory, `1GB` say; unset: DuckDB's own."
+    )
+    lock_timeout_seconds: float = Field(
+        default=300, description="How long to wait while another process has the file open."
+    )
+
+    def destination(self, log: logging.Logger) -> Destination:
+        """See :meth:`S3ParquetIOManager.destination`."""
+        self.check_installed()
+        from s3pq_dagster.destinations.duckdb import DuckDBDestination  # noqa: PLC0415 - an extra
+
+        return DuckDBDestination(
+            self.database,
+            namespace=self.namespace,
+            memory_limit=self.memory_limit,
+            lock_timeout_seconds=self.lock_timeout_seconds,
+            log=log,
+        )
+
+    def check_installed(self) -> None:
+        """See :meth:`S3ParquetIOManager.check_installed`."""
+        check_installed("DuckDB", "s3pq_dagster.destinations.duckdb", "duckdb")
+
+    def storage_kind(self) -> str:
+        """See :meth:`S3ParquetIOManager.storage_kind`."""
+        return "duckdb"
+
+    def table_name(self, table: str) -> str:
+        """See :meth:`S3ParquetIOManager.table_name`."""
+        return f"{self.namespace}.{table}"
+
+    def place(self) -> str:
+        """See :meth:`S3ParquetIOManager.place`."""
+        return f"duckdb://{Path(self.database).absolute()}#{self.namespace}"

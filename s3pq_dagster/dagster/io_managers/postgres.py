@@ -1,0 +1,78 @@
+"""The IO manager of a PostgreSQL database."""
+
+import logging
+
+import dagster as dg
+from pydantic import Field
+
+from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
+from s3pq_dagster.dagster.io_managers.urls import check_installed
+from s3pq_dagster.destinations.postgres import url as postgres_url
+from s3pq_dagster.destinations.protocol import Destination
+from s3pq_dagster.errors import ConfigurationError
+
+
+class S3ParquetPostgresIOManager(S3ParquetIOManager):
+    """Tables and ledger in a PostgreSQL database."""
+
+    url: str = Field(
+        repr=False,
+        description="URL of the database, `postgresql://user@host:5432/database`, as libpq knows "
+        "them. A password is not for this field, which the UI shows: leave it out and set "
+        "PGPASSWORD or `~/.pgpass`, or let the whole URL be a `dg.EnvVar`.",
+    )
+    namespace: str = Field(default="public", description="PostgreSQL schema of tables and ledger.")
+    lock_timeout_seconds: float = Field(
+        default=300, description="How long to wait while another process writes the table."
+    )
+
+    def destination(self, log: logging.Logger) -> Destination:
+        """See :meth:`S3ParquetIOManager.destination`."""
+        self._check_driver()
+        from s3pq_dagster.destinations.postgres.destination import (  # noqa: PLC0415 - an extra
+            PostgresDestination,
+        )
+
+        return PostgresDestination(
+            self.url,
+            namespace=self.namespace,
+            lock_timeout_seconds=self.lock_timeout_seconds,
+            log=log,
+        )
+
+    def check_installed(self) -> None:
+        """See :meth:`S3ParquetIOManager.check_installed`.
+
+        Raises:
+            ConfigurationError: The driver is not there, or the URL cannot be used.
+        """
+        self._check_driver()
+        is_reference = isinstance(self.url, dg.EnvVar)
+        url = self.url.get_value() if isinstance(self.url, dg.EnvVar) else self.url
+        if url is not None and postgres_url.parsed(url).secrets and not is_reference:
+            msg = (
+                "the destination's URL has a password in it, which would be shown in Dagster's UI. "
+                "Leave it out and set PGPASSWORD or ~/.pgpass, put the URL into S3PQ_DESTINATION, "
+                'or give it as S3ParquetPostgresIOManager(url=dg.EnvVar("…")).'
+            )
+            raise ConfigurationError(msg)
+
+    def storage_kind(self) -> str:
+        """See :meth:`S3ParquetIOManager.storage_kind`."""
+        return "postgres"
+
+    def table_name(self, table: str) -> str:
+        """See :meth:`S3ParquetIOManager.table_name`."""
+        from s3pq_dagster.destinations.postgres.names import (  # noqa: PLC0415 - an extra
+            stored_name,
+        )
+
+        return f"{self.namespace}.{stored_name(table)}"
+
+    def place(self) -> str:
+        """See :meth:`S3ParquetIOManager.place`."""
+        return f"{postgres_url.parsed(self.url).shown}#{self.namespace}"
+
+    @staticmethod
+    def _check_driver() -> None:
+        check_installed("PostgreSQL", "s3pq_dagster.destinations.postgres.destination", "postgres")

@@ -1,0 +1,154 @@
+"""Metadata keys, and the one place for Dagster's private imports."""
+
+import multiprocessing
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+from dagster._core.definitions.definitions_load_context import (  # noqa: TID251 - the one place
+    DefinitionsLoadContext,
+    DefinitionsLoadType,
+)
+from dagster._core.definitions.metadata.metadata_set import (  # noqa: TID251 - the one place
+    TableMetadataSet,
+)
+
+from s3pq_dagster.ledger import cursor_key, format_cursor
+from s3pq_dagster.loading.report import LoadReport
+
+TABLE = "s3pq/table"
+PREFIX = "s3pq/prefix"
+SOURCE = "s3pq/source"
+DESTINATION = "s3pq/destination"
+OBJECTS = "s3pq/objects"
+OBJECTS_LISTED = "s3pq/objects_listed"
+BYTES = "s3pq/bytes"
+ROWS = "s3pq/rows"
+ROWS_PER_SECOND = "s3pq/rows_per_second"
+SECONDS = "s3pq/seconds"
+OBJECTS_LOADED = "s3pq/objects_loaded"
+OBJECTS_QUARANTINED = "s3pq/objects_quarantined"
+OBJECTS_REMOVED = "s3pq/objects_removed"
+OBJECTS_MISSING = "s3pq/objects_missing"
+OBJECTS_PENDING = "s3pq/objects_pending"
+OBJECTS_TO_REMOVE = "s3pq/objects_to_remove"
+OBJECTS_UNRECONCILED = "s3pq/objects_unreconciled"
+LEDGER_ROWS = "s3pq/ledger_rows"
+TABLE_ROWS = "s3pq/table_rows"
+FOOTERS_READ = "s3pq/footers_read"
+SAMPLE = "s3pq/sample"
+QUARANTINED_KEYS = "s3pq/quarantined_keys"
+FULL_REFRESH_TAG = "s3pq/full_refresh"
+DATA_VERSION_TAG = "dagster/data_version"
+_MOST_RECORDS = 50
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    """Describe an Arrow schema for the UI."""
+    names = {field.name: _type_name(field.type) for field in schema}
+    return dg.TableSchema(columns=[dg.TableColumn(name=n, type=t) for n, t in names.items()])
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """Name a type; an extension by its own name, ``uuid`` for ``extension<arrow.uuid>``."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return str(kind.extension_name).removeprefix("arrow.")
+    return str(kind)
+
+
+def table_metadata(
+    *,
+    source: str,
+    storage_kind: str,
+    table_name: str,
+    schema: pa.Schema | None,
+    rows: int | None = None,
+) -> dict[str, Any]:
+    """Give the metadata every table has, under Dagster's own keys where there are such.
+
+    ``dagster/uri`` is none: Dagster shows it as where the table is stored, and this is its source.
+    """
+    columns = None if schema is None else column_schema(schema)
+    table = TableMetadataSet(
+        column_schema=columns, row_count=rows, table_name=table_name, storage_kind=storage_kind
+    )
+    return {**table, SOURCE: source}
+
+
+def report_metadata(report: LoadReport, *, bucket: str, table: str) -> dict[str, Any]:
+    """Give a load's numbers; the keys never change, so the UI plots them over time."""
+    metadata: dict[str, Any] = {
+        ROWS: report.rows,
+        OBJECTS: report.objects,
+        BYTES: report.bytes,
+        SECONDS: round(report.seconds, 3),
+        ROWS_PER_SECOND: round(report.rows / report.seconds, 1) if report.seconds else 0.0,
+        **ledger_metadata(bucket, table, report.objects_loaded, report.ledger_rows, report.cursor),
+        OBJECTS_QUARANTINED: report.objects_quarantined,
+        OBJECTS_REMOVED: report.removed,
+        OBJECTS_MISSING: report.missing,
+    }
+    if report.quarantined_keys:
+        metadata[QUARANTINED_KEYS] = dg.MetadataValue.json(list(report.quarantined_keys))
+    return metadata
+
+
+def ledger_metadata(
+    bucket: str, table: str, objects: int, rows: int, cursor: datetime | None
+) -> dict[str, Any]:
+    """Give what is loaded of a table: objects, their rows, and the cursor where there is one."""
+    told = {OBJECTS_LOADED: objects, LEDGER_ROWS: rows}
+    return told if cursor is None else told | {cursor_key(bucket, table): format_cursor(cursor)}
+
+
+def is_told(event: dg.EventLogEntry | None, known: Mapping[str, Any]) -> bool:
+    """Tell whether a materialization says what is known; what it has no word of counts as said."""
+    if event is None or event.asset_materialization is None:
+        return False
+    said = event.asset_materialization.metadata
+    return all(key not in said or said[key].value == value for key, value in known.items())
+
+
+def records(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Show the first rows as a table under a name; no rows, no entry."""
+    shown = [dg.TableRecord(dict(row)) for row in rows[:_MOST_RECORDS]]
+    if not shown:
+        return {}
+    columns = dict.fromkeys(name for record in shown for name in record.data)
+    schema = dg.TableSchema(columns=[dg.TableColumn(column, "any") for column in columns])
+    return {name: dg.MetadataValue.table(shown, schema)}
+
+
+def is_code_server_start() -> bool:
+    """Tell whether a code location is being loaded or reloaded.
+
+    Also so where nobody says: in a notebook or a test.
+    """
+    return DefinitionsLoadContext.get().load_type is DefinitionsLoadType.INITIALIZATION
+
+
+def is_worker_process() -> bool:
+    """Tell whether Dagster started this process for a run or a step of one.
+
+    By ``dagster api execute_run`` and ``execute_step``, as launchers and executors for other
+    machines do, or by ``multiprocessing``, as code servers and the multiprocess executor do.
+    """
+    started_for = {"execute_run", "execute_step"} & set(sys.argv)
+    return bool(started_for) or multiprocessing.parent_process() is not None
+
+
+def remember_for_runs(key: str, value: str) -> None:
+    """Hand a small text to the processes that rebuild these definitions."""
+    DefinitionsLoadContext.get().add_to_pending_reconstruction_metadata(key, value)
+
+
+def remembered(key: str) -> str | None:
+    """Give what :func:`remember_for_runs` handed over, if anything."""
+    context = DefinitionsLoadContext.get()
+    if context.load_type is DefinitionsLoadType.INITIALIZATION:
+        return None
+    found: Mapping[str, Any] = context.reconstruction_metadata
+    return found.get(key)

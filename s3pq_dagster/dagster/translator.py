@@ -1,0 +1,85 @@
+"""What a discovered table is as an asset."""
+
+import re
+from dataclasses import dataclass
+
+import dagster as dg
+import pyarrow as pa
+
+from s3pq_dagster.dagster.discovery import DiscoveredTable
+from s3pq_dagster.dagster.metadata import OBJECTS_LISTED, PREFIX, TABLE, table_metadata
+from s3pq_dagster.errors import UnsupportedSchemaError, one_line
+from s3pq_dagster.reading.added_columns import with_ours
+
+
+@dataclass(frozen=True, slots=True)
+class S3ParquetTableProps:
+    """Everything a translator may use."""
+
+    table: DiscoveredTable
+    storage_kind: str
+    """The destination's kind, for the icon."""
+    table_name: str
+    """The table's name in the destination, namespace included."""
+    add_cq_ids: bool
+
+
+class S3ParquetTranslator:
+    """Turns a table into an :class:`dagster.AssetSpec`; subclass it to change what it says.
+
+    .. code-block:: python
+
+        class Raw(S3ParquetTranslator):
+            def get_asset_spec(self, props):
+                return super().get_asset_spec(props).replace_attributes(
+                    key=["raw", props.table.name], tags={"tier": "bronze"}
+                )
+    """
+
+    def get_asset_spec(self, props: S3ParquetTableProps) -> dg.AssetSpec:
+        """Describe a table.
+
+        Returns:
+            A spec with key ``[bucket, table]``, the bucket as group, and kinds ``s3``, ``parquet``
+            and the destination's.
+        """
+        table = props.table
+        return dg.AssetSpec(
+            key=[table.bucket, table.name],
+            group_name=re.sub(r"\W", "_", table.bucket),
+            kinds={"s3", "parquet", props.storage_kind},
+            description=(
+                f"Rows of the Parquet objects under {_code(table.uri)}: {table.objects} objects of "
+                f"{table.bytes / 1024 / 1024:.1f} MiB in all when the bucket was last listed."
+            ),
+            metadata={
+                **table_metadata(
+                    source=table.uri,
+                    storage_kind=props.storage_kind,
+                    table_name=props.table_name,
+                    schema=_stored_schema(props),
+                ),
+                TABLE: table.name,
+                PREFIX: table.prefix,
+                OBJECTS_LISTED: table.objects,
+            },
+        )
+
+
+def _code(text: str) -> str:
+    """Write text as one Markdown code span, whatever is in it (CommonMark 0.31, section 6.1)."""
+    shown = one_line(text)
+    if "`" not in shown:
+        return f"`{shown}`"
+    fence = "`" * (max(map(len, re.findall("`+", shown))) + 1)
+    return f"{fence} {shown} {fence}"
+
+
+def _stored_schema(props: S3ParquetTableProps) -> pa.Schema | None:
+    table = props.table
+    if table.schema is None or table.schema_key is None:
+        return None
+    try:
+        return with_ours(table.schema, table.schema_key, add_cq_ids=props.add_cq_ids)
+    except UnsupportedSchemaError:
+        return table.schema  # the run says what is wrong with it

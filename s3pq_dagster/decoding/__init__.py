@@ -1,0 +1,1 @@
+"""One Parquet file decoded within bounds of memory and time."""

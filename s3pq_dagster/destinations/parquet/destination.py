@@ -1,0 +1,134 @@
+"""The root: opened for each call, local or in S3."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+
+import pyarrow as pa
+
+from s3pq_dagster.destinations.parquet.failures import translated
+from s3pq_dagster.destinations.parquet.local import LocalStorage
+from s3pq_dagster.destinations.parquet.paths import check_table, lock_path
+from s3pq_dagster.destinations.parquet.reading import TableReader, audit_of, not_loaded, state_of
+from s3pq_dagster.destinations.parquet.requests import Requests
+from s3pq_dagster.destinations.parquet.s3 import S3Storage
+from s3pq_dagster.destinations.parquet.session import Session
+from s3pq_dagster.destinations.parquet.snapshot import Look, consistently
+from s3pq_dagster.destinations.parquet.storage import Storage, UncertainSwapError
+from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
+
+
+class ParquetDestination:
+    """A directory a table, of one Parquet file an object.
+
+    Engines read a table by ``<root>/<table>/*.parquet``; whoever needs whole checkpoints reads by
+    the manifest, ``<root>/_s3pq_objects/<table>.parquet``, as :meth:`read` does.
+    """
+
+    kind = "parquet"
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        compression: str = "zstd",
+        lock_timeout_seconds: float = 300,
+        lease_seconds: float = 60,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        local_profile: str | None = None,
+        log: logging.Logger | None = None,
+    ) -> None:
+        """Name the root; nothing is opened yet.
+
+        Args:
+            root: A directory, made when first written, or ``s3://bucket/prefix``.
+            compression: Of the files, as pyarrow names it.
+            lock_timeout_seconds: How long to wait for a table that another run writes.
+            lease_seconds: In S3, after how long of silence a writer is taken for dead.
+            endpoint_url: Of an S3 that is not AWS's.
+            region: Of the bucket.
+            local_profile: AWS profile, instead of the usual chain.
+            log: Gets a line each time a table has to be waited for.
+        """
+        self._root, self._compression = root, compression
+        self._lock_timeout_seconds, self._lease_seconds = lock_timeout_seconds, lease_seconds
+        self._endpoint_url, self._region, self._profile = endpoint_url, region, local_profile
+        self._log = log or logging.getLogger(__name__)
+
+    def state(self, owner: Owner) -> TableState:
+        """See :meth:`Destination.state`."""
+        with self._opened(owner.table) as storage:
+            return consistently(storage, owner.table, lambda look: state_of(storage, owner, look))
+
+    def states(self, owners: Sequence[Owner]) -> dict[Owner, TableState]:
+        """See :meth:`Destination.states`; each table has files of its own to look at."""
+        return {owners[0]: self.state(owners[0])}
+
+    def audit(self, owner: Owner) -> TableAudit:
+        """See :meth:`Destination.audit`."""
+        with self._opened(owner.table) as storage:
+            return consistently(storage, owner.table, lambda look: audit_of(storage, owner, look))
+
+    @contextmanager
+    def write(self, owner: Owner, *, run_id: str, append: bool, refresh: bool) -> Iterator[Session]:
+        """See :meth:`Destination.write`."""
+        with self._opened(owner.table) as storage, storage.turn(lock_path(owner.table)) as turn:
+            session = Session(
+                storage,
+                owner,
+                turn,
+                run_id=run_id,
+                append=append,
+                refresh=refresh,
+                compression=self._compression,
+            )
+            try:
+                yield session
+                session.finish()
+            except UncertainSwapError:
+                raise
+            except BaseException:
+                session.abandon()
+                raise
+
+    @contextmanager
+    def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
+        """See :meth:`Destination.read`."""
+
+        def once(look: Look | None) -> TableReader:
+            if look is None:
+                raise not_loaded(table)
+            return TableReader(storage, look, columns)
+
+        with (
+            self._opened(table) as storage,
+            closing(consistently(storage, table, once)) as reader,
+        ):
+            yield reader.batches()
+
+    @contextmanager
+    def _opened(self, table: str) -> Iterator[Storage]:
+        check_table(table)
+        with translated(self._root), closing(self._storage()) as storage:
+            yield storage
+
+    def _storage(self) -> Storage:
+        if not self._root.startswith("s3://"):
+            return LocalStorage(
+                self._root, lock_timeout_seconds=self._lock_timeout_seconds, log=self._log
+            )
+        bucket, _, prefix = self._root.removeprefix("s3://").partition("/")
+        requests = Requests.open(
+            bucket,
+            endpoint_url=self._endpoint_url,
+            region=self._region,
+            profile=self._profile,
+        )
+        return S3Storage(
+            requests,
+            f"{prefix.rstrip('/')}/" if prefix.rstrip("/") else "",
+            lock_timeout_seconds=self._lock_timeout_seconds,
+            lease_seconds=self._lease_seconds,
+            log=self._log,
+        )

@@ -1,0 +1,158 @@
+"""The database: connected to for each call, and a table of it held while it is written."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+import pyarrow as pa
+from adbc_driver_postgresql import dbapi
+
+from s3pq_dagster import schemas
+from s3pq_dagster.destinations.column_rules import check_chosen
+from s3pq_dagster.destinations.postgres.connection import Connection, connected
+from s3pq_dagster.destinations.postgres.entries import Entries
+from s3pq_dagster.destinations.postgres.failures import translated
+from s3pq_dagster.destinations.postgres.lock import locked
+from s3pq_dagster.destinations.postgres.names import is_long, is_usable, quoted, stored_name
+from s3pq_dagster.destinations.postgres.reading import Reading, reading
+from s3pq_dagster.destinations.postgres.session import Session
+from s3pq_dagster.destinations.postgres.statements import Statements
+from s3pq_dagster.destinations.postgres.table import Table
+from s3pq_dagster.destinations.postgres.url import parsed
+from s3pq_dagster.destinations.postgres.values import returned
+from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
+from s3pq_dagster.errors import ConfigurationError, DestinationError
+
+
+class PostgresDestination:
+    """A namespace of a PostgreSQL database."""
+
+    kind = "postgres"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "public",
+        lock_timeout_seconds: float = 300,
+        log: logging.Logger | None = None,
+    ) -> None:
+        """Name the database; nothing is connected to yet.
+
+        Args:
+            url: A ``postgresql://`` URL as libpq knows them.
+            namespace: PostgreSQL schema of the tables and the ledger; created when first written.
+            lock_timeout_seconds: How long to wait for a table that another process writes.
+            log: Gets a line each time the lock has to be waited for.
+
+        Raises:
+            ConfigurationError: The URL or the namespace cannot be one.
+        """
+        if not is_usable(namespace) or is_long(namespace):
+            msg = (
+                f"{namespace!r} cannot be a schema in PostgreSQL: it is empty, holds NUL or has "
+                f"more than 63 bytes. Give `namespace` another name."
+            )
+            raise ConfigurationError(msg)
+        self._url = parsed(url)
+        self._namespace = namespace
+        self._lock_timeout_seconds = lock_timeout_seconds
+        self._log = log or logging.getLogger(__name__)
+
+    def state(self, owner: Owner) -> TableState:
+        """See :meth:`Destination.state`."""
+        with self._connected() as connection:
+            session = Session(connection, self._url, self._namespace, owner)
+            with session.looking():
+                return session.state()
+
+    def states(self, owners: Sequence[Owner]) -> dict[Owner, TableState]:
+        """See :meth:`Destination.states`; another table may be held for long by who writes it."""
+        return {owners[0]: self.state(owners[0])}
+
+    def audit(self, owner: Owner) -> TableAudit:
+        """See :meth:`Destination.audit`."""
+        with self._connected() as connection:
+            session = Session(connection, self._url, self._namespace, owner)
+            with session.looking():
+                return session.audit()
+
+    @contextmanager
+    def write(self, owner: Owner, *, run_id: str, append: bool, refresh: bool) -> Iterator[Session]:
+        """See :meth:`Destination.write`."""
+        with self._connected() as connection, self._locked(connection, owner.table):
+            session = Session(
+                connection, self._url, self._namespace, owner, run_id=run_id, append=append
+            )
+            session.state()  # refuses what is not ours, before anything is created
+            session.create_ledger()
+            if not refresh:
+                yield session
+                return
+            with session.refresh():
+                yield session
+
+    @contextmanager
+    def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
+        """See :meth:`Destination.read`."""
+        with self._reading() as connection:
+            stored = Table(connection, self._namespace, stored_name(table))
+            if not stored.exists():
+                msg = (
+                    f"there is no table {table!r} in namespace {self._namespace!r} of {self._url}: "
+                    f"materialize the table {table!r} first"
+                )
+                raise DestinationError(msg)
+            with connection.one_moment():
+                stored.keep()
+                about = Entries(connection, self._namespace, Owner(table, "", "")).about_if_there()
+                schema = about[2] if about else None
+                names = _chosen(table, columns, list(stored.columns()))
+                with connection.stream(f"SELECT {names} FROM {stored.sql}") as reader:
+                    yield returned(reader, schema)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with connected(self._url) as connection, translated(self._url, psycopg.Error):
+            self._set_up(connection)
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Reading]:
+        # Arrow's streams raise OSError.
+        with reading(self._url) as connection, translated(self._url, dbapi.Error, OSError):
+            self._set_up(connection)
+            yield connection
+
+    def _set_up(self, connection: Statements) -> None:
+        """Limit the wait for tables, and have times in a form that everybody reads.
+
+        A table's own lock is asked for again and again instead.
+        """
+        milliseconds = max(1, round(self._lock_timeout_seconds * 1000))
+        connection.run(
+            f"SELECT set_config('lock_timeout', '{milliseconds}', false), "
+            "set_config('DateStyle', 'ISO', false), set_config('TimeZone', 'UTC', false)"
+        )
+
+    @contextmanager
+    def _locked(self, connection: Connection, table: str) -> Iterator[None]:
+        with locked(
+            connection,
+            self._url,
+            self._namespace,
+            table,
+            timeout_seconds=self._lock_timeout_seconds,
+            log=self._log,
+        ):
+            yield
+
+
+def _chosen(table: str, columns: Sequence[str] | None, there: Sequence[str]) -> str:
+    """Give the columns to select as SQL; case does not count in what is asked for."""
+    if columns is None:
+        return ", ".join(map(quoted, there))
+    check_chosen(table, columns, there)
+    known = {schemas.folded(name): name for name in there}
+    return ", ".join(quoted(known[schemas.folded(name)]) for name in columns)

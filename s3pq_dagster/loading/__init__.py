@@ -1,0 +1,1 @@
+"""One table's pending objects into committed checkpoints, whatever the destination."""

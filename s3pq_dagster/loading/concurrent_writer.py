@@ -1,0 +1,188 @@
+"""Commits to one table by several at a time, who take turns."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import IO
+
+import pyarrow as pa
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from s3pq_dagster import schemas
+from s3pq_dagster.destinations.protocol import Destination
+from s3pq_dagster.destinations.table_state import Commit, Owner, TableState, loaded_meanwhile
+from s3pq_dagster.errors import (
+    DestinationConflictError,
+    DiskError,
+    ReadAbandonedError,
+    SchemaMismatchError,
+)
+from s3pq_dagster.ledger import Ledger
+
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
+_CONFLICT_SECONDS = 300
+"""How long a commit is tried where others commit at the same moment."""
+
+
+class Turns:
+    """A writer that holds the table's lock only while it commits.
+
+    A checkpoint's rows wait in a temporary file until it is their turn, so nobody waits for
+    somebody else's requests. What the table is by then is looked at again under the lock.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        owner: Owner,
+        *,
+        run_id: str,
+        append: bool,
+        on_turn: Callable[[Ledger, Commit], None] = lambda _ledger, _commit: None,
+    ) -> None:
+        """Name the table; nothing is opened yet.
+
+        Args:
+            destination: Where it is.
+            owner: The table.
+            run_id: For the ledger.
+            append: As :meth:`Destination.write`.
+            on_turn: Called with the ledger as it is under the lock, and what is to be entered; may
+                raise to refuse that.
+        """
+        self._destination = destination
+        self._owner = owner
+        self._run_id = run_id
+        self._append = append
+        self._on_turn = on_turn
+        self._is_abandoned = False
+        self._before: Ledger | None = None
+        """As it was when it was first looked at: what is pending follows from that."""
+
+    def state(self) -> TableState:
+        """Look, while others may write."""
+        state = self._destination.state(self._owner)
+        self._before = self._before or state.ledger
+        return state
+
+    def commit(
+        self,
+        batches: pa.RecordBatchReader | None,
+        *,
+        schema_key: str | None,
+        seal: Callable[[], Commit],
+    ) -> None:
+        """See :meth:`CheckpointWriter.commit`; the fingerprint is left to who comes last.
+
+        Raises:
+            SchemaMismatchError: Somebody else has made the table, of other columns.
+            DiskError: The rows could not be put aside.
+            DestinationError: Somebody else loaded some of these objects meanwhile: another run,
+                which takes this one for dead.
+        """
+        if batches is None:
+            self._committed(lambda: None, schema_key, seal())
+            return
+        with self._aside(batches) as file:
+            self._committed(lambda: _rows_of(file), schema_key, seal())
+
+    def abandon(self) -> None:
+        """Commit nothing more, also if it is somebody's turn soon."""
+        self._is_abandoned = True
+
+    def _committed(
+        self,
+        rows: Callable[[], pa.RecordBatchReader | None],
+        schema_key: str | None,
+        sealed: Commit,
+    ) -> None:
+        """Commit in our turn; again where nobody waits and somebody else was faster.
+
+        A commit of which that is not known is found under the next turn: its entries are there.
+        """
+        if sealed.entries:
+            Retrying(
+                retry=retry_if_exception_type(DestinationConflictError),
+                stop=stop_after_delay(_CONFLICT_SECONDS),
+                wait=wait_random_exponential(multiplier=0.1, max=5),
+                reraise=True,
+            )(self._in_turn, rows, schema_key, sealed)
+
+    def _in_turn(
+        self,
+        rows: Callable[[], pa.RecordBatchReader | None],
+        schema_key: str | None,
+        sealed: Commit,
+    ) -> None:
+        opened = self._destination.write(
+            self._owner, run_id=self._run_id, append=self._append, refresh=False
+        )
+        with opened as writer:
+            if self._is_abandoned:
+                raise ReadAbandonedError
+            state = writer.state()
+            self._check_entries(sealed, state.ledger)
+            self._on_turn(state.ledger, sealed)
+            reader = rows()
+            if reader is not None:
+                self._check_schema(reader.schema, schema_key, state)
+            times = [moment for moment in (sealed.cursor, state.ledger.cursor) if moment]
+            now = replace(sealed, cursor=max(times, default=None), fingerprint=None)
+            writer.commit(reader, schema_key=schema_key, seal=lambda: now)
+
+    def _check_entries(self, sealed: Commit, now: Ledger) -> None:
+        keys = [entry.object.key for entry in sealed.entries]
+        before = Ledger.empty() if self._before is None else self._before
+        if changed := before.changed(now, keys):
+            raise loaded_meanwhile(self._owner.table, changed)
+
+    def _check_schema(self, schema: pa.Schema, schema_key: str | None, state: TableState) -> None:
+        if state.schema is None:
+            return
+        if differences := schemas.differences(state.schema, schema):
+            raise SchemaMismatchError(
+                self._owner.table,
+                expected_key=str(state.schema_key),
+                found_key=str(schema_key),
+                differences=differences,
+            )
+
+    @contextmanager
+    def _aside(self, batches: pa.RecordBatchReader) -> Iterator[IO[bytes]]:
+        with ExitStack() as opened:
+            with self._on_disk():
+                # Without a buffer of Python's, which it would try to write once more.
+                file = opened.enter_context(tempfile.TemporaryFile(prefix="s3pq-", buffering=0))
+                sink = pa.OSFile(_path_of(file), "wb")
+                writer = pa.ipc.new_stream(sink, batches.schema, options=_COMPRESSED)
+            for batch in batches:
+                with self._on_disk():
+                    writer.write_batch(batch)
+            with self._on_disk():
+                writer.close()
+                sink.close()
+            yield file
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            aside = f"rows of table {self._owner.table!r} that wait for their turn"
+            raise DiskError(aside, tempfile.gettempdir(), str(error)) from error
+
+
+def _rows_of(file: IO[bytes]) -> pa.RecordBatchReader:
+    """Read what was put aside, from the beginning."""
+    file.seek(0)
+    return pa.ipc.open_stream(pa.OSFile(_path_of(file)))
+
+
+def _path_of(file: IO[bytes]) -> str:
+    return f"/dev/fd/{file.fileno()}"

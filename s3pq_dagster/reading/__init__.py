@@ -1,0 +1,1 @@
+"""Objects to checked Arrow batches, fetched ahead of time and within bounds."""

@@ -1,0 +1,165 @@
+"""The columns we add to a file's: CloudQuery's row ids and the object's key."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from s3pq_dagster import schemas
+from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.spec import MIB
+
+ID_COLUMN = "_cq_id"
+PARENT_COLUMN = "_cq_parent_id"
+_WAY_OUT = (
+    "Rename the column in every object of the table, or leave the table out with `skip_tables`."
+)
+_JOINED_BYTES = 2 * MIB
+"""Small batches are joined to some of no more than so many, and no more than there may be rows."""
+
+
+def with_ours(schema: pa.Schema, key: str, *, add_cq_ids: bool) -> pa.Schema:
+    """Add our columns to an object's schema.
+
+    A file that has ``_cq_id`` or ``_cq_parent_id`` keeps its own, in whatever case of letters:
+    destinations fold case, so two would be one.
+
+    Args:
+        schema: Canonical, the file's own columns.
+        key: The object's, for the error.
+        add_cq_ids: Whether CloudQuery's columns are wanted.
+
+    Raises:
+        UnsupportedSchemaError: Two columns have one name, or one is named ``_s3_key`` in whatever
+            case of letters.
+    """
+    if names := schemas.duplicates(schema.names):
+        msg = (
+            f"object {key!r} has more than one column named {', '.join(map(repr, names))}: they "
+            f"could not be told apart. {_WAY_OUT}"
+        )
+        raise UnsupportedSchemaError(msg)
+    own = {schemas.folded(name): name for name in schema.names}
+    if (taken := own.get(schemas.folded(schemas.KEY_COLUMN))) is not None:
+        msg = (
+            f"object {key!r} has a column {taken!r}: {schemas.KEY_COLUMN!r}, in any case of "
+            f"letters, is the name under which its rows' key is stored. {_WAY_OUT}"
+        )
+        raise UnsupportedSchemaError(msg)
+    for name in (ID_COLUMN, PARENT_COLUMN) if add_cq_ids else ():
+        if schemas.folded(name) not in own:
+            schema = schema.append(pa.field(name, pa.uuid()))
+    return schema.append(pa.field(schemas.KEY_COLUMN, pa.string()))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one object, in succession."""
+
+    object: ObjectMeta
+    first: int
+    """The number, within the object, of the first of them."""
+    count: int
+
+
+def joined(
+    pieces: Iterable[tuple[pa.RecordBatch, Rows]], most_rows: int
+) -> Iterator[tuple[pa.RecordBatch, list[Rows]]]:
+    """Join small batches, in order: what is done to each takes as long as a thousand rows.
+
+    Rows are counted as well as bytes: of nulls any number takes none, until our columns are there.
+    """
+    waiting: list[pa.RecordBatch] = []
+    rows: list[Rows] = []
+    held = count = 0
+    for batch, some in pieces:
+        size = batch.get_total_buffer_size()
+        is_small = size <= _JOINED_BYTES and some.count < most_rows
+        fits = held + size <= _JOINED_BYTES and count + some.count <= most_rows
+        if waiting and not (fits and batch.schema.equals(waiting[0].schema)):
+            yield schemas.as_one(waiting), rows
+            waiting, rows, held, count = [], [], 0, 0
+        if not is_small:
+            yield batch, [some]  # before the next one is decoded
+            continue
+        waiting.append(batch)
+        rows.append(some)
+        held += size
+        count += some.count
+    if waiting:
+        yield schemas.as_one(waiting), rows
+
+
+def add_ours(
+    batch: pa.RecordBatch, rows: Sequence[Rows], bucket: str, schema: pa.Schema
+) -> pa.RecordBatch:
+    """Fill our columns in.
+
+    Args:
+        batch: The files' own columns.
+        rows: Whose its rows are, in their order.
+        bucket: The objects' bucket.
+        schema: What :func:`with_ours` gave; the batch that is returned has it.
+    """
+    columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
+    names = schema.names
+    if ID_COLUMN in names and ID_COLUMN not in columns:
+        columns[ID_COLUMN] = cq_ids(rows, bucket)
+    if PARENT_COLUMN in names and PARENT_COLUMN not in columns:
+        columns[PARENT_COLUMN] = pa.nulls(batch.num_rows, pa.uuid())
+    columns[schemas.KEY_COLUMN] = _keys(rows)
+    conformed = [
+        schemas.conform_column(columns[name], kind)
+        for name, kind in zip(names, schema.types, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(conformed, schema=schema)
+
+
+def cq_ids(rows: Sequence[Rows], bucket: str) -> pa.Array:
+    """Make a UUIDv8 (RFC 9562, section 5.8) for each row of some objects.
+
+    The free 122 bits are 64 bits of SHA-256 over bucket, key and version, then the row's number
+    within its object in 58 bits. Ids of one object ascend, so they cost a destination next to
+    nothing to store.
+
+    Args:
+        rows: Which, of which objects.
+        bucket: The objects' bucket.
+
+    Returns:
+        An array of type ``arrow.uuid``, one id a row.
+    """
+    seeds = [_seed(some.object, bucket) for some in rows]
+    high = [(seed >> 16) << 16 | 0x8000 | (seed >> 4) & 0xFFF for seed in seeds]
+    low = [0b10 << 62 | (seed & 0xF) << 58 for seed in seeds]
+    numbers = [np.arange(some.first, some.first + some.count, dtype=np.uint64) for some in rows]
+    words = np.empty((sum(some.count for some in rows), 2), dtype=">u8")
+    words[:, 0] = _each(high, rows)
+    words[:, 1] = np.concatenate(numbers) | _each(low, rows)
+    storage = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(words), [None, pa.py_buffer(words.tobytes())]
+    )
+    return pa.ExtensionArray.from_storage(pa.uuid(), storage)
+
+
+def _seed(found: ObjectMeta, bucket: str) -> int:
+    parts = [part.encode() for part in (bucket, found.key, found.version)]
+    digest = hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts)).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+def _keys(rows: Sequence[Rows]) -> pa.Array:
+    if len(rows) == 1:
+        return pa.repeat(pa.scalar(rows[0].object.key, pa.string()), rows[0].count)
+    keys = pa.array([some.object.key for some in rows], pa.string())
+    return keys.take(pa.array(_each(range(len(rows)), rows)))
+
+
+def _each(values: Iterable[int], rows: Sequence[Rows]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Repeat what is there once for some rows for each of them."""
+    of_objects = np.fromiter(values, np.uint64, len(rows))
+    return np.repeat(of_objects, [some.count for some in rows])

@@ -1,0 +1,148 @@
+"""What the tails of objects say: a table's schema, and how many rows there are."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s3pq_dagster import schemas
+from s3pq_dagster.decoding.parquet_file import END_BYTES, is_footer_within, open_file
+from s3pq_dagster.decoding.sandbox import rows_after_trial
+from s3pq_dagster.errors import (
+    AccessDeniedError,
+    MalformedObjectError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    TrialError,
+)
+from s3pq_dagster.logs import line
+from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.source.store import Store
+
+_TAIL_BYTES = 64 * 1024
+_MAGIC = b"PAR1"
+_MOST_TRIED = 3
+_MOST_READS = 2
+"""How often a footer is read before an object is taken to have none."""
+MOST_AT_A_TIME = 32
+"""Footers read side by side."""
+_MOST_BYTES = 64 * 1024 * 1024
+"""A footer that is longer is read when its object is."""
+_TRIAL_BYTES = 256 * 1024 * 1024
+_TRIAL_SECONDS = 60
+"""What parsing a footer may take in memory and time."""
+
+
+def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
+    """Read an object's schema; see :func:`read_footer`.
+
+    Returns:
+        The canonical schema of the file's own columns.
+    """
+    try:
+        return schemas.canonical(read_footer(store, found).schema_arrow)
+    except (pa.ArrowException, ValueError) as error:
+        raise MalformedObjectError(found.key, f"{type(error).__name__}: {error}") from error
+
+
+def read_footer(store: Store, found: ObjectMeta) -> pq.ParquetFile:
+    """Read an object's footer in one ranged request, two if it is over 64 KiB.
+
+    Returns:
+        A file without its rows.
+
+    Raises:
+        MalformedObjectError: There is no Parquet footer.
+        TrialError: Its footer is long, and no process could be started to parse it first.
+        StoreError: As :meth:`Store.read`.
+    """
+    if found.size < 2 * len(_MAGIC) + END_BYTES:
+        raise MalformedObjectError(found.key, f"it has only {found.size} bytes")
+    # Never the whole object: the magic at its start is of no use here.
+    tail = store.read(found, max(len(_MAGIC), found.size - _TAIL_BYTES), found.size)
+    if tail[-4:] != _MAGIC:
+        raise MalformedObjectError(found.key, f"it ends in {tail[-4:]!r}, not in {_MAGIC!r}")
+    length = int.from_bytes(tail[-8:-4], "little") + END_BYTES
+    if length > found.size - len(_MAGIC):
+        raise MalformedObjectError(found.key, f"its footer of {length} bytes is longer than it")
+    if length > _MOST_BYTES:
+        reason = f"its footer of {length} bytes is too long to look at"
+        raise MalformedObjectError(found.key, reason)
+    if length > len(tail):
+        tail = store.read(found, found.size - length, found.size - len(tail)) + tail
+    return _opened(found.key, _MAGIC + tail[-length:])
+
+
+def _opened(key: str, footer: bytes) -> pq.ParquetFile:
+    """Parse a footer; a long one elsewhere first."""
+    if not is_footer_within(len(footer), _TRIAL_BYTES):
+        rows_after_trial(key, footer, 0, max_bytes=_TRIAL_BYTES, max_seconds=_TRIAL_SECONDS)
+    try:
+        return open_file(pa.BufferReader(footer))
+    except Exception as error:
+        raise MalformedObjectError(key, f"{type(error).__name__}: {error}") from error
+
+
+def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:
+    """Read how many rows the footers of some objects say they have, many at a time.
+
+    Args:
+        store: Where the objects are.
+        listing: The objects; one that is gone or changed since it was listed is left out.
+
+    Returns:
+        ``key``, ``version`` and ``footer_rows``, which are none where there is no footer to read.
+
+    Raises:
+        StoreError: The store failed otherwise than for one object.
+    """
+
+    def rows_of(found: ObjectMeta) -> tuple[str, str, int | None] | None:
+        rows = None
+        for _ in range(_MOST_READS):
+            try:
+                rows = read_footer(store, found).metadata.num_rows
+                break
+            except MalformedObjectError:  # once may be a fault of the transfer
+                continue
+            except (ObjectChangedError, ObjectNotFoundError):
+                return None
+        return found.key, found.version, rows
+
+    with ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="s3pq-footer") as pool:
+        counts = [found for found in pool.map(rows_of, listing) if found is not None]
+    columns = {"key": pl.String, "version": pl.String, "footer_rows": pl.Int64}
+    return pl.DataFrame(counts, schema=columns, orient="row")
+
+
+def table_schema(
+    store: Store, table: str, listing: Listing, log: logging.Logger
+) -> tuple[pa.Schema, ObjectMeta] | None:
+    """Read the schema of a table's first readable object in reading order.
+
+    Args:
+        store: Where the objects are.
+        table: For the log.
+        listing: The table's objects.
+        log: Gets a warning for each object that gives none.
+
+    Returns:
+        Schema and object; ``None`` when the first three give none.
+
+    Raises:
+        StoreError: The store failed otherwise than for one object.
+    """
+    for found in Listing(listing.in_reading_order().frame.head(_MOST_TRIED)):
+        try:
+            return read_schema(store, found), found
+        except (
+            AccessDeniedError,
+            MalformedObjectError,
+            ObjectChangedError,
+            ObjectNotFoundError,
+            TrialError,
+        ) as error:
+            log.warning(line("schema_skipped", table=table, key=found.key, reason=error))
+    return None

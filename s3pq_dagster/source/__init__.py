@@ -1,0 +1,1 @@
+"""The source bucket: listing it, reading its objects, and which keys are which table."""

@@ -1,0 +1,93 @@
+"""A boto client with our time limits, that parses listings our way and is cheap to make again."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.loaders import Loader, create_loader
+
+from s3pq_dagster.source import listing_page
+from s3pq_dagster.spec import S3ParquetSpec
+
+ATTEMPTS = 4
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 10
+"""With four attempts a server that accepts and never answers is given up within a minute, also
+when it fell silent within a body, which was one attempt before those."""
+_MOST_CONNECTIONS = 1024
+
+
+def make_client(
+    spec: S3ParquetSpec, session: boto3.session.Session | None
+) -> tuple[Any, Callable[[], Any]]:
+    """Make a client; nothing is sent yet.
+
+    Args:
+        spec: Region, endpoint, profile and concurrency.
+        session: Where credentials come from instead of ``local_profile`` and the usual chain.
+
+    Returns:
+        The client, and what gives botocore's credentials that it signs with, if there are any.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: There is no such profile, or AWS's configuration files
+            cannot be read.
+        ValueError: The endpoint is no URL.
+    """
+    opened: Any = session or _session(spec.local_profile)
+    make = opened.client if session else opened.create_client
+    most = min(spec.concurrency, _MOST_CONNECTIONS) if spec.concurrency > 0 else _MOST_CONNECTIONS
+    client = make(
+        "s3",
+        region_name=spec.region,
+        endpoint_url=spec.endpoint_url,
+        config=Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            # One more, for a look at an object that changed while all others are read.
+            max_pool_connections=most + 1,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            s3={"addressing_style": "path" if spec.endpoint_url else "auto"},
+        ),
+    )
+    # The star puts it before botocore's own handlers, one of which parses the whole body too.
+    client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_objects)
+    client.meta.events.register_last("before-parameter-build.s3", _ask_once)
+    return client, opened.get_credentials
+
+
+def _session(profile: str | None) -> botocore.session.Session:
+    session = botocore.session.Session(profile=profile)
+    path = session.get_config_variable("data_path")
+    session.register_component("data_loader", _descriptions(path))
+    return session
+
+
+@functools.cache
+def _descriptions(path: str | None) -> Loader:
+    """Keep what botocore reads of its APIs: to read it is most of the work of making a client."""
+    return create_loader(path)
+
+
+def _take_objects(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_event: Any
+) -> None:
+    """Parse a page's objects in botocore's stead."""
+    if response_dict["status_code"] != 200:  # noqa: PLR2004 - HTTP
+        return
+    parsed = listing_page.parse(response_dict["body"])
+    if parsed is not None:
+        response_dict["body"], customized_response_dict["Contents"] = parsed
+
+
+def _ask_once(model: Any, context: dict[str, Any], **_event: Any) -> None:
+    """Keep botocore from asking where a bucket is in order to learn where it is, without end.
+
+    It answers a redirect with HEAD on the bucket. If that is redirected too and names no region,
+    as a proxy's is, it does so again until Python's stack is full.
+    """
+    if model.name == "HeadBucket":
+        context.setdefault("s3_redirect", {})["redirected"] = True

@@ -1,0 +1,56 @@
+"""Keys in ranges: every key is in one of them, and the bytes are shared out."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3pq_dagster.loading.key_ranges import split
+from s3pq_dagster.objects import Listing, ObjectMeta
+
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
+KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
+SIZES = st.dictionaries(KEYS, st.integers(0, 1000), max_size=40)
+
+
+def listing(sizes: dict[str, int]) -> Listing:
+    """Be objects of these sizes."""
+    return Listing.of([ObjectMeta(key, size, "e", NOON) for key, size in sizes.items()])
+
+
+@given(SIZES, SIZES, st.integers(1, 9))
+def test_every_key_is_in_one_range(sizes: dict[str, int], later: dict[str, int], most: int) -> None:
+    """Those that were listed when they were made, and those that come later."""
+    ranges = split(listing(sizes), most)
+    assert len(ranges) <= min(most, len(sizes))
+    assert bool(ranges) == bool(sizes)
+    for keys in (sizes, later) if ranges else ():
+        found = [key for r in ranges for key in r.of(listing(keys)).frame["key"]]
+        assert sorted(found) == sorted(keys)
+    assert all(len(r.of(listing(sizes))) for r in ranges)
+
+
+def test_bytes_are_shared_out() -> None:
+    """Each range has about its share, whatever the number of objects."""
+    sizes = {f"{number:04}": 1000 for number in range(500)}
+    sizes |= {f"9{number:03}": 10_000 for number in range(50)}
+    shares = [r.of(listing(sizes)).total_bytes for r in split(listing(sizes), 4)]
+    assert len(shares) == 4
+    assert max(shares) - min(shares) <= 20_000
+    assert sum(shares) == 1_000_000
+
+
+def test_a_large_object_is_a_range_of_its_own() -> None:
+    """It fills more than one share, and nothing of it can be split."""
+    ranges = split(listing({"a": 10, "b": 10_000, "c": 10, "d": 10}), 4)
+    assert [
+        r.of(listing({"a": 1, "b": 1, "c": 1, "d": 1})).frame["key"].to_list() for r in ranges
+    ] == [
+        ["a", "b"],
+        ["c", "d"],
+    ]
+
+
+def test_objects_without_bytes_are_shared_out_too() -> None:
+    """They cost requests all the same."""
+    assert len(split(listing({str(number): 0 for number in range(8)}), 4)) == 4

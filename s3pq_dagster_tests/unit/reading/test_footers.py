@@ -1,0 +1,165 @@
+"""A table's schema, from the tail of one object."""
+
+import resource
+
+import pyarrow as pa
+import pytest
+
+from s3pq_dagster.errors import MalformedObjectError, StoreError
+from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.reading.footers import footer_rows, read_schema, table_schema
+from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
+from s3pq_dagster_tests.malformed.bombs import BOMBS
+from s3pq_dagster_tests.proxy import Answer, Request
+from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened
+
+KIB = 1024
+NUMBERS = pa.schema([("id", pa.int64()), ("text", pa.string())])
+WIDE = pa.table({f"a column with quite a long name, number {i:05d}": [i] for i in range(900)})
+
+
+def asked_bytes(request: Request) -> int:
+    """Count the bytes a ranged request asks for."""
+    assert request.range is not None
+    start, end = request.range.removeprefix("bytes=").split("-")
+    return int(end) - int(start) + 1
+
+
+def only(bucket: Bucket) -> tuple[pa.Schema | MalformedObjectError, ObjectMeta]:
+    """Read the schema of the bucket's one object, or what is wrong with it."""
+    with opened(bucket) as store:
+        (found,) = store.list_objects("")
+        try:
+            return read_schema(store, found), found
+        except MalformedObjectError as error:
+            return error, found
+
+
+def test_a_footer_that_is_none_is_read_again_and_has_no_rows(bucket: Bucket) -> None:
+    """Once may be the fault of a transfer; if it stays, it is that object's affair."""
+    bucket.put("a", 3)
+    bucket.put("b", b"no Parquet at all")
+    with opened(bucket) as store:
+        found = footer_rows(store, listed(store))
+    assert dict(found.select("key", "footer_rows").rows()) == {"a": 3, "b": None}
+    assert sorted(request.key for request in bucket.proxy.object_reads) == ["a", "b", "b"]
+
+
+def test_a_schema_is_read_in_one_ranged_request(bucket: Bucket) -> None:
+    """A large object costs its last 64 KiB, and no more."""
+    bucket.put("a", numbers(100_000), compression="none")
+    schema, found = only(bucket)
+    assert schema == NUMBERS
+    assert found.size > 1000 * KIB
+    assert [asked_bytes(request) for request in bucket.proxy.object_reads] == [64 * KIB]
+
+
+def test_even_a_small_object_is_not_read_whole(bucket: Bucket) -> None:
+    """An object smaller than the tail is still asked for in part."""
+    bucket.put("a", 3)
+    schema, found = only(bucket)
+    assert schema == NUMBERS
+    assert [asked_bytes(request) < found.size for request in bucket.proxy.object_reads] == [True]
+
+
+def test_a_long_footer_takes_a_second_request(bucket: Bucket) -> None:
+    """A footer over 64 KiB is completed, no byte of it being asked for twice."""
+    bucket.put("a", WIDE)
+    schema, found = only(bucket)
+    assert schema == WIDE.schema
+    reads = bucket.proxy.object_reads
+    assert len(reads) == 2
+    assert 64 * KIB < sum(map(asked_bytes, reads)) < found.size
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "0 bytes"),
+        (b"PAR1PAR1", "8 bytes"),
+        (b"a,b,c\n" * 100, "not in b'PAR1'"),
+        (b"PAR1" + b"x" * 100 + (10**6).to_bytes(4, "little") + b"PAR1", "longer than it"),
+        (b"PAR1" + b"\xff" * 100 + (50).to_bytes(4, "little") + b"PAR1", "Error|Invalid|Thrift"),
+        (parquet(numbers(10))[:-20], "not in b'PAR1'"),
+        (parquet(numbers(10))[:-4] + b"PARE", "not in b'PAR1'"),
+    ],
+    ids=["empty", "tiny", "text", "long", "noise", "truncated", "encrypted"],
+)
+def test_what_has_no_footer_is_malformed(bucket: Bucket, body: bytes, reason: str) -> None:
+    """Whatever is not Parquet says why, by key."""
+    bucket.put("a/x.parquet", body)
+    error, _ = only(bucket)
+    assert isinstance(error, MalformedObjectError)
+    assert error.key == "a/x.parquet"
+    assert any(word in error.reason for word in reason.split("|"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a footer that says it has many row groups",
+        "a footer that says it has many columns",
+        "a schema of very many columns",
+        "a schema that is nested very deeply",
+        "very many remarks",
+    ],
+)
+def test_a_footer_that_would_take_much_ends_nothing(name: str, bucket: Bucket) -> None:
+    """What a hostile footer takes, it does not take of the process that discovers tables."""
+    bucket.put("a", BOMBS[name].make())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    schema, _ = only(bucket)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert isinstance(schema, MalformedObjectError | pa.Schema)
+    assert after - before < 600 * KIB
+
+
+def test_a_schema_is_canonical(bucket: Bucket) -> None:
+    """Hints of the writer are not part of it."""
+    table = pa.table({"a": pa.array(["x"], pa.large_string()).dictionary_encode()})
+    bucket.put("a", table.replace_schema_metadata({"pandas": "{}"}))
+    schema, _ = only(bucket)
+    assert isinstance(schema, pa.Schema)
+    assert schema.equals(pa.schema([("a", pa.string())]), check_metadata=True)
+
+
+def test_a_table_takes_its_first_readable_objects_schema(bucket: Bucket) -> None:
+    """Malformed and deleted objects are passed over with a warning each."""
+    lines = Lines()
+    for key, body in (("t/1", b"bad"), ("t/2", numbers(1)), ("t/3", numbers(2)), ("t/4", WIDE)):
+        bucket.put(key, body)
+    with opened(bucket) as store:
+        found = listed(store, "t/")
+        bucket.delete("t/2")
+        read = table_schema(store, "t", found, logger(lines))
+    assert read is not None
+    assert read[0] == NUMBERS
+    assert read[1].key == "t/3"
+    skipped = lines.of("schema_skipped")
+    assert ["key=t/1" in skipped[0], "key=t/2" in skipped[1], len(skipped)] == [True, True, 2]
+
+
+def test_a_table_of_malformed_objects_has_no_schema_yet(bucket: Bucket) -> None:
+    """Three are tried, so that a bucket of junk does not hold discovery up."""
+    for number in range(5):
+        bucket.put(f"t/{number}", b"not Parquet, but long enough")
+    with opened(bucket) as store:
+        assert table_schema(store, "t", listed(store), logger()) is None
+    assert len({request.key for request in bucket.proxy.object_reads}) == 3
+
+
+def test_a_store_that_fails_is_not_a_table_without_schema(bucket: Bucket) -> None:
+    """What concerns more than one object is an error."""
+    bucket.put("t/1", 1)
+    with opened(bucket) as store:
+        found = listed(store)
+        bucket.proxy.before = lambda _: Answer(501)
+        with pytest.raises(StoreError):
+            table_schema(store, "t", found, logger())
+
+
+def test_an_empty_listing_has_no_schema(bucket: Bucket) -> None:
+    """Nothing listed, nothing asked."""
+    with opened(bucket) as store:
+        assert table_schema(store, "t", listed(store), logger()) is None
+    assert bucket.proxy.object_reads == []

@@ -1,0 +1,52 @@
+"""A log line now and then about how far a table is read."""
+
+import logging
+
+import pytest
+
+from s3pq_dagster.objects import Listing
+from s3pq_dagster.reading.progress_log import Progress
+from s3pq_dagster_tests.unit.made import meta
+
+OBJECTS = [meta("a", size=30), meta("b", size=70)]
+
+
+def begun() -> Progress:
+    """Give one of two objects."""
+    return Progress("t", Listing.of(OBJECTS), logging.getLogger("s3pq"))
+
+
+def test_a_line_says_how_far_it_is(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of objects and bytes, and of the rows."""
+    monkeypatch.setattr("s3pq_dagster.reading.progress_log._SECONDS", 0)
+    progress = begun()
+    with caplog.at_level(logging.INFO, "s3pq"):
+        progress.report()
+        progress.see(OBJECTS[0])
+        progress.rows += 5
+        progress.report()
+    before, after = caplog.messages
+    assert "objects=0/2 bytes=0/100 rows=0" in before
+    assert "seconds_left" not in before
+    assert "objects=1/2 bytes=30/100 rows=5" in after
+    assert "seconds_left=" in after
+
+
+def test_a_line_comes_every_ten_seconds_and_no_sooner(caplog: pytest.LogCaptureFixture) -> None:
+    """Each is an event that Dagster stores."""
+    progress = begun()
+    with caplog.at_level(logging.INFO, "s3pq"):
+        for _ in range(100):
+            progress.report()
+    assert caplog.messages == []
+
+
+def test_all_is_seen_once_every_object_was() -> None:
+    """Whatever became of it."""
+    progress = begun()
+    progress.see(OBJECTS[0])
+    assert not progress.is_all_seen
+    progress.see(OBJECTS[1])
+    assert progress.is_all_seen

@@ -1,0 +1,68 @@
+"""A large object's bytes in a temporary file."""
+
+import os
+import tempfile
+from contextlib import closing
+from itertools import count
+
+import pytest
+
+from s3pq_dagster.errors import StoreError
+from s3pq_dagster.reading.spool import Spool
+from s3pq_dagster_tests.unit.made import meta
+
+BODY = os.urandom(2_500_000)
+
+
+def filled() -> Spool:
+    """Give one that holds the body."""
+    spool = Spool(meta("k", size=len(BODY)))
+    spool.write(BODY, 0)
+    return spool
+
+
+def test_ranges_come_back_in_order_whatever_came_first() -> None:
+    """Threads bring them as the answers come."""
+    with closing(Spool(meta("k", size=len(BODY)))) as spool:
+        for start in (2_000_000, 0, 1_000_000):
+            spool.write(BODY[start : start + 1_000_000], start)
+        assert b"".join(spool.pieces(lambda: True)) == BODY
+
+
+def test_what_comes_after_it_was_closed_goes_nowhere() -> None:
+    """Another file may have the descriptor by then."""
+    spool = filled()
+    descriptor = spool.fileno()
+    spool.close()
+    with tempfile.TemporaryFile() as other:
+        assert other.fileno() == descriptor
+        spool.write(b"late", 0)
+        assert os.fstat(descriptor).st_size == 0
+        assert list(spool.pieces(lambda: True)) == []
+
+
+def test_who_reads_when_it_is_closed_gets_the_rest() -> None:
+    """And not what is in the file that has the descriptor now."""
+    spool = filled()
+    pieces = spool.pieces(lambda: True)
+    first = next(pieces)
+    spool.close()
+    with tempfile.TemporaryFile() as other:
+        other.write(b"other" * 1_000_000)
+        other.flush()
+        assert first + b"".join(pieces) == BODY
+
+
+def test_reading_ends_when_nobody_wants_more() -> None:
+    """A run that is cancelled does not wait for a gigabyte to be read back."""
+    wanted = count()
+    with closing(filled()) as spool:
+        (first,) = spool.pieces(lambda: next(wanted) == 0)
+    assert BODY.startswith(first)
+
+
+def test_a_directory_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do about it."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(StoreError, match=r"'k' \(5 bytes\).*under /nowhere.*set TMPDIR"):
+        Spool(meta("k", size=5))

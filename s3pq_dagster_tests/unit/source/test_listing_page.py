@@ -1,0 +1,196 @@
+"""A page of a listing, from XML to columns."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import pytest
+
+from s3pq_dagster.objects import LISTING_COLUMNS
+from s3pq_dagster.source.listing_page import KeyEncodingError, parse
+
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+NOON = datetime(2024, 2, 14, 12, tzinfo=UTC)
+
+
+def entry(**fields: str) -> str:
+    """Write an object; a field that is empty is left out."""
+    given = {
+        "Key": "a",
+        "LastModified": "2024-02-14T12:00:00.000Z",
+        "ETag": '"v"',
+        "Size": "5",
+    } | fields
+    inner = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in given.items() if text)
+    return f"<Contents>{inner}<StorageClass>STANDARD</StorageClass></Contents>"
+
+
+def page(*entries: str, encoding: str = "url", namespace: str = NAMESPACE) -> bytes:
+    """Write a page."""
+    space = f' xmlns="{namespace}"' if namespace else ""
+    kind = f"<EncodingType>{encoding}</EncodingType>" if encoding else ""
+    return (
+        f"<?xml version='1.0'?><ListBucketResult{space}><Name>lake</Name>{''.join(entries)}{kind}"
+        "<IsTruncated>false</IsTruncated></ListBucketResult>"
+    ).encode()
+
+
+def test_objects_come_in_order_and_leave_the_page() -> None:
+    """Every column has its type; what is left is small and still a listing."""
+    parsed = parse(page(entry(Key="b"), entry(Key="a", Size=str(2**40), ETag="")))
+    assert parsed is not None
+    rest, frame = parsed
+    assert frame.schema == LISTING_COLUMNS
+    assert frame.rows() == [("b", 5, "v", NOON), ("a", 2**40, None, NOON)]
+    assert b"Contents" not in rest
+    assert b"IsTruncated" in rest
+
+
+def test_facts_stay_with_their_object() -> None:
+    """However its XML is laid out: in any order, some missing, others of no use among them."""
+    written = b"""<ListBucketResult xmlns="urn:a">
+      <!-- Contents, Key -->
+      <Contents> <Size>1</Size> <Key>a</Key> <LastModified>2024-02-14T12:00:00Z</LastModified>
+        <Owner><ID>x</ID><Key>not a key</Key></Owner> </Contents>
+      <Contents><Key><![CDATA[b & c]]></Key><ETag>&quot;v&quot;</ETag><Size>2</Size>
+        <LastModified>2024-02-14T12:00:00Z</LastModified><!-- no more --></Contents>
+      <CommonPrefixes><Prefix>d/</Prefix></CommonPrefixes>
+      <Contents><ETag/><Key>e</Key><LastModified>2024-02-14T12:00:00Z</LastModified>
+        <Size>3</Size></Contents>
+    </ListBucketResult>"""
+    parsed = parse(written)
+    assert parsed is not None
+    rest, frame = parsed
+    assert frame.rows() == [("a", 1, None, NOON), ("b & c", 2, "v", NOON), ("e", 3, None, NOON)]
+    assert b"<Prefix>d/</Prefix>" in rest
+
+
+@pytest.mark.parametrize("within", ["<!-- c -->", "<?p i?>", "<![CDATA[]]>"])
+def test_what_is_no_text_cuts_none(within: str) -> None:
+    """A comment, an instruction, an empty section: the text goes on behind it."""
+    written = page(entry(Key="a|b%20c", Size="1|5", ETag='"v|w"'), encoding="u|rl")
+    parsed = parse(written.replace(b"|", within.encode()))
+    assert parsed is not None
+    assert parsed[1].rows() == [("ab c", 15, "vw", NOON)]
+
+
+def with_entities(declared: str, **fields: str) -> bytes:
+    """Write a page with a document type, and an object with an entity in it."""
+    written = page(entry(**fields)).replace(b"&amp;", b"&")
+    head = f"<!DOCTYPE ListBucketResult [{declared}]><ListBucketResult"
+    return written.replace(b"<ListBucketResult", head.encode())
+
+
+def test_an_entity_cuts_no_key() -> None:
+    """Nor is it replaced: what has entities of its own is left to others."""
+    assert parse(with_entities('<!ENTITY e "b">', Key="a&e;c")) is None
+
+
+def test_no_entity_makes_a_page_read_a_file(tmp_path: Path) -> None:
+    """What answers may be anybody."""
+    (tmp_path / "secret").write_text("5")
+    declared = f'<!ENTITY s SYSTEM "{(tmp_path / "secret").as_uri()}">'
+    assert parse(with_entities(declared, Size="&s;")) is None
+
+
+def test_entities_do_not_multiply() -> None:
+    """Ten of ten of ten, nine times, is three gigabytes."""
+    levels = "".join(f'<!ENTITY e{level} "{f"&e{level - 1};" * 10}">' for level in range(1, 10))
+    assert parse(with_entities(f'<!ENTITY e0 "lol">{levels}', Key="&e9;")) is None
+
+
+@pytest.mark.parametrize("namespace", ["", NAMESPACE, "urn:another"])
+def test_any_namespace_will_do(namespace: str) -> None:
+    """Some servers leave it out."""
+    parsed = parse(page(entry(), namespace=namespace))
+    assert parsed is not None
+    assert parsed[1].height == 1
+
+
+def test_a_page_may_be_empty() -> None:
+    """It has the columns all the same."""
+    parsed = parse(page())
+    assert parsed is not None
+    assert (parsed[1].height, parsed[1].schema) == (0, LISTING_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("a%20b", "a b"),
+        ("a+b", "a b"),
+        ("a%2Bb", "a+b"),
+        ("%C3%BC%01%22", 'ü\x01"'),
+        ("a//..", "a//.."),
+    ],
+)
+def test_keys_are_decoded(written: str, key: str) -> None:
+    """As S3 encodes them, and as some servers write a space."""
+    parsed = parse(page(entry(Key=written)))
+    assert parsed is not None
+    assert parsed[1]["key"].to_list() == [key]
+
+
+def test_keys_of_a_page_that_is_not_encoded_stay() -> None:
+    """A per cent sign is then one."""
+    parsed = parse(page(entry(Key="a%20+"), encoding=""))
+    assert parsed is not None
+    assert parsed[1]["key"].to_list() == ["a%20+"]
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2024-02-14T12:00:00Z", NOON),
+        ("2024-02-14T12:00:00.123456Z", NOON.replace(microsecond=123_456)),
+        ("Wed, 14 Feb 2024 12:00:00 GMT", NOON),
+        ("2024-02-14T14:00:00+02:00", NOON),
+    ],
+)
+def test_times_are_read_however_they_are_written(text: str, moment: datetime) -> None:
+    """S3's own way fast, others as botocore does."""
+    parsed = parse(page(entry(LastModified=text), entry()))
+    assert parsed is not None
+    assert parsed[1]["last_modified"].to_list() == [moment, NOON]
+
+
+@pytest.mark.parametrize("field", ["Key", "Size", "LastModified"])
+def test_an_object_without_a_fact_is_refused(field: str) -> None:
+    """Nothing is made up."""
+    with pytest.raises(ValueError, match="objects without"):
+        parse(page(entry(), entry(**{field: ""})))
+
+
+@pytest.mark.parametrize("field", ["Key", "Size", "LastModified"])
+def test_what_an_object_has_twice_is_not_the_next_ones(field: str) -> None:
+    """As many as there are objects, and still one of them has none."""
+    twice = entry(Key="b").replace("</Contents>", f"<{field}>7</{field}></Contents>")
+    with pytest.raises(ValueError, match="without key, size or time"):
+        parse(page(entry(Key="a"), twice, entry(**{"Key": "c", field: ""})))
+
+
+def test_an_e_tag_that_an_object_has_twice_is_not_the_next_ones() -> None:
+    """An object has one, or none."""
+    twice = entry(Key="a").replace("</Contents>", "<ETag>w</ETag></Contents>")
+    parsed = parse(page(twice, entry(Key="b", ETag="")))
+    assert parsed is not None
+    assert parsed[1]["e_tag"].to_list() == ["w", None]
+
+
+@pytest.mark.parametrize("fields", [{"Size": "five"}, {"LastModified": "soon"}])
+def test_a_fact_that_is_none_is_refused(fields: dict[str, str]) -> None:
+    """A number or a time that cannot be read."""
+    with pytest.raises(ValueError, match=r"five|soon"):
+        parse(page(entry(**fields)))
+
+
+def test_a_key_that_is_not_utf_8_is_named() -> None:
+    """In its encoding."""
+    with pytest.raises(KeyEncodingError, match="a%FF"):
+        parse(page(entry(Key="a%FF")))
+
+
+@pytest.mark.parametrize("body", [b"", b"<html><body>hello</body></html>", b"<Error/>", b"{}"])
+def test_what_is_no_listing_is_left_to_others(body: bytes) -> None:
+    """Errors with 200 among it."""
+    assert parse(body) is None
