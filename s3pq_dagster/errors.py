@@ -16,6 +16,7 @@
     ├── TrialError                    no process to decode an object for trial        (retried)
     ├── DiskError                     no room for a part of an object                 (retried)
     ├── UnsteadyObjectError           decoded whole, and then not                     (retried)
+    ├── InternalError                 a bug of this package, or of a library it uses
     ├── ReadAbandonedError            reading was stopped from outside
     ├── TableNameError                a prefix gives no table name
     ├── TableNameCollisionError       two prefixes give one table name
@@ -184,6 +185,17 @@ class UnsteadyObjectError(S3ParquetError):
             f"object {key!r} was decoded whole, but not once more when its rows were to be "
             f"written: {reason}. The transaction, which holds rows of other objects too, is rolled "
             f"back. Run again; if it stays, see to this machine, or raise the bound that is named."
+        )
+
+
+class InternalError(S3ParquetError):
+    """Something happened that only a bug of this package, or of a library it uses, explains."""
+
+    def __init__(self, doing: str, found: str) -> None:
+        super().__init__(
+            f"{doing} ended with {found}. This is a bug of s3pq-dagster, or of a library it uses, "
+            f"and neither the bucket's fault nor the destination's. Nothing of the transaction "
+            f"under way is committed. Please report it, together with the log of this run."
         )
 
 

@@ -137,5 +137,10 @@ def test_only_what_may_mend_itself_is_retried(base: type[errors.S3ParquetError])
     """The two branches marked as retried are, and the rest is not."""
     assert base.retryable
     assert not errors.S3ParquetError.retryable
-    for name in ("MalformedObjectError", "SchemaMismatchError", "TableNameCollisionError"):
+    for name in (
+        "InternalError",
+        "MalformedObjectError",
+        "SchemaMismatchError",
+        "TableNameCollisionError",
+    ):
         assert not getattr(errors, name).retryable

@@ -11,6 +11,7 @@ from typing import Self
 
 from s3pq_dagster.errors import (
     BrokenAnswerError,
+    InternalError,
     MalformedObjectError,
     ObjectChangedError,
     ObjectNotFoundError,
@@ -346,8 +347,9 @@ class Fetcher:
                 self._read(part)
         except Exception as caught:  # noqa: BLE001 - handed on with its object
             error = caught
-        except BaseException as caught:  # noqa: BLE001 - a library's panic, or it is waited for for ever
-            error = StoreError(f"reading {fetched.object.key!r} ended with {caught!r}")
+        except BaseException as caught:  # noqa: BLE001 - a library's panic; a lost part hangs the run
+            error = InternalError(f"reading object {fetched.object.key!r}", repr(caught))
+            error.__cause__ = caught
         with self._changed:
             self._requests -= 1
             fetched.error = fetched.error or error

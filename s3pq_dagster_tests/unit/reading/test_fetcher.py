@@ -8,6 +8,7 @@ import pytest
 
 from s3pq_dagster.errors import (
     BrokenAnswerError,
+    InternalError,
     MalformedObjectError,
     ObjectChangedError,
     ObjectNotFoundError,
@@ -17,6 +18,7 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.reading.fetcher import Fetcher
 from s3pq_dagster.reading.object_bytes import Fetched
 from s3pq_dagster.reading.spool import Spool
+from s3pq_dagster.source.store import Store
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import listed, opened, spec
@@ -377,6 +379,31 @@ def test_a_disk_that_is_nearly_full_is_that_objects_error(bucket: Bucket) -> Non
     assert isinstance(fetched.error, StoreError)
     assert "'big'" in str(fetched.error)
     assert "Make room" in str(fetched.error)
+
+
+def test_a_library_that_panics_is_not_the_buckets_fault(bucket: Bucket) -> None:
+    """Nobody waits for ever for its object, which comes with an error that asks for a report."""
+    put_many(bucket, 2)
+
+    def panic(**_: object) -> None:
+        raise SystemExit("a panic")
+
+    with opened(bucket) as store:
+        found = listed(store)
+    events = bucket.client.meta.events
+    events.register("before-call.s3.GetObject", panic)
+    try:
+        with Fetcher(Store(bucket.client, bucket.name), found, spec()) as fetcher:
+            errors = [fetched.error for fetched in fetcher]
+    finally:
+        events.unregister("before-call.s3.GetObject", panic)
+    assert [type(error) for error in errors] == [InternalError, InternalError]
+    first = errors[0]
+    assert first is not None
+    assert "reading object 'k000' ended with SystemExit('a panic')" in str(first)
+    assert "Nothing of the transaction under way is committed" in str(first)
+    assert "report it, together with the log" in str(first)
+    assert isinstance(first.__cause__, SystemExit)
 
 
 def flip_first(bucket: Bucket, times: int, *, at: int | None = None) -> None:
