@@ -14,7 +14,7 @@ import s3pq_dagster
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(s3pq_dagster.__file__).parent
 DRAWING = ROOT / "docs" / "architecture.md"
-PRIVATE = {"metadata.py"}
+PRIVATE = {"processes.py"}
 """Where private parts of Dagster may be imported."""
 
 
@@ -93,7 +93,7 @@ def test_every_room_and_every_destination_has_a_contract() -> None:
 
 @pytest.mark.parametrize("module", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
 def test_private_parts_of_dagster_are_imported_in_one_module(module: Path) -> None:
-    """No module but `metadata` imports what Dagster keeps private."""
+    """No module but `processes` imports what Dagster keeps private."""
     private = {name for name in imports_of(module) if re.match(r"dagster\w*\._", name)}
     assert not private or module.name in PRIVATE
 

@@ -15,7 +15,7 @@ import dagster as dg
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.dagster.metadata import (
+from s3pq_dagster.dagster.processes import (
     is_code_server_start,
     is_worker_process,
     remember_for_runs,

@@ -1,20 +1,11 @@
-"""Metadata keys, and the one place for Dagster's private imports."""
+"""Metadata keys, and the values under them."""
 
-import multiprocessing
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-from dagster._core.definitions.definitions_load_context import (  # noqa: TID251 - the one place
-    DefinitionsLoadContext,
-    DefinitionsLoadType,
-)
-from dagster._core.definitions.metadata.metadata_set import (  # noqa: TID251 - the one place
-    TableMetadataSet,
-)
 
 from s3pq_dagster.ledger import cursor_key, format_cursor
 from s3pq_dagster.loading.report import LoadReport
@@ -42,6 +33,11 @@ FOOTERS_READ = "s3pq/footers_read"
 SAMPLE = "s3pq/sample"
 QUARANTINED_KEYS = "s3pq/quarantined_keys"
 FULL_REFRESH_TAG = "s3pq/full_refresh"
+# Keys of Dagster's own, which its UI shows in places of their own.
+COLUMN_SCHEMA = "dagster/column_schema"
+ROW_COUNT = "dagster/row_count"
+STORAGE_KIND = "dagster/storage_kind"
+TABLE_NAME = "dagster/table_name"
 DATA_VERSION_TAG = "dagster/data_version"
 _MOST_RECORDS = 50
 
@@ -71,11 +67,12 @@ def table_metadata(
 
     ``dagster/uri`` is none: Dagster shows it as where the table is stored, and this is its source.
     """
-    columns = None if schema is None else column_schema(schema)
-    table = TableMetadataSet(
-        column_schema=columns, row_count=rows, table_name=table_name, storage_kind=storage_kind
-    )
-    return {**table, SOURCE: source}
+    metadata: dict[str, Any] = {TABLE_NAME: table_name, STORAGE_KIND: storage_kind, SOURCE: source}
+    if schema is not None:
+        metadata[COLUMN_SCHEMA] = column_schema(schema)
+    if rows is not None:
+        metadata[ROW_COUNT] = rows
+    return metadata
 
 
 def report_metadata(report: LoadReport, *, bucket: str, table: str) -> dict[str, Any]:
@@ -120,35 +117,3 @@ def records(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     columns = dict.fromkeys(name for record in shown for name in record.data)
     schema = dg.TableSchema(columns=[dg.TableColumn(column, "any") for column in columns])
     return {name: dg.MetadataValue.table(shown, schema)}
-
-
-def is_code_server_start() -> bool:
-    """Tell whether a code location is being loaded or reloaded.
-
-    Also so where nobody says: in a notebook or a test.
-    """
-    return DefinitionsLoadContext.get().load_type is DefinitionsLoadType.INITIALIZATION
-
-
-def is_worker_process() -> bool:
-    """Tell whether Dagster started this process for a run or a step of one.
-
-    By ``dagster api execute_run`` and ``execute_step``, as launchers and executors for other
-    machines do, or by ``multiprocessing``, as code servers and the multiprocess executor do.
-    """
-    started_for = {"execute_run", "execute_step"} & set(sys.argv)
-    return bool(started_for) or multiprocessing.parent_process() is not None
-
-
-def remember_for_runs(key: str, value: str) -> None:
-    """Hand a small text to the processes that rebuild these definitions."""
-    DefinitionsLoadContext.get().add_to_pending_reconstruction_metadata(key, value)
-
-
-def remembered(key: str) -> str | None:
-    """Give what :func:`remember_for_runs` handed over, if anything."""
-    context = DefinitionsLoadContext.get()
-    if context.load_type is DefinitionsLoadType.INITIALIZATION:
-        return None
-    found: Mapping[str, Any] = context.reconstruction_metadata
-    return found.get(key)

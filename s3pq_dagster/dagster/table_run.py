@@ -22,6 +22,7 @@ from s3pq_dagster.dagster.metadata import (
     ledger_metadata,
     table_metadata,
 )
+from s3pq_dagster.dagster.processes import runs_in_one_process
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.destinations.table_state import Owner, TableState
 from s3pq_dagster.ledger import Status, fingerprint
@@ -36,8 +37,6 @@ from s3pq_dagster.reading.footers import footer_rows
 
 _AHEAD_SECONDS = 2
 """How long a table waits to hear what the next one has."""
-_ONE_PROCESS = {"in_process", "execute_in_process_executor"}
-"""Executors under which the tables of a run share what the resource holds."""
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
@@ -209,7 +208,7 @@ class TableRun:
 
     def _is_shared(self) -> bool:
         """Tell whether this step shares the resource with those of other tables."""
-        in_one_process = self.context.job_def.executor_def.name in _ONE_PROCESS
+        in_one_process = runs_in_one_process(self.context.job_def)
         return in_one_process and not self.context.retry_number and len(self._in_run()) > 1
 
     def _in_run(self) -> list[dg.AssetSpec]:
