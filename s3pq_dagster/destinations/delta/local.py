@@ -10,16 +10,9 @@ from uuid import uuid4
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_random_exponential,
-)
 
+from s3pq_dagster.destinations.lock_wait import wait_for_lock
 from s3pq_dagster.errors import DestinationError, DestinationLockedError
-from s3pq_dagster.logs import line
 
 _LOCKS = "_s3pq_locks"
 
@@ -143,7 +136,14 @@ class LocalDirectory:
         lock = FileLock(file, thread_local=False)
         try:
             if wait:
-                self._retrying(file)(_acquired, lock, file)
+                wait_for_lock(
+                    lambda: _acquire(lock, file),
+                    timeout_seconds=self._lock_timeout_seconds,
+                    log=self._log,
+                    first_pause_seconds=0.02,
+                    longest_pause_seconds=2,
+                    lock=file,
+                )
             else:
                 lock.acquire(timeout=0)
         except (Timeout, OSError):
@@ -154,27 +154,8 @@ class LocalDirectory:
         finally:
             lock.release()
 
-    def _retrying(self, file: Path) -> Retrying:
-        def say(state: RetryCallState) -> None:
-            self._log.warning(
-                line(
-                    "destination_locked",
-                    lock=file,
-                    waited_seconds=round(state.seconds_since_start or 0, 1),
-                    give_up_after_seconds=self._lock_timeout_seconds,
-                )
-            )
 
-        return Retrying(
-            retry=retry_if_exception_type(DestinationLockedError),
-            stop=stop_after_delay(self._lock_timeout_seconds),
-            wait=wait_random_exponential(multiplier=0.02, max=2),
-            before_sleep=say,
-            reraise=True,
-        )
-
-
-def _acquired(lock: FileLock, file: Path) -> None:
+def _acquire(lock: FileLock, file: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:

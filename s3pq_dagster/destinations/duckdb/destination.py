@@ -11,13 +11,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_random_exponential,
-)
 
 from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
@@ -25,6 +18,7 @@ from s3pq_dagster.destinations.duckdb.failures import first_line, translated
 from s3pq_dagster.destinations.duckdb.gate import gate_of
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.session import Session
+from s3pq_dagster.destinations.lock_wait import wait_for_lock
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.errors import (
     DestinationDeniedError,
@@ -217,13 +211,12 @@ class DuckDBDestination:
                 raise self._cannot_open(error) from error
             return connection
 
-        return Retrying(
-            retry=retry_if_exception_type(DestinationLockedError),
-            stop=stop_after_delay(self._lock_timeout_seconds),
-            wait=wait_random_exponential(multiplier=0.05, max=5),
-            before_sleep=self._say_locked,
-            reraise=True,
-        )(once)
+        return wait_for_lock(
+            once,
+            timeout_seconds=self._lock_timeout_seconds,
+            log=self._log,
+            database=self._path,
+        )
 
     def _cannot_open(self, error: duckdb.Error) -> DestinationError:
         found = first_line(error)
@@ -243,18 +236,6 @@ class DuckDBDestination:
             f"cannot open {self._path} as a DuckDB file: {found}. If it is damaged, "
             f"put back a copy of it and of its .wal file; if it is empty or something else, move "
             f"it away or name another file: every object is then loaded into a new one."
-        )
-
-    def _say_locked(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self._log.warning(
-            line(
-                "destination_locked",
-                database=self._path,
-                waited_seconds=round(state.seconds_since_start or 0, 1),
-                give_up_after_seconds=self._lock_timeout_seconds,
-                found=error,
-            )
         )
 
 

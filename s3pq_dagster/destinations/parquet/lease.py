@@ -10,18 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_random_exponential,
-)
-
+from s3pq_dagster.destinations.lock_wait import wait_for_lock
 from s3pq_dagster.destinations.parquet.paths import new_id
 from s3pq_dagster.destinations.parquet.requests import OutdatedError, Requests
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError, DestinationLockedError
-from s3pq_dagster.logs import line
 
 _FREE = b"free"
 
@@ -59,26 +51,13 @@ class Lease:
         Raises:
             DestinationLockedError: It did not come in time.
         """
-
-        def say(state: RetryCallState) -> None:
-            found = state.outcome.exception() if state.outcome else None
-            log.warning(
-                line(
-                    "destination_locked",
-                    lease=self._where,
-                    waited_seconds=round(state.seconds_since_start or 0, 1),
-                    give_up_after_seconds=timeout_seconds,
-                    found=found,
-                )
-            )
-
-        Retrying(
-            retry=retry_if_exception_type(DestinationLockedError),
-            stop=stop_after_delay(timeout_seconds),
-            wait=wait_random_exponential(multiplier=0.1, max=5),
-            before_sleep=say,
-            reraise=True,
-        )(self._take)
+        wait_for_lock(
+            self._take,
+            timeout_seconds=timeout_seconds,
+            log=log,
+            first_pause_seconds=0.1,
+            lease=self._where,
+        )
         renewing = threading.Thread(target=self._renew, name="s3pq-lease", daemon=True)
         renewing.start()
         try:

@@ -9,17 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_random_exponential,
-)
 
+from s3pq_dagster.destinations.lock_wait import wait_for_lock
 from s3pq_dagster.destinations.parquet.storage import UncertainSwapError
 from s3pq_dagster.errors import DestinationError, DestinationLockedError
-from s3pq_dagster.logs import line
 
 
 class LocalTurn:
@@ -131,13 +124,14 @@ class LocalStorage:
         lock = self._root / path
         self._make(lock.parent)
         with lock.open("ab") as file:
-            Retrying(
-                retry=retry_if_exception_type(DestinationLockedError),
-                stop=stop_after_delay(self._lock_timeout_seconds),
-                wait=wait_random_exponential(multiplier=0.02, max=2),
-                before_sleep=self._say_locked,
-                reraise=True,
-            )(_take, file.fileno(), lock)
+            wait_for_lock(
+                lambda: _take(file.fileno(), lock),
+                timeout_seconds=self._lock_timeout_seconds,
+                log=self._log,
+                first_pause_seconds=0.02,
+                longest_pause_seconds=2,
+                root=self._root,
+            )
             try:
                 yield LocalTurn()
             finally:
@@ -169,18 +163,6 @@ class LocalStorage:
             self._make(folder.parent)
         folder.mkdir(exist_ok=True)
         _sync(folder.parent)
-
-    def _say_locked(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self._log.warning(
-            line(
-                "destination_locked",
-                root=self._root,
-                waited_seconds=round(state.seconds_since_start or 0, 1),
-                give_up_after_seconds=self._lock_timeout_seconds,
-                found=error,
-            )
-        )
 
 
 def _take(descriptor: int, lock: Path) -> None:

@@ -5,19 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_random_exponential,
-)
 
+from s3pq_dagster.destinations.lock_wait import wait_for_lock
 from s3pq_dagster.destinations.postgres.connection import Connection
 from s3pq_dagster.destinations.postgres.names import lock_key
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
 from s3pq_dagster.errors import DestinationLockedError
-from s3pq_dagster.logs import line
 
 _HOLDER = """
     SELECT format('server process %s of %s, %s, from %s, since %s', pid, usename,
@@ -56,26 +49,7 @@ def locked(
             msg = f"table {table!r} in {url} is written by another process ({holder})"
             raise DestinationLockedError(msg)
 
-    def say(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning(
-            line(
-                "destination_locked",
-                database=url,
-                table=table,
-                waited_seconds=round(state.seconds_since_start or 0, 1),
-                give_up_after_seconds=timeout_seconds,
-                found=error,
-            )
-        )
-
-    Retrying(
-        retry=retry_if_exception_type(DestinationLockedError),
-        stop=stop_after_delay(timeout_seconds),
-        wait=wait_random_exponential(multiplier=0.05, max=5),
-        before_sleep=say,
-        reraise=True,
-    )(once)
+    wait_for_lock(once, timeout_seconds=timeout_seconds, log=log, database=url, table=table)
     try:
         yield
     finally:
