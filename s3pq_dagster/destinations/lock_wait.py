@@ -1,7 +1,8 @@
 """How a destination waits for a table, or a file, that another process has locked."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from tenacity import (
@@ -45,23 +46,24 @@ def wait_for_lock(
     Raises:
         DestinationLockedError: The last one that ``acquire`` raised before the timeout.
     """
-
-    def log_wait(state: RetryCallState) -> None:
-        found = state.outcome.exception() if state.outcome else None
-        log.warning(
-            line(
-                "destination_locked",
-                **lock,
-                waited_seconds=round(state.seconds_since_start or 0, 1),
-                give_up_after_seconds=timeout_seconds,
-                found=found,
-            )
-        )
-
     return Retrying(
         retry=retry_if_exception_type(DestinationLockedError),
         stop=stop_after_delay(timeout_seconds),
         wait=wait_random_exponential(multiplier=first_pause_seconds, max=longest_pause_seconds),
-        before_sleep=log_wait,
+        before_sleep=partial(_log_wait, log, lock, timeout_seconds),
         reraise=True,
     )(acquire)
+
+
+def _log_wait(
+    log: logging.Logger, lock: Mapping[str, object], timeout_seconds: float, state: RetryCallState
+) -> None:
+    log.warning(
+        line(
+            "destination_locked",
+            **lock,
+            waited_seconds=round(state.seconds_since_start or 0, 1),
+            give_up_after_seconds=timeout_seconds,
+            found=state.outcome.exception() if state.outcome else None,
+        )
+    )
