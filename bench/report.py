@@ -21,7 +21,7 @@ def table(scores: Sequence[Score]) -> str:
         "|---|---|--:|--:|--:|--:|---|",
     ]
     lines += [_line(score, scores) for score in scores]
-    lines += ["", "What it was to show:", "", aims.table(scores)]
+    lines += ["", "The aims, and whether they are reached:", "", aims.table(scores)]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
     versions = dict.fromkeys(part for s in scores for part in s.version.split(", ") if part)
     machine = f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"

@@ -48,7 +48,7 @@ PACKAGE = Path(s3pq_dagster.__file__).parent
 """Not beside the tests where they run against the wheel."""
 README = ROOT / "README.md"
 DESTINATIONS = ROOT / "docs" / "destinations.md"
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
 START = "<!-- configuration: "
 END = "<!-- end of configuration -->"
 MIB = 1024 * 1024

@@ -172,7 +172,7 @@ def trial_of(process: int) -> tuple[int, int]:
 
 def servers(process: int | str = "self") -> set[int]:
     """Name the processes for trials that a process has: others come and go as it starts."""
-    return {child for child in children(process) if b"trial_process" in command_of(child)}
+    return {child for child in children(process) if b"sandbox_process" in command_of(child)}
 
 
 def command_of(process: int) -> bytes:
