@@ -14,7 +14,7 @@
     │   └── ObjectChangedError        overwritten since it was listed
     ├── MalformedObjectError          one object cannot be read as Parquet: it is quarantined
     ├── TrialError                    no process to decode an object for trial        (retried)
-    ├── DiskError                     no room for a part of an object                 (retried)
+    ├── DiskError                     a temporary file cannot be written or read      (retried)
     ├── UnsteadyObjectError           decoded whole, and then not                     (retried)
     ├── InternalError                 a bug of this package, or of a library it uses
     ├── ReadAbandonedError            reading was stopped from outside
@@ -163,14 +163,14 @@ class TrialError(S3ParquetError):
 
 
 class DiskError(S3ParquetError):
-    """The machine's disk failed what was put aside on it."""
+    """A temporary file on this machine's disk cannot be made, written or read back."""
 
     retryable = True
 
-    def __init__(self, aside: str, directory: str, found: str) -> None:
+    def __init__(self, held: str, directory: str, found: str) -> None:
         super().__init__(
-            f"putting {aside} aside in temporary files under {directory} failed: {found}. Make "
-            f"room there or set TMPDIR to where there is some, then run again."
+            f"cannot hold {held} in temporary files under {directory}: {found}. Make room there or "
+            f"set TMPDIR to where there is some, then run again."
         )
 
 

@@ -11,12 +11,12 @@ from typing import Self
 
 from s3pq_dagster.errors import (
     BrokenAnswerError,
+    DiskError,
     InternalError,
     MalformedObjectError,
     ObjectChangedError,
     ObjectNotFoundError,
     ReadAbandonedError,
-    StoreError,
 )
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.early_queue import OpenAhead, Opening
@@ -214,6 +214,7 @@ class Fetcher:
 
         Raises:
             StoreError: It cannot be read now.
+            DiskError: The temporary file of a large object failed.
             ReadAbandonedError: Closed by another thread meanwhile.
         """
         if fetched.error is not None or fetched.md5 is not None:
@@ -324,7 +325,7 @@ class Fetcher:
             return Fetched(found, is_early=not self._is_awaited)
         try:
             spool = Spool(found)
-        except StoreError as error:
+        except DiskError as error:
             return Fetched(found, error=error, parts_left=0)
         with self._changed:
             self._spooled += 1

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from threading import Lock
 
-from s3pq_dagster.errors import StoreError
+from s3pq_dagster.errors import DiskError
 from s3pq_dagster.objects import ObjectMeta
 
 _PIECE_BYTES = 1024 * 1024
@@ -22,7 +22,7 @@ class Spool:
             found: Whose bytes it is for.
 
         Raises:
-            StoreError: It cannot be made.
+            DiskError: It cannot be made.
         """
         self._found = found
         self._lock = Lock()
@@ -49,7 +49,7 @@ class Spool:
         """Put a range where it belongs, unless it is closed by then.
 
         Raises:
-            StoreError: The disk does not take it.
+            DiskError: The disk does not take it.
         """
         if (descriptor := self._own_descriptor()) is None:
             return
@@ -67,7 +67,7 @@ class Spool:
         """Read back what is there, piece by piece, for as long as that is wanted.
 
         Raises:
-            StoreError: The disk does not give it.
+            DiskError: The disk does not give it.
         """
         if (descriptor := self._own_descriptor()) is None:
             return
@@ -86,9 +86,6 @@ class Spool:
         with self._lock:
             return None if self._file.closed else os.dup(self._file.fileno())
 
-    def _no_room(self, error: OSError) -> StoreError:
-        return StoreError(
-            f"cannot hold {self._found.key!r} ({self._found.size} bytes) in a temporary file under "
-            f"{tempfile.gettempdir()}: {error}. Make room there or set TMPDIR to where there is "
-            f"some, then run again."
-        )
+    def _no_room(self, error: OSError) -> DiskError:
+        held = f"object {self._found.key!r} ({self._found.size} bytes)"
+        return DiskError(held, tempfile.gettempdir(), str(error))

@@ -8,6 +8,7 @@ import pytest
 
 from s3pq_dagster.errors import (
     BrokenAnswerError,
+    DiskError,
     InternalError,
     MalformedObjectError,
     ObjectChangedError,
@@ -358,7 +359,7 @@ def test_no_room_for_a_temporary_file_is_that_objects_error(
         found = listed(store)
         with Fetcher(store, found, spec(max_object_bytes_in_memory=KIB)) as fetcher:
             (fetched,) = fetcher
-    assert isinstance(fetched.error, StoreError)
+    assert isinstance(fetched.error, DiskError)
     assert "'big'" in str(fetched.error)
     assert "TMPDIR" in str(fetched.error)
 
@@ -376,7 +377,7 @@ def test_a_disk_that_is_nearly_full_is_that_objects_error(bucket: Bucket) -> Non
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             fetcher.release(fetched)
-    assert isinstance(fetched.error, StoreError)
+    assert isinstance(fetched.error, DiskError)
     assert "'big'" in str(fetched.error)
     assert "Make room" in str(fetched.error)
 

@@ -1,13 +1,14 @@
 """A large object's bytes in a temporary file."""
 
 import os
+import resource
 import tempfile
 from contextlib import closing
 from itertools import count
 
 import pytest
 
-from s3pq_dagster.errors import StoreError
+from s3pq_dagster.errors import DiskError
 from s3pq_dagster.reading.spool import Spool
 from s3pq_dagster_tests.unit.made import meta
 
@@ -62,7 +63,23 @@ def test_reading_ends_when_nobody_wants_more() -> None:
 
 
 def test_a_directory_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to do about it."""
+    """The error names object, size and directory, and what to do; it does not blame the bucket."""
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
-    with pytest.raises(StoreError, match=r"'k' \(5 bytes\).*under /nowhere.*set TMPDIR"):
+    with pytest.raises(DiskError, match=r"'k' \(5 bytes\).*under /nowhere.*set TMPDIR") as caught:
         Spool(meta("k", size=5))
+    assert caught.value.retryable
+    assert "bucket" not in str(caught.value)
+
+
+def test_a_disk_that_is_full_is_told() -> None:
+    """A write that the disk does not take is an error of the disk, with what to do about it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(Spool(meta("k", size=len(BODY)))) as spool:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+        try:
+            with pytest.raises(DiskError, match=r"'k' \(2500000 bytes\).*Make room") as caught:
+                spool.write(BODY, 0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.retryable
+    assert "bucket" not in str(caught.value)

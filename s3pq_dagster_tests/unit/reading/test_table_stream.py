@@ -9,6 +9,7 @@ import pytest
 
 from s3pq_dagster.errors import (
     BrokenAnswerError,
+    DiskError,
     MalformedObjectError,
     ReadAbandonedError,
     SchemaMismatchError,
@@ -587,6 +588,19 @@ def test_a_store_that_fails_stops_the_stream(bucket: Bucket) -> None:
     bucket.proxy.before = lambda r: Answer(501) if r.is_object and r.key == "c" else None
     with pytest.raises(StoreError, match="501"):
         read(bucket, pending)
+
+
+def test_a_disk_without_room_stops_the_stream(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is wrong with the object: it is not quarantined, and the step may be tried again."""
+    bucket.put("a", LARGE)
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    lines = Lines()
+    with pytest.raises(DiskError, match=r"'a'.*TMPDIR") as caught:
+        read(bucket, log=logger(lines), **small_memory())
+    assert caught.value.retryable
+    assert lines.of("object_quarantined") == []
 
 
 def test_a_failure_behind_a_checkpoint_leaves_it_whole(bucket: Bucket) -> None:
