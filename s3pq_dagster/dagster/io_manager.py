@@ -65,7 +65,7 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
                 raise UnsupportedValueError(msg)
         with as_failures():
             report = obj.into(self.destination(context.log))
-        owner = obj.owner
+        owner = obj.plan.owner
         context.add_output_metadata(
             {
                 **table_metadata(

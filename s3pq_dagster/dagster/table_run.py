@@ -27,7 +27,7 @@ from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.destinations.table_state import Owner, TableState
 from s3pq_dagster.ledger import Status, fingerprint
 from s3pq_dagster.loading.key_ranges import KeyRange, split
-from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.prefetch import NextTable
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.table_load import TableLoad
@@ -96,24 +96,20 @@ class TableRun:
         context, spec = self.context, self.spec
         # Where its objects are fetched already, the destination has been asked; in its
         # transaction it is asked again.
-        ahead = load.next_table and load.next_table.state_of(load.owner)
-        state = ahead or self._state(load.owner)
-        known = _known(load.owner, state)
-        if not load.is_due(state) and not any(
+        ahead = load.next_table and load.next_table.state_of(load.plan.owner)
+        state = ahead or self._state(load.plan.owner)
+        known = _known(load.plan.owner, state)
+        if not load.plan.is_due(state) and not any(
             r.objects or r.quarantined_keys for r in self.earlier
         ):
             told = context.instance.get_latest_materialization_event(spec.key)
             if is_told(told, known) or not known[OBJECTS_LOADED]:
                 _observe(context, spec, load, self.io_manager, state)
                 return
-            context.log.info(line("rows_unreported", table=load.owner.table, rows=state.rows))
+            context.log.info(line("rows_unreported", table=load.plan.owner.table, rows=state.rows))
         elif load.next_table is not None:
-            self._begin_next(load.owner, load.next_table)
+            self._begin_next(load.plan.owner, load.next_table)
 
-        def on_loaded(report: LoadReport) -> None:
-            context.set_data_version(spec.key, dg.DataVersion(report.fingerprint))
-
-        load.on_loaded = on_loaded
         yield dg.MaterializeResult(asset_key=spec.key, value=load)
 
     def _begin_next(self, owner: Owner, ahead: NextTable) -> None:
@@ -127,16 +123,16 @@ class TableRun:
         if not after or run.run_config.get("ops") or run.parent_run_id:
             return
         load = replace(self, spec=after[0], config=LoadConfig()).load()
-        if load.refresh:
+        if load.plan.refresh:
             return  # what it replaces is looked at first
         try:
-            state = self._state_soon(load.owner)
-            pending = load.difference(state).pending
+            state = self._state_soon(load.plan.owner)
+            pending = load.plan.difference(state).pending
         except Exception as error:  # noqa: BLE001 - its own op meets it too, and fails with it
-            self.context.log.debug(line("not_ahead", table=load.owner.table, reason=error))
+            self.context.log.debug(line("not_ahead", table=load.plan.owner.table, reason=error))
             return
         if pending:
-            ahead.begin(load.owner, state, pending, load.store, load.spec, after=owner)
+            ahead.begin(load.plan.owner, state, pending, load.store, load.plan.spec, after=owner)
 
     def _state_soon(self, owner: Owner) -> TableState:
         """Ask for the state of another table, which this one does not wait for.
@@ -170,35 +166,40 @@ class TableRun:
         if self.context.retry_number:
             next_table.close()  # what an attempt before this one left
         return TableLoad(
-            store=self.source.store,
-            spec=self.source,
-            owner=owner,
-            listing=self._listing(owner.prefix),
-            options=LoadOptions(
-                full_refresh=self.config.full_refresh or tagged,
-                max_objects=self.config.max_objects,
-                retry_quarantined=self.config.retry_quarantined,
-                allow_empty_listing=self.config.allow_empty_listing,
+            plan=LoadPlan(
+                spec=self.source,
+                owner=owner,
+                listing=self._listing(owner.prefix),
+                options=LoadOptions(
+                    full_refresh=self.config.full_refresh or tagged,
+                    max_objects=self.config.max_objects,
+                    retry_quarantined=self.config.retry_quarantined,
+                    allow_empty_listing=self.config.allow_empty_listing,
+                ),
             ),
+            store=self.source.store,
             log=self.context.log,
             run_id=run.run_id,
             next_table=next_table if ahead else None,
+            on_loaded=self._set_data_version,
             earlier=self.earlier,
         )
+
+    def _set_data_version(self, report: LoadReport) -> None:
+        self.context.set_data_version(self.spec.key, dg.DataVersion(report.fingerprint))
 
     def ranges(self, most: int) -> list[KeyRange]:
         """Share out what is pending; nothing where it is loaded as a whole, or only checked."""
         if self.spec.key not in self.context.selected_asset_keys:
             return []
         load = self.load()
-        if load.refresh or load.options.max_objects is not None:
+        if load.plan.refresh or load.plan.options.max_objects is not None:
             return []
-        return split(load.difference(self._state(load.owner)).pending, most)
+        return split(load.plan.difference(self._state(load.plan.owner)).pending, most)
 
     def shard(self, keys: KeyRange) -> LoadReport:
         """Load what is pending of a range of keys, while others load the rest."""
-        load = replace(self.load(), keys=keys, next_table=None)
-        return load.side_by_side(self.io_manager.destination(self.context.log))
+        return self.load().shard_into(self.io_manager.destination(self.context.log), keys)
 
     def _listing(self, prefix: str) -> Listing:
         """List the bucket once for all tables of the run, or this table where it is alone."""
@@ -220,12 +221,14 @@ class TableRun:
         return [spec for spec in self.ours if spec.key in chosen]
 
     def _proof(self, load: TableLoad) -> Proof:
-        audit = self.io_manager.destination(self.context.log).audit(load.owner)
-        verified = audit.state.ledger.loaded(load.listing) if self.config.verify_footers else None
+        audit = self.io_manager.destination(self.context.log).audit(load.plan.owner)
+        verified = (
+            audit.state.ledger.loaded(load.plan.listing) if self.config.verify_footers else None
+        )
         return Proof(
             audit=audit,
-            listing=load.listing,
-            relist=lambda: self.source.list_table(load.owner.prefix, self.context.log),
+            listing=load.plan.listing,
+            relist=lambda: self.source.list_table(load.plan.owner.prefix, self.context.log),
             mirror=self.source.write_mode == "mirror",
             footers=None if verified is None else footer_rows(load.store, verified),
         )
@@ -248,18 +251,18 @@ def _observe(
 ) -> None:
     """Say that there was nothing to do."""
     ledger = state.ledger
-    version = fingerprint(ledger.accounted(load.listing))
+    version = fingerprint(ledger.accounted(load.plan.listing))
     metadata = {
         **table_metadata(
-            source=f"s3://{load.owner.bucket}/{load.owner.prefix}",
+            source=f"s3://{load.plan.owner.bucket}/{load.plan.owner.prefix}",
             storage_kind=io_manager.storage_kind(),
-            table_name=io_manager.table_name(load.owner.table),
+            table_name=io_manager.table_name(load.plan.owner.table),
             schema=None,
             rows=state.rows,
         ),
         DESTINATION: io_manager.place(),
-        **_known(load.owner, state),
-        OBJECTS_QUARANTINED: ledger.quarantined(load.listing).height,
+        **_known(load.plan.owner, state),
+        OBJECTS_QUARANTINED: ledger.quarantined(load.plan.listing).height,
     }
     context.log_event(
         dg.AssetObservation(
@@ -270,5 +273,10 @@ def _observe(
         )
     )
     context.log.info(
-        line("nothing_new", table=load.owner.table, objects=len(load.listing), rows=state.rows)
+        line(
+            "nothing_new",
+            table=load.plan.owner.table,
+            objects=len(load.plan.listing),
+            rows=state.rows,
+        )
     )

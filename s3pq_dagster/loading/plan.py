@@ -20,7 +20,7 @@ class LoadOptions:
     allow_empty_listing: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
     """One table and its listing: what is pending of it, given what a destination holds."""
 

@@ -23,6 +23,7 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.ledger import Entry, Ledger, Status, fingerprint
 from s3pq_dagster.loading.background_reader import read_ahead
 from s3pq_dagster.loading.concurrent_writer import Turns
+from s3pq_dagster.loading.key_ranges import KeyRange
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.prefetch import NextTable
 from s3pq_dagster.loading.report import LoadReport
@@ -40,13 +41,14 @@ _MOST_LOOKS = 32
 """Objects that are asked for at a time before their rows are removed."""
 
 
-@dataclass(slots=True, kw_only=True)
-class TableLoad(LoadPlan):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableLoad:
     """One table and its listing, with everything needed to load what is pending of it.
 
     Small and lazy: nothing is read before :meth:`into` or the Arrow stream is asked for.
     """
 
+    plan: LoadPlan
     store: Store
     log: logging.Logger
     run_id: str = ""
@@ -67,14 +69,14 @@ class TableLoad(LoadPlan):
             StoreError: The bucket failed; committed checkpoints stand.
             SchemaMismatchError: Two objects differ; checkpoints before stand.
             DestinationError: The destination failed; committed checkpoints stand.
-            EmptyListingError: As :meth:`difference`; nothing is touched.
+            EmptyListingError: As :meth:`LoadPlan.difference`; nothing is touched.
         """
-        started = time.monotonic()
-        if self.refresh:
-            self.difference(destination.state(self.owner))  # refuses an empty listing
-        append = self.spec.write_mode == "append"
+        started, plan = time.monotonic(), self.plan
+        if plan.refresh:
+            plan.difference(destination.state(plan.owner))  # refuses an empty listing
+        append = plan.spec.write_mode == "append"
         opened = destination.write(
-            self.owner, run_id=self.run_id, append=append, refresh=self.refresh
+            plan.owner, run_id=self.run_id, append=append, refresh=plan.refresh
         )
         with opened as writer:
             load = _Load(self, writer)
@@ -82,14 +84,14 @@ class TableLoad(LoadPlan):
             report = load.run(started)
         # Some destinations write most when they are closed.
         report = replace(report, removed=removed, seconds=time.monotonic() - started)
-        if self.refresh:  # committed as a whole, and only now
+        if plan.refresh:  # committed as a whole, and only now
             load.say_committed()
         report = report.after(self.earlier)
         self.on_loaded(report)
         return report
 
-    def side_by_side(self, destination: Destination) -> LoadReport:
-        """Load what is pending of :attr:`keys` while others load the rest.
+    def shard_into(self, destination: Destination, keys: KeyRange) -> LoadReport:
+        """Load what is pending of a range of keys while others load the rest.
 
         The lock is held for each checkpoint alone. Nothing is removed, and the table's fingerprint
         stays: that is left to a load of the whole table once the others are done.
@@ -99,15 +101,15 @@ class TableLoad(LoadPlan):
             S3ParquetError: As :meth:`into`.
         """
         started = time.monotonic()
-        append = self.spec.write_mode == "append"
+        shard = replace(self, plan=replace(self.plan, keys=keys), next_table=None)
         turns = Turns(
             destination,
-            self.owner,
+            self.plan.owner,
             run_id=self.run_id,
-            append=append,
-            on_turn=self.refuse_together,
+            append=self.plan.spec.write_mode == "append",
+            on_turn=shard.plan.refuse_together,
         )
-        return _Load(self, turns, turns.abandon).run(started)
+        return _Load(shard, turns, turns.abandon).run(started)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Offer all rows of the listing as one Arrow stream, committing nothing.
@@ -116,9 +118,9 @@ class TableLoad(LoadPlan):
         """
         stream = TableStream(
             self.store,
-            self.listing.in_reading_order(),
-            self.spec,
-            table=self.owner.table,
+            self.plan.listing.in_reading_order(),
+            self.plan.spec,
+            table=self.plan.owner.table,
             reference=None,
             log=self.log,
         )
@@ -175,9 +177,9 @@ class _Load:
         self._abandon = abandon
         self._writer = writer
         self._state = writer.state()
-        self._difference = load.difference(self._state)
-        self._before = load.counted(self._state)
-        self._aside = len(load.held_back(self._before))
+        self._difference = load.plan.difference(self._state)
+        self._before = load.plan.counted(self._state)
+        self._aside = len(load.plan.held_back(self._before))
         self._rows = self._objects = self._bytes = 0
         self._quarantined: list[str] = []
         self._cursor = self._state.ledger.cursor
@@ -193,7 +195,7 @@ class _Load:
         if (seen := stream.progress.seen) != len(self._difference.pending):
             raise StoreError(
                 f"only {seen} of {len(self._difference.pending)} pending objects of table "
-                f"{self._load.owner.table!r} were read; run again, and report this as a bug"
+                f"{self._load.plan.owner.table!r} were read; run again, and report this as a bug"
             )
         if not self._fingerprint_now:
             self._writer.commit(None, schema_key=None, seal=lambda: self._sealed([], stream))
@@ -210,7 +212,7 @@ class _Load:
             table_schema=state.schema,
             objects_loaded=state.ledger.count(Status.LOADED),
             ledger_rows=state.ledger.rows,
-            objects_quarantined=state.ledger.quarantined(self._load.listing).height,
+            objects_quarantined=state.ledger.quarantined(self._load.plan.listing).height,
             quarantined_keys=self._quarantined,
             cursor=state.ledger.cursor,
             fingerprint=self._fingerprint_now,
@@ -218,15 +220,15 @@ class _Load:
 
     def _stream(self) -> TableStream:
         state, load = self._state, self._load
-        known = state.schema is not None and not load.refresh
+        known = state.schema is not None and not load.plan.refresh
         return TableStream(
             load.store,
             self._difference.pending,
-            load.spec,
-            table=load.owner.table,
+            load.plan.spec,
+            table=load.plan.owner.table,
             reference=Reference(state.schema, str(state.schema_key)) if known else None,
             log=load.log,
-            verify=load.refresh,
+            verify=load.plan.refresh,
             on_quarantine=self._refuse,
             is_loaded=self._before.holds,
             fetcher=self._fetcher(),
@@ -238,20 +240,20 @@ class _Load:
         load, pending = self._load, self._difference.pending
         if load.next_table is None:
             return None
-        under_way = load.next_table.take(load.owner, pending)
+        under_way = load.next_table.take(load.plan.owner, pending)
         shares = load.next_table.shares
-        return under_way or fetcher_of(load.store, pending, load.spec, shares=shares)
+        return under_way or fetcher_of(load.store, pending, load.plan.spec, shares=shares)
 
     def _refuse(self, entry: Entry) -> None:
         self._aside += 1
-        self._load.refuse_quarantined(self._aside, entry.object.key, entry.reason)
+        self._load.plan.refuse_quarantined(self._aside, entry.object.key, entry.reason)
 
     def remove(self, writer: TableWriter) -> int:
         """Remove the rows of objects that are gone; give how many objects."""
         keys = self._gone()
         if not keys:
             return 0
-        table = self._load.owner.table
+        table = self._load.plan.owner.table
         left = self._state.ledger.frame.filter(~pl.col("key").is_in(keys))
         self._cursor = Ledger(left).cursor
         rows = writer.remove(keys, seal=lambda: self._sealed([]))
@@ -265,7 +267,7 @@ class _Load:
         The run's listing may be an hour old by now, or have been a page short.
         """
         keys = self._difference.removed
-        concurrency = self._load.spec.concurrency
+        concurrency = self._load.plan.spec.concurrency
         workers = min(concurrency if concurrency > 0 else _MOST_LOOKS, _MOST_LOOKS)
         pool = ThreadPoolExecutor(workers, "s3pq-look")
         try:
@@ -294,7 +296,7 @@ class _Load:
             # was in its checkpoint. What is left to say goes into the ledger. Not so where rows of
             # others went with them, as in a refresh, which is one transaction.
             others = any(entry.status is Status.LOADED for entry in checkpoint.entries)
-            if others or self._load.refresh:
+            if others or self._load.plan.refresh:
                 raise UnsteadyObjectError(checkpoint.error.key, checkpoint.error.reason) from (
                     checkpoint.error
                 )
@@ -310,7 +312,7 @@ class _Load:
         self._objects += len(loaded)
         self._bytes += sum(entry.object.size for entry in entries)
         self._quarantined += [e.object.key for e in entries if e.status is Status.QUARANTINED]
-        if not self._load.refresh:
+        if not self._load.plan.refresh:
             objects = ((e.object.key, e.object.size, e.rows) for e in loaded)
             self._say_loaded(len(entries), rows, objects)
 
@@ -322,7 +324,7 @@ class _Load:
         self._say_loaded(found.frame.height, found.rows, objects)
 
     def _say_loaded(self, entries: int, rows: int, objects: Iterable[tuple[str, int, int]]) -> None:
-        table = self._load.owner.table
+        table = self._load.plan.owner.table
         first = line("checkpoint_committed", table=table, objects=entries, rows=rows)
         others = (
             line("object_loaded", table=table, key=key, size=size, rows=rows)
@@ -351,7 +353,10 @@ class _Load:
         overwritten stands as it was read.
         """
         other = [*done.missing, *(found.key for found in done.changed)]
-        frames = [self._before.accounted(self._load.listing).frame, self._difference.pending.frame]
+        frames = [
+            self._before.accounted(self._load.plan.listing).frame,
+            self._difference.pending.frame,
+        ]
         held = pl.concat(frames).filter(~pl.col("key").is_in(other))
         now = pl.concat([held, Listing.of(done.changed).frame])
         return fingerprint(Listing(now.unique("key")))

@@ -9,7 +9,7 @@ import dagster as dg
 
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.destinations.table_state import Owner
-from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.source.store import Store
 from s3pq_dagster_tests.arrivals.plan import LARGE_BYTES
@@ -77,13 +77,15 @@ class LoadLayer:
             if self.write_mode == "mirror" and not len(found):
                 continue  # as the sensor does
             load = TableLoad(
+                plan=LoadPlan(
+                    spec=spec(**fields),
+                    owner=Owner(table, self.bucket.name, f"{table}/"),
+                    listing=found,
+                    options=LoadOptions(),
+                ),
                 store=self.store,
-                spec=spec(**fields),
-                owner=Owner(table, self.bucket.name, f"{table}/"),
-                listing=found,
-                options=LoadOptions(),
                 log=logger(),
             )
             destination = DuckDBDestination(str(self.database))
-            if load.is_due(destination.state(load.owner)):
+            if load.plan.is_due(destination.state(load.plan.owner)):
                 load.into(destination)

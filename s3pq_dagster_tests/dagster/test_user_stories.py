@@ -221,16 +221,18 @@ def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, ba
     @dg.op(out=dg.Out(dg.Nothing), required_resource_keys={"source"})
     def count(context: dg.OpExecutionContext) -> None:
         from s3pq_dagster.destinations.table_state import Owner  # noqa: PLC0415
-        from s3pq_dagster.loading.plan import LoadOptions  # noqa: PLC0415
+        from s3pq_dagster.loading.plan import LoadOptions, LoadPlan  # noqa: PLC0415
         from s3pq_dagster.loading.table_load import TableLoad  # noqa: PLC0415
 
         opened = context.resources.source
         load = TableLoad(
+            plan=LoadPlan(
+                spec=opened,
+                owner=Owner("a", opened.bucket, "a/"),
+                listing=opened.list_table("a/", context.log),
+                options=LoadOptions(),
+            ),
             store=opened.store,
-            spec=opened,
-            owner=Owner("a", opened.bucket, "a/"),
-            listing=opened.list_table("a/", context.log),
-            options=LoadOptions(),
             log=context.log,
         )
         seen.extend(batch.num_rows for batch in pa.RecordBatchReader.from_stream(load))

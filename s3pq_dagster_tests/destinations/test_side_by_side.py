@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.ledger import Entry, Ledger, Status
 from s3pq_dagster.loading.concurrent_writer import Turns
 from s3pq_dagster.loading.key_ranges import KeyRange, split
-from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.objects import Listing
@@ -52,11 +53,13 @@ def load(bucket: Bucket) -> Iterator[TableLoad]:
         bucket.put(key, rows)
     with opened(bucket) as store:
         yield TableLoad(
+            plan=LoadPlan(
+                spec=spec(**bucket.spec, checkpoint_bytes=1),
+                owner=Owner("t", bucket.name, "t/"),
+                listing=listed(store, "t/"),
+                options=LoadOptions(),
+            ),
             store=store,
-            spec=spec(**bucket.spec, checkpoint_bytes=1),
-            owner=Owner("t", bucket.name, "t/"),
-            listing=listed(store, "t/"),
-            options=LoadOptions(),
             log=logger(Lines()),
             run_id="run",
         )
@@ -64,7 +67,12 @@ def load(bucket: Bucket) -> Iterator[TableLoad]:
 
 def side_by_side(load: TableLoad, place: Place, keys: KeyRange) -> LoadReport:
     """Load a range, as a step of its own does."""
-    return replace(load, keys=keys).side_by_side(place.open(lock_timeout_seconds=60))
+    return load.shard_into(place.open(lock_timeout_seconds=60), keys)
+
+
+def planned(load: TableLoad, **fields: Any) -> TableLoad:
+    """Copy a load with another plan."""
+    return replace(load, plan=replace(load.plan, **fields))
 
 
 def rows_by_key(place: Place) -> dict[str, int]:
@@ -74,7 +82,7 @@ def rows_by_key(place: Place) -> dict[str, int]:
 
 def test_all_write_at_once(load: TableLoad, place: Place) -> None:
     """Four make the table, and each knows what it did; who comes last has nothing left to read."""
-    ranges = split(load.listing, 4)
+    ranges = split(load.plan.listing, 4)
     with ThreadPoolExecutor(4) as pool:
         reports = list(pool.map(lambda keys: side_by_side(load, place, keys), ranges))
     assert rows_by_key(place) == OBJECTS
@@ -82,7 +90,7 @@ def test_all_write_at_once(load: TableLoad, place: Place) -> None:
     last = replace(load, earlier=reports).into(place.open())
     assert (last.rows, last.objects) == (sum(OBJECTS.values()), len(OBJECTS))
     assert last.table_rows == last.ledger_rows == last.rows
-    assert last.cursor == max(load.listing.frame["last_modified"])
+    assert last.cursor == max(load.plan.listing.frame["last_modified"])
     alone = load.into(place.open())
     assert (alone.objects, alone.fingerprint) == (0, last.fingerprint)
 
@@ -92,40 +100,42 @@ def test_all_write_at_once(load: TableLoad, place: Place) -> None:
 def test_all_write_at_once_in_s3(load: TableLoad, tmp_path: Path, kind: str) -> None:
     """By turns where there is a lease; else whoever was late tries again."""
     place = ALL_PLACES[kind](tmp_path)
-    some = replace(load, listing=Listing(load.listing.frame.head(4)))
+    some = planned(load, listing=Listing(load.plan.listing.frame.head(4)))
     with ThreadPoolExecutor(2) as pool:
-        ranges = split(some.listing, 2)
+        ranges = split(some.plan.listing, 2)
         reports = list(pool.map(lambda keys: side_by_side(some, place, keys), ranges))
-    assert rows_by_key(place) == {key: OBJECTS[key] for key in some.listing.frame["key"]}
-    assert [report.objects for report in reports] == [len(r.of(some.listing)) for r in ranges]
+    assert rows_by_key(place) == {key: OBJECTS[key] for key in some.plan.listing.frame["key"]}
+    assert [report.objects for report in reports] == [len(r.of(some.plan.listing)) for r in ranges]
     place.discard()
 
 
 def test_who_was_late_where_nobody_waits_tries_again(load: TableLoad, tmp_path: Path) -> None:
     """Delta Lake in S3: another commits between the look and the commit; no rows are read again."""
     place = ALL_PLACES["delta on S3"](tmp_path)
-    mine, others = (replace(load, listing=keys.of(load.listing)) for keys in split(load.listing, 2))
+    mine, others = (
+        planned(load, listing=keys.of(load.plan.listing)) for keys in split(load.plan.listing, 2)
+    )
     looks: list[Ledger] = []
 
     def meanwhile(ledger: Ledger, _commit: Commit) -> None:
         looks.append(ledger)
         if len(looks) == 1:
-            some = Listing(others.listing.frame.head(1))
-            replace(others, listing=some).into(place.open())
+            some = Listing(others.plan.listing.frame.head(1))
+            planned(others, listing=some).into(place.open())
 
-    turns = Turns(place.open(), load.owner, run_id="run", append=False, on_turn=meanwhile)
+    turns = Turns(place.open(), load.plan.owner, run_id="run", append=False, on_turn=meanwhile)
     turns.state()
-    entry = Entry(next(iter(mine.listing)), Status.QUARANTINED, 0, "no Parquet")
+    entry = Entry(next(iter(mine.plan.listing)), Status.QUARANTINED, 0, "no Parquet")
     turns.commit(None, schema_key=None, seal=lambda: Commit([entry], None, None))
     assert [ledger.frame.height for ledger in looks] == [0, 1]
-    assert place.open().state(load.owner).ledger.frame.height == 2
+    assert place.open().state(load.plan.owner).ledger.frame.height == 2
     place.discard()
 
 
 def test_nobody_waits_for_anothers_requests(load: TableLoad, bucket: Bucket, place: Place) -> None:
     """One that gets no answer holds no lock: another commits meanwhile."""
-    first, second = split(load.listing, 2)
-    slow = second.of(load.listing).frame["key"][0]
+    first, second = split(load.plan.listing, 2)
+    slow = second.of(load.plan.listing).frame["key"][0]
     answer, asked = threading.Event(), threading.Event()
 
     def wait(request: Request) -> None:
@@ -138,10 +148,10 @@ def test_nobody_waits_for_anothers_requests(load: TableLoad, bucket: Bucket, pla
         waiting = pool.submit(side_by_side, load, place, second)
         assert asked.wait(120)
         try:
-            assert side_by_side(load, place, first).objects == len(first.of(load.listing))
+            assert side_by_side(load, place, first).objects == len(first.of(load.plan.listing))
         finally:
             answer.set()
-        assert waiting.result().objects == len(second.of(load.listing))
+        assert waiting.result().objects == len(second.of(load.plan.listing))
     assert rows_by_key(place) == OBJECTS
 
 
@@ -167,13 +177,13 @@ def test_who_was_taken_for_dead_commits_nothing(
         with pytest.raises(DestinationError, match="meanwhile"):
             late.result()
     assert rows_by_key(place) == OBJECTS
-    assert place.open().state(load.owner).ledger.count(Status.LOADED) == len(OBJECTS)
+    assert place.open().state(load.plan.owner).ledger.count(Status.LOADED) == len(OBJECTS)
 
 
 def test_nothing_to_do_takes_no_lock(load: TableLoad, place: Place) -> None:
     """A range that has been loaded meanwhile is left alone."""
     load.into(place.open())
-    with place.open().write(load.owner, run_id="other", append=False, refresh=False):
+    with place.open().write(load.plan.owner, run_id="other", append=False, refresh=False):
         if place.open().kind == "duckdb":
             return  # its file is open to nobody else
         assert side_by_side(load, place, KeyRange()).objects == 0
@@ -187,7 +197,7 @@ def test_what_is_set_aside_is_counted_together(
         bucket.put(f"t/{number}", b"PAR1 no PAR1")
     listing = listed(load.store, "t/")
     few = spec(**bucket.spec, checkpoint_bytes=1, max_quarantined_fraction=0.2)
-    together = replace(load, listing=listing, spec=few)
+    together = planned(load, listing=listing, spec=few)
     for number in (0, 4):
         side_by_side(together, place, KeyRange(f"t/{number}", f"t/{number}~"))
     with pytest.raises(QuarantineLimitError, match="3 of 12 listed"):
@@ -200,23 +210,23 @@ def test_others_quarantined_objects_do_not_stop_one_that_tries_again(
     """With ``retry_quarantined`` they are pending, whoever reads them."""
     for number in (0, 4, 9):
         bucket.put(f"t/{number}", b"PAR1 no PAR1")
-    there = replace(load, listing=listed(load.store, "t/"))
+    there = planned(load, listing=listed(load.store, "t/"))
     there.into(place.open())
     strict = spec(**bucket.spec, checkpoint_bytes=1, max_quarantined_fraction=0.1)
-    again = replace(there, spec=strict, options=LoadOptions(retry_quarantined=True))
+    again = planned(there, spec=strict, options=LoadOptions(retry_quarantined=True))
     report = side_by_side(again, place, KeyRange("t/4", "t/4~"))
     assert list(report.quarantined_keys) == ["t/4"]
 
 
 def test_nothing_is_committed_once_that_is_not_wanted(load: TableLoad, place: Place) -> None:
     """A cancelled step may have been waiting for its turn."""
-    turns = Turns(place.open(), load.owner, run_id="run", append=False)
+    turns = Turns(place.open(), load.plan.owner, run_id="run", append=False)
     turns.state()
     turns.abandon()
-    entry = Entry(next(iter(load.listing)), Status.QUARANTINED, 0, "no Parquet")
+    entry = Entry(next(iter(load.plan.listing)), Status.QUARANTINED, 0, "no Parquet")
     with pytest.raises(ReadAbandonedError):
         turns.commit(None, schema_key=None, seal=lambda: Commit([entry], None, None))
-    assert not place.open().state(load.owner).ledger.frame.height
+    assert not place.open().state(load.plan.owner).ledger.frame.height
 
 
 def test_a_cancelled_step_that_waits_for_its_turn_commits_nothing(
@@ -226,7 +236,7 @@ def test_a_cancelled_step_that_waits_for_its_turn_commits_nothing(
     taken, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with place.open().write(load.owner, run_id="other", append=False, refresh=False):
+        with place.open().write(load.plan.owner, run_id="other", append=False, refresh=False):
             taken.set()
             assert release.wait(60)
 
@@ -245,7 +255,7 @@ def test_a_cancelled_step_that_waits_for_its_turn_commits_nothing(
                 side_by_side(load, place, KeyRange("t/0", "t/1"))
         finally:
             release.set()
-    assert not place.open().state(load.owner).ledger.frame.height
+    assert not place.open().state(load.plan.owner).ledger.frame.height
 
 
 @pytest.mark.parametrize("rows_in_a_batch", [50, 100_000])
@@ -256,9 +266,9 @@ def test_a_full_disk_under_rows_that_wait(
     body = pa.BufferOutputStream()
     pq.write_table(numbers(200_000), body, row_group_size=rows_in_a_batch)
     bucket.put("t/0", body.getvalue().to_pybytes())
-    large = replace(load, listing=listed(load.store, "t/"))
+    large = planned(load, listing=listed(load.store, "t/"))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    place.open().state(load.owner)
+    place.open().state(load.plan.owner)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, before[1]))
     try:

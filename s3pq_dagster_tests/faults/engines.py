@@ -18,7 +18,7 @@ from s3pq_dagster.dagster.discovery import discover
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import S3ParquetError
-from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.source.catalog import group, tables_in
@@ -113,15 +113,17 @@ class Parts:
 
     def _load(self, store: Store, table: str, listing: Listing, options: LoadOptions) -> None:
         load = TableLoad(
+            plan=LoadPlan(
+                spec=S3ParquetSpec(**self.world.spec),
+                owner=Owner(table, self.world.bucket, self._prefixes[table]),
+                listing=listing,
+                options=options,
+            ),
             store=store,
-            spec=S3ParquetSpec(**self.world.spec),
-            owner=Owner(table, self.world.bucket, self._prefixes[table]),
-            listing=listing,
-            options=options,
             log=_log(),
         )
         destination = DuckDBDestination(str(self.world.database))
-        if load.is_due(destination.state(load.owner)):
+        if load.plan.is_due(destination.state(load.plan.owner)):
             load.into(destination)
 
     @contextmanager

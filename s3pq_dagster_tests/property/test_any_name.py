@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError, UnsupportedSchemaError
-from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.source.catalog import TableListing, group, tables_in
 from s3pq_dagster.source.store import Store
@@ -82,10 +82,10 @@ def test_any_name_comes_back_or_is_refused(
                 if refused:
                     with pytest.raises(UnsupportedSchemaError, match="skip_tables"):
                         load.into(destination)
-                    assert not destination.state(load.owner).exists
+                    assert not destination.state(load.plan.owner).exists
                     continue
                 load.into(destination)
-                assert not load.is_due(destination.state(load.owner))
+                assert not load.plan.is_due(destination.state(load.plan.owner))
                 here = {key for key in keys if is_parquet(key) and prefix_of(key) == found.prefix}
                 with destination.read(found.name, [*columns, "_s3_key"]) as reader:
                     check(reader.read_all(), table, here)
@@ -103,11 +103,13 @@ def value(columns: list[str], number: int) -> pa.Array:
 def load_of(store: Store, bucket: Bucket, found: TableListing) -> TableLoad:
     """Make the load of a table."""
     return TableLoad(
+        plan=LoadPlan(
+            spec=spec(**bucket.spec),
+            owner=Owner(found.name, bucket.name, found.prefix),
+            listing=found.listing,
+            options=LoadOptions(),
+        ),
         store=store,
-        spec=spec(**bucket.spec),
-        owner=Owner(found.name, bucket.name, found.prefix),
-        listing=found.listing,
-        options=LoadOptions(),
         log=logger(),
     )
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import EmptyListingError
 from s3pq_dagster.ledger import fingerprint
-from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places import PLACES, Place
@@ -104,14 +104,16 @@ def test_every_row_is_there_exactly_once(
                 bucket.delete(key)
             else:
                 load = TableLoad(
-                    store=store,
-                    spec=spec(**bucket.spec, write_mode=write_mode, checkpoint_bytes=1),
-                    owner=Owner("t", bucket.name, "t/"),
-                    listing=listed(store, "t/"),
-                    options=LoadOptions(
-                        full_refresh=step == "refresh",
-                        max_objects=1 if step == "load one" else None,
+                    plan=LoadPlan(
+                        spec=spec(**bucket.spec, write_mode=write_mode, checkpoint_bytes=1),
+                        owner=Owner("t", bucket.name, "t/"),
+                        listing=listed(store, "t/"),
+                        options=LoadOptions(
+                            full_refresh=step == "refresh",
+                            max_objects=1 if step == "load one" else None,
+                        ),
                     ),
+                    store=store,
                     log=logger(),
                 )
                 _load(load, model, place, step)
@@ -121,7 +123,7 @@ def test_every_row_is_there_exactly_once(
 
 def _load(load: TableLoad, model: Model, place: Place, step: str) -> None:
     destination = place.open()
-    state = destination.state(load.owner)
+    state = destination.state(load.plan.owner)
     would_empty = model.write_mode == "mirror" or step == "refresh"
     emptied = would_empty and not model.bucket and any(model.held)
     if emptied:
@@ -132,11 +134,11 @@ def _load(load: TableLoad, model: Model, place: Place, step: str) -> None:
         model.held = {}
         model.load(list(model.bucket))
     else:
-        model.load([o.key for o in load.difference(state).pending])
+        model.load([o.key for o in load.plan.difference(state).pending])
     report = load.into(destination)
     assert report.table_rows == model.rows.total()
     if step != "load one":
-        assert report.fingerprint == fingerprint(load.listing)
+        assert report.fingerprint == fingerprint(load.plan.listing)
 
 
 def body(content: int) -> pa.Table | bytes:

@@ -24,7 +24,7 @@ from s3pq_dagster.errors import (
     UnsteadyObjectError,
 )
 from s3pq_dagster.ledger import fingerprint
-from s3pq_dagster.loading.plan import LoadOptions
+from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.objects import Listing
@@ -67,11 +67,13 @@ class Table:
         with opened(self.bucket) as store:
             found = listed(store, "t/") if listing is None else listing
             load = TableLoad(
+                plan=LoadPlan(
+                    spec=spec(**(self.bucket.spec | fields)),
+                    owner=self.owner,
+                    listing=found,
+                    options=LoadOptions(**(options or {})),
+                ),
                 store=store,
-                spec=spec(**(self.bucket.spec | fields)),
-                owner=self.owner,
-                listing=found,
-                options=LoadOptions(**(options or {})),
                 log=logger(self.lines),
                 run_id="run",
             )
@@ -491,14 +493,16 @@ def test_a_table_is_due_when_something_is_pending(table: Table) -> None:
     def is_due(**options: Any) -> bool:
         with opened(table.bucket) as store:
             load = TableLoad(
+                plan=LoadPlan(
+                    spec=spec(**table.bucket.spec),
+                    owner=table.owner,
+                    listing=listed(store, "t/"),
+                    options=LoadOptions(**options),
+                ),
                 store=store,
-                spec=spec(**table.bucket.spec),
-                owner=table.owner,
-                listing=listed(store, "t/"),
-                options=LoadOptions(**options),
                 log=logger(),
             )
-            return load.is_due(table.destination.state(table.owner))
+            return load.plan.is_due(table.destination.state(table.owner))
 
     assert is_due()
     table.load()
@@ -569,11 +573,13 @@ def test_a_load_is_an_arrow_stream(table: Table, taken: int | None, rows: int) -
         table.bucket.put(f"t/{key}", 1000)
     with opened(table.bucket) as store:
         load = TableLoad(
+            plan=LoadPlan(
+                spec=spec(**table.bucket.spec),
+                owner=table.owner,
+                listing=listed(store, "t/"),
+                options=LoadOptions(),
+            ),
             store=store,
-            spec=spec(**table.bucket.spec),
-            owner=table.owner,
-            listing=listed(store, "t/"),
-            options=LoadOptions(),
             log=logger(),
         )
         before = set(threading.enumerate())
