@@ -1,7 +1,7 @@
 """Parquet out of S3 into a warehouse, under Dagster, exactly once."""
 
 from s3pq_dagster.dagster.assets import build_s3_parquet_assets
-from s3pq_dagster.dagster.discovery import DiscoveredTable, discover
+from s3pq_dagster.dagster.discovery import discover
 from s3pq_dagster.dagster.factory import build_s3_parquet_definitions
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.io_managers import (
@@ -12,6 +12,7 @@ from s3pq_dagster.dagster.io_managers import (
     build_io_manager,
 )
 from s3pq_dagster.dagster.resource import S3ParquetResource
+from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.dagster.sensor import build_s3_parquet_sensor
 from s3pq_dagster.dagster.table_run import LoadConfig
 from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator

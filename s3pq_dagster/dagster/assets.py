@@ -7,11 +7,12 @@ from typing import Any, Literal
 import dagster as dg
 
 from s3pq_dagster.dagster.checks import check_specs
-from s3pq_dagster.dagster.discovery import DiscoveredTable, discover
+from s3pq_dagster.dagster.discovery import discover
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.metadata import PREFIX, TABLE
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.retries import as_failures
+from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.dagster.sharded_asset import STEPS_IO_MANAGER_KEY, Sharded
 from s3pq_dagster.dagster.table_run import LoadConfig, TableRun
 from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import dagster as dg
 import pyarrow as pa
 
-from s3pq_dagster.dagster.discovery import DiscoveredTable
 from s3pq_dagster.dagster.metadata import OBJECTS_LISTED, PREFIX, TABLE, table_metadata
+from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.errors import UnsupportedSchemaError, one_line
 from s3pq_dagster.reading.added_columns import with_ours
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import dagster as dg
 
 from s3pq_dagster import S3ParquetResource
-from s3pq_dagster.dagster.discovery import DiscoveredTable, discover
+from s3pq_dagster.dagster.discovery import discover
+from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.ledger import Status, fingerprint
 from s3pq_dagster_tests.buckets import Bucket

@@ -1,0 +1,141 @@
+"""Discovered tables, and the file that keeps them between processes."""
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+
+from s3pq_dagster import schemas
+from s3pq_dagster.dagster.resource import S3ParquetResource
+from s3pq_dagster.logs import line
+
+_FORMAT = 1
+_BUCKET_CHARACTERS = 63
+"""How much of the bucket's name is in the file's name, whose length is limited too."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredTable:
+    """A table as it was when the bucket was last listed."""
+
+    bucket: str
+    name: str
+    prefix: str
+    objects: int
+    """How many objects it has."""
+    bytes: int
+    """The size of all its objects."""
+    schema: pa.Schema | None = None
+    """The canonical schema of the files' own columns; ``None`` if no footer could be read."""
+    schema_key: str | None = None
+    """The key of the object that the schema was read from."""
+    schema_version: str | None = None
+    """The version of ``schema_key`` that the schema was read from."""
+
+    @property
+    def uri(self) -> str:
+        """Where the objects are."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedTables:
+    """The file with the tables that the last successful discovery found.
+
+    It is under ``DAGSTER_HOME``, or in the user's cache folder if that is not set. Each bucket and
+    selection of tables has its own file.
+    """
+
+    key: str
+    """Identifies bucket and selection among the definitions of a code location."""
+    path: Path
+
+    @classmethod
+    def of(cls, source: S3ParquetResource) -> Self:
+        """Return the file of a bucket and its selection of tables."""
+        selection = [
+            source.endpoint_url,
+            source.region,
+            source.bucket,
+            source.path_prefix,
+            source.tables,
+            source.skip_tables,
+        ]
+        digest = hashlib.sha256(json.dumps(selection).encode()).hexdigest()[:16]
+        # The spec has checked that a bucket's name can be part of a path, but it may be too long.
+        name = f"{source.bucket[:_BUCKET_CHARACTERS]}-{digest}"
+        return cls(f"s3pq/catalog/{name}", _state_directory() / f"{name}.json")
+
+    def load(self, path: str | None = None) -> list[DiscoveredTable] | None:
+        """Read the file, or the one at ``path``; ``None`` if it is missing or unreadable."""
+        try:
+            state = json.loads(Path(path or self.path).read_text(encoding="utf-8"))
+            if state["format"] != _FORMAT:
+                return None
+            return [_from_json(table) for table in state["tables"]]
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid):
+            return None
+
+    def save(self, tables: list[DiscoveredTable], log: logging.Logger) -> None:
+        """Replace the file atomically; log a warning if it cannot be written."""
+        state = {"format": _FORMAT, "tables": [_to_json(table) for table in tables]}
+        try:
+            _replace(self.path, json.dumps(state))
+        except OSError as error:
+            log.warning(
+                line(
+                    "catalog_not_saved",
+                    path=self.path,
+                    reason=error,
+                    consequence="runs list the bucket again to rebuild the definitions",
+                )
+            )
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file under a temporary name, then move it to its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, delete=False, encoding="utf-8"
+    ) as temporary:
+        try:
+            temporary.write(text)
+            temporary.flush()
+            Path(temporary.name).replace(path)
+        except BaseException:
+            Path(temporary.name).unlink(missing_ok=True)
+            raise
+
+
+def _state_directory() -> Path:
+    if home := os.environ.get("DAGSTER_HOME"):
+        return Path(home) / "storage" / "s3pq_dagster"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "s3pq_dagster"
+
+
+def _to_json(table: DiscoveredTable) -> dict[str, Any]:
+    schema = None if table.schema is None else schemas.to_bytes(table.schema)
+    return {
+        "bucket": table.bucket,
+        "name": table.name,
+        "prefix": table.prefix,
+        "objects": table.objects,
+        "bytes": table.bytes,
+        "schema": None if schema is None else base64.b64encode(schema).decode(),
+        "schema_key": table.schema_key,
+        "schema_version": table.schema_version,
+    }
+
+
+def _from_json(state: dict[str, Any]) -> DiscoveredTable:
+    data = state.pop("schema")
+    schema = None if data is None else schemas.from_bytes(base64.b64decode(data))
+    return DiscoveredTable(**state, schema=schema)
