@@ -6,15 +6,15 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from s3pq_dagster.dagster.checks import check_specs
 from s3pq_dagster.dagster.discovery import discover
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.metadata import PREFIX, TABLE
+from s3pq_dagster.dagster.op_settings import OpSettings
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.retries import as_failures
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
-from s3pq_dagster.dagster.sharded_asset import STEPS_IO_MANAGER_KEY, Sharded
-from s3pq_dagster.dagster.table_run import LoadConfig, TableRun
+from s3pq_dagster.dagster.sharded_asset import STEPS_IO_MANAGER_KEY, build_sharded_asset
+from s3pq_dagster.dagster.table_run import LoadConfig
 from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 from s3pq_dagster.errors import ConfigurationError
 
@@ -26,6 +26,7 @@ DEFAULT_RETRY_POLICY = dg.RetryPolicy(
 )
 
 
+# Long by its arguments and what is said of each.
 def build_s3_parquet_assets(
     source: S3ParquetResource,
     *,
@@ -71,57 +72,52 @@ def build_s3_parquet_assets(
         TableNameCollisionError: Two prefixes give one table name.
     """
     destination.check_installed()
-    parts = _checked(shards or {}, io_manager_key)
+    shards = _checked(shards or {}, io_manager_key)
     tables = discover(source) if tables is None else tables
     translator = translator or S3ParquetTranslator()
-    specs = [
-        _spec_of(t, source, destination, translator).with_io_manager_key(io_manager_key)
-        for t in tables
-    ]
+    settings = OpSettings(source_key, io_manager_key, checks, retry_policy, pool)
+    whole, sharded = [], []
+    for table in tables:
+        spec = _spec_of(table, source, destination, translator).with_io_manager_key(io_manager_key)
+        if (number := shards.get(table.name, 1)) == 1:
+            whole.append(spec)
+        else:
+            sharded.append(build_sharded_asset(spec, number, settings))
+    by_name = sorted(whole, key=lambda spec: str(spec.metadata[TABLE]))
+    if granularity == "table" and tables:
+        ops = [_load_op(f"load_{s.metadata[TABLE]}", [s], by_name, settings) for s in whole]
+    elif whole or not tables:
+        ops = [_load_op(_common_name(tables, shards), whole, by_name, settings)]
+    else:
+        ops = []
+    return ops + sharded
 
-    def is_whole(spec: dg.AssetSpec) -> bool:
-        return parts.get(spec.metadata[TABLE], 1) == 1
 
-    ours = sorted(specs, key=lambda spec: str(spec.metadata[TABLE]))
-    whole = [spec for spec in ours if is_whole(spec)]
-    resource_keys = {source_key, io_manager_key}
+def _load_op(
+    name: str, specs: Sequence[dg.AssetSpec], by_name: Sequence[dg.AssetSpec], settings: OpSettings
+) -> dg.AssetsDefinition:
+    """Build an op that loads tables one after the other.
 
-    def checks_of(spec: dg.AssetSpec) -> list[dg.AssetCheckSpec]:
-        return check_specs(spec.key) if checks else []
+    Args:
+        name: The op's.
+        specs: The tables it loads.
+        by_name: All tables that are loaded by ops like this one, sorted by name.
+        settings: Resources, checks, retries and pool.
+    """
 
-    def op_for(name: str, specs: list[dg.AssetSpec]) -> dg.AssetsDefinition:
-        @dg.multi_asset(
-            name=name,
-            specs=specs,
-            check_specs=[check for spec in specs for check in checks_of(spec)],
-            can_subset=True,
-            required_resource_keys=resource_keys,
-            retry_policy=retry_policy,
-            pool=pool,
-        )
-        def load(context: dg.AssetExecutionContext, config: LoadConfig) -> Iterator[Any]:
-            source_now = getattr(context.resources, source_key)
-            io_manager = getattr(context.resources, io_manager_key)
-            for spec in specs:
-                with as_failures():
-                    table = TableRun(context, config, spec, source_now, io_manager, whole)
-                    yield from table.results()
+    @dg.multi_asset(
+        name=name,
+        specs=specs,
+        check_specs=[check for spec in specs for check in settings.check_specs(spec.key)],
+        can_subset=True,
+        **settings.op_arguments(),
+    )
+    def load(context: dg.AssetExecutionContext, config: LoadConfig) -> Iterator[Any]:
+        for spec in specs:
+            with as_failures():
+                yield from settings.table_run(context, config, spec, whole=by_name).results()
 
-        return load
-
-    def graph_for(spec: dg.AssetSpec) -> dg.AssetsDefinition:
-        table = spec.metadata[TABLE]
-        keys = (source_key, io_manager_key)
-        return Sharded(spec, parts[table], checks_of(spec), *keys, retry_policy, pool).asset()
-
-    split = [graph_for(spec) for spec in specs if not is_whole(spec)]
-    if granularity == "all" or not specs:
-        together = [spec for spec in specs if is_whole(spec)]
-        name = f"load_{_identifier(tables)}"
-        if name in {f"load_{table}" for table in parts}:
-            name += "_others"
-        return ([op_for(name, together)] if together or not specs else []) + split
-    return [op_for(f"load_{s.metadata[TABLE]}", [s]) for s in specs if is_whole(s)] + split
+    return load
 
 
 def _checked(shards: Mapping[str, int], io_manager_key: str) -> Mapping[str, int]:
@@ -141,9 +137,11 @@ def _checked(shards: Mapping[str, int], io_manager_key: str) -> Mapping[str, int
     return shards
 
 
-def _identifier(tables: Sequence[DiscoveredTable]) -> str:
-    """Name the one op of all tables after their bucket, whose name may be deferred itself."""
-    return re.sub(r"\W", "_", tables[0].bucket) if tables else SOURCE_KEY
+def _common_name(tables: Sequence[DiscoveredTable], shards: Mapping[str, int]) -> str:
+    """Name the one op of all tables after their bucket, whose name may be an ``EnvVar``."""
+    bucket = re.sub(r"\W", "_", tables[0].bucket) if tables else SOURCE_KEY
+    is_taken = bucket in shards  # by the graph of a table of that name
+    return f"load_{bucket}_others" if is_taken else f"load_{bucket}"
 
 
 def _spec_of(

@@ -19,6 +19,7 @@ from s3pq_dagster.dagster.sensor import build_s3_parquet_sensor
 from s3pq_dagster.dagster.translator import S3ParquetTranslator
 
 
+# Long by its arguments and what is said of each; it only passes them on.
 def build_s3_parquet_definitions(
     source: S3ParquetResource,
     *,

@@ -1,0 +1,51 @@
+"""Settings that all ops which load tables have in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from s3pq_dagster.dagster.checks import check_specs
+from s3pq_dagster.dagster.table_run import LoadConfig, TableRun
+from s3pq_dagster.loading.report import LoadReport
+
+
+@dataclass(frozen=True, slots=True)
+class OpSettings:
+    """Resources, checks, retries and pool of the ops that load tables."""
+
+    source_key: str
+    """Resource key of the source."""
+    io_manager_key: str
+    """Resource key of the destination."""
+    has_checks: bool
+    """Whether each table's asset has checks."""
+    retry_policy: dg.RetryPolicy | None
+    pool: str | None
+
+    def op_arguments(self) -> dict[str, Any]:
+        """Return arguments for Dagster's op decorators."""
+        return {
+            "required_resource_keys": {self.source_key, self.io_manager_key},
+            "retry_policy": self.retry_policy,
+            "pool": self.pool,
+        }
+
+    def check_specs(self, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+        """Return the specs of the checks that an asset has."""
+        return check_specs(asset) if self.has_checks else []
+
+    def table_run(
+        self,
+        context: dg.AssetExecutionContext | dg.OpExecutionContext,
+        config: LoadConfig,
+        spec: dg.AssetSpec,
+        *,
+        whole: Sequence[dg.AssetSpec] = (),
+        earlier: Sequence[LoadReport] = (),
+    ) -> TableRun:
+        """Return what an op does for one table; see :class:`TableRun` for the arguments."""
+        source = getattr(context.resources, self.source_key)
+        io_manager = getattr(context.resources, self.io_manager_key)
+        return TableRun(context, config, spec, source, io_manager, whole, earlier)
