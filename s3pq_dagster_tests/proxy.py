@@ -1,6 +1,7 @@
 """A reverse proxy that counts, delays and answers requests in front of a real server."""
 
 import http.client
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -66,6 +67,9 @@ class Proxy:
         self.requests: list[Request] = []
         self.before: Hook = lambda _request: None
         """Called in the request's thread before forwarding; may wait, or answer itself."""
+        self.page_size: int | None = None
+        """The most keys in a page of a listing, if the server is to give fewer than asked for, as
+        S3 may. The server must not check signatures."""
         self.in_flight = 0
         self.most_in_flight = 0
         """Object requests under way at a time, at most, so far."""
@@ -122,6 +126,8 @@ class Proxy:
             if (own := self.before(request)) is not None:
                 length = {"Content-Length": str(len(own.body))}
                 return own.status, list((length | own.headers).items()), own.body
+            if request.is_listing and self.page_size is not None:
+                path = re.sub(r"(?<=[?&]max-keys=)\d+", str(self.page_size), path)
             connection = http.client.HTTPConnection(self._upstream, timeout=60)
             try:
                 connection.request(request.method, path, body=body or None, headers=headers)

@@ -12,9 +12,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-import s3pq_dagster.dagster.sensor
-import s3pq_dagster.source.store
+from s3pq_dagster import S3ParquetResource
 from s3pq_dagster.dagster.io_managers import build_io_manager
+from s3pq_dagster.dagster.sensor import BucketWatch
+from s3pq_dagster.dagster.sensor_listing import ListingOverTicks
 from s3pq_dagster_tests.lake import Lake, names
 from s3pq_dagster_tests.proxy import Answer
 
@@ -299,39 +300,43 @@ def test_a_tick_makes_one_listing_and_never_opens_the_destination(lake: Lake) ->
     assert [request.is_listing for request in lake.bucket.proxy.requests] == [True]
 
 
-def take_a_page_a_tick(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have more objects than a tick lists."""
-    monkeypatch.setattr(s3pq_dagster.source.store, "PAGE_SIZE", 2)
-    monkeypatch.setattr(s3pq_dagster.dagster.sensor, "_LISTING_SECONDS", 0)
+def short_ticks(lake: Lake) -> BucketWatch:
+    """Have more objects than a tick lists, which is one page."""
+    lake.bucket.proxy.page_size = 2
     for number in range(5):
         lake.bucket.put(f"a/{number}.parquet", 1)
+    source = S3ParquetResource(**lake.bucket.spec)
+    assets = lake.definitions().resolve_all_asset_specs()
+    tables = {spec.metadata["s3pq/table"]: spec for spec in assets}
+    return BucketWatch(source, None, tables, listing=ListingOverTicks(tick_seconds=0))
 
 
-def test_a_listing_too_long_for_a_tick_goes_on_in_the_next(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def ticked(lake: Lake, watch: BucketWatch) -> Any:
+    """Evaluate a sensor over this once, as the daemon does."""
+    sensor = dg.SensorDefinition(evaluation_fn=watch.tick, asset_selection="*", name="s")
+    with dg.build_sensor_context(instance=lake.instance) as context:
+        return sensor.evaluate_tick(context)
+
+
+def test_a_listing_too_long_for_a_tick_goes_on_in_the_next(lake: Lake) -> None:
     """Dagster gives up on a tick after a minute; a million keys may take longer."""
-    take_a_page_a_tick(lake, monkeypatch)
-    definitions = lake.definitions()
-    said = lake.tick(definitions=definitions)
+    watch = short_ticks(lake)
+    said = ticked(lake, watch)
     assert "the next tick goes on" in reason(said)
     ticks = 1
     while not asked(said):
-        said = lake.tick(definitions=definitions)
+        said = ticked(lake, watch)
         ticks += 1
         assert ticks < 10
     assert asked(said) == [{"a"}]
 
 
-def test_a_listing_left_unfinished_for_long_begins_anew(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_listing_left_unfinished_for_long_begins_again(lake: Lake) -> None:
     """A sensor that was off for a while does not ask for what was there before."""
-    take_a_page_a_tick(lake, monkeypatch)
-    definitions = lake.definitions()
+    watch = short_ticks(lake)
     lake.bucket.proxy.forget()
     for kept, firsts in ((3600, 1), (3600, 1), (0, 2)):
-        monkeypatch.setattr(s3pq_dagster.dagster.sensor, "_LISTING_KEPT_SECONDS", kept)
-        assert "the next tick goes on" in reason(lake.tick(definitions=definitions))
+        watch.listing.kept_seconds = kept
+        assert "the next tick goes on" in reason(ticked(lake, watch))
         pages = [request.query for request in lake.bucket.proxy.requests if request.is_listing]
         assert sum(page["prefix"] == [""] and "delimiter" not in page for page in pages) == firsts

@@ -1,0 +1,135 @@
+"""Which tables have something to load, decided on values alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from s3pq_dagster.dagster.sensor_cursor import Asked
+from s3pq_dagster.ledger import fingerprint
+from s3pq_dagster.objects import Listing
+
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class LastLoad:
+    """What Dagster's event log says of a table."""
+
+    version: str | None
+    """The data version last materialized or observed; ``None`` if there is none."""
+    cursor: str | None
+    """The LastModified cursor in the same event."""
+    run_id: str | None
+    """The run that last planned to materialize the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A table for which a run may be requested."""
+
+    name: str
+    listing: Listing
+    """The objects it has now."""
+    fingerprint: str
+    """The fingerprint of ``listing``: the data version once everything listed is loaded."""
+    last: LastLoad
+    asked: Asked
+    """What the sensor's cursor remembers of the table; may be changed."""
+
+
+@dataclass(slots=True)
+class Decision:
+    """The tables of one tick, sorted by what is to be done about them."""
+
+    mirror: bool
+    """Whether rows of objects deleted from S3 are removed."""
+    now: float
+    """Seconds since the epoch."""
+    is_in_flight: Callable[[str], bool]
+    """Whether a run, given by id, may still load its tables."""
+    last_complete: dict[str, Listing]
+    """The listing with which each table was last up to date. It outlives the tick."""
+    due: list[Candidate] = field(default_factory=list)
+    """Tables for which to request a run."""
+    up_to_date: int = 0
+    objects: int = 0
+    _waiting: list[str] = field(default_factory=list)
+    _backing_off: list[str] = field(default_factory=list)
+    _emptied: list[str] = field(default_factory=list)
+
+    def add(self, table: Candidate) -> None:
+        """Decide whether a table is up to date, in flight, backing off or due."""
+        self.objects += len(table.listing)
+        run_id = table.last.run_id
+        if self._is_up_to_date(table):
+            self.up_to_date += 1
+            self.last_complete[table.name] = table.listing
+        elif self.mirror and not len(table.listing):
+            self._emptied.append(table.name)
+        elif run_id is not None and self.is_in_flight(run_id):
+            self._waiting.append(f"{table.name} (run {run_id[:8]})")
+        elif (seconds := table.asked.seconds_left(table.fingerprint, self.now)) > 0:
+            self._backing_off.append(
+                f"{table.name} (attempt {table.asked.attempts} failed, next in {round(seconds)} s)"
+            )
+        else:
+            self.due.append(table)
+
+    def _is_up_to_date(self, table: Candidate) -> bool:
+        version, asked = table.last.version, table.asked
+        if version == table.fingerprint:
+            return True
+        if version is None:
+            return not len(table.listing)
+        if self.mirror:
+            return False
+        if (table.fingerprint, version) == (asked.accepted, asked.accepted_for):
+            return True
+        if self._is_less_than_loaded(table):
+            asked.accepted, asked.accepted_for = table.fingerprint, version
+            return True
+        return False
+
+    def _is_less_than_loaded(self, table: Candidate) -> bool:
+        """Return whether the listing lacks some of what is loaded, and has nothing else."""
+        # Objects deleted from S3 change the fingerprint, but outside `mirror` a run has nothing to
+        # do about them. A fingerprint does not tell deletions from arrivals, so the listing is
+        # compared with the last one that was all loaded. If that one is not known, as after a
+        # restart, a run is requested; it observes the new fingerprint.
+        before, version = self.last_complete.get(table.name), table.last.version
+        if before is None:
+            return not len(table.listing)
+        accepted = table.asked.accepted if table.asked.accepted_for == version else None
+        was_loaded = fingerprint(before) in {version, accepted}
+        return was_loaded and _is_part_of(table.listing, before)
+
+    def summary(self, *, tables: int, undefined: Sequence[str], cursors: Mapping[str, str]) -> str:
+        """Describe the tick in one line.
+
+        Args:
+            tables: How many tables the sensor watches.
+            undefined: Tables that are listed and not among them.
+            cursors: LastModified cursors, shown if nothing is due.
+        """
+        parts = [f"{self.up_to_date} of {tables} tables up to date, {self.objects} objects listed"]
+        for heading, names in (
+            ("something to load", [table.name for table in self.due]),
+            ("run in flight", self._waiting),
+            ("backing off", self._backing_off),
+            ("listing empty, nothing removed without allow_empty_listing", self._emptied),
+            ("not in the definitions yet, reload the code location", undefined),
+        ):
+            if names:
+                more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+                parts.append(f"{heading}: {', '.join(names[:_MOST_NAMED])}{more}")
+        if not self.due:
+            parts[0] = f"nothing new: {parts[0]}"
+            shown = [f"{key} {value}" for key, value in sorted(cursors.items())]
+            if shown:
+                parts.append(f"cursors: {', '.join(shown[:_MOST_NAMED])}")
+        return "; ".join(parts)
+
+
+def _is_part_of(listing: Listing, before: Listing) -> bool:
+    """Return whether every object was there before, in the same version."""
+    on = ["key", "version"]
+    return listing.with_version().join(before.with_version(), on=on, how="anti").height == 0
