@@ -16,7 +16,8 @@ from tenacity import (
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.protocol import Destination
-from s3pq_dagster.destinations.table_state import Commit, Owner, TableState, loaded_meanwhile
+from s3pq_dagster.destinations.table_errors import loaded_meanwhile
+from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 from s3pq_dagster.errors import (
     DestinationConflictError,
     DiskError,

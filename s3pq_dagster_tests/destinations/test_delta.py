@@ -20,7 +20,8 @@ from s3pq_dagster.destinations.delta.changes import Change, new_row
 from s3pq_dagster.destinations.delta.intents import Intent, Intents
 from s3pq_dagster.destinations.delta.local import LocalDirectory
 from s3pq_dagster.destinations.delta.snapshot import Looking
-from s3pq_dagster.destinations.table_state import Commit, Owner, entry_rows
+from s3pq_dagster.destinations.ledger_rows import entry_rows
+from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.errors import (
     DestinationError,
     TableNotManagedError,

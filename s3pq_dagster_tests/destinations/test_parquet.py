@@ -12,8 +12,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS, TABLE_COLUMNS
 from s3pq_dagster.destinations.parquet import ParquetDestination
-from s3pq_dagster.destinations.table_state import OBJECT_COLUMNS, TABLE_COLUMNS, Owner
+from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import (
     DestinationDeniedError,
     DestinationError,

@@ -9,7 +9,9 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.table_state import OBJECT_COLUMNS, Commit, Owner, loaded_meanwhile
+from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS
+from s3pq_dagster.destinations.table_errors import loaded_meanwhile
+from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.ledger import FORMAT_VERSION, Status
 
 _LOADED = pl.col("status") == Status.LOADED

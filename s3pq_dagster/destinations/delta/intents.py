@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.delta.changes import Change
 from s3pq_dagster.destinations.delta.storage import Storage
-from s3pq_dagster.destinations.table_state import OBJECT_COLUMNS
+from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS
 from s3pq_dagster.errors import DestinationError
 
 INTENTS = "_s3pq_intents"

@@ -25,7 +25,8 @@ from s3pq_dagster.destinations.delta.replace import without
 from s3pq_dagster.destinations.delta.snapshot import Look, Looking
 from s3pq_dagster.destinations.delta.stage import OURS, Stage
 from s3pq_dagster.destinations.delta.storage import Storage
-from s3pq_dagster.destinations.table_state import Owner, has_strays, not_managed
+from s3pq_dagster.destinations.table_errors import has_strays, not_managed
+from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.ledger import Status
 

@@ -16,14 +16,8 @@ from s3pq_dagster.destinations.delta.replace import without
 from s3pq_dagster.destinations.delta.session import Session
 from s3pq_dagster.destinations.delta.stage import Stage
 from s3pq_dagster.destinations.delta.types import stored
-from s3pq_dagster.destinations.table_state import (
-    OBJECT_COLUMNS,
-    Commit,
-    Owner,
-    TableState,
-    as_ledger,
-    entry_rows,
-)
+from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS, as_ledger, entry_rows
+from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 
 
 class Refresh:

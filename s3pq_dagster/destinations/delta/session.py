@@ -15,7 +15,8 @@ from s3pq_dagster.destinations.delta.partitions import check_partition_by
 from s3pq_dagster.destinations.delta.publish import Publisher
 from s3pq_dagster.destinations.delta.stage import Stage
 from s3pq_dagster.destinations.delta.types import check_schema, converted, stored
-from s3pq_dagster.destinations.table_state import Commit, Owner, TableState, entry_rows
+from s3pq_dagster.destinations.ledger_rows import entry_rows
+from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 from s3pq_dagster.errors import DestinationError
 
 JOIN_ROWS = 32_768

@@ -24,15 +24,9 @@ from s3pq_dagster.destinations.delta.intents import Intent, Intents
 from s3pq_dagster.destinations.delta.ledger_tables import LedgerTables, row_of
 from s3pq_dagster.destinations.delta.log import Log, OutdatedError, Version
 from s3pq_dagster.destinations.delta.storage import Storage
-from s3pq_dagster.destinations.table_state import (
-    OBJECTS,
-    TABLES,
-    Owner,
-    TableState,
-    as_ledger,
-    check_version,
-    not_managed,
-)
+from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES, as_ledger
+from s3pq_dagster.destinations.table_errors import check_version, not_managed
+from s3pq_dagster.destinations.table_state import Owner, TableState
 from s3pq_dagster.errors import DestinationError, TableNotManagedError
 from s3pq_dagster.ledger import Status
 

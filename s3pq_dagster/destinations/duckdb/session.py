@@ -15,18 +15,14 @@ from s3pq_dagster.destinations.duckdb.failures import translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.statements import Statements
 from s3pq_dagster.destinations.duckdb.types import check_schema
-from s3pq_dagster.destinations.table_state import (
-    Commit,
-    Owner,
-    TableAudit,
-    TableState,
-    as_ledger,
+from s3pq_dagster.destinations.ledger_rows import as_ledger, entry_rows
+from s3pq_dagster.destinations.table_errors import (
     check_version,
-    entry_rows,
     has_strays,
     loaded_meanwhile,
     not_managed,
 )
+from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.errors import TableNotManagedError
 from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger, Status
 

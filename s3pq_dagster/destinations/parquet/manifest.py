@@ -12,19 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.parquet.paths import file_name, new_id
-from s3pq_dagster.destinations.table_state import (
+from s3pq_dagster.destinations.ledger_rows import (
     OBJECT_COLUMNS,
     TABLE_COLUMNS,
-    Commit,
-    Owner,
     as_ledger,
-    check_version,
     entries_after,
     entries_removed,
     loaded_again,
-    loaded_meanwhile,
 )
+from s3pq_dagster.destinations.parquet.paths import file_name, new_id
+from s3pq_dagster.destinations.table_errors import check_version, loaded_meanwhile
+from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.ledger import FORMAT_VERSION, Ledger, Status
 
 COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {

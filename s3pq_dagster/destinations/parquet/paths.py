@@ -3,7 +3,7 @@
 import re
 import secrets
 
-from s3pq_dagster.destinations.table_state import OBJECTS, TABLES
+from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES
 from s3pq_dagster.errors import DestinationDeniedError
 
 STAGED = "_s3pq_staged"

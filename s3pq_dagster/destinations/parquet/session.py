@@ -7,6 +7,7 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
+from s3pq_dagster.destinations.ledger_rows import entry_rows
 from s3pq_dagster.destinations.parquet.manifest import Manifest, with_files
 from s3pq_dagster.destinations.parquet.paths import (
     manifest_path,
@@ -19,7 +20,7 @@ from s3pq_dagster.destinations.parquet.snapshot import Look, checked, consistent
 from s3pq_dagster.destinations.parquet.staging import Staging
 from s3pq_dagster.destinations.parquet.storage import Storage, Turn, UncertainSwapError
 from s3pq_dagster.destinations.parquet.types import check_schema
-from s3pq_dagster.destinations.table_state import Commit, Owner, TableState, entry_rows
+from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.ledger import Status
 

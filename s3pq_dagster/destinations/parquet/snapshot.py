@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
+from s3pq_dagster.destinations.ledger_rows import OBJECTS
 from s3pq_dagster.destinations.parquet.failures import damage_told, first_line
 from s3pq_dagster.destinations.parquet.manifest import Manifest, decoded
 from s3pq_dagster.destinations.parquet.paths import (
@@ -22,7 +23,8 @@ from s3pq_dagster.destinations.parquet.paths import (
 )
 from s3pq_dagster.destinations.parquet.rows_file import mark_of, opened
 from s3pq_dagster.destinations.parquet.storage import Storage
-from s3pq_dagster.destinations.table_state import OBJECTS, Owner, TableState, not_managed
+from s3pq_dagster.destinations.table_errors import not_managed
+from s3pq_dagster.destinations.table_state import Owner, TableState
 from s3pq_dagster.errors import DestinationError, TableNotManagedError
 
 _TRIES = 20

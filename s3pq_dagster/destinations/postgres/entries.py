@@ -7,18 +7,11 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
+from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES, as_ledger, entry_rows
 from s3pq_dagster.destinations.postgres.names import lock_key, quoted
 from s3pq_dagster.destinations.postgres.statements import Copy, Statements
-from s3pq_dagster.destinations.table_state import (
-    OBJECTS,
-    TABLES,
-    Commit,
-    Owner,
-    as_ledger,
-    check_version,
-    entry_rows,
-    loaded_meanwhile,
-)
+from s3pq_dagster.destinations.table_errors import check_version, loaded_meanwhile
+from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.errors import UnsupportedSchemaError
 from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger
 

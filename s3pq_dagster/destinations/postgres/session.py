@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import psycopg
 import pyarrow as pa
 
+from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES
 from s3pq_dagster.destinations.postgres.connection import Connection
 from s3pq_dagster.destinations.postgres.entries import Entries
 from s3pq_dagster.destinations.postgres.failures import translated
@@ -14,16 +15,8 @@ from s3pq_dagster.destinations.postgres.statements import ONE_SNAPSHOT
 from s3pq_dagster.destinations.postgres.table import Table
 from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
-from s3pq_dagster.destinations.table_state import (
-    OBJECTS,
-    TABLES,
-    Commit,
-    Owner,
-    TableAudit,
-    TableState,
-    has_strays,
-    not_managed,
-)
+from s3pq_dagster.destinations.table_errors import has_strays, not_managed
+from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.errors import TableNotManagedError
 from s3pq_dagster.ledger import Status
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from s3pq_dagster.destinations.ledger_rows import OBJECTS
 from s3pq_dagster.destinations.postgres.names import quoted
 from s3pq_dagster.destinations.postgres.statements import Copy, Statements
 from s3pq_dagster.destinations.postgres.types import form_of
 from s3pq_dagster.destinations.postgres.values import sendable
-from s3pq_dagster.destinations.table_state import OBJECTS
 from s3pq_dagster.errors import DestinationError, UnsupportedSchemaError
 from s3pq_dagster.schemas import KEY_COLUMN
 

@@ -3,14 +3,14 @@
 import polars as pl
 import pytest
 
-from s3pq_dagster.destinations.table_state import (
+from s3pq_dagster.destinations.ledger_rows import (
     OBJECT_COLUMNS,
-    Owner,
     entries_after,
     entries_removed,
     entry_rows,
     loaded_again,
 )
+from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster_tests.unit.made import meta

@@ -1,0 +1,123 @@
+"""The rows of the ledger's two tables: their columns, how they are made, read and replaced."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import polars as pl
+
+from s3pq_dagster.destinations.table_state import Owner
+from s3pq_dagster.ledger import ENTRY_COLUMNS, Entry, Ledger, Status
+from s3pq_dagster.objects import Listing
+
+OBJECTS = "_s3pq_objects"
+"""The ledger: one row an entry, with the columns of :data:`OBJECT_COLUMNS`."""
+TABLES = "_s3pq_tables"
+"""One row a table: whose it is, its Arrow schema, fingerprint and cursor."""
+_TIME = pl.Datetime("us", "UTC")
+OBJECT_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "table_name": pl.String,
+    "bucket": pl.String,
+    **ENTRY_COLUMNS,
+    "run_id": pl.String,
+    "loaded_at": _TIME,
+}
+"""The columns of ``_s3pq_objects``, and their types."""
+TABLE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "table_name": pl.String,
+    "bucket": pl.String,
+    "prefix": pl.String,
+    "arrow_schema": pl.Binary,
+    "schema_key": pl.String,
+    "fingerprint": pl.String,
+    "cursor": _TIME,
+    "updated_at": _TIME,
+    "format_version": pl.Int32,
+}
+"""The columns of ``_s3pq_tables``, and their types."""
+
+
+def entry_rows(entries: Sequence[Entry], owner: Owner, run_id: str) -> pl.DataFrame:
+    """Make rows of ``_s3pq_objects``, as :data:`OBJECT_COLUMNS` has them, loaded now."""
+    frame = pl.DataFrame(
+        {
+            "key": [e.object.key for e in entries],
+            "e_tag": [e.object.e_tag for e in entries],
+            "size": [e.object.size for e in entries],
+            "last_modified": [e.object.last_modified for e in entries],
+            "rows": [e.rows for e in entries],
+            "status": [str(e.status) for e in entries],
+            "reason": [e.reason for e in entries],
+        },
+        schema=ENTRY_COLUMNS,
+    )
+    return frame.select(
+        pl.lit(owner.table).alias("table_name"),
+        pl.lit(owner.bucket).alias("bucket"),
+        *ENTRY_COLUMNS,
+        pl.lit(run_id).alias("run_id"),
+        pl.lit(datetime.now(UTC)).cast(_TIME).alias("loaded_at"),
+    )
+
+
+def as_ledger(frame: pl.DataFrame) -> Ledger:
+    """Read a table's rows of ``_s3pq_objects``, however an engine returned them."""
+    return Ledger(
+        frame.select(
+            pl.col("last_modified").dt.convert_time_zone("UTC").cast(kind)
+            if name == "last_modified"
+            else pl.col(name).cast(kind)
+            for name, kind in ENTRY_COLUMNS.items()
+        )
+    )
+
+
+def entries_after(before: pl.DataFrame, new: pl.DataFrame, *, append: bool) -> pl.DataFrame:
+    """Fold new entries into those of a table, for destinations that rewrite its ledger.
+
+    Args:
+        before: Rows of ``_s3pq_objects``; a destination may have columns of its own.
+        new: Likewise; what a commit enters.
+        append: Whether loaded entries of earlier versions stay.
+
+    Returns:
+        What the ledger is then: new entries last. A loaded one takes the place of all of its key,
+        or in ``append`` of what else was said of its very e_tag; a quarantined one never takes
+        that of a loaded one.
+    """
+    is_loaded = pl.col("status") == Status.LOADED
+    loaded, others = before.filter(is_loaded), before.filter(~is_loaded)
+    if append:
+        others = others.join(new, on=["key", "e_tag"], how="anti", nulls_equal=True)
+    else:
+        loaded = loaded.join(new.filter(is_loaded), on="key", how="anti")
+        others = others.join(new, on="key", how="anti")
+    return pl.concat([loaded, others, new.select(before.columns)])
+
+
+def loaded_again(before: pl.DataFrame, new: pl.DataFrame) -> list[str]:
+    """Find what is to be entered as loaded and is so in this very version: another run's."""
+    is_loaded = pl.col("status") == Status.LOADED
+    known = Listing(before.filter(is_loaded)).with_version()
+    anew = Listing(new.filter(is_loaded)).with_version()
+    return anew.join(known, on=["key", "version"], how="semi")["key"].to_list()
+
+
+def entries_removed(
+    before: pl.DataFrame, keys: Sequence[str], run_id: str
+) -> tuple[pl.DataFrame, int]:
+    """Mark what is loaded of some keys as removed, for destinations that rewrite the ledger.
+
+    Returns:
+        What the ledger is then, and how many rows of the table go.
+    """
+    goes = (pl.col("status") == Status.LOADED) & pl.col("key").is_in(list(keys))
+    rows = int(before.filter(goes)["rows"].sum())
+    marks = {
+        "status": pl.lit(str(Status.REMOVED)),
+        "run_id": pl.lit(run_id),
+        "loaded_at": pl.lit(datetime.now(UTC)).cast(_TIME),
+    }
+    changed = [
+        pl.when(goes).then(mark).otherwise(pl.col(name)).alias(name) for name, mark in marks.items()
+    ]
+    return before.with_columns(changed), rows
