@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.protocol import Destination, TableWriter
 from s3pq_dagster.destinations.table_state import Commit, Owner
+from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 
@@ -17,6 +18,10 @@ SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string()), ("_s3_key", pa.st
 
 class BrokenOffError(Exception):
     """What a stream that breaks raises."""
+
+
+BROKEN = (BrokenOffError, DestinationError)
+"""The errors a broken stream can surface as: some drivers keep only an exception's text."""
 
 
 def batch(key: str, count: int, start: int = 0) -> pa.RecordBatch:
@@ -58,6 +63,11 @@ def commit(writer: TableWriter, *objects: tuple[ObjectMeta, int], start: int = 0
     batches = [batch(found.key, rows, start) for found, rows in objects]
     entries = [loaded(found, rows) for found, rows in objects]
     writer.commit(stream(*batches), schema_key=objects[0][0].key, seal=lambda: sealed(*entries))
+
+
+def write(destination: Destination, *, append: bool = False, refresh: bool = False) -> Any:
+    """Open the table ``orders`` for writing."""
+    return destination.write(OWNER, run_id="run", append=append, refresh=refresh)
 
 
 def load(

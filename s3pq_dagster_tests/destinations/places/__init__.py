@@ -1,7 +1,7 @@
 """Every destination there is.
 
-A new destination is a module here with a class that fits :class:`Place`, and a line in ``PLACES``;
-``test_contract.py``, the kills and the table of types do the rest.
+A new destination is a module here with a class that fits :class:`Place`, and a line in ``PLACES``.
+With that line the tests of the contract, the kills and the table of types run against it as well.
 """
 
 from typing import Any

@@ -1,0 +1,79 @@
+"""Reading a table back as an Arrow stream."""
+
+import threading
+
+import pytest
+
+from s3pq_dagster.destinations.protocol import Destination
+from s3pq_dagster.errors import (
+    DestinationError,
+)
+from s3pq_dagster_tests.destinations.contract.objects import A1, B1
+from s3pq_dagster_tests.destinations.contract.parameters import ONE_OF_EACH_KIND
+from s3pq_dagster_tests.destinations.places import Place
+from s3pq_dagster_tests.destinations.tables import (
+    OWNER,
+    load,
+)
+from s3pq_dagster_tests.unit.made import meta
+
+
+@ONE_OF_EACH_KIND
+@pytest.mark.parametrize(
+    "columns", [["id"], ["text", "id"], ["_s3_key", "text", "id"]], ids="-".join
+)
+def test_chosen_columns_come_in_the_order_asked_for(
+    destination: Destination, columns: list[str]
+) -> None:
+    """Only the chosen columns are read."""
+    load(destination, (A1, 2))
+    with destination.read("orders", columns) as reader:
+        table = reader.read_all()
+    assert table.schema.names == columns
+    assert table.num_rows == 2
+
+
+@ONE_OF_EACH_KIND
+@pytest.mark.parametrize("column", ["nope", "orders", "rowid", "", "a\x00b", 'id" FROM orders --'])
+def test_only_columns_can_be_chosen(destination: Destination, column: str) -> None:
+    """Nothing else that a destination has names for; the error says which columns there are."""
+    load(destination, (A1, 2))
+    with (
+        pytest.raises(DestinationError, match=r"'orders' has no column .*'id', 'text', '_s3_key'"),
+        destination.read("orders", ["id", column]) as reader,
+    ):
+        reader.read_all()
+
+
+def test_what_is_not_there_cannot_be_read(destination: Destination) -> None:
+    """A missing destination, table or column is an error of the destination."""
+    for table, columns in (("orders", None), ("nothing", None), ("orders", ["nope"])):
+        with (
+            pytest.raises(DestinationError, match=f"{table}|nope"),
+            destination.read(table, columns) as reader,
+        ):
+            reader.read_all()
+        load(destination, (meta(f"orders/{columns}{table}"), 1))
+
+
+def test_a_reader_may_be_drained_in_another_thread(place: Place) -> None:
+    """Engines pull a stream from threads of their own, and may end it there; others go on."""
+    load(place.open(), (A1, 3))
+    context = place.open().read("orders", None)
+    reader = context.__enter__()
+    counted: list[int] = []
+    failed: list[Exception] = []
+
+    def drain() -> None:
+        try:
+            counted.append(reader.read_all().num_rows)
+            context.__exit__(None, None, None)
+        except Exception as error:  # noqa: BLE001 - told to the test
+            failed.append(error)
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    thread.join(20)
+    assert (counted, failed) == ([3], [])
+    load(place.open(), (B1, 1))
+    assert place.open().state(OWNER).rows == 4

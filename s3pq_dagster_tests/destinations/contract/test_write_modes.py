@@ -1,0 +1,92 @@
+"""Which rows a new version, a removed object and a repeated key leave in each write mode."""
+
+from typing import Any
+
+import pytest
+
+from s3pq_dagster.destinations.protocol import Destination
+from s3pq_dagster_tests.destinations.contract.objects import A1, A2, A3, B1, C1
+from s3pq_dagster_tests.destinations.tables import (
+    commit,
+    entries,
+    ids_by_key,
+    load,
+    sealed,
+    write,
+)
+from s3pq_dagster_tests.unit.made import meta
+
+
+@pytest.mark.parametrize(
+    ("append", "ids", "e_tags"),
+    [(False, [10, 11], ["v2"]), (True, [0, 1, 2, 10, 11], ["v1", "v2"])],
+    ids=["replace", "append"],
+)
+def test_an_overwritten_object(
+    destination: Destination, ids: list[int], e_tags: list[str], *, append: bool
+) -> None:
+    """Its rows are those of its current version; in append they are added."""
+    load(destination, (A1, 3), (B1, 1), append=append)
+    load(destination, (A2, 2), append=append, start=10)
+    assert ids_by_key(destination) == {A1.key: ids, B1.key: [0]}
+    assert [e_tag for key, e_tag, _ in entries(destination) if key == A1.key] == e_tags
+
+
+def test_a_version_that_comes_back_replaces_again(destination: Destination) -> None:
+    """v1, v2 and v1 once more end with v1's rows, once."""
+    load(destination, (A1, 3))
+    load(destination, (A2, 2), start=10)
+    load(destination, (A1, 3), start=20)
+    assert ids_by_key(destination) == {A1.key: [20, 21, 22]}
+    assert entries(destination) == [(A1.key, "v1", "loaded")]
+
+
+def test_an_object_overwritten_by_an_empty_one_has_no_rows(destination: Destination) -> None:
+    """Replacing by zero rows is replacing."""
+    load(destination, (A1, 3), (B1, 1))
+    load(destination, (A2, 0))
+    assert ids_by_key(destination) == {B1.key: [0]}
+
+
+def test_without_e_tags_an_overwritten_object_is_replaced(destination: Destination) -> None:
+    """The key says whose rows go, not the e_tag."""
+    load(destination, (meta("orders/a", None), 3))
+    load(destination, (meta("orders/a", None, second=9), 2), start=10)
+    assert ids_by_key(destination) == {A1.key: [10, 11]}
+    assert entries(destination) == [(A1.key, None, "loaded")]
+
+
+def test_removing_deletes_rows_and_marks_entries(destination: Destination) -> None:
+    """Rows of removed keys go, their number is given, and the ledger remembers."""
+    load(destination, (A1, 3), (B1, 2), (C1, 1))
+    with write(destination) as writer:
+        assert writer.remove([A1.key, C1.key], seal=sealed) == 4
+    assert ids_by_key(destination) == {B1.key: [0, 1]}
+    assert entries(destination) == [
+        (A1.key, "v1", "removed"),
+        (B1.key, "v1", "loaded"),
+        (C1.key, "v1", "removed"),
+    ]
+
+
+@pytest.mark.parametrize("again", [A1, A2], ids=["same version", "new version"])
+def test_a_removed_object_can_come_back(destination: Destination, again: Any) -> None:
+    """Deleted and put again is loaded again, and entered once."""
+    load(destination, (A1, 3))
+    with write(destination) as writer:
+        writer.remove([A1.key], seal=sealed)
+    load(destination, (again, 2), start=10)
+    assert ids_by_key(destination) == {A1.key: [10, 11]}
+    assert entries(destination) == [(A1.key, again.e_tag, "loaded")]
+
+
+@pytest.mark.parametrize("refresh", [False, True], ids=["load", "refresh"])
+def test_one_writer_commits_the_same_key_twice(destination: Destination, *, refresh: bool) -> None:
+    """Checkpoints of one context replace each other's rows as those of two loads do."""
+    load(destination, (A1, 4))
+    with write(destination, refresh=refresh) as writer:
+        commit(writer, (A2, 3))
+        commit(writer, (A3, 2), start=10)
+        assert writer.state().rows == 2
+    assert ids_by_key(destination) == {A1.key: [10, 11]}
+    assert entries(destination) == [(A1.key, "v3", "loaded")]
