@@ -30,7 +30,7 @@ from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.loading.background_reader import read_ahead
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.reading.added_columns import Rows, add_ours, with_ours
+from s3pq_dagster.reading.added_columns import RowSpan, add_columns, schema_with_added_columns
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
 
@@ -71,8 +71,8 @@ def _make(source: Path, rows: int, objects: int) -> None:
         count = rows // objects
         batch = mixed(drawn, number * count, count)
         found = ObjectMeta(f"t/{number:03}.parquet", 1, f"e{number}", datetime.now(UTC))
-        schema = with_ours(batch.schema, found.key, add_cq_ids=True)
-        batch = add_ours(batch, [Rows(found, 0, count)], "bucket", schema)
+        schema = schema_with_added_columns(batch.schema, found.key, add_cq_ids=True)
+        batch = add_columns(batch, [RowSpan(found, 0, count)], "bucket", schema)
         # Nothing but nulls, which is no work for anybody.
         column = schema.get_field_index("_cq_parent_id")
         batch = batch.remove_column(column)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from s3pq_dagster.dagster.metadata import OBJECTS_LISTED, PREFIX, TABLE, table_metadata
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.errors import UnsupportedSchemaError, one_line
-from s3pq_dagster.reading.added_columns import with_ours
+from s3pq_dagster.reading.added_columns import schema_with_added_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,8 @@ def _stored_schema(props: S3ParquetTableProps) -> pa.Schema | None:
     if table.schema is None or table.schema_key is None:
         return None
     try:
-        return with_ours(table.schema, table.schema_key, add_cq_ids=props.add_cq_ids)
+        return schema_with_added_columns(
+            table.schema, table.schema_key, add_cq_ids=props.add_cq_ids
+        )
     except UnsupportedSchemaError:
         return table.schema  # the run says what is wrong with it

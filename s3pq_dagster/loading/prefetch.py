@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from s3pq_dagster.destinations.table_state import Owner, TableState
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.reading.early_decoding import fetcher_of
+from s3pq_dagster.reading.early_decoding import build_fetcher
 from s3pq_dagster.reading.fetcher import Fetcher
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
@@ -53,7 +53,7 @@ class NextTable:
         """
         for other in set(self._under_way) - {after}:
             self._drop(other)
-        fetcher = fetcher_of(store, pending, spec, shares=_SHARES)
+        fetcher = build_fetcher(store, pending, spec, shares=_SHARES)
         self._under_way[owner] = _UnderWay(state, pending, fetcher)
         fetcher.begin()
 
@@ -72,7 +72,7 @@ class NextTable:
             return None
         fetcher = self._under_way.pop(owner).fetcher
         if not self._under_way:
-            fetcher.take_all()
+            fetcher.stop_sharing()
         return fetcher
 
     @property

@@ -29,7 +29,7 @@ from s3pq_dagster.loading.prefetch import NextTable
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.reading.early_decoding import fetcher_of
+from s3pq_dagster.reading.early_decoding import build_fetcher
 from s3pq_dagster.reading.fetcher import Fetcher
 from s3pq_dagster.reading.table_stream import Checkpoint, Reference, TableStream
 from s3pq_dagster.source.store import Store
@@ -242,7 +242,7 @@ class _Load:
             return None
         under_way = load.next_table.take(load.plan.owner, pending)
         shares = load.next_table.shares
-        return under_way or fetcher_of(load.store, pending, load.plan.spec, shares=shares)
+        return under_way or build_fetcher(load.store, pending, load.plan.spec, shares=shares)
 
     def _refuse(self, entry: Entry) -> None:
         self._aside += 1

@@ -22,7 +22,7 @@ _JOINED_BYTES = 2 * MIB
 """Small batches are joined to some of no more than so many, and no more than there may be rows."""
 
 
-def with_ours(schema: pa.Schema, key: str, *, add_cq_ids: bool) -> pa.Schema:
+def schema_with_added_columns(schema: pa.Schema, key: str, *, add_cq_ids: bool) -> pa.Schema:
     """Add our columns to an object's schema.
 
     A file that has ``_cq_id`` or ``_cq_parent_id`` keeps its own, in whatever case of letters:
@@ -57,8 +57,8 @@ def with_ours(schema: pa.Schema, key: str, *, add_cq_ids: bool) -> pa.Schema:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of one object, in succession."""
+class RowSpan:
+    """Consecutive rows of one object."""
 
     object: ObjectMeta
     first: int
@@ -67,14 +67,14 @@ class Rows:
 
 
 def joined(
-    pieces: Iterable[tuple[pa.RecordBatch, Rows]], most_rows: int
-) -> Iterator[tuple[pa.RecordBatch, list[Rows]]]:
+    pieces: Iterable[tuple[pa.RecordBatch, RowSpan]], most_rows: int
+) -> Iterator[tuple[pa.RecordBatch, list[RowSpan]]]:
     """Join small batches, in order: what is done to each takes as long as a thousand rows.
 
     Rows are counted as well as bytes: of nulls any number takes none, until our columns are there.
     """
     waiting: list[pa.RecordBatch] = []
-    rows: list[Rows] = []
+    rows: list[RowSpan] = []
     held = count = 0
     for batch, some in pieces:
         size = batch.get_total_buffer_size()
@@ -94,8 +94,8 @@ def joined(
         yield schemas.as_one(waiting), rows
 
 
-def add_ours(
-    batch: pa.RecordBatch, rows: Sequence[Rows], bucket: str, schema: pa.Schema
+def add_columns(
+    batch: pa.RecordBatch, rows: Sequence[RowSpan], bucket: str, schema: pa.Schema
 ) -> pa.RecordBatch:
     """Fill our columns in.
 
@@ -103,7 +103,7 @@ def add_ours(
         batch: The files' own columns.
         rows: Whose its rows are, in their order.
         bucket: The objects' bucket.
-        schema: What :func:`with_ours` gave; the batch that is returned has it.
+        schema: What :func:`schema_with_added_columns` gave; the batch that is returned has it.
     """
     columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
     names = schema.names
@@ -119,7 +119,7 @@ def add_ours(
     return pa.RecordBatch.from_arrays(conformed, schema=schema)
 
 
-def cq_ids(rows: Sequence[Rows], bucket: str) -> pa.Array:
+def cq_ids(rows: Sequence[RowSpan], bucket: str) -> pa.Array:
     """Make a UUIDv8 (RFC 9562, section 5.8) for each row of some objects.
 
     The free 122 bits are 64 bits of SHA-256 over bucket, key and version, then the row's number
@@ -152,14 +152,14 @@ def _seed(found: ObjectMeta, bucket: str) -> int:
     return int.from_bytes(digest[:8], "big")
 
 
-def _keys(rows: Sequence[Rows]) -> pa.Array:
+def _keys(rows: Sequence[RowSpan]) -> pa.Array:
     if len(rows) == 1:
         return pa.repeat(pa.scalar(rows[0].object.key, pa.string()), rows[0].count)
     keys = pa.array([some.object.key for some in rows], pa.string())
     return keys.take(pa.array(_each(range(len(rows)), rows)))
 
 
-def _each(values: Iterable[int], rows: Sequence[Rows]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def _each(values: Iterable[int], rows: Sequence[RowSpan]) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """Repeat what is there once for some rows for each of them."""
     of_objects = np.fromiter(values, np.uint64, len(rows))
     return np.repeat(of_objects, [some.count for some in rows])

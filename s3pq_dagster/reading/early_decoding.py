@@ -12,7 +12,7 @@ from s3pq_dagster.decoding.decode_plan import Plan, safe_plan
 from s3pq_dagster.decoding.parquet_file import decode, footer_bytes, is_footer_within, open_file
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.fetcher import Fetcher
-from s3pq_dagster.reading.object_bytes import Fetched, Opened
+from s3pq_dagster.reading.object_bytes import DecodedObject, ObjectBytes
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
 
@@ -29,17 +29,17 @@ _COLUMN_BYTES = 4096
 seen."""
 
 
-def fetcher_of(
+def build_fetcher(
     store: Store, objects: Iterable[ObjectMeta], spec: S3ParquetSpec, *, shares: int = 1
 ) -> Fetcher:
     """Fetch objects, and open small, ordinary ones while they wait; see :class:`Fetcher`."""
-    opening = partial(open_ahead, spec=spec)
-    return Fetcher(store, objects, spec, shares=shares, open_ahead=opening)
+    opening = partial(decode_early, spec=spec)
+    return Fetcher(store, objects, spec, shares=shares, decode_early=opening)
 
 
-def open_ahead(
-    fetched: Fetched, is_wanted: Callable[[], bool], *, spec: S3ParquetSpec
-) -> Opened | None:
+def decode_early(
+    fetched: ObjectBytes, is_wanted: Callable[[], bool], *, spec: S3ParquetSpec
+) -> DecodedObject | None:
     """Decode an object before its turn, if its page headers show that this takes little.
 
     Nothing is tried in another process, and nothing is written to a disk.
@@ -69,7 +69,7 @@ class _LeftToItsTurnError(Exception):
     """This is not for now."""
 
 
-def _opened(source: pa.NativeFile, most: int, go_on: Callable[[], None]) -> Opened | None:
+def _opened(source: pa.NativeFile, most: int, go_on: Callable[[], None]) -> DecodedObject | None:
     if source.size() > most or not is_footer_within(footer_bytes(source), most):
         return None
     file = open_file(source)
@@ -93,7 +93,7 @@ def _opened(source: pa.NativeFile, most: int, go_on: Callable[[], None]) -> Open
     if left:
         return None
     size += _COLUMN_BYTES * footer.num_columns * (1 + len(batches))
-    return Opened(schemas.canonical(file.schema_arrow), footer.num_rows, batches, file, size)
+    return DecodedObject(schemas.canonical(file.schema_arrow), footer.num_rows, batches, file, size)
 
 
 def _is_ordinary(footer: pq.FileMetaData, most: int) -> bool:

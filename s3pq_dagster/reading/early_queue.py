@@ -4,9 +4,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Condition
 
-from s3pq_dagster.reading.object_bytes import Fetched, Opened
+from s3pq_dagster.reading.object_bytes import DecodedObject, ObjectBytes
 
-OpenAhead = Callable[[Fetched, Callable[[], bool]], Opened | None]
+DecodeEarly = Callable[[ObjectBytes, Callable[[], bool]], DecodedObject | None]
 """Open an object if that takes little, whatever its bytes are; asks now and then whether somebody
 still wants it. ``None`` says nothing about the object. Raises nothing."""
 
@@ -15,39 +15,39 @@ _LEAST_COST = 64 * 1024
 _WAIT_SECONDS = 1
 
 
-class Opening:
+class EarlyQueue:
     """Open fetched objects ahead, one at a time, in a thread of its own.
 
     Nobody waits for an object that is not begun. The thread never waits for room, or for more to
     do: it would keep the process from ending.
     """
 
-    def __init__(self, open_ahead: OpenAhead, max_bytes: int) -> None:
+    def __init__(self, decode_early: DecodeEarly, max_bytes: int) -> None:
         """Get ready.
 
         Args:
-            open_ahead: How to open.
+            decode_early: How to open.
             max_bytes: Once opened objects hold so much, no more are opened.
         """
-        self._open_ahead = open_ahead
+        self._decode_early = decode_early
         self._max_bytes = max_bytes
         self._changed = Condition()
-        self._waiting: dict[Fetched, None] = {}  # a set in order
-        self._current: Fetched | None = None
+        self._waiting: dict[ObjectBytes, None] = {}  # a set in order
+        self._current: ObjectBytes | None = None
         self._is_running = False
         self._is_closed = False
-        self._costs: dict[Fetched, int] = {}
+        self._costs: dict[ObjectBytes, int] = {}
         self._held = 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="s3pq-open")
 
-    def add(self, fetched: Fetched) -> None:
+    def add(self, fetched: ObjectBytes) -> None:
         """Have an object opened once there is room."""
         with self._changed:
             if not self._is_closed:
                 self._waiting[fetched] = None
                 self._go_on()
 
-    def settle(self, fetched: Fetched, while_waiting: Callable[[], None]) -> None:
+    def settle(self, fetched: ObjectBytes, while_waiting: Callable[[], None]) -> None:
         """See that nobody opens an object from now on.
 
         Args:
@@ -58,10 +58,10 @@ class Opening:
         while not self._is_settled(fetched):
             while_waiting()
 
-    def release(self, fetched: Fetched) -> None:
+    def release(self, fetched: ObjectBytes) -> None:
         """Let others be opened in its place."""
         with self._changed:
-            fetched.opened = None
+            fetched.decoded = None
             self._held -= self._costs.pop(fetched, 0)
             self._go_on()
 
@@ -71,11 +71,11 @@ class Opening:
             self._is_closed = True
             self._waiting.clear()
             for fetched in self._costs:
-                fetched.opened = None
+                fetched.decoded = None
             self._costs.clear()
         self._pool.shutdown(wait=wait, cancel_futures=True)
 
-    def _is_settled(self, fetched: Fetched) -> bool:
+    def _is_settled(self, fetched: ObjectBytes) -> bool:
         with self._changed:
             self._waiting.pop(fetched, None)
             if self._current is fetched:
@@ -92,13 +92,13 @@ class Opening:
 
     def _open_on(self) -> None:
         while (fetched := self._next()) is not None:
-            opened: Opened | None = None
+            opened: DecodedObject | None = None
             try:
-                opened = self._open_ahead(fetched, lambda: not self._is_closed)
+                opened = self._decode_early(fetched, lambda: not self._is_closed)
             finally:
                 self._keep(fetched, opened)
 
-    def _next(self) -> Fetched | None:
+    def _next(self) -> ObjectBytes | None:
         with self._changed:
             self._current = next(iter(self._waiting), None) if self._has_room() else None
             if self._current is not None:
@@ -106,10 +106,10 @@ class Opening:
             self._is_running = self._current is not None
             return self._current
 
-    def _keep(self, fetched: Fetched, opened: Opened | None) -> None:
+    def _keep(self, fetched: ObjectBytes, opened: DecodedObject | None) -> None:
         with self._changed:
             if opened is not None and not self._is_closed:
-                fetched.opened = opened
+                fetched.decoded = opened
                 self._costs[fetched] = max(opened.held_bytes, _LEAST_COST)
                 self._held += self._costs[fetched]
             self._current = None

@@ -19,8 +19,8 @@ from s3pq_dagster.errors import (
     ReadAbandonedError,
 )
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.reading.early_queue import OpenAhead, Opening
-from s3pq_dagster.reading.object_bytes import Fetched
+from s3pq_dagster.reading.early_queue import DecodeEarly, EarlyQueue
+from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.spool import Spool
 from s3pq_dagster.source import e_tags
 from s3pq_dagster.source.store import Store
@@ -35,13 +35,13 @@ _MOST_CHANGES = 3
 _CERTAIN = (MalformedObjectError, ObjectChangedError, ObjectNotFoundError)
 """What S3 says of an object, and would say again."""
 _WAIT_SECONDS = 5
-_OPENED_SHARE = 32
+_DECODED_SHARE = 32
 """No more is opened ahead once that holds this part of ``max_decoded_bytes``: 32 MiB by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    fetched: Fetched
+    fetched: ObjectBytes
     start: int
     end: int
 
@@ -69,7 +69,7 @@ class Fetcher:
         *,
         while_waiting: Callable[[], None] = lambda: None,
         shares: int = 1,
-        open_ahead: OpenAhead | None = None,
+        decode_early: DecodeEarly | None = None,
     ) -> None:
         """Get ready; the first requests start when iterated, or by :meth:`begin`.
 
@@ -79,10 +79,10 @@ class Fetcher:
             spec: The bounds.
             while_waiting: Called every few seconds while the next object is waited for.
             shares: How many fetchers there are at a time; each has so much less of the bounds.
-            open_ahead: How to open what waits; not at all by default.
+            decode_early: How to open what waits; not at all by default.
         """
-        self._opening = Opening(
-            open_ahead or (lambda *_: None), spec.max_decoded_bytes // _OPENED_SHARE
+        self._early = EarlyQueue(
+            decode_early or (lambda *_: None), spec.max_decoded_bytes // _DECODED_SHARE
         )
         self._store = store
         self._while_waiting = while_waiting
@@ -93,7 +93,7 @@ class Fetcher:
         """Whether somebody iterates: before, no large object is spooled."""
         self._waiting = iter(objects)
         self._parts: deque[_Part] = deque()
-        self._admitted: deque[Fetched] = deque()
+        self._admitted: deque[ObjectBytes] = deque()
         self._changed = Condition()
         self._held = 0
         self._spooled = 0
@@ -126,7 +126,7 @@ class Fetcher:
             self._closed = True
             self._parts.clear()
             self._changed.notify_all()
-        self._opening.close(wait=wait)
+        self._early.close(wait=wait)
         self._pool.shutdown(wait=wait, cancel_futures=True)
         for fetched in self._admitted:
             fetched.free()
@@ -141,13 +141,13 @@ class Fetcher:
         self._max_bytes = max(1, self._spec.max_bytes_in_flight // shares)
         self._most_requests = max(1, self._workers // shares)
 
-    def take_all(self) -> None:
+    def stop_sharing(self) -> None:
         """Use the bounds alone from now on."""
         with self._changed:
             self._share(1)
             self._admit()
 
-    def _is_tried_again(self, head: Fetched) -> bool:
+    def _is_tried_again(self, head: ObjectBytes) -> bool:
         """Fetch an object again where what went wrong may go right, and tell whether it may."""
         if head.is_early and not isinstance(head.error, _CERTAIN):
             self._anew(head)
@@ -170,7 +170,7 @@ class Fetcher:
         """Call this while the next object is waited for."""
         self._while_waiting = while_waiting
 
-    def __iter__(self) -> Iterator[Fetched]:
+    def __iter__(self) -> Iterator[ObjectBytes]:
         """Yield each object once its bytes, or its error, are there; release it when done.
 
         Raises:
@@ -198,7 +198,7 @@ class Fetcher:
                 if self._closed:
                     raise ReadAbandonedError
                 self._admitted.popleft()
-            self._opening.settle(head, self._wait_for_opening)
+            self._early.settle(head, self._wait_for_opening)
             yield head
 
     def _wait_for_opening(self) -> None:
@@ -206,7 +206,7 @@ class Fetcher:
             raise ReadAbandonedError
         self._while_waiting()
 
-    def comes_the_same(self, fetched: Fetched) -> bool:
+    def comes_the_same(self, fetched: ObjectBytes) -> bool:
         """Read an object once more, in this thread, and tell whether the same bytes came.
 
         What comes takes the place of what was there. For an object that does not decode and has
@@ -235,27 +235,27 @@ class Fetcher:
             raise ReadAbandonedError
         return after == before
 
-    def release(self, fetched: Fetched) -> None:
+    def release(self, fetched: ObjectBytes) -> None:
         """Free an object's bytes and let others be fetched in their place."""
         with self._changed:
             self._free(fetched)
             self._admit()
-        self._opening.release(fetched)
+        self._early.release(fetched)
 
-    def _free(self, fetched: Fetched) -> None:
+    def _free(self, fetched: ObjectBytes) -> None:
         self._held -= fetched.held
         fetched.held = 0
         self._spooled -= fetched.spool is not None
         fetched.free()
 
-    def _anew(self, head: Fetched) -> None:
+    def _anew(self, head: ObjectBytes) -> None:
         """Fetch an object once more, as if it had not been."""
         with self._changed:
             self._free(head)
-            self._admitted[0] = again = Fetched(head.object)
+            self._admitted[0] = again = ObjectBytes(head.object)
             self._parts.extendleft(reversed(self._parts_of(again)))
 
-    def _again(self, head: Fetched) -> None:
+    def _again(self, head: ObjectBytes) -> None:
         """Fetch the object that stands at the key now in place of the overwritten one."""
         with self._changed:
             self._free(head)
@@ -263,7 +263,7 @@ class Fetcher:
         try:
             again = self._begin(self._store.stat(head.object.key))
         except Exception as error:  # noqa: BLE001 - handed on with its object
-            again = Fetched(head.object, error=error, parts_left=0)
+            again = ObjectBytes(head.object, error=error, parts_left=0)
         again.changes = changes
         with self._changed:
             if self._closed:
@@ -272,7 +272,7 @@ class Fetcher:
             self._admitted[0] = again
             self._parts.extendleft(reversed(self._parts_of(again)))
 
-    def _once_more(self, head: Fetched) -> None:
+    def _once_more(self, head: ObjectBytes) -> None:
         """Fetch all ranges of a large object again, over those that did not match."""
         with self._changed:
             head.error = None
@@ -320,18 +320,18 @@ class Fetcher:
     def _is_small(self, found: ObjectMeta) -> bool:
         return found.size <= self._spec.max_object_bytes_in_memory
 
-    def _begin(self, found: ObjectMeta) -> Fetched:
+    def _begin(self, found: ObjectMeta) -> ObjectBytes:
         if self._is_small(found):
-            return Fetched(found, is_early=not self._is_awaited)
+            return ObjectBytes(found, is_early=not self._is_awaited)
         try:
             spool = Spool(found)
         except DiskError as error:
-            return Fetched(found, error=error, parts_left=0)
+            return ObjectBytes(found, error=error, parts_left=0)
         with self._changed:
             self._spooled += 1
-        return Fetched(found, spool=spool)
+        return ObjectBytes(found, spool=spool)
 
-    def _parts_of(self, fetched: Fetched) -> list[_Part]:
+    def _parts_of(self, fetched: ObjectBytes) -> list[_Part]:
         if fetched.error is not None:
             return []
         size, step = fetched.object.size, self._spec.max_object_bytes_in_memory
@@ -364,11 +364,11 @@ class Fetcher:
                 fetched.in_flight += 1
                 self._pool.submit(self._check, fetched)
             elif fetched.spool is None and fetched.error is None:
-                self._opening.add(fetched)
+                self._early.add(fetched)
             self._admit()
             self._changed.notify_all()
 
-    def _check(self, fetched: Fetched) -> None:
+    def _check(self, fetched: ObjectBytes) -> None:
         """Hold a large object, now that all its ranges are there, against its e_tag."""
         error: Exception | None = None
         try:
@@ -395,5 +395,5 @@ class Fetcher:
         else:
             spool.write(piece.data, part.start)
 
-    def _digest(self, fetched: Fetched) -> str:
+    def _digest(self, fetched: ObjectBytes) -> str:
         return e_tags.digest_of(fetched.pieces(lambda: not self._closed))

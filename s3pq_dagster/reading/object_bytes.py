@@ -11,7 +11,7 @@ from s3pq_dagster.reading.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class DecodedObject:
     """An object that was opened, and decoded whole, before its turn."""
 
     schema: pa.Schema
@@ -25,7 +25,7 @@ class Opened:
 
 
 @dataclass(slots=True, eq=False)
-class Fetched:
+class ObjectBytes:
     """One object's bytes; whoever fetched them frees them."""
 
     object: ObjectMeta
@@ -47,8 +47,8 @@ class Fetched:
     """Of its content, where its e_tag says it; the bytes, once there, match it."""
     unmatched: list[str] = field(default_factory=list, kw_only=True)
     """Digests of the times a large object was read and did not match."""
-    opened: Opened | None = field(default=None, kw_only=True)
-    """It, where it was opened before its turn."""
+    decoded: DecodedObject | None = field(default=None, kw_only=True)
+    """Decoded rows, if this object was decoded before its turn."""
 
     def open(self) -> pa.NativeFile:
         """Open the bytes for random access."""

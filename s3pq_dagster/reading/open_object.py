@@ -15,7 +15,7 @@ from s3pq_dagster.decoding.parquet_file import decode, footer_bytes, is_footer_w
 from s3pq_dagster.decoding.sandbox import rows_after_trial, too_slow
 from s3pq_dagster.errors import DiskError, MalformedObjectError, ReadAbandonedError, TrialError
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.reading.object_bytes import Fetched
+from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.spec import MIB, S3ParquetSpec
 
 _KEPT_BYTES = 32 * MIB
@@ -29,7 +29,7 @@ _DISK = 16
 class OpenObject:
     """One object, opened as Parquet."""
 
-    fetched: Fetched
+    fetched: ObjectBytes
     schema: pa.Schema
     """Canonical, the file's own columns."""
     rows: int
@@ -106,7 +106,7 @@ class OpenObject:
 
 
 def open_object(
-    fetched: Fetched,
+    fetched: ObjectBytes,
     spec: S3ParquetSpec,
     *,
     whole: bool,
@@ -132,7 +132,7 @@ def open_object(
     """
     if fetched.error is not None:
         raise fetched.error
-    if (ahead := fetched.opened) is not None:
+    if (ahead := fetched.decoded) is not None:
         plan = Plan(max(1, ahead.rows))
         return OpenObject(
             fetched, ahead.schema, ahead.rows, ahead.file, plan, spec, on_batch, ahead.batches
@@ -155,7 +155,7 @@ def open_object(
     return opened
 
 
-def _opened(fetched: Fetched, spec: S3ParquetSpec, on_batch: Callable[[], None]) -> OpenObject:
+def _opened(fetched: ObjectBytes, spec: S3ParquetSpec, on_batch: Callable[[], None]) -> OpenObject:
     source = fetched.open()
     try:
         return _opened_source(source, fetched, spec, on_batch)
@@ -166,7 +166,7 @@ def _opened(fetched: Fetched, spec: S3ParquetSpec, on_batch: Callable[[], None])
 
 def _opened_source(
     source: pa.NativeFile,
-    fetched: Fetched,
+    fetched: ObjectBytes,
     spec: S3ParquetSpec,
     on_batch: Callable[[], None],
 ) -> OpenObject:
@@ -197,7 +197,7 @@ def _decoding_bytes(spec: S3ParquetSpec) -> int:
 
 
 def _try_apart(
-    fetched: Fetched,
+    fetched: ObjectBytes,
     spec: S3ParquetSpec,
     rows_at_a_time: int,
     while_waiting: Callable[[], None] = lambda: None,

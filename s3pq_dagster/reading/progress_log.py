@@ -10,7 +10,7 @@ _SECONDS = 10
 """Between two lines."""
 
 
-class Progress:
+class ProgressLog:
     """Counts of a stream so far."""
 
     def __init__(self, table: str, pending: Listing, log: logging.Logger) -> None:

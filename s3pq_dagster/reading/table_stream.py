@@ -20,12 +20,17 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
-from s3pq_dagster.reading.added_columns import Rows, add_ours, joined, with_ours
-from s3pq_dagster.reading.early_decoding import fetcher_of
+from s3pq_dagster.reading.added_columns import (
+    RowSpan,
+    add_columns,
+    joined,
+    schema_with_added_columns,
+)
+from s3pq_dagster.reading.early_decoding import build_fetcher
 from s3pq_dagster.reading.fetcher import Fetcher
-from s3pq_dagster.reading.object_bytes import Fetched
+from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.open_object import OpenObject, open_object
-from s3pq_dagster.reading.progress_log import Progress
+from s3pq_dagster.reading.progress_log import ProgressLog
 from s3pq_dagster.source import e_tags
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
@@ -113,8 +118,8 @@ class TableStream:
         self._is_loaded = is_loaded
         self._most_rows = most_rows or spec.rows_per_record
         self._joins = most_rows is not None
-        self.progress = Progress(table, pending, log)
-        self._fetcher = fetcher or fetcher_of(store, pending, spec)
+        self.progress = ProgressLog(table, pending, log)
+        self._fetcher = fetcher or build_fetcher(store, pending, spec)
         self._fetcher.attend(self.progress.report)
         self._fetched = iter(self._fetcher)
         self._next: OpenObject | None = None
@@ -175,7 +180,7 @@ class TableStream:
             with closing(self._decoded(checkpoint)) as decoded:
                 alone = ((batch, [rows]) for batch, rows in decoded)
                 for batch, rows in joined(decoded, self._most_rows) if self._joins else alone:
-                    full = add_ours(batch, rows, self._spec.bucket, checkpoint.schema)
+                    full = add_columns(batch, rows, self._spec.bucket, checkpoint.schema)
                     self.progress.rows += full.num_rows
                     for start in range(0, full.num_rows, self._most_rows):
                         yield full.slice(start, self._most_rows)
@@ -184,7 +189,7 @@ class TableStream:
             checkpoint.error = error
             raise
 
-    def _decoded(self, checkpoint: Checkpoint) -> Generator[tuple[pa.RecordBatch, Rows]]:
+    def _decoded(self, checkpoint: Checkpoint) -> Generator[tuple[pa.RecordBatch, RowSpan]]:
         """Give the files' own columns, and whose rows they are."""
         bytes_left = self._spec.checkpoint_bytes
         while bytes_left > 0 and (opened := self._peek()) is not None:
@@ -202,13 +207,13 @@ class TableStream:
 
     def _object(
         self, opened: OpenObject, checkpoint: Checkpoint
-    ) -> Iterator[tuple[pa.RecordBatch, Rows]]:
+    ) -> Iterator[tuple[pa.RecordBatch, RowSpan]]:
         found = opened.object
         try:
             self._check_schema(opened)
             rows = 0
             for batch in opened.batches():
-                yield batch, Rows(found, rows, batch.num_rows)
+                yield batch, RowSpan(found, rows, batch.num_rows)
                 rows += batch.num_rows
         except MalformedObjectError as error:
             self._believe(opened.fetched)
@@ -266,7 +271,7 @@ class TableStream:
         size = sum(entry.object.size for entry in self._aside)
         return len(self._aside) >= _MOST_ASIDE or size >= self._spec.checkpoint_bytes
 
-    def _open(self, fetched: Fetched) -> OpenObject:
+    def _open(self, fetched: ObjectBytes) -> OpenObject:
         """Open an object; one that does not decode is read again before that is believed."""
         whole = self._is_small(fetched.object) or self._verify
         for _ in range(e_tags.MOST_READS):
@@ -277,7 +282,7 @@ class TableStream:
                     raise
         raise _differing(fetched)
 
-    def _believe(self, fetched: Fetched) -> None:
+    def _believe(self, fetched: ObjectBytes) -> None:
         """See that what is wrong with an object is not a fault of its transfer.
 
         Raises:
@@ -286,7 +291,7 @@ class TableStream:
         if not self._fetcher.comes_the_same(fetched):
             raise _differing(fetched)
 
-    def _pass_over(self, fetched: Fetched) -> None:
+    def _pass_over(self, fetched: ObjectBytes) -> None:
         """Leave an object that became again what is loaded of it."""
         self.progress.see(fetched.object)
         self._log.info(
@@ -322,7 +327,9 @@ class TableStream:
         self._fits = opened.schema
 
     def _with_ours(self, opened: OpenObject) -> pa.Schema:
-        return with_ours(opened.schema, opened.object.key, add_cq_ids=self._spec.add_cq_ids)
+        return schema_with_added_columns(
+            opened.schema, opened.object.key, add_cq_ids=self._spec.add_cq_ids
+        )
 
     def _quarantine(self, found: ObjectMeta, error: MalformedObjectError) -> Entry:
         self.progress.see(found)
@@ -346,7 +353,7 @@ class TableStream:
         self.progress.report()
 
 
-def _differing(fetched: Fetched) -> BrokenAnswerError:
+def _differing(fetched: ObjectBytes) -> BrokenAnswerError:
     return BrokenAnswerError(
         f"the bytes of {fetched.object.key!r} differ from one read to the next, and not all of "
         f"them are Parquet of its table. Something between here and S3 changes them. Run again; "

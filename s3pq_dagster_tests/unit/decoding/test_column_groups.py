@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from s3pq_dagster.decoding.column_groups import decode_in_parts
 from s3pq_dagster.errors import DiskError, MalformedObjectError
-from s3pq_dagster.reading.object_bytes import Fetched
+from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.open_object import OpenObject, open_object
 from s3pq_dagster_tests.buckets import parquet
 from s3pq_dagster_tests.unit.made import meta, spec
@@ -64,10 +64,10 @@ _WIDE = """
 import sys
 import pyarrow as pa
 from s3pq_dagster.reading.open_object import OpenObject, open_object
-from s3pq_dagster.reading.object_bytes import Fetched
+from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster_tests.unit.made import meta, spec
 body = sys.stdin.buffer.read()
-fetched = Fetched(meta("k", size=len(body)), data=body)
+fetched = ObjectBytes(meta("k", size=len(body)), data=body)
 opened = open_object(fetched, spec(max_decoded_bytes=32 * 2**20), whole=False)
 assert opened.plan.parts
 before = pa.total_allocated_bytes()
@@ -99,7 +99,7 @@ def wide() -> bytes:
 
 def opened_wide(body: bytes) -> OpenObject:
     """Open it."""
-    fetched = Fetched(meta("k", size=len(body)), data=body)
+    fetched = ObjectBytes(meta("k", size=len(body)), data=body)
     opened = open_object(fetched, spec(max_decoded_bytes=32 * MIB), whole=False)
     assert opened.plan.parts
     return opened

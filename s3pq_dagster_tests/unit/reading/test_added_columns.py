@@ -8,7 +8,13 @@ import pytest
 
 from s3pq_dagster.errors import UnsupportedSchemaError
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.reading.added_columns import Rows, add_ours, cq_ids, joined, with_ours
+from s3pq_dagster.reading.added_columns import (
+    RowSpan,
+    add_columns,
+    cq_ids,
+    joined,
+    schema_with_added_columns,
+)
 from s3pq_dagster.spec import MIB
 from s3pq_dagster_tests.unit.made import meta
 
@@ -18,12 +24,12 @@ ROWS = 1000
 
 def ids(found: ObjectMeta = meta("a/x.parquet"), bucket: str = "lake") -> list[uuid.UUID]:  # noqa: B008 - frozen
     """Make the ids of an object's first thousand rows."""
-    return list(cq_ids([Rows(found, 0, ROWS)], bucket).to_pylist())
+    return list(cq_ids([RowSpan(found, 0, ROWS)], bucket).to_pylist())
 
 
 def test_ids_are_uuids_of_version_8() -> None:
     """RFC 9562: version 8 and the RFC's variant are in every id."""
-    assert cq_ids([Rows(meta("a"), 0, ROWS)], "lake").type == pa.uuid()
+    assert cq_ids([RowSpan(meta("a"), 0, ROWS)], "lake").type == pa.uuid()
     for made in ids():
         assert made.version == 8
         assert made.variant == uuid.RFC_4122
@@ -60,13 +66,13 @@ def test_ids_of_other_objects_differ(found: ObjectMeta, bucket: str) -> None:
 
 def test_a_row_number_is_part_of_its_id() -> None:
     """Batches of one object continue where the one before ended."""
-    later = cq_ids([Rows(meta("a/x.parquet"), 500, 500)], "lake")
+    later = cq_ids([RowSpan(meta("a/x.parquet"), 500, 500)], "lake")
     assert list(later.to_pylist()) == ids()[500:]
 
 
 def test_no_rows_have_no_ids() -> None:
     """An empty batch is no special case."""
-    assert len(cq_ids([Rows(meta("a"), 0, 0)], "lake")) == 0
+    assert len(cq_ids([RowSpan(meta("a"), 0, 0)], "lake")) == 0
 
 
 @pytest.mark.parametrize(
@@ -75,14 +81,14 @@ def test_no_rows_have_no_ids() -> None:
 )
 def test_our_columns_follow_the_files(names: list[str], *, add_cq_ids: bool) -> None:
     """Ours come last; CloudQuery's can be left out, the key cannot."""
-    assert with_ours(OWN, "a", add_cq_ids=add_cq_ids).names == names
+    assert schema_with_added_columns(OWN, "a", add_cq_ids=add_cq_ids).names == names
 
 
 def test_our_columns_have_their_values() -> None:
     """Each row has its id, no parent, and the key it came from."""
     found = meta("a/x.parquet")
-    schema = with_ours(OWN, found.key, add_cq_ids=True)
-    batch = add_ours(pa.record_batch({"id": [7, 8]}), [Rows(found, 3, 2)], "lake", schema)
+    schema = schema_with_added_columns(OWN, found.key, add_cq_ids=True)
+    batch = add_columns(pa.record_batch({"id": [7, 8]}), [RowSpan(found, 3, 2)], "lake", schema)
     assert batch.schema == schema
     assert batch.to_pylist() == [
         {"id": 7, "_cq_id": ids()[3], "_cq_parent_id": None, "_s3_key": "a/x.parquet"},
@@ -92,14 +98,14 @@ def test_our_columns_have_their_values() -> None:
 
 def test_rows_of_several_objects_have_the_ids_they_have_alone() -> None:
     """It does not show in a row what it was joined with."""
-    objects = [Rows(meta("a/x.parquet"), 0, 3), Rows(meta("a/empty"), 0, 0)]
-    objects += [Rows(meta("a/y.parquet", None), 5, 2), Rows(meta("b/z.parquet"), 0, 1)]
-    schema = with_ours(OWN, "a", add_cq_ids=True)
+    objects = [RowSpan(meta("a/x.parquet"), 0, 3), RowSpan(meta("a/empty"), 0, 0)]
+    objects += [RowSpan(meta("a/y.parquet", None), 5, 2), RowSpan(meta("b/z.parquet"), 0, 1)]
+    schema = schema_with_added_columns(OWN, "a", add_cq_ids=True)
 
-    def filled(rows: list[Rows]) -> pa.Table:
+    def filled(rows: list[RowSpan]) -> pa.Table:
         count = sum(some.count for some in rows)
         own = pa.record_batch({"id": pa.array([1] * count, pa.int64())})
-        return pa.table(add_ours(own, rows, "lake", schema))
+        return pa.table(add_columns(own, rows, "lake", schema))
 
     alone = pa.concat_tables([filled([some]) for some in objects])
     assert filled(objects).equals(alone)
@@ -110,11 +116,11 @@ def test_rows_of_several_objects_have_the_ids_they_have_alone() -> None:
     ]
 
 
-def pieces(column: pa.Array, count: int) -> Iterator[tuple[pa.RecordBatch, Rows]]:
+def pieces(column: pa.Array, count: int) -> Iterator[tuple[pa.RecordBatch, RowSpan]]:
     """Give so many objects of one column."""
     for number in range(count):
         batch = pa.record_batch([column], names=["c"])
-        yield batch, Rows(meta(f"a/{number}"), 0, len(column))
+        yield batch, RowSpan(meta(f"a/{number}"), 0, len(column))
 
 
 def test_rows_are_joined_by_their_number_too() -> None:
@@ -133,7 +139,7 @@ def test_a_batch_that_is_not_small_is_handed_on_as_it_is(column: pa.Array) -> No
     """Before the next one is decoded, and without a copy."""
     taken: list[pa.RecordBatch] = []
 
-    def watched() -> Iterator[tuple[pa.RecordBatch, Rows]]:
+    def watched() -> Iterator[tuple[pa.RecordBatch, RowSpan]]:
         for piece in pieces(column, 3):
             taken.append(piece[0])
             yield piece
@@ -147,9 +153,9 @@ def test_a_batch_that_is_not_small_is_handed_on_as_it_is(column: pa.Array) -> No
 def test_a_file_keeps_its_own_cloudquery_column(column: str) -> None:
     """Ids that CloudQuery gave are not replaced, whatever their type and case."""
     own = OWN.append(pa.field(column, pa.string()))
-    schema = with_ours(own, "a", add_cq_ids=True)
+    schema = schema_with_added_columns(own, "a", add_cq_ids=True)
     own_rows = pa.record_batch({"id": [1], column: ["mine"]})
-    batch = add_ours(own_rows, [Rows(meta("a"), 0, 1)], "lake", schema)
+    batch = add_columns(own_rows, [RowSpan(meta("a"), 0, 1)], "lake", schema)
     assert sorted(map(str.lower, schema.names)) == ["_cq_id", "_cq_parent_id", "_s3_key", "id"]
     assert batch.column(column).to_pylist() == ["mine"]
 
@@ -159,13 +165,13 @@ def test_a_column_of_our_name_is_refused(column: str) -> None:
     """A file's own `_s3_key`, in any case, cannot be stored; the error names object and way out."""
     expected = rf"'a/x\.parquet'.*{column!r}.*Rename.*skip_tables"
     with pytest.raises(UnsupportedSchemaError, match=expected):
-        with_ours(pa.schema([(column, pa.int8())]), "a/x.parquet", add_cq_ids=True)
+        schema_with_added_columns(pa.schema([(column, pa.int8())]), "a/x.parquet", add_cq_ids=True)
 
 
 @pytest.mark.parametrize("column", ["_s3_\u212aey", "_s3_key ", "s3_key", "_\uff533_key"])
 def test_a_column_whose_name_only_looks_like_ours_is_the_files(column: str) -> None:
     """Case of other letters than ASCII is not folded, and neither are spaces."""
-    schema = with_ours(pa.schema([(column, pa.int8())]), "a", add_cq_ids=False)
+    schema = schema_with_added_columns(pa.schema([(column, pa.int8())]), "a", add_cq_ids=False)
     assert schema.names == [column, "_s3_key"]
 
 
@@ -173,4 +179,4 @@ def test_duplicate_columns_are_refused() -> None:
     """Two columns of one name cannot be told apart; the error names them and the way out."""
     schema = pa.schema([("a", pa.int8()), ("b", pa.int8()), ("a", pa.int8())])
     with pytest.raises(UnsupportedSchemaError, match=r"'k'.*'a'.*Rename.*skip_tables"):
-        with_ours(schema, "k", add_cq_ids=True)
+        schema_with_added_columns(schema, "k", add_cq_ids=True)

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from s3pq_dagster.errors import MalformedObjectError, ReadAbandonedError
-from s3pq_dagster.reading.early_decoding import fetcher_of, open_ahead
-from s3pq_dagster.reading.early_queue import Opening
+from s3pq_dagster.reading.early_decoding import build_fetcher, decode_early
+from s3pq_dagster.reading.early_queue import EarlyQueue
 from s3pq_dagster.reading.fetcher import Fetcher
-from s3pq_dagster.reading.object_bytes import Fetched, Opened
+from s3pq_dagster.reading.object_bytes import DecodedObject, ObjectBytes
 from s3pq_dagster.reading.open_object import OpenObject, open_object
 from s3pq_dagster.reading.table_stream import TableStream
 from s3pq_dagster.spec import MIB
@@ -35,14 +35,14 @@ class Door:
         self.begun: list[str] = []
         self._held_bytes = held_bytes
 
-    def __call__(self, fetched: Fetched, is_wanted: Callable[[], bool]) -> Opened | None:
+    def __call__(self, fetched: ObjectBytes, is_wanted: Callable[[], bool]) -> DecodedObject | None:
         self.begun.append(fetched.object.key)
         while is_wanted() and not self.free.wait(0.01):
             pass
         if not is_wanted():
             return None
         rows = parquet(numbers(1))
-        found = open_ahead(whole(rows), is_wanted, spec=spec())
+        found = decode_early(whole(rows), is_wanted, spec=spec())
         return None if found is None else replace(found, held_bytes=self._held_bytes)
 
 
@@ -53,21 +53,21 @@ def _no_thread_left() -> Iterator[None]:
         yield
 
 
-def many(count: int) -> list[Fetched]:
+def many(count: int) -> list[ObjectBytes]:
     """Make so many that wait."""
-    return [Fetched(meta(f"k{number}"), parts_left=0) for number in range(count)]
+    return [ObjectBytes(meta(f"k{number}"), parts_left=0) for number in range(count)]
 
 
-def whole(body: bytes) -> Fetched:
+def whole(body: bytes) -> ObjectBytes:
     """Give a body as if it had been fetched."""
-    return Fetched(meta("k", size=len(body)), data=body, parts_left=0)
+    return ObjectBytes(meta("k", size=len(body)), data=body, parts_left=0)
 
 
-def held_up(*waiting: Fetched) -> tuple[Door, Opening]:
+def held_up(*waiting: ObjectBytes) -> tuple[Door, EarlyQueue]:
     """Have objects opened, the first of which takes until its door is free."""
     door = Door()
     door.free.clear()
-    opening = Opening(door, MIB)
+    opening = EarlyQueue(door, MIB)
     for fetched in waiting:
         opening.add(fetched)
     wait_until(lambda: door.begun == ["k0"])
@@ -91,28 +91,28 @@ def rows(of: OpenObject) -> pa.Table:
 def test_what_waits_is_opened_up_to_the_bound_and_then_in_the_place_of_what_is_released() -> None:
     """Rows take more memory than the bytes they come from."""
     door, waiting = Door(), many(5)
-    opening = Opening(door, 3 * MIB)
+    opening = EarlyQueue(door, 3 * MIB)
     for fetched in waiting:
         opening.add(fetched)
-    wait_until(lambda: waiting[2].opened is not None)
+    wait_until(lambda: waiting[2].decoded is not None)
     assert door.begun == ["k0", "k1", "k2"]
     opening.release(waiting[0])
-    wait_until(lambda: waiting[3].opened is not None)
+    wait_until(lambda: waiting[3].decoded is not None)
     assert door.begun == ["k0", "k1", "k2", "k3"]
-    assert waiting[0].opened is None
+    assert waiting[0].decoded is None
     opening.close(wait=True)
 
 
 def test_the_smallest_objects_are_not_opened_without_end() -> None:
     """Each has a footer, whatever its rows take."""
     door, waiting = Door(held_bytes=0), many(9)
-    opening = Opening(door, 4 * 64 * 1024)
+    opening = EarlyQueue(door, 4 * 64 * 1024)
     for fetched in waiting:
         opening.add(fetched)
-    wait_until(lambda: waiting[3].opened is not None)
+    wait_until(lambda: waiting[3].decoded is not None)
     opening.close(wait=True)
     assert door.begun == ["k0", "k1", "k2", "k3"]
-    assert not any(fetched.opened for fetched in waiting)
+    assert not any(fetched.decoded for fetched in waiting)
 
 
 def test_whose_turn_comes_is_waited_for_only_while_it_is_being_opened() -> None:
@@ -124,7 +124,7 @@ def test_whose_turn_comes_is_waited_for_only_while_it_is_being_opened() -> None:
 
     def settle() -> None:
         opening.settle(first, nothing)
-        assert first.opened is not None
+        assert first.decoded is not None
         settled.set()
 
     asking = threading.Thread(target=settle)
@@ -143,23 +143,23 @@ def test_closing_stops_what_is_being_opened() -> None:
     door, opening = held_up(first, second)
     opening.close(wait=True)
     assert door.begun == ["k0"]
-    assert first.opened is None
+    assert first.decoded is None
 
 
 def test_nobody_waits_for_ever_for_an_opening_that_blew_up() -> None:
     """A library's panic is no exception that anybody expects."""
     begun = threading.Event()
 
-    def blow_up(_fetched: Fetched, _is_wanted: Callable[[], bool]) -> Opened | None:
+    def blow_up(_fetched: ObjectBytes, _is_wanted: Callable[[], bool]) -> DecodedObject | None:
         begun.set()
         raise SystemExit
 
-    opening = Opening(blow_up, MIB)
+    opening = EarlyQueue(blow_up, MIB)
     (only,) = many(1)
     opening.add(only)
     assert begun.wait(SECONDS)
     opening.settle(only, nothing)
-    assert only.opened is None
+    assert only.decoded is None
     opening.close(wait=True)
 
 
@@ -179,7 +179,7 @@ def test_a_cancel_is_heard_while_an_opening_is_waited_for() -> None:
 def test_what_comes_after_the_end_is_not_kept() -> None:
     """A request may end later than the run that made it."""
     door, (only,) = Door(), many(1)
-    opening = Opening(door, MIB)
+    opening = EarlyQueue(door, MIB)
     opening.close(wait=True)
     opening.add(only)
     assert door.begun == []
@@ -198,9 +198,9 @@ def test_what_is_opened_ahead_has_the_rows_it_has_in_its_turn(options: dict[str,
     )
     fetched = whole(parquet(table, **options))
     in_turn = open_object(fetched, spec(), whole=True)
-    fetched.opened = open_ahead(fetched, wanted, spec=spec())
-    assert fetched.opened is not None
-    assert fetched.opened.held_bytes > table.nbytes
+    fetched.decoded = decode_early(fetched, wanted, spec=spec())
+    assert fetched.decoded is not None
+    assert fetched.decoded.held_bytes > table.nbytes
     ahead = open_object(fetched, spec(), whole=True)
     assert ahead.rows == in_turn.rows == 3000
     assert ahead.schema == in_turn.schema
@@ -244,7 +244,7 @@ def test_what_is_not_small_and_ordinary_is_left_to_its_turn(body: bytes) -> None
     """To decode it may take another process, the disk, or far more memory than its values."""
     before = children()
     fetched = whole(body)
-    assert open_ahead(fetched, wanted, spec=spec(max_decoded_bytes=512 * MIB)) is None
+    assert decode_early(fetched, wanted, spec=spec(max_decoded_bytes=512 * MIB)) is None
     assert fetched.error is None
     assert children() == before
 
@@ -256,7 +256,7 @@ def test_a_footer_that_says_less_than_there_is_is_found_out_in_its_turn() -> Non
     data, footer = body[: -8 - length], body[-8 - length :]
     lie = data + footer.replace(b"\xf0\x2e", b"\x86\x00", 1)  # zigzag varints of 3000 and 3
     assert pq.ParquetFile(pa.BufferReader(lie)).metadata.num_rows == 3
-    assert open_ahead(whole(lie), wanted, spec=spec()) is None
+    assert decode_early(whole(lie), wanted, spec=spec()) is None
     with pytest.raises(MalformedObjectError, match="says 3 rows, its pages hold 3000"):
         open_object(whole(lie), spec(), whole=True)
 
@@ -264,14 +264,14 @@ def test_a_footer_that_says_less_than_there_is_is_found_out_in_its_turn() -> Non
 def test_what_nobody_wants_is_not_opened() -> None:
     """The run was cancelled."""
     body = parquet(numbers(10))
-    assert open_ahead(whole(body), wanted, spec=spec()) is not None
-    assert open_ahead(whole(body), lambda: False, spec=spec()) is None
+    assert decode_early(whole(body), wanted, spec=spec()) is not None
+    assert decode_early(whole(body), lambda: False, spec=spec()) is None
 
 
 def test_what_takes_long_is_left_to_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits for it would wait for that first."""
     monkeypatch.setattr("s3pq_dagster.reading.early_decoding._SECONDS", 0)
-    assert open_ahead(whole(parquet(numbers(10))), wanted, spec=spec()) is None
+    assert decode_early(whole(parquet(numbers(10))), wanted, spec=spec()) is None
 
 
 def test_a_stream_takes_what_was_opened(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:
@@ -280,10 +280,10 @@ def test_a_stream_takes_what_was_opened(bucket: Bucket, caplog: pytest.LogCaptur
         bucket.put(f"k{number}", parquet(numbers(10)))
     with opened(bucket) as store:
         found = listed(store)
-        fetcher = fetcher_of(store, found, spec())
+        fetcher = build_fetcher(store, found, spec())
         fetcher.begin()
         waiting = list(fetcher._admitted)  # noqa: SLF001 - they are nobody's yet
-        wait_until(lambda: all(each.opened is not None for each in waiting))
+        wait_until(lambda: all(each.decoded is not None for each in waiting))
         for each in waiting:
             each.data = b""
         log = logging.getLogger(__name__)
@@ -295,7 +295,7 @@ def test_a_stream_takes_what_was_opened(bucket: Bucket, caplog: pytest.LogCaptur
             )
         assert read == 30
         assert not caplog.records
-        assert not any(each.opened for each in waiting)
+        assert not any(each.decoded for each in waiting)
 
 
 def test_objects_are_opened_while_nobody_takes_them(bucket: Bucket) -> None:
@@ -303,17 +303,17 @@ def test_objects_are_opened_while_nobody_takes_them(bucket: Bucket) -> None:
     for number in range(5):
         bucket.put(f"k{number}", parquet(numbers(10)))
     bucket.put("k5", b"damaged")
-    with opened(bucket) as store, fetcher_of(store, listed(store), spec()) as fetcher:
+    with opened(bucket) as store, build_fetcher(store, listed(store), spec()) as fetcher:
         taken = iter(fetcher)
         first = next(taken)
-        rest: list[Fetched] = list(fetcher._admitted)  # noqa: SLF001 - they are nobody's yet
-        wait_until(lambda: all(each.opened is not None for each in rest[:4]))
-        assert rest[4].opened is None
+        rest: list[ObjectBytes] = list(fetcher._admitted)  # noqa: SLF001 - they are nobody's yet
+        wait_until(lambda: all(each.decoded is not None for each in rest[:4]))
+        assert rest[4].decoded is None
         assert not any(each.error for each in rest)
         assert [first, *taken] == [first, *rest]
         for each in (first, *rest):
             fetcher.release(each)
-        assert not any(each.opened for each in rest)
+        assert not any(each.decoded for each in rest)
 
 
 def test_without_a_way_of_opening_nothing_is(bucket: Bucket) -> None:
@@ -321,4 +321,4 @@ def test_without_a_way_of_opening_nothing_is(bucket: Bucket) -> None:
     bucket.put("k", parquet(numbers(10)))
     with opened(bucket) as store, Fetcher(store, listed(store), spec()) as fetcher:
         (only,) = fetcher
-        assert only.opened is None
+        assert only.decoded is None

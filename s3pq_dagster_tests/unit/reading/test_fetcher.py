@@ -17,7 +17,7 @@ from s3pq_dagster.errors import (
     StoreError,
 )
 from s3pq_dagster.reading.fetcher import Fetcher
-from s3pq_dagster.reading.object_bytes import Fetched
+from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.spool import Spool
 from s3pq_dagster.source.store import Store
 from s3pq_dagster_tests.buckets import Bucket
@@ -36,7 +36,7 @@ def _no_thread_left() -> Iterator[None]:
         yield
 
 
-def body_of(fetched: Fetched) -> bytes:
+def body_of(fetched: ObjectBytes) -> bytes:
     """Read what was fetched as the reader does."""
     assert fetched.error is None
     with fetched.open() as file:

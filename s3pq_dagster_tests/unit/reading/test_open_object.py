@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from s3pq_dagster.errors import MalformedObjectError, ReadAbandonedError
-from s3pq_dagster.reading.object_bytes import Fetched
+from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.open_object import open_object
 from s3pq_dagster.reading.spool import Spool
 from s3pq_dagster_tests.buckets import numbers, parquet
@@ -23,7 +23,7 @@ def test_running_out_of_descriptors_is_not_a_malformed_object() -> None:
     body = parquet(numbers(3))
     found = meta("k", size=len(body))
     with closing(Spool(found)) as spool:
-        fetched = Fetched(found, spool=spool)
+        fetched = ObjectBytes(found, spool=spool)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (spool.fileno(), hard))
         try:
@@ -38,7 +38,7 @@ def test_a_broken_page_is_a_malformed_object() -> None:
     body = bytearray(parquet(numbers(1000)))
     body[100:400] = b"\xff" * 300
     with pytest.raises(MalformedObjectError):
-        open_object(Fetched(meta("k", size=len(body)), data=bytes(body)), spec(), whole=True)
+        open_object(ObjectBytes(meta("k", size=len(body)), data=bytes(body)), spec(), whole=True)
 
 
 def test_page_headers_are_followed_only_while_somebody_waits() -> None:
@@ -50,7 +50,10 @@ def test_page_headers_are_followed_only_while_somebody_waits() -> None:
 
     with pytest.raises(ReadAbandonedError):
         open_object(
-            Fetched(meta("k", size=len(body)), data=body), spec(), whole=False, on_batch=cancelled
+            ObjectBytes(meta("k", size=len(body)), data=body),
+            spec(),
+            whole=False,
+            on_batch=cancelled,
         )
 
 
@@ -58,12 +61,12 @@ _SHORT_OF_MEMORY = """
 import resource, sys
 from pathlib import Path
 from s3pq_dagster.reading.open_object import open_object
-from s3pq_dagster.reading.object_bytes import Fetched
+from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.spool import Spool
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.unit.made import meta, spec
 body = parquet(numbers(600_000))
-fetched = Fetched(meta("k", size=len(body)), data=body)
+fetched = ObjectBytes(meta("k", size=len(body)), data=body)
 opened = open_object(fetched, spec(), whole=False)
 if sys.argv[1] == "memory":
     held = list(opened.batches())  # starts the threads
@@ -107,7 +110,7 @@ def test_ordinary_objects_start_no_process() -> None:
     plain: dict[str, object] = {}
     for options in (plain, {"compression": "zstd"}, {"row_group_size": 100}):
         body = parquet(table, **options)
-        opened = open_object(Fetched(meta("k", size=len(body)), data=body), spec(), whole=True)
+        opened = open_object(ObjectBytes(meta("k", size=len(body)), data=body), spec(), whole=True)
         assert sum(batch.num_rows for batch in opened.batches()) == rows
     assert children() == before
 
@@ -115,7 +118,7 @@ def test_ordinary_objects_start_no_process() -> None:
 def test_a_small_object_of_many_rows_is_not_kept() -> None:
     """Kilobytes that decode to much are decoded again rather than held."""
     body = parquet(pa.table({"c": ["x" * 1000] * 100_000}))
-    opened = open_object(Fetched(meta("k", size=len(body)), data=body), spec(), whole=True)
+    opened = open_object(ObjectBytes(meta("k", size=len(body)), data=body), spec(), whole=True)
     assert opened.decoded is None
     assert [sum(batch.num_rows for batch in opened.batches()) for _ in range(2)] == [100_000] * 2
 
@@ -124,5 +127,5 @@ def test_batches_have_the_canonical_types() -> None:
     """A dictionary that Arrow would keep is cast where its size is bounded."""
     table = pa.table({"c": pa.array(["a", "b", None]).dictionary_encode()})
     body = parquet(table)
-    opened = open_object(Fetched(meta("k", size=len(body)), data=body), spec(), whole=False)
+    opened = open_object(ObjectBytes(meta("k", size=len(body)), data=body), spec(), whole=False)
     assert [batch.schema for batch in opened.batches()] == [pa.schema([("c", pa.string())])]

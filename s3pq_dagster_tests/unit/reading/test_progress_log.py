@@ -5,15 +5,15 @@ import logging
 import pytest
 
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.reading.progress_log import Progress
+from s3pq_dagster.reading.progress_log import ProgressLog
 from s3pq_dagster_tests.unit.made import meta
 
 OBJECTS = [meta("a", size=30), meta("b", size=70)]
 
 
-def begun() -> Progress:
+def begun() -> ProgressLog:
     """Give one of two objects."""
-    return Progress("t", Listing.of(OBJECTS), logging.getLogger("s3pq"))
+    return ProgressLog("t", Listing.of(OBJECTS), logging.getLogger("s3pq"))
 
 
 def test_a_line_says_how_far_it_is(
