@@ -1,4 +1,4 @@
-"""Alembic's hundred revisions, which it executes anew for each storage that Dagster makes."""
+"""A cache for Alembic's hundred revision files, which it otherwise executes for every storage."""
 
 import functools
 from pathlib import Path
@@ -12,7 +12,7 @@ _once = functools.cache(_load)
 
 
 def load_once(module_id: str, path: str) -> ModuleType:
-    """Execute a revision the first time; ``env.py`` each time, since executing it does the work."""
+    """Execute a revision file once; ``env.py`` every time, because executing it migrates."""
     load = _once if Path(path).parent.name == "versions" else _load
     found: ModuleType = load(module_id, path)
     return found

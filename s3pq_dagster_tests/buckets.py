@@ -1,4 +1,4 @@
-"""A bucket to put Parquet into, behind a proxy that counts."""
+"""A bucket to put Parquet into, behind a proxy that counts requests."""
 
 import io
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from s3pq_dagster_tests.proxy import Proxy
 
 
 def parquet(table: pa.Table, **options: Any) -> bytes:
-    """Write a table as one Parquet file in memory."""
+    """Return a table as the bytes of one Parquet file."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, **options)
     return buffer.getvalue()
 
 
 def numbers(count: int, *, start: int = 0) -> pa.Table:
-    """Make ``count`` rows of an integer and a text that follows from it."""
+    """Make ``count`` rows of an integer and a text derived from it."""
     ids = range(start, start + count)
     return pa.table({"id": pa.array(ids, pa.int64()), "text": [f"row {i}" for i in ids]})
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """One bucket; ``proxy.endpoint`` is where the package under test finds it."""
+    """A bucket; the package under test reaches it at ``proxy.endpoint``."""
 
     name: str
     client: Any
@@ -36,11 +36,11 @@ class Bucket:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The fields of a spec that reads this bucket."""
+        """Spec fields that read this bucket."""
         return {"bucket": self.name, "region": "us-east-1", "endpoint_url": self.proxy.endpoint}
 
     def put(self, key: str, body: pa.Table | bytes | int, **options: Any) -> None:
-        """Put an object: bytes as they are, a table as Parquet, a number as so many rows."""
+        """Put an object: bytes unchanged, a table as Parquet, a number as that many rows."""
         table = numbers(body) if isinstance(body, int) else body
         data = table if isinstance(table, bytes) else parquet(table, **options)
         self.client.put_object(Bucket=self.name, Key=key, Body=data)
@@ -49,6 +49,6 @@ class Bucket:
         self.client.delete_object(Bucket=self.name, Key=key)
 
     def set_last_modified(self, key: str, moment: datetime) -> None:
-        """Stamp an object, as a server with another clock would (moto only)."""
+        """Set an object's ``LastModified``, as a server with another clock would (moto only)."""
         backend = get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"]
         backend.buckets[self.name].keys[key].last_modified = moment

@@ -1,4 +1,4 @@
-"""The package as a user's shell runs it."""
+"""Running the package's default code location from a shell."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ DAGSTER = [sys.executable, "-m", "dagster"]
 
 
 def environment(bucket: Bucket, home: Path, **variables: str) -> dict[str, str]:
-    """Make the environment of a shell in which the default code location is set up."""
+    """Return the environment variables that configure the default code location."""
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
     if not config.exists():
@@ -30,7 +30,7 @@ def environment(bucket: Bucket, home: Path, **variables: str) -> dict[str, str]:
 def dagster(
     *arguments: str, cwd: Path, environ: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run the ``dagster`` command line."""
+    """Run the ``dagster`` command line and return what it printed."""
     return subprocess.run(
         [*DAGSTER, *arguments],
         cwd=cwd,
@@ -43,7 +43,7 @@ def dagster(
 
 
 def headless_sync(bucket: Bucket, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Load everything, as a cron job would."""
+    """Materialize every asset from the command line, as a cron job would."""
     return dagster(
         *("asset", "materialize", "-m", "s3pq_dagster.definitions", "--select", "*"),
         cwd=home,

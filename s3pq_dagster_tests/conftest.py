@@ -1,4 +1,4 @@
-"""Servers, buckets and a Dagster instance for every test that asks for them."""
+"""Fixtures that all tests share: S3 servers, buckets, a Dagster instance."""
 
 import functools
 import itertools
@@ -25,13 +25,13 @@ settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the tests be asked for that are marked ``thorough`` or ``nightly``."""
-    parser.addoption("--thorough", action="store_true", help="run the tests that take long as well")
-    parser.addoption("--nightly", action="store_true", help="run all tests there are")
+    """Add the options that select tests marked ``thorough`` or ``nightly``."""
+    parser.addoption("--thorough", action="store_true", help="also run the tests that take long")
+    parser.addoption("--nightly", action="store_true", help="run every test")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave them out otherwise."""
+    """Deselect ``thorough`` and ``nightly`` tests unless their option is given."""
     if config.getoption("--nightly"):
         return
     names = ["nightly"] if config.getoption("--thorough") else ["nightly", "thorough"]
@@ -48,7 +48,7 @@ _client = functools.cache(admin_client)
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the user's AWS files, Dagster home and S3PQ_* variables out of the tests."""
+    """Hide the user's AWS files, Dagster home and credentials from the tests."""
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("home")
         patch.setenv("HOME", str(home))
@@ -66,7 +66,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    """A moto server; its endpoint URL."""
+    """Run a moto server for the session and return its endpoint URL."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -77,20 +77,20 @@ def moto() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A SeaweedFS server that checks signatures; its endpoint URL."""
+    """Run SeaweedFS, which checks signatures, for the session and return its endpoint URL."""
     with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as endpoint:
         yield endpoint
 
 
 @pytest.fixture
 def bucket(moto: str) -> Iterator[Bucket]:
-    """A fresh bucket on moto, behind a counting proxy."""
+    """Make an empty bucket on moto, behind a proxy that counts requests."""
     yield from _bucket_on(moto)
 
 
 @pytest.fixture
 def weed_bucket(weed: str) -> Iterator[Bucket]:
-    """A fresh bucket on SeaweedFS, behind a counting proxy."""
+    """Make an empty bucket on SeaweedFS, behind a proxy that counts requests."""
     yield from _bucket_on(weed)
 
 
@@ -104,12 +104,12 @@ def _bucket_on(endpoint: str) -> Iterator[Bucket]:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance of its own, in memory."""
+    """Make a Dagster instance in memory."""
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    """Where a DuckDB file may be made."""
+    """Return the path of a DuckDB file that does not exist yet."""
     return tmp_path / "lake.duckdb"

@@ -1,4 +1,4 @@
-"""Interrupting this process's main thread, as a cancel does."""
+"""Interrupting this process's main thread as Ctrl-C does."""
 
 import signal
 import threading
@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupting() -> Iterator[Callable[[float], None]]:
-    """Give what sends SIGINT some seconds after it is called.
+    """Yield a function that sends SIGINT to the main thread after so many seconds.
 
-    Again every five seconds until the block ends: one may come at a moment when nothing hears it. A
-    shell lets what it starts with `&` ignore SIGINT, and so does Python then; not in the block.
+    The signal is repeated every five seconds until the block ends, because one may arrive while
+    nothing can react to it. A shell starts background jobs with SIGINT ignored, and Python then
+    ignores it too; inside the block it does not.
     """
     is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if is_ignored:

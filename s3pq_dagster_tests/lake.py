@@ -1,4 +1,4 @@
-"""A lake in one object: bucket, definitions and destination, driven as a user would."""
+"""A bucket, its definitions and a DuckDB file, driven as a user would drive them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Lake:
     namespace: str = "main"
 
     def definitions(self, **spec: Any) -> dg.Definitions:
-        """Build the definitions as a code location that starts does."""
+        """Build the definitions, as a code location does when it starts."""
         return build_s3_parquet_definitions(
             S3ParquetResource(**(self.bucket.spec | self.spec | spec)),
             destination=S3ParquetDuckDBIOManager(
@@ -48,7 +48,7 @@ class Lake:
         tags: dict[str, str] | None = None,
         **spec: Any,
     ) -> dg.ExecuteInProcessResult:
-        """Materialize tables, all by default; ``config`` goes to each of their ops."""
+        """Materialize tables, all by default; ``config`` is the run config of each op."""
         definitions = definitions or self.definitions(**spec)
         job = definitions.resolve_implicit_global_asset_job_def()
         keys = [dg.AssetKey([self.bucket.name, table]) for table in tables]
@@ -70,7 +70,7 @@ class Lake:
         config: dict[str, Any] | None = None,
         **spec: Any,
     ) -> dg.ExecuteInProcessResult:
-        """Evaluate checks of a table, all by default, and load nothing."""
+        """Evaluate checks of a table, all by default, without loading."""
         definitions = definitions or self.definitions(**spec)
         asset = dg.AssetKey([self.bucket.name, table])
         job = definitions.resolve_implicit_global_asset_job_def()
@@ -84,7 +84,7 @@ class Lake:
         )
 
     def execute(self, sql: str) -> None:
-        """Change the DuckDB file by hand."""
+        """Run a statement that changes the DuckDB file."""
         with duckdb.connect(str(self.database)) as connection:
             connection.execute(sql)
 
@@ -102,7 +102,7 @@ class Lake:
             return sensor.evaluate_tick(context)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Ask the DuckDB file."""
+        """Query the DuckDB file."""
         with duckdb.connect(str(self.database), read_only=True) as connection:
             return connection.execute(sql).fetchall()
 
@@ -111,27 +111,27 @@ class Lake:
         return int(self.query(f'SELECT count(*) FROM "{table}"')[0][0])
 
     def rows_by_key(self, table: str) -> dict[str, int]:
-        """Count a table's rows by the object they came from."""
+        """Count a table's rows by the key of their object."""
         return dict(self.query(f'SELECT _s3_key, count(*) FROM "{table}" GROUP BY 1'))
 
     def tables(self) -> set[str]:
-        """Name everything in the file, ours included."""
+        """Return the names of all tables in the file, the ledger's included."""
         return {name for (name,) in self.query("SELECT table_name FROM duckdb_tables()")}
 
     def ledger(self, table: str) -> list[dict[str, Any]]:
-        """Give the ledger's entries of a table, by key."""
+        """Return a table's ledger entries, sorted by key."""
         found = self.query(
             f"SELECT {LEDGER_COLUMNS} FROM _s3pq_objects WHERE table_name = '{table}' ORDER BY ALL"
         )
         return [dict(zip(LEDGER_COLUMNS.split(", "), row, strict=True)) for row in found]
 
     def statuses(self, table: str) -> dict[str, str]:
-        """Give each key's status; the last version's where there are several."""
+        """Return each key's status; with several versions, that of the last."""
         return {entry["key"]: entry["status"] for entry in self.ledger(table)}
 
 
 def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetMaterialization]:
-    """Give what a run materialized, by table."""
+    """Return a run's materializations by table."""
     events = result.get_asset_materialization_events()
     return {
         event.asset_key.path[-1]: event.step_materialization_data.materialization
@@ -141,7 +141,7 @@ def materialized(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetMateria
 
 
 def observed(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetObservation]:
-    """Give what a run observed, by table."""
+    """Return a run's observations by table."""
     events = result.get_asset_observation_events()
     return {
         event.asset_key.path[-1]: event.asset_observation_data.asset_observation
@@ -151,22 +151,22 @@ def observed(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetObservation
 
 
 def checked(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
-    """Give what the checks of a run of one table said, by name."""
+    """Return the check evaluations of a run of one table, by check name."""
     return {found.check_name: found for found in result.get_asset_check_evaluations()}
 
 
 def values(
     event: dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation,
 ) -> dict[str, Any]:
-    """Give an event's metadata as plain values."""
+    """Return an event's metadata as plain values."""
     return {key: value.value for key, value in event.metadata.items()}
 
 
 def messages(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """Give a run's log lines."""
+    """Return a run's log lines."""
     return [entry.user_message for entry in instance.all_logs(run_id)]
 
 
 def names(keys: Sequence[dg.AssetKey]) -> set[str]:
-    """Give the table names of asset keys."""
+    """Return the table names of asset keys."""
     return {key.path[-1] for key in keys}

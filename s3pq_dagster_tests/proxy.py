@@ -1,4 +1,4 @@
-"""A reverse proxy that counts, delays and answers requests in front of a real server."""
+"""A reverse proxy that counts, delays and replaces answers in front of a real server."""
 
 import http.client
 import re
@@ -13,12 +13,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as the server saw it."""
+    """A request as the proxy received it."""
 
     method: str
     bucket: str
     key: str
-    """Decoded; empty for a listing."""
+    """The object's key, decoded; empty for a listing."""
     query: dict[str, list[str]]
     range: str | None
     if_match: str | None
@@ -33,13 +33,13 @@ class Request:
 
     @property
     def is_look(self) -> bool:
-        """Whether it asks for no more than a byte, to learn whether the object is there."""
+        """Whether the request reads one byte to learn whether the object exists."""
         return self.range == "bytes=0-0" and self.if_match is None
 
 
 @dataclass(slots=True)
 class Answer:
-    """What to send back instead of asking the server."""
+    """An answer to send instead of forwarding the request."""
 
     status: int
     body: bytes = b""
@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Reply:
-    """What the server answered, about to be sent on."""
+    """The server's answer, before it is sent to the client."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -59,20 +59,20 @@ Hook = Callable[[Request], Answer | None]
 
 
 class Proxy:
-    """Listens on a free port and forwards to ``upstream``; ``Host`` passes, so signatures hold."""
+    """Forward requests to ``upstream``, with their ``Host``, so that signatures stay valid."""
 
     def __init__(self, upstream: str) -> None:
         self._upstream = urlsplit(upstream).netloc
         self._lock = threading.Lock()
         self.requests: list[Request] = []
         self.before: Hook = lambda _request: None
-        """Called in the request's thread before forwarding; may wait, or answer itself."""
+        """Called in the request's thread before forwarding; may wait or return an answer."""
         self.page_size: int | None = None
-        """The most keys in a page of a listing, if the server is to give fewer than asked for, as
-        S3 may. The server must not check signatures."""
+        """Most keys in a page of a listing, as S3 may return fewer than asked for; needs a server
+        that does not check signatures."""
         self.in_flight = 0
         self.most_in_flight = 0
-        """Object requests under way at a time, at most, so far."""
+        """The highest number of concurrent object requests so far."""
         self._server = _Server(("127.0.0.1", 0), _handler_for(self))
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
@@ -100,7 +100,7 @@ class Proxy:
         return [request for request in self.requests if request.is_object]
 
     def forget(self) -> None:
-        """Start counting anew."""
+        """Forget the requests counted so far."""
         with self._lock:
             self.requests = []
             self.most_in_flight = 0
@@ -111,13 +111,13 @@ class Proxy:
         reply: Reply,  # noqa: ARG002
         handler: BaseHTTPRequestHandler,  # noqa: ARG002
     ) -> bool:
-        """Send an answer in a way of one's own, and tell whether that was done."""
+        """Send the answer to the client; return ``False`` to have it sent unchanged."""
         return False
 
     def answer(
         self, request: Request, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Record a request and get its answer."""
+        """Record a request and return its answer."""
         with self._lock:
             self.requests.append(request)
             self.in_flight += request.is_object
@@ -144,7 +144,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that hung up: so it does when it gives up."""
+        """Ignore clients that hang up, as they do after a timeout."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -182,6 +182,6 @@ def _handler_for(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward  # noqa: N815 - http.server's names
 
         def log_message(self, *_args: object) -> None:
-            """Stay quiet."""
+            """Log nothing."""
 
     return Handler

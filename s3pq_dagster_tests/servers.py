@@ -1,4 +1,4 @@
-"""Real S3 servers from packages, on free ports of the loopback interface."""
+"""Real S3 servers from Python packages, on free ports of the loopback interface."""
 
 import json
 import os
@@ -30,22 +30,22 @@ _TRIES = 4
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Credentials a server knows, and what they may do."""
+    """Credentials that a server accepts, and the actions they permit."""
 
     access_key: str
     secret_key: str
     actions: tuple[str, ...] = ("Admin", "Read", "List", "Tagging", "Write")
-    """SeaweedFS actions; ``List:bucket`` is for one bucket."""
+    """SeaweedFS actions; ``List:bucket`` permits listing one bucket."""
 
 
 ADMIN = Identity(ACCESS_KEY, SECRET_KEY)
 
 
 def free_port(*, with_grpc: bool = False) -> int:
-    """Find a port nobody listens on; with its gRPC port 10,000 above, if asked.
+    """Find a free port, optionally with its gRPC port 10,000 above also free.
 
-    Below the range from which the system gives ports to whoever asks for any: between this look
-    and the listening nobody else gets it.
+    The port is below the range from which the system assigns ports, so that nobody gets it by
+    chance between this check and the server's start.
     """
     while True:
         port = (20_000 if with_grpc else 10_000) + random.randrange(2_700)
@@ -64,7 +64,7 @@ def _is_free(port: int) -> bool:
 
 @contextmanager
 def seaweedfs(directory: Path, *identities: Identity) -> Iterator[str]:
-    """Run SeaweedFS from its wheel; yields the endpoint URL once it answers."""
+    """Run SeaweedFS from its wheel and yield the endpoint URL once it answers."""
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "s3.json"
     known = [
@@ -84,7 +84,7 @@ def seaweedfs(directory: Path, *identities: Identity) -> Iterator[str]:
 
 
 def _started(directory: Path, config: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start on ports of its own; on others if somebody took one of them meanwhile."""
+    """Start on free ports, and again on others if one was taken meanwhile."""
     for left in reversed(range(_TRIES)):
         ports = {name: free_port(with_grpc=True) for name in _PORTS}
         endpoint = f"http://127.0.0.1:{ports['s3']}"
@@ -113,7 +113,7 @@ def _command(directory: Path, config: Path, ports: dict[str, int]) -> list[str]:
         "-webdav=false",
         "-admin.ui=false",
         "-master.telemetry=false",
-        # Catalogs on fixed ports, which another server of ours may have.
+        # Catalogs listen on fixed ports, which another SeaweedFS of these tests may have taken.
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         f"-s3.config={config}",
@@ -158,7 +158,7 @@ def _wait_until_answering(endpoint: str, process: subprocess.Popen[bytes], log: 
 
 
 def admin_client(endpoint: str, identity: Identity = ADMIN, config: Config | None = None):  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3's clients have no class to name
-    """Make a boto3 client that may do everything."""
+    """Make a boto3 client, with an administrator's rights by default."""
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -170,6 +170,6 @@ def admin_client(endpoint: str, identity: Identity = ADMIN, config: Config | Non
 
 
 def use_credentials(identity: Identity = ADMIN) -> None:
-    """Put credentials into this process's environment, where the AWS chain looks first."""
+    """Set the credentials in this process's environment, where boto3 looks first."""
     os.environ["AWS_ACCESS_KEY_ID"] = identity.access_key
     os.environ["AWS_SECRET_ACCESS_KEY"] = identity.secret_key

@@ -1,4 +1,4 @@
-"""The bench measures what it says: contenders do the whole work, over the network it describes."""
+"""The bench is fair: each contender does the whole work, over the network described."""
 
 import re
 import time
@@ -20,7 +20,7 @@ HERE = [contender for contender in CONTENDERS if not contender.packages]
 
 @pytest.fixture(autouse=True)
 def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the environment be as it was afterwards."""
+    """Set credentials, and restore the environment afterwards."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "")
     use_credentials()
@@ -28,7 +28,7 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.thorough
 def test_each_contender_loads_every_row(tmp_path: Path) -> None:
-    """Those that need no other packages; the rows of all are counted in every bench."""
+    """Contenders that need no other packages load every row; each bench run counts rows, too."""
     with seaweedfs(tmp_path / "weed") as server, network.network(server) as way:
         files = TINY.prepare(tmp_path, server)
         scores = Contest(TINY, files, way, 0, 1, 120).play(HERE)
@@ -41,7 +41,7 @@ def test_each_contender_loads_every_row(tmp_path: Path) -> None:
 
 
 def test_each_request_waits_and_is_counted(tmp_path: Path) -> None:
-    """On one connection, too, and with what is sent back whole."""
+    """Requests on one connection are delayed and counted one by one, and bodies arrive whole."""
     body = bytes(range(256)) * 4096
     with seaweedfs(tmp_path / "weed") as server, network.network(server) as way:
         client = admin_client(way.endpoint)
@@ -59,7 +59,7 @@ def test_each_request_waits_and_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.thorough
 def test_every_key_of_the_wall_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One in a hundred of them is odd."""
+    """All keys are listed, one in a hundred of them odd."""
     monkeypatch.setattr("bench.standing._WALL", 5_000)
     (score,) = wall(tmp_path, 1)
     assert score.note.endswith("of processor time a key")
@@ -67,7 +67,7 @@ def test_every_key_of_the_wall_is_listed(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_ours_is_kept_first_whatever_was_run_last(tmp_path: Path) -> None:
-    """The others are held against it."""
+    """Ours is the first row, because the others are compared with it."""
     for name in ("DuckDB over S3", OURS.name, "Dagster alone, assets that do nothing", OURS.name):
         _keep(tmp_path, "big", [Score("big, 0 ms", name, "v 1")])
     assert [score.name for score in _kept(tmp_path)] == [
@@ -78,7 +78,7 @@ def test_ours_is_kept_first_whatever_was_run_last(tmp_path: Path) -> None:
 
 
 def test_the_table_goes_between_its_markers(tmp_path: Path) -> None:
-    """Each work's first contender is what the others are held against."""
+    """The report replaces the text between its markers; ratios are to a work's first contender."""
     said = {"loading": 1.5}
     run = Run(seconds=2, processor=1, idle=0, peak=3_000_000, requests=4, said=said)
     slow = Run(seconds=5, processor=1, idle=0, peak=3_000_000, requests=1234)
@@ -114,7 +114,7 @@ def test_the_table_goes_between_its_markers(tmp_path: Path) -> None:
 def test_an_aim_says_what_it_allows_and_whether_it_is_reached(
     ours: float | None, theirs: float | None, stopped_after: float | None, said: str
 ) -> None:
-    """Who was stopped took longer than that, and that alone is known."""
+    """An aim allows a share of another's time; for one that was stopped, at least that share."""
     work = "small, 30 ms"
 
     def score(name: str, seconds: float | None, stopped_after: float | None = None) -> Score:

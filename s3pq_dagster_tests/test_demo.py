@@ -1,4 +1,4 @@
-"""The demo, run as a user runs it."""
+"""The demo runs as a user runs it."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parents[1]
 @pytest.mark.thorough
 @pytest.mark.timeout(170)
 def test_the_demo_loads_everything_then_one_object_then_nothing(tmp_path: Path) -> None:
-    """It ends well, and says that only the new object's rows came and that then nothing did."""
+    """It succeeds and prints that only the new object was loaded and then nothing."""
     done = subprocess.run(
         [sys.executable, "-m", "demo.run", "--directory", str(tmp_path / "demo")],
         cwd=PROJECT,
@@ -40,7 +40,7 @@ def test_the_demo_loads_everything_then_one_object_then_nothing(tmp_path: Path) 
 
 
 def test_the_demo_needs_nothing_that_only_the_tests_install() -> None:
-    """`make demo` and `make dev` install less than `make test` does."""
+    """`make demo` and `make dev` work without the extras `test` and `dev`."""
     extras = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
     asked = [*extras["optional-dependencies"]["test"], *extras["optional-dependencies"]["dev"]]
     left_out = {Requirement(each).name for each in asked} - {"s3pq-dagster"}

@@ -1,6 +1,6 @@
-"""What the documentation says, run or looked up: commands, snippets, tables, names, links.
+"""The documentation's commands, snippets, tables, names and links, run or looked up.
 
-Run as a script it writes the README's configuration table anew.
+Run as a script, this module rewrites the generated tables in README and docs.
 """
 
 import ast
@@ -45,7 +45,7 @@ from s3pq_dagster_tests.servers import free_port
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "s3pq_dagster_tests"
 PACKAGE = Path(s3pq_dagster.__file__).parent
-"""Not beside the tests where they run against the wheel."""
+"""The installed package; it is not beside the tests when they run against the wheel."""
 README = ROOT / "README.md"
 DESTINATIONS = ROOT / "docs" / "destinations.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
@@ -70,7 +70,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One line of a shell block: what is set for it, and what is called."""
+    """One line of a shell block: the variables it sets, and its words."""
 
     block: Block
     environment: dict[str, str]
@@ -106,7 +106,7 @@ def commands() -> list[Command]:
 
 
 def is_called(*words: str) -> Callable[[Command], bool]:
-    """Recognise commands by their first words."""
+    """Return a function that recognises commands by their first words."""
     return lambda command: command.words[: len(words)] == list(words)
 
 
@@ -122,13 +122,13 @@ each = partial(pytest.mark.parametrize, ids=str)
 
 
 def commands_of(kind: Callable[[Command], bool]) -> list[Command]:
-    """Find the commands one test runs; the same line twice is run once."""
+    """Find the commands that one test runs; a line that appears twice is run once."""
     unique = {(tuple(c.words), tuple(c.environment)): c for c in commands() if kind(c)}
     return list(unique.values())
 
 
 def configuration_table() -> str:
-    """Write the configuration table from the spec."""
+    """Render the configuration table from the spec."""
     rows = ["| field | variable | default | description |", "|---|---|---|---|"]
     for name, field in S3ParquetSpec.model_fields.items():
         default = "required" if field.is_required() else _shown(field.default)
@@ -147,7 +147,7 @@ def _shown(default: Any) -> str:
 
 
 def fields_table(manager: type[S3ParquetIOManager]) -> str:
-    """Write the table of an IO manager's fields."""
+    """Render the table of an IO manager's fields."""
     rows = ["| field | default | description |", "|---|---|---|"]
     for name, field in manager.model_fields.items():
         default = "required" if field.is_required() else _shown(field.default)
@@ -156,7 +156,7 @@ def fields_table(manager: type[S3ParquetIOManager]) -> str:
 
 
 def with_fields(text: str) -> str:
-    """Write the tables of IO managers' fields anew, each behind its mark."""
+    """Replace the table of fields after each IO manager's marker."""
 
     def table(mark: re.Match[str]) -> str:
         manager = getattr(s3pq_dagster, mark[1])
@@ -172,7 +172,7 @@ def configuration_block(text: str) -> tuple[int, int]:
 
 
 def table_after(text: str, heading: str) -> list[list[str]]:
-    """Give the cells of the first table behind a heading, without its head."""
+    """Return the cells of the first table after a heading, without its header row."""
     _, _, rest = text.partition(f"\n{heading}\n")
     rows = re.search(r"(?:^\|.*\n)+", rest, re.MULTILINE)
     assert rows is not None, f"no table behind {heading!r}"
@@ -182,16 +182,16 @@ def table_after(text: str, heading: str) -> list[list[str]]:
 
 
 def in_code(text: str) -> list[str]:
-    """Give what is written as `code`."""
+    """Return every text in backticks."""
     return re.findall(r"`([^`\n]+)`", text)
 
 
 @pytest.fixture
 def folder(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The bucket the documentation speaks of, ``lake``; an empty working directory to load into.
+    """Make the bucket ``lake`` that the documentation uses, and an empty working directory.
 
-    The snippets and commands say neither endpoint nor credentials: both come from variables that
-    the AWS chain reads by itself, so every text runs as it is written.
+    The snippets and commands name neither endpoint nor credentials: both come from variables that
+    boto3 reads, so every text runs as it is written.
     """
     named = Bucket("lake", bucket.client, bucket.proxy)
     named.client.create_bucket(Bucket=named.name)
@@ -234,13 +234,13 @@ def run_snippet(block: Block, run_config: dict[str, Any] | None = None) -> None:
 
 
 def test_every_command_is_of_a_kind_that_a_test_runs() -> None:
-    """No shell block holds a line that nobody checks."""
+    """Every line of every shell block is checked by a test."""
     unknown = [str(c) for c in commands() if not any(kind(c) for kind in KINDS)]
     assert unknown == []
 
 
 def test_every_block_is_of_a_language_that_a_test_reads() -> None:
-    """No fenced block is left out of the tests but plain drawings."""
+    """Every fenced block is tested, except plain drawings."""
     fences = [
         fence
         for document in DOCUMENTS
@@ -251,7 +251,7 @@ def test_every_block_is_of_a_language_that_a_test_reads() -> None:
 
 @each("block", blocks("python"))
 def test_each_python_snippet_loads_the_bucket(block: Block, folder: Path) -> None:
-    """Every Python snippet runs as it stands and loads each object's rows once."""
+    """Every Python snippet runs unchanged and loads each object's rows once."""
     run_snippet(block)
     assert loaded(folder / "lake.duckdb") == ORDERS
 
@@ -265,7 +265,7 @@ def test_each_yaml_snippet_is_run_config_of_a_run(block: Block, folder: Path) ->
 
 @each("block", blocks("sql"))
 def test_each_sql_snippet_answers(block: Block, folder: Path) -> None:
-    """Every statement runs on a loaded lake; the last one shows that rows and ledger agree."""
+    """Every statement runs on a loaded bucket; the last one shows that rows and ledger agree."""
     run_snippet(blocks("python")[0])
     load_into("parquet:///lake")
     with duckdb.connect(str(folder / "lake.duckdb"), read_only=True) as connection:
@@ -276,7 +276,7 @@ def test_each_sql_snippet_answers(block: Block, folder: Path) -> None:
 
 @each("command", commands_of(MATERIALIZE))
 def test_each_headless_command_loads_the_bucket(command: Command, folder: Path) -> None:
-    """The headless commands exit with 0, twice, and leave each object's rows once."""
+    """Run twice, each headless command exits with 0 and leaves each object's rows once."""
     for _ in range(2):
         subprocess.run(command.words, env=os.environ | command.environment, check=True, cwd=folder)
     assert loaded(folder / "s3pq.duckdb") == ORDERS
@@ -287,7 +287,7 @@ def test_each_headless_command_loads_the_bucket(command: Command, folder: Path) 
 def test_each_headless_command_exits_with_1_when_a_table_failed(
     command: Command, folder: Path, bucket: Bucket
 ) -> None:
-    """The table that fails is told by the exit code; what it had before stays."""
+    """The exit code is 1 when a table fails; the other tables are loaded."""
     other = Bucket("lake", bucket.client, bucket.proxy)
     other.put("other/1.parquet", 1)
     other.put("other/2.parquet", pa.table({"id": ["not a number"]}))
@@ -305,7 +305,7 @@ def test_each_headless_command_exits_with_1_when_a_table_failed(
 @pytest.mark.thorough
 @each("command", commands_of(DEV))
 def test_each_ui_command_serves_the_tables(command: Command, folder: Path) -> None:
-    """`dagster dev` comes up and its GraphQL API knows the bucket's table."""
+    """`dagster dev` starts, and its GraphQL API lists the bucket's table."""
     port = str(free_port())
     process = subprocess.Popen(
         [*command.words, "--host", "127.0.0.1", "--port", port],
@@ -336,7 +336,7 @@ def test_a_clone_needs_no_module_name() -> None:
 
 @each("command", commands_of(MAKE))
 def test_each_make_target_exists(command: Command) -> None:
-    """`make` knows how to make every target that is named in a block."""
+    """`make` can make every target that a shell block names."""
     outer = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
     environment = {name: value for name, value in os.environ.items() if name not in outer}
     dry = ["make", "--dry-run", *command.words[1:]]
@@ -344,7 +344,7 @@ def test_each_make_target_exists(command: Command) -> None:
 
 
 def test_each_make_target_in_prose_exists() -> None:
-    """`make` knows how to make every target that is named in a sentence."""
+    """`make` can make every target that a sentence names."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     named = {
         target
@@ -357,7 +357,7 @@ def test_each_make_target_in_prose_exists() -> None:
 
 @each("command", commands_of(PIP))
 def test_each_requirement_is_one_of_ours(command: Command) -> None:
-    """What is to be installed is this distribution with an extra it has, or something we use."""
+    """`pip install` lines name this distribution with one of its extras, or a package in use."""
     ours = importlib.metadata.metadata("s3pq-dagster")
     for requirement in command.words[2:]:
         found = re.fullmatch(r"([\w.-]+)(?:\[(\w+)\])?", requirement)
@@ -378,7 +378,7 @@ for words in json.loads(sys.argv[1]):
 
 @pytest.mark.thorough
 def test_each_pytest_command_finds_tests() -> None:
-    """Every selection of tests in a block holds some; one process imports them once."""
+    """Every selection of tests in a shell block finds tests."""
     selections = [command.words[1:] for command in commands_of(PYTEST)]
     assert selections
     subprocess.run([sys.executable, "-c", _COLLECT, json.dumps(selections)], cwd=ROOT, check=True)
@@ -386,12 +386,12 @@ def test_each_pytest_command_finds_tests() -> None:
 
 @each("command", commands_of(MODULE))
 def test_each_module_command_names_a_module(command: Command) -> None:
-    """What is run with `python -m` can be imported."""
+    """Every module run with `python -m` can be imported."""
     assert importlib.util.find_spec(command.words[2])
 
 
 def test_the_hooks_of_pre_commit_run_what_check_runs() -> None:
-    """A commit is held up by the same tools as `make check`."""
+    """The hooks before a commit are the tools of `make check`."""
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
@@ -422,7 +422,7 @@ def load_into(url: str) -> S3ParquetIOManager:
 def test_each_destination_url_loads_the_bucket(
     row: list[str], folder: Path, bucket: Bucket
 ) -> None:
-    """What it needs is an extra of ours; a server's URL stands for that of a test's."""
+    """Each URL in the README loads the bucket, with the named extra; servers are the tests' own."""
     (url,), (requirement,) = in_code(row[0]), in_code(row[1])
     extras = importlib.metadata.metadata("s3pq-dagster").get_all("Provides-Extra", [])
     assert requirement.partition("[")[2].rstrip("]") in extras
@@ -439,7 +439,7 @@ def test_each_destination_url_loads_the_bucket(
 
 
 def test_the_fields_of_the_io_managers_are_theirs() -> None:
-    """The tables in `docs/destinations.md` have every field with its default and description."""
+    """The tables in `docs/destinations.md` list every field with its default and description."""
     text = DESTINATIONS.read_text(encoding="utf-8")
     assert with_fields(text) == text
     managers = {name for name in s3pq_dagster.__all__ if name.endswith("IOManager")}
@@ -448,7 +448,7 @@ def test_the_fields_of_the_io_managers_are_theirs() -> None:
 
 
 def test_the_error_table_names_every_error() -> None:
-    """The README's table has each public error, and says of each whether it is retried."""
+    """The README's table lists each public error and whether it is retried."""
     documented = {
         in_code(row[0])[0]: row[2] == "yes"
         for row in table_after(README.read_text(encoding="utf-8"), "## Errors")
@@ -463,7 +463,7 @@ def test_the_error_table_names_every_error() -> None:
 
 
 def test_the_log_table_names_every_event() -> None:
-    """The README's table has each event that the package logs above debug, and no other."""
+    """The README's table lists exactly the events that the package logs above debug."""
     documented = {
         event
         for row in table_after(README.read_text(encoding="utf-8"), "## Logs")
@@ -482,7 +482,7 @@ def test_the_log_table_names_every_event() -> None:
 
 
 def test_the_table_of_names_is_what_naming_gives() -> None:
-    """Each key in the README's table gives the table name beside it."""
+    """Each key in the README's table becomes the table name beside it."""
     rows = table_after(README.read_text(encoding="utf-8"), "## Which objects, which tables")
     for key, name in ((in_code(row[0])[0], in_code(row[1])[0]) for row in rows):
         assert table_name(prefix_of(key)) == name
@@ -490,7 +490,7 @@ def test_the_table_of_names_is_what_naming_gives() -> None:
 
 @each("document", DOCUMENTS)
 def test_every_link_to_a_file_resolves(document: Path) -> None:
-    """Relative links and images point at files that are there."""
+    """Relative links and images point at existing files."""
     targets = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
     local = [target.partition("#")[0] for target in targets if "://" not in target]
     assert [t for t in local if t and not (document.parent / t).exists()] == []
@@ -498,7 +498,7 @@ def test_every_link_to_a_file_resolves(document: Path) -> None:
 
 @each("document", DOCUMENTS)
 def test_every_path_that_is_named_exists(document: Path) -> None:
-    """Files and folders of the repository that a sentence names are there."""
+    """Files and folders of the repository that a sentence names exist."""
     named = [
         code
         for code in in_code(document.read_text(encoding="utf-8"))
@@ -509,7 +509,7 @@ def test_every_path_that_is_named_exists(document: Path) -> None:
 
 
 def test_every_test_that_is_named_exists() -> None:
-    """Each test id in `docs/differences.md` is a test function of that file."""
+    """Each test id in the documents is a test function of the file it names."""
     named = {
         code
         for document in DOCUMENTS
@@ -529,7 +529,7 @@ def _is_test(node_id: str) -> bool:
 
 
 def test_every_difference_names_a_test() -> None:
-    """No row of `docs/differences.md` is without a test that shows it."""
+    """Every row of `docs/differences.md` names a test."""
     text = (ROOT / "docs" / "differences.md").read_text(encoding="utf-8")
     rows = [row for row in text.splitlines() if row.startswith("|") and "---" not in row]
     heads = [row for row in rows if row.endswith("| shown by |")]

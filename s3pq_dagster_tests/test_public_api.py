@@ -1,4 +1,4 @@
-"""The package's public face: what is importable, and with what installed."""
+"""The package's public names, and which of them need an extra."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ DRIVERS = {
     "duckdb": ("duckdb", "duckdb:///lake.duckdb"),
     "postgres": ("psycopg", "postgresql://me@h/lake"),
 }
-"""By extra: the module it brings that is asked for, and a destination that needs it."""
+"""Extra: the driver module it installs, and a destination URL that needs it."""
 _WITHOUT = """
 import sys
 
@@ -46,7 +46,7 @@ else:
 
 
 def run(code: str, without: str, *arguments: str, directory: Path) -> str:
-    """Run code in an interpreter of its own, without some modules."""
+    """Run code in a new interpreter that cannot import some modules."""
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT + code, without, *arguments],
         capture_output=True,
@@ -60,31 +60,31 @@ def run(code: str, without: str, *arguments: str, directory: Path) -> str:
 
 
 def test_everything_public_is_importable_and_sorted() -> None:
-    """`__all__` is what there is, in order."""
+    """`__all__` is sorted and names only what the package defines."""
     assert s3pq_dagster.__all__ == sorted(s3pq_dagster.__all__)
     for name in s3pq_dagster.__all__:
         assert getattr(s3pq_dagster, name).__module__.startswith("s3pq_dagster.")
 
 
 def test_nothing_else_is_public() -> None:
-    """What can be imported from the package and is no module is in `__all__`."""
+    """Every importable name that is not a module is in `__all__`."""
     modules = {name.partition(".")[2] for name in sys.modules if name.startswith("s3pq_dagster.")}
     public = {name for name in vars(s3pq_dagster) if not name.startswith("_")} - modules
     assert public == set(s3pq_dagster.__all__)
 
 
 def test_everything_public_is_documented() -> None:
-    """Each public name says what it is."""
+    """Every public name has a docstring."""
     assert [name for name in s3pq_dagster.__all__ if not getattr(s3pq_dagster, name).__doc__] == []
 
 
 def test_the_package_says_that_it_is_typed() -> None:
-    """Type checkers take the annotations of an installed package only with its marker."""
+    """The package has `py.typed`, without which type checkers ignore its annotations."""
     assert (Path(s3pq_dagster.__file__).parent / "py.typed").exists()
 
 
 def test_the_package_imports_without_a_driver(tmp_path: Path) -> None:
-    """Extras are extras: importing the package needs none of them."""
+    """Importing the package needs none of its extras."""
     drivers = ",".join(driver for driver, _ in DRIVERS.values())
     assert run("print('imported')", drivers, directory=tmp_path) == "imported\n"
 
@@ -93,7 +93,7 @@ def test_the_package_imports_without_a_driver(tmp_path: Path) -> None:
 def test_building_without_a_driver_says_what_to_install(
     bucket: Bucket, tmp_path: Path, extra: str
 ) -> None:
-    """Definitions over a destination that is not installed fail with the command to run."""
+    """Building definitions without the driver fails with the command that installs it."""
     driver, url = DRIVERS[extra]
     said = run(_BUILD, driver, bucket.name, bucket.proxy.endpoint, url, directory=tmp_path)
     assert f"pip install 's3pq-dagster[{extra}]'" in said
@@ -101,13 +101,13 @@ def test_building_without_a_driver_says_what_to_install(
 
 @pytest.mark.parametrize("extra", DRIVERS)
 def test_the_extras_named_in_errors_exist(extra: str) -> None:
-    """The command in the error works."""
+    """The extra in the error's command is one of the project's."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert extra in project["project"]["optional-dependencies"]
 
 
 def drawn(text: str) -> dict[str, str]:
-    """Read a tree as drawn: each name's parent."""
+    """Parse the drawn tree into each name's parent."""
     parents: dict[str, str] = {}
     path: list[str] = []
     for line in text.splitlines():
@@ -122,7 +122,7 @@ def drawn(text: str) -> dict[str, str]:
 
 
 def test_the_error_tree_is_drawn_as_it_is() -> None:
-    """Every error has its place in the drawing at the top of errors.py, under its base."""
+    """The tree at the top of `errors.py` shows every error under its base class."""
     classes = [
         value
         for value in vars(errors).values()
@@ -134,7 +134,7 @@ def test_the_error_tree_is_drawn_as_it_is() -> None:
 
 @pytest.mark.parametrize("base", [errors.StoreError, errors.DestinationError])
 def test_only_what_may_mend_itself_is_retried(base: type[errors.S3ParquetError]) -> None:
-    """The two branches marked as retried are, and the rest is not."""
+    """Errors of S3 and of destinations are retried; the others are not."""
     assert base.retryable
     assert not errors.S3ParquetError.retryable
     for name in (

@@ -1,4 +1,4 @@
-"""A column of every type that Parquet can give, with the ends of its range and a null in it."""
+"""A column of every type that Parquet files can have, with its extreme values and a null."""
 
 import datetime as dt
 import uuid
@@ -133,4 +133,4 @@ COLUMNS: dict[str, pa.Array] = {
     "uuid": pa.array([_UUID, bytes(16), None], pa.uuid()),
     "json": pa.array(['{"a": [1, 2.50]}', "null", " 1 ", None], pa.json_()),
 }
-"""By the name that ``docs/types.md`` has for each."""
+"""Columns by the type name that ``docs/types.md`` uses."""

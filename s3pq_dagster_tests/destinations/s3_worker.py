@@ -1,4 +1,4 @@
-"""A writer to S3 in a process of its own, which is killed before or after one of its requests."""
+"""A writer to S3 in a child process, killed before or after one of its requests."""
 
 import multiprocessing
 import os
@@ -21,16 +21,17 @@ _SECONDS = 120
 
 
 def requests_of(root: str, endpoint: str, kill: str, *, refresh: bool) -> int | None:
-    """Load the second version of six objects, as far as it is pending, in three checkpoints.
+    """Load what is pending of the second versions of six objects, in three checkpoints.
 
     Args:
-        root: Of the destination.
-        endpoint: Of its S3.
-        kill: ``"3 before"`` say, or ``"3 after"``, a request that changes something; empty: none.
+        root: The destination's root.
+        endpoint: The endpoint URL of the destination's S3.
+        kill: The request at which the writer is killed, such as ``"3 before"`` or ``"3 after"``;
+            only requests that change something count. Empty: it is not killed.
         refresh: Whether the whole table is replaced.
 
     Returns:
-        The number of requests that changed something; ``None`` if it was killed.
+        The number of requests that changed something; ``None`` if the writer was killed.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["s3pq_dagster_tests.crashes.preload", __name__])
@@ -68,13 +69,13 @@ def _work(root: str, endpoint: str, kill: str, refresh: bool, said: Connection) 
 
 
 def _watch(kill: str) -> list[str]:
-    """Count the requests that change something, and end the process at one of them."""
+    """Record the requests that change something, and kill the process at one of them."""
     client: Any = botocore.client.BaseClient
     call = client._make_api_call  # noqa: SLF001 - where all of them pass
     asked: list[str] = []
 
     def watched(self: Any, name: str, arguments: dict[str, Any]) -> Any:
-        # A renewal of the lease comes when it comes.
+        # The lease is renewed by the clock, so its requests have no place in the sequence.
         if name in _LOOKS or (arguments["Key"].endswith(".lock") if "Key" in arguments else False):
             return call(self, name, arguments)
         number = len(asked)

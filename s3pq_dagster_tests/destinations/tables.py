@@ -1,4 +1,4 @@
-"""Rows and entries to write at the level of the destination protocol."""
+"""Rows, ledger entries and streams to write through the destination protocol."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string()), ("_s3_key", pa.st
 
 
 class BrokenOffError(Exception):
-    """What a stream that breaks raises."""
+    """The error that a broken stream raises."""
 
 
 BROKEN = (BrokenOffError, DestinationError)
@@ -25,7 +25,7 @@ BROKEN = (BrokenOffError, DestinationError)
 
 
 def batch(key: str, count: int, start: int = 0) -> pa.RecordBatch:
-    """Make rows of one object."""
+    """Make a batch of one object's rows, with ids from ``start``."""
     ids = list(range(start, start + count))
     columns = [ids, [f"row {i}" for i in ids], [key] * count]
     return pa.record_batch(
@@ -34,7 +34,7 @@ def batch(key: str, count: int, start: int = 0) -> pa.RecordBatch:
 
 
 def stream(*batches: pa.RecordBatch, break_at: int | None = None) -> pa.RecordBatchReader:
-    """Stream batches; break before the one of this number, or after the last."""
+    """Stream batches; with ``break_at``, raise before that batch, or after the last."""
 
     def generate() -> Iterator[pa.RecordBatch]:
         for number, each in enumerate(batches):
@@ -49,17 +49,17 @@ def stream(*batches: pa.RecordBatch, break_at: int | None = None) -> pa.RecordBa
 
 
 def sealed(*entries: Entry, cursor: datetime | None = None) -> Commit:
-    """Make what goes into the ledger."""
+    """Make the commit that enters these entries into the ledger."""
     return Commit(entries, cursor, "fingerprint")
 
 
 def loaded(found: ObjectMeta, rows: int) -> Entry:
-    """Make the entry of a loaded object."""
+    """Make the ledger entry of a loaded object."""
     return Entry(found, Status.LOADED, rows)
 
 
 def commit(writer: TableWriter, *objects: tuple[ObjectMeta, int], start: int = 0) -> None:
-    """Commit one checkpoint of objects with so many rows each, numbered from ``start``."""
+    """Commit objects with their number of rows as one checkpoint; ids begin at ``start``."""
     batches = [batch(found.key, rows, start) for found, rows in objects]
     entries = [loaded(found, rows) for found, rows in objects]
     writer.commit(stream(*batches), schema_key=objects[0][0].key, seal=lambda: sealed(*entries))
@@ -93,7 +93,7 @@ def rows(
 
 
 def ids_by_key(destination: Destination, table: str = OWNER.table) -> dict[str, list[int]]:
-    """Give the ids of each object's rows."""
+    """Return the ids of each object's rows, sorted."""
     by_key: dict[str, list[int]] = {}
     for row in rows(destination, table, ["_s3_key", "id"]):
         by_key.setdefault(row["_s3_key"], []).append(row["id"])
@@ -101,6 +101,6 @@ def ids_by_key(destination: Destination, table: str = OWNER.table) -> dict[str, 
 
 
 def entries(destination: Destination, owner: Owner = OWNER) -> list[tuple[str, str | None, str]]:
-    """Give key, e_tag and status of a table's ledger entries, sorted."""
+    """Return key, e_tag and status of a table's ledger entries, sorted."""
     frame = destination.state(owner).ledger.frame
     return sorted(frame.select("key", "e_tag", "status").rows(), key=repr)

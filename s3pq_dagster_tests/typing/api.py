@@ -1,4 +1,4 @@
-"""How the public face is used, for type checkers only: it is checked, never run."""
+"""Uses of every public name, for type checkers; this file is never run."""
 
 import logging
 from typing import assert_type
@@ -82,7 +82,7 @@ assert_type(
 
 
 class Raw(S3ParquetTranslator):
-    """A translator of one's own."""
+    """A user's translator."""
 
     def get_asset_spec(self, props: S3ParquetTableProps) -> dg.AssetSpec:
         """Put every table under one key."""
@@ -118,5 +118,5 @@ assert_type(config.max_objects, int | None)
 
 @dg.asset(ins={"orders": dg.AssetIn(key=["lake", "orders"])})
 def counted(orders: pa.Table) -> int:
-    """Read a table as an asset downstream does."""
+    """Read a table in a downstream asset."""
     return int(orders.num_rows)

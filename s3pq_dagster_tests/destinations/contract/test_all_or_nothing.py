@@ -28,7 +28,7 @@ from s3pq_dagster_tests.destinations.tables import (
 def test_a_stream_that_breaks_leaves_no_rows(
     destination: Destination, break_at: int, *, before: bool
 ) -> None:
-    """At whichever batch it breaks, neither rows nor entries of it are there; a retry works."""
+    """Whichever batch it breaks at, it leaves neither rows nor entries, and a retry works."""
     if before:
         load(destination, (A1, 3), start=50)
     was = (destination.state(OWNER).exists, entries(destination))
@@ -43,7 +43,7 @@ def test_a_stream_that_breaks_leaves_no_rows(
 
 
 def test_a_seal_that_fails_leaves_no_rows(destination: Destination) -> None:
-    """What breaks between rows and ledger leaves neither."""
+    """An error after the rows and before the ledger leaves neither."""
 
     def fail() -> Any:
         raise BrokenOffError
@@ -55,7 +55,7 @@ def test_a_seal_that_fails_leaves_no_rows(destination: Destination) -> None:
 
 
 def test_a_removal_that_fails_removes_nothing(destination: Destination) -> None:
-    """What breaks while removing leaves rows and entries as they were."""
+    """An error while removing leaves rows and entries as they were."""
 
     def fail() -> Any:
         raise BrokenOffError
@@ -68,7 +68,7 @@ def test_a_removal_that_fails_removes_nothing(destination: Destination) -> None:
 
 
 def test_a_writer_goes_on_after_a_checkpoint_that_broke(destination: Destination) -> None:
-    """A malformed object's rows are rolled back, and the next checkpoint commits all the same."""
+    """A malformed object's rows are rolled back, and the next checkpoint commits."""
     with write(destination) as writer:
         commit(writer, (A1, 2))
         with pytest.raises(BROKEN):
@@ -81,7 +81,7 @@ def test_a_writer_goes_on_after_a_checkpoint_that_broke(destination: Destination
 
 
 def test_checkpoints_stand_when_a_later_one_breaks(destination: Destination) -> None:
-    """A backfill resumes where it was: what is committed is there, and in the ledger."""
+    """Committed checkpoints keep their rows and entries, so a backfill resumes after them."""
 
     def backfill() -> None:
         with write(destination) as writer:

@@ -1,4 +1,4 @@
-"""An audit counts rows beside the ledger of the same moment."""
+"""An audit returns row counts and the ledger of the same moment."""
 
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster_tests.destinations.contract.objects import A1, B1, C1
@@ -10,7 +10,7 @@ from s3pq_dagster_tests.destinations.tables import (
 
 
 def test_an_audit_counts_the_rows_of_each_object(destination: Destination) -> None:
-    """By key, beside the ledger of the same moment; an object without rows has no count."""
+    """Rows are counted by key; an object without rows has no count."""
     assert destination.audit(OWNER).rows_by_key.is_empty()
     load(destination, (A1, 3), (B1, 0), (C1, 2))
     audit = destination.audit(OWNER)
@@ -20,7 +20,7 @@ def test_an_audit_counts_the_rows_of_each_object(destination: Destination) -> No
 
 
 def test_an_audit_finds_what_the_ledger_does_not_account_for(place: Place) -> None:
-    """Rows that were deleted behind the destination's back."""
+    """Rows that somebody deleted are reported as missing."""
     destination = place.open()
     load(destination, (A1, 3), (B1, 2))
     place.delete_rows(OWNER.table, B1.key)

@@ -40,9 +40,9 @@ def write_column(destination: Destination, column: pa.Array, name: str = "c") ->
 def test_a_column_comes_back_as_it_was_or_is_refused(
     destination: Destination, column: pa.Array
 ) -> None:
-    """Type and values are those of the file, at the ends of their range too, or nothing is there.
+    """A column keeps type and values, extremes included, or is refused before anything is written.
 
-    ``docs/types.md`` says which of the two it is, and of each a test holds it against the document.
+    ``docs/types.md`` lists which types are refused; ``test_types.py`` checks that list.
     """
     try:
         write_column(destination, column)
@@ -63,7 +63,7 @@ def test_a_column_comes_back_as_it_was_or_is_refused(
 
 @ONE_OF_EACH_KIND
 def test_every_unsupported_column_is_named(destination: Destination) -> None:
-    """One error tells about all columns, and the stream is not drained for it."""
+    """One error names all unsupported columns, before the stream is read."""
     schema = pa.schema([("a", REFUSED), ("b", REFUSED), ("_s3_key", pa.string())])
     drained: list[int] = []
 
@@ -83,7 +83,7 @@ def test_every_unsupported_column_is_named(destination: Destination) -> None:
 @ONE_OF_EACH_KIND
 @pytest.mark.parametrize("name", ["", "a\x00b"])
 def test_a_name_that_cannot_be_held_is_refused(destination: Destination, name: str) -> None:
-    """An empty name or one with NUL would be stored as another."""
+    """An empty name or one with NUL is refused, because it would be stored as another."""
     with pytest.raises(UnsupportedSchemaError):
         write_column(destination, pa.array([1]), name)
     assert not destination.state(OWNER).exists
@@ -91,7 +91,7 @@ def test_a_name_that_cannot_be_held_is_refused(destination: Destination, name: s
 
 @ONE_OF_EACH_KIND
 def test_names_that_differ_only_by_case_are_refused(destination: Destination) -> None:
-    """Destinations fold case; the error names both columns."""
+    """They are refused, since destinations ignore case; the error names both columns."""
     each = pa.record_batch({"Id": [1], "ID": [2], "_s3_key": ["k"]})
     with (
         pytest.raises(UnsupportedSchemaError, match=r"'Id' and 'ID'"),
@@ -109,7 +109,7 @@ def test_names_that_differ_only_by_case_are_refused(destination: Destination) ->
 def test_names_that_only_look_alike_are_two_columns(
     destination: Destination, twins: tuple[str, str]
 ) -> None:
-    """No form of Unicode is made another; who folds more letters than ASCII's refuses the two."""
+    """Names are not normalised; a destination that folds non-ASCII letters refuses the pair."""
     one, other = twins
     try:
         put_twins(destination, one, other, A1, 1)
@@ -143,7 +143,7 @@ def put_twins(
 def test_any_name_is_a_column_like_any_other(
     destination: Destination, name: str, *, append: bool
 ) -> None:
-    """Its values come back under it, and replacing an object replaces its rows alone."""
+    """Values come back under the name, and replacing an object replaces only its rows."""
 
     def put(found: Any, values: list[int]) -> None:
         each = pa.record_batch({name: values, "_s3_key": [found.key] * len(values)})

@@ -1,4 +1,4 @@
-"""What a committed checkpoint makes of a table."""
+"""A committed checkpoint adds rows, schema and ledger entries to a table."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ from s3pq_dagster_tests.destinations.tables import (
 
 
 def test_a_first_load_makes_the_table(destination: Destination) -> None:
-    """Rows, schema, its origin and the ledger are there once the context ends."""
+    """Rows, schema, its origin and the ledger are there once the writer is closed."""
     load(destination, (A1, 3), (B1, 2))
     state = destination.state(OWNER)
     assert (state.exists, state.rows, state.schema, state.schema_key) == (True, 5, SCHEMA, A1.key)
@@ -35,7 +35,7 @@ def test_a_first_load_makes_the_table(destination: Destination) -> None:
 
 
 def test_a_writer_sees_what_it_committed(destination: Destination) -> None:
-    """Within one context each checkpoint is in the state after it."""
+    """A writer's state includes each checkpoint it has committed."""
     with write(destination) as writer:
         assert not writer.state().exists
         commit(writer, (A1, 3))
@@ -45,7 +45,7 @@ def test_a_writer_sees_what_it_committed(destination: Destination) -> None:
 
 
 def test_a_writer_sees_what_it_wrote(destination: Destination) -> None:
-    """After each commit, after a removal, and after a commit that was rolled back."""
+    """A writer's state is right after a commit, a removal and a commit that was rolled back."""
 
     def seen(writer: TableWriter) -> tuple[int, int, int]:
         state = writer.state()
@@ -65,7 +65,7 @@ def test_a_writer_sees_what_it_wrote(destination: Destination) -> None:
 
 
 def test_objects_add_up_over_loads(destination: Destination) -> None:
-    """New objects' rows join those that are there; the schema's origin stays."""
+    """New objects' rows are added to the table; the schema's origin stays."""
     load(destination, (A1, 3))
     load(destination, (B1, 2))
     state = destination.state(OWNER)
@@ -83,7 +83,7 @@ def test_many_small_batches_arrive_whole_and_in_order(destination: Destination) 
 
 
 def test_columns_are_matched_by_name(destination: Destination) -> None:
-    """A later batch in another order of columns puts values where their names are."""
+    """A later batch with its columns in another order is stored under the right names."""
     load(destination, (A1, 1))
     other = batch(B1.key, 1, start=9).select(["_s3_key", "text", "id"])
     with write(destination) as writer:
@@ -92,7 +92,7 @@ def test_columns_are_matched_by_name(destination: Destination) -> None:
 
 
 def test_the_seal_is_asked_for_once_the_rows_are_drained(destination: Destination) -> None:
-    """Entries are known only then."""
+    """Entries are known only once all rows are read."""
     drained: list[int] = []
 
     def seal() -> Any:
@@ -110,7 +110,7 @@ def test_the_seal_is_asked_for_once_the_rows_are_drained(destination: Destinatio
 
 
 def test_zero_rows_make_the_table(destination: Destination) -> None:
-    """A file without rows has its table with its schema, and its entry."""
+    """A file without rows makes the table with its schema, and has its entry."""
     load(destination, (A1, 0))
     state = destination.state(OWNER)
     assert (state.exists, state.rows, state.schema) == (True, 0, SCHEMA)
@@ -120,7 +120,7 @@ def test_zero_rows_make_the_table(destination: Destination) -> None:
 
 
 def test_a_stream_without_batches_makes_the_table(destination: Destination) -> None:
-    """A schema without a single batch is a table all the same."""
+    """A schema without a single batch still makes a table."""
     with write(destination) as writer:
         writer.commit(stream(), schema_key=A1.key, seal=lambda: sealed(loaded(A1, 0)))
     assert destination.state(OWNER).exists

@@ -1,4 +1,4 @@
-"""Writers of the same tables, in one process and in several, at the same time."""
+"""Several writers at the same time, in one process and in two."""
 
 import multiprocessing
 import threading
@@ -23,10 +23,10 @@ from s3pq_dagster_tests.unit.made import meta
 
 
 def test_two_writers_of_one_process_take_turns(place: Place) -> None:
-    """The second waits for the first, and then sees what the first committed.
+    """The second writer waits for the first, and then sees what the first committed.
 
-    Where nobody waits, whoever commits second fails, is told why, and nothing of it is there; run
-    again, it finds what the first committed.
+    Where writers do not wait, the second commit fails with the reason and leaves nothing; a retry
+    sees what the first committed.
     """
     seen: list[int] = []
     failed: list[DestinationError] = []
@@ -64,7 +64,7 @@ def test_two_writers_of_one_process_take_turns(place: Place) -> None:
 
 
 def test_two_tables_are_written_at_once(place: Place) -> None:
-    """Also where neither ledger nor anything else is there yet."""
+    """Different tables can be written at once, even before the ledger exists."""
     owners = [Owner(name, "lake", f"{name}/") for name in ("orders", "returns", "invoices")]
     together = threading.Barrier(len(owners))
 
@@ -81,7 +81,7 @@ def test_two_tables_are_written_at_once(place: Place) -> None:
 
 
 def test_two_processes_load_each_object_once(place: Place) -> None:
-    """Both want all of them, at the same time; who comes second loads what is left."""
+    """Two processes load the same objects at once; each object is loaded by one of them."""
     objects = [meta(f"orders/{number}", second=number) for number in range(6)]
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=fill_from, args=(place, objects)) for _ in range(2)]
@@ -94,7 +94,7 @@ def test_two_processes_load_each_object_once(place: Place) -> None:
 
 
 def fill_from(place: Place, objects: list[ObjectMeta]) -> None:
-    """Load what is pending, an object a checkpoint; again if another process was quicker."""
+    """Load what is pending, one object per checkpoint; retry if another process was quicker."""
 
     def once() -> None:
         with write(place.open(lock_timeout_seconds=60)) as writer:

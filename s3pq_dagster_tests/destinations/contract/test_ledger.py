@@ -1,4 +1,4 @@
-"""What the ledger keeps of each object, loaded or quarantined."""
+"""The ledger's entry for each object, loaded or quarantined."""
 
 import datetime as dt
 
@@ -21,7 +21,7 @@ from s3pq_dagster_tests.unit.made import meta
 
 @pytest.mark.parametrize("e_tag", ["v1", None])
 def test_the_ledger_keeps_the_facts_of_an_object(destination: Destination, e_tag: str) -> None:
-    """What is listed again unchanged is found unchanged, odd keys and missing e_tags included."""
+    """An object listed again unchanged is found unchanged, even with an odd key or no e_tag."""
     found = meta("orders//ü '\";\x01 \U0001f600", e_tag, size=2**40, second=7)
     load(destination, (found, 1))
     (entry,) = destination.state(OWNER).ledger.frame.to_dicts()
@@ -38,7 +38,7 @@ def test_the_ledger_keeps_the_facts_of_an_object(destination: Destination, e_tag
 
 
 def test_microseconds_of_a_version_survive(destination: Destination) -> None:
-    """Without an e_tag the time is the version, so that none of it may be cut."""
+    """Without an e_tag the time identifies the version, so it must not be truncated."""
     moment = dt.datetime(2024, 2, 14, 12, 0, 0, 123_457, tzinfo=dt.UTC)
     found = ObjectMeta("orders/a", 5, None, moment)
     load(destination, (found, 1))
@@ -48,7 +48,7 @@ def test_microseconds_of_a_version_survive(destination: Destination) -> None:
 
 
 def test_a_ledger_can_be_there_before_its_table(destination: Destination) -> None:
-    """All quarantined: entries, and no table; the first rows make it."""
+    """If every object is quarantined there are entries and no table; the first rows make it."""
     entry = Entry(A1, Status.QUARANTINED, 0, "it has 0 bytes")
     with write(destination) as writer:
         writer.commit(None, schema_key=None, seal=lambda: sealed(entry))
@@ -61,7 +61,7 @@ def test_a_ledger_can_be_there_before_its_table(destination: Destination) -> Non
 
 
 def test_a_malformed_new_version_leaves_the_old_rows(destination: Destination) -> None:
-    """Quarantine is beside what is loaded, until a version can be read again."""
+    """The loaded version stays beside the quarantined one until a later version can be read."""
     load(destination, (A1, 3))
     with write(destination) as writer:
         bad = Entry(A2, Status.QUARANTINED, 0, "truncated")
@@ -77,7 +77,7 @@ def test_a_malformed_new_version_leaves_the_old_rows(destination: Destination) -
 def test_a_quarantined_object_that_reads_at_last_is_loaded(
     destination: Destination, *, append: bool
 ) -> None:
-    """The very same version can leave quarantine, and is entered once."""
+    """The same version can leave quarantine and then has one entry."""
     with write(destination, append=append) as writer:
         bad = Entry(A1, Status.QUARANTINED, 0, "denied")
         writer.commit(None, schema_key=None, seal=lambda: sealed(bad))
@@ -86,7 +86,7 @@ def test_a_quarantined_object_that_reads_at_last_is_loaded(
 
 
 def test_quarantined_again_is_one_entry(destination: Destination) -> None:
-    """An object that is tried again in vain does not pile up."""
+    """An object that fails repeatedly keeps one entry."""
     bad = Entry(A1, Status.QUARANTINED, 0, "truncated")
     for _ in range(2):
         with write(destination) as writer:
@@ -95,7 +95,7 @@ def test_quarantined_again_is_one_entry(destination: Destination) -> None:
 
 
 def test_ledger_and_rows_agree(destination: Destination) -> None:
-    """After any mixture, the ledger's rows of each loaded key are the table's."""
+    """After loads and removals, the ledger counts as many rows for each key as the table has."""
     load(destination, (A1, 3), (B1, 2))
     load(destination, (A2, 4), (C1, 0))
     with write(destination) as writer:

@@ -21,7 +21,7 @@ from s3pq_dagster_tests.unit.made import Lines, logger
 
 @pytest.mark.parametrize("place", TAKES_TURNS, indirect=True)
 def test_a_lock_that_stays_is_an_error_after_the_timeout(place: Place) -> None:
-    """Another process has it: every wait is logged, then the error says who to wait for."""
+    """While another process holds the lock, each wait is logged; then the error says so."""
     load(place.open(), (A1, 1))
     lines = Lines()
     waiting = place.open(log=logger(lines), lock_timeout_seconds=0.5)
@@ -38,7 +38,7 @@ def test_a_lock_that_stays_is_an_error_after_the_timeout(place: Place) -> None:
 
 
 def test_a_writer_keeps_readers_out_only_where_that_is_said(place: Place) -> None:
-    """Elsewhere looking, counting and reading go on while another process writes."""
+    """Unless `readers_wait`, state, audit and reading work while another process writes."""
     load(place.open(), (A1, 2))
     if place.readers_wait or not place.takes_turns:
         return
@@ -50,7 +50,7 @@ def test_a_writer_keeps_readers_out_only_where_that_is_said(place: Place) -> Non
 
 @pytest.mark.parametrize("place", TAKES_TURNS, indirect=True)
 def test_a_lock_that_is_released_is_waited_for(place: Place) -> None:
-    """The writer goes on once the other process lets go."""
+    """The writer continues once the other process releases the lock."""
     load(place.open(), (A1, 1))
     with held(place, OWNER.table) as let_go:
         lines = LetGo(let_go)
@@ -60,7 +60,7 @@ def test_a_lock_that_is_released_is_waited_for(place: Place) -> None:
 
 
 class LetGo(Lines):
-    """Lets go of a lock once somebody says that he waits."""
+    """A log handler that releases a lock when the first wait is logged."""
 
     def __init__(self, let_go: Callable[[], None]) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ from s3pq_dagster_tests.destinations.tables import (
     "other", [Owner("orders", "lake2", "orders/"), Owner("orders", "lake", "orders-v2/")], ids=str
 )
 def test_a_table_belongs_to_one_bucket_and_prefix(destination: Destination, other: Owner) -> None:
-    """Another owner is refused, reading and writing; the error names both; nothing changes."""
+    """Reading and writing for another owner fail with an error that names both owners."""
     load(destination, (A1, 3))
     for refresh in (False, True):
         with (
@@ -40,7 +40,7 @@ def test_a_table_belongs_to_one_bucket_and_prefix(destination: Destination, othe
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_table_without_its_ledger_is_refused(place: Place, *, whole: bool) -> None:
-    """Loading again would double the rows, so that a dropped ledger is an error."""
+    """A dropped ledger is an error, because loading again would duplicate the rows."""
     load(place.open(), (A1, 3))
     place.drop_ledger(whole=whole)
     with pytest.raises(TableNotManagedError, match="orders"):
@@ -50,7 +50,7 @@ def test_a_table_without_its_ledger_is_refused(place: Place, *, whole: bool) -> 
 
 
 def test_a_ledger_without_its_table_is_refused(place: Place) -> None:
-    """Nothing would be loaded again, so that a dropped table is an error."""
+    """A dropped table is an error, because its ledger says that everything is loaded."""
     load(place.open(), (A1, 3))
     place.drop_table("orders")
     with pytest.raises(TableNotManagedError, match="orders"):
@@ -60,7 +60,7 @@ def test_a_ledger_without_its_table_is_refused(place: Place) -> None:
 
 
 def test_a_newer_ledger_is_refused(place: Place) -> None:
-    """What a newer release wrote is neither read nor written."""
+    """A ledger in a newer release's format is neither read nor written."""
     load(place.open(), (A1, 3))
     place.set_format_version(FORMAT_VERSION + 1)
     with pytest.raises(LedgerVersionError, match=f"version {FORMAT_VERSION + 1}.*Upgrade"):

@@ -25,7 +25,7 @@ from s3pq_dagster_tests.unit.made import meta
 def test_chosen_columns_come_in_the_order_asked_for(
     destination: Destination, columns: list[str]
 ) -> None:
-    """Only the chosen columns are read."""
+    """Only the chosen columns are returned, in the order asked for."""
     load(destination, (A1, 2))
     with destination.read("orders", columns) as reader:
         table = reader.read_all()
@@ -36,7 +36,7 @@ def test_chosen_columns_come_in_the_order_asked_for(
 @ONE_OF_EACH_KIND
 @pytest.mark.parametrize("column", ["nope", "orders", "rowid", "", "a\x00b", 'id" FROM orders --'])
 def test_only_columns_can_be_chosen(destination: Destination, column: str) -> None:
-    """Nothing else that a destination has names for; the error says which columns there are."""
+    """Other names a destination knows are refused, and the error lists the table's columns."""
     load(destination, (A1, 2))
     with (
         pytest.raises(DestinationError, match=r"'orders' has no column .*'id', 'text', '_s3_key'"),
@@ -46,7 +46,7 @@ def test_only_columns_can_be_chosen(destination: Destination, column: str) -> No
 
 
 def test_what_is_not_there_cannot_be_read(destination: Destination) -> None:
-    """A missing destination, table or column is an error of the destination."""
+    """A missing destination, table or column is a `DestinationError`."""
     for table, columns in (("orders", None), ("nothing", None), ("orders", ["nope"])):
         with (
             pytest.raises(DestinationError, match=f"{table}|nope"),
@@ -57,7 +57,7 @@ def test_what_is_not_there_cannot_be_read(destination: Destination) -> None:
 
 
 def test_a_reader_may_be_drained_in_another_thread(place: Place) -> None:
-    """Engines pull a stream from threads of their own, and may end it there; others go on."""
+    """Query engines read and close a stream in threads of their own; writing works afterwards."""
     load(place.open(), (A1, 3))
     context = place.open().read("orders", None)
     reader = context.__enter__()
@@ -68,7 +68,7 @@ def test_a_reader_may_be_drained_in_another_thread(place: Place) -> None:
         try:
             counted.append(reader.read_all().num_rows)
             context.__exit__(None, None, None)
-        except Exception as error:  # noqa: BLE001 - told to the test
+        except Exception as error:  # noqa: BLE001 - reported to the test
             failed.append(error)
 
     thread = threading.Thread(target=drain)

@@ -26,7 +26,7 @@ from s3pq_dagster_tests.destinations.tables import (
 
 
 def test_a_refresh_replaces_the_whole_table(destination: Destination) -> None:
-    """Rows, schema and ledger start anew; another schema is welcome."""
+    """A refresh replaces rows, schema and ledger; the new schema may differ."""
     load(destination, (A1, 3), (B1, 2))
     new = pa.record_batch({"other": [1.5], "_s3_key": [C1.key]})
     with write(destination, refresh=True) as writer:
@@ -43,7 +43,7 @@ def test_a_refresh_replaces_the_whole_table(destination: Destination) -> None:
 def test_a_refresh_that_breaks_leaves_the_old_table(
     destination: Destination, break_at: int
 ) -> None:
-    """In the first checkpoint, in the second or after both: rows and ledger are the old ones."""
+    """Breaking in the first checkpoint, the second or after both keeps the old rows and ledger."""
     load(destination, (A1, 3), (B1, 2))
 
     def refresh() -> None:
@@ -63,7 +63,7 @@ def test_a_refresh_that_breaks_leaves_the_old_table(
 
 @pytest.mark.parametrize("broken", [False, True], ids=["to the end", "broken off"])
 def test_a_reader_sees_the_old_table_or_the_new(place: Place, *, broken: bool) -> None:
-    """Who reads while a table is refreshed sees one of the two, never a mixture."""
+    """A reader during a refresh sees the old table or the new one, never a mixture."""
     load(place.open(), (A1, 3))
     seen: list[dict[str, list[int]]] = []
     about_to_read = threading.Event()

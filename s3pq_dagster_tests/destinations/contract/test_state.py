@@ -1,4 +1,4 @@
-"""What a destination says of a table's state."""
+"""The state that a destination returns for a table, or for many at once."""
 
 import pytest
 
@@ -15,15 +15,15 @@ from s3pq_dagster_tests.destinations.tables import (
 
 
 def test_a_destination_that_is_not_there_is_empty(destination: Destination) -> None:
-    """Before the first load there is neither table nor ledger, and looking makes none."""
+    """Before the first load there is neither table nor ledger, and reading the state makes none."""
     for _ in range(2):
         state = destination.state(OWNER)
         assert (state.exists, state.schema, state.schema_key, state.rows) == (False, None, None, 0)
         assert state.ledger.frame.is_empty()
 
 
-def test_a_look_at_many_tables_is_that_at_each(destination: Destination) -> None:
-    """Others may be left out of it, the first may not."""
+def test_states_of_many_tables_are_those_of_each(destination: Destination) -> None:
+    """`states` may leave out tables after the first, and is right about those it returns."""
     load(destination, (A1, 3), (B1, 2))
     load(destination, (C1, 1), owner=ITEMS)
     never = Owner("never", "lake", "never/")
@@ -38,8 +38,8 @@ def test_a_look_at_many_tables_is_that_at_each(destination: Destination) -> None
             )
 
 
-def test_a_look_at_many_tables_fails_with_the_first_alone(destination: Destination) -> None:
-    """What is wrong with another is told to who asks for that."""
+def test_states_of_many_tables_fail_only_for_the_first(destination: Destination) -> None:
+    """A later table's error is raised when that table is asked for first."""
     load(destination, (A1, 3))
     load(destination, (C1, 1), owner=ITEMS)
     foreign = Owner(ITEMS.table, "elsewhere", ITEMS.prefix)

@@ -25,7 +25,7 @@ from s3pq_dagster_tests.unit.made import meta
 def test_an_overwritten_object(
     destination: Destination, ids: list[int], e_tags: list[str], *, append: bool
 ) -> None:
-    """Its rows are those of its current version; in append they are added."""
+    """Its rows are replaced by those of its current version; in append they are added."""
     load(destination, (A1, 3), (B1, 1), append=append)
     load(destination, (A2, 2), append=append, start=10)
     assert ids_by_key(destination) == {A1.key: ids, B1.key: [0]}
@@ -33,7 +33,7 @@ def test_an_overwritten_object(
 
 
 def test_a_version_that_comes_back_replaces_again(destination: Destination) -> None:
-    """v1, v2 and v1 once more end with v1's rows, once."""
+    """Loading v1, v2 and v1 again leaves v1's rows once."""
     load(destination, (A1, 3))
     load(destination, (A2, 2), start=10)
     load(destination, (A1, 3), start=20)
@@ -42,14 +42,14 @@ def test_a_version_that_comes_back_replaces_again(destination: Destination) -> N
 
 
 def test_an_object_overwritten_by_an_empty_one_has_no_rows(destination: Destination) -> None:
-    """Replacing by zero rows is replacing."""
+    """An empty version removes the rows of the version before."""
     load(destination, (A1, 3), (B1, 1))
     load(destination, (A2, 0))
     assert ids_by_key(destination) == {B1.key: [0]}
 
 
 def test_without_e_tags_an_overwritten_object_is_replaced(destination: Destination) -> None:
-    """The key says whose rows go, not the e_tag."""
+    """The key decides whose rows are replaced, not the e_tag."""
     load(destination, (meta("orders/a", None), 3))
     load(destination, (meta("orders/a", None, second=9), 2), start=10)
     assert ids_by_key(destination) == {A1.key: [10, 11]}
@@ -57,7 +57,7 @@ def test_without_e_tags_an_overwritten_object_is_replaced(destination: Destinati
 
 
 def test_removing_deletes_rows_and_marks_entries(destination: Destination) -> None:
-    """Rows of removed keys go, their number is given, and the ledger remembers."""
+    """Removing deletes the keys' rows, returns how many, and keeps entries marked removed."""
     load(destination, (A1, 3), (B1, 2), (C1, 1))
     with write(destination) as writer:
         assert writer.remove([A1.key, C1.key], seal=sealed) == 4
@@ -71,7 +71,7 @@ def test_removing_deletes_rows_and_marks_entries(destination: Destination) -> No
 
 @pytest.mark.parametrize("again", [A1, A2], ids=["same version", "new version"])
 def test_a_removed_object_can_come_back(destination: Destination, again: Any) -> None:
-    """Deleted and put again is loaded again, and entered once."""
+    """An object that is deleted and put again is loaded again and has one entry."""
     load(destination, (A1, 3))
     with write(destination) as writer:
         writer.remove([A1.key], seal=sealed)
@@ -82,7 +82,7 @@ def test_a_removed_object_can_come_back(destination: Destination, again: Any) ->
 
 @pytest.mark.parametrize("refresh", [False, True], ids=["load", "refresh"])
 def test_one_writer_commits_the_same_key_twice(destination: Destination, *, refresh: bool) -> None:
-    """Checkpoints of one context replace each other's rows as those of two loads do."""
+    """A later checkpoint of one writer replaces the key's rows as a second load would."""
     load(destination, (A1, 4))
     with write(destination, refresh=refresh) as writer:
         commit(writer, (A2, 3))

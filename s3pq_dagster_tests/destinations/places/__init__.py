@@ -1,4 +1,4 @@
-"""Every destination there is.
+"""Every destination, each with a class that tests use to create and inspect it.
 
 A new destination is a module here with a class that fits :class:`Place`, and a line in ``PLACES``.
 With that line the tests of the contract, the kills and the table of types run against it as well.

@@ -1,4 +1,4 @@
-"""Every destination, and other places for the same: what the demo does not need."""
+"""Every destination, on local disk and on S3."""
 
 from typing import Any
 
@@ -11,4 +11,4 @@ ALL_PLACES: dict[str, type[Any]] = {
     "delta on S3": DeltaOnS3Place,
     "parquet on S3": ParquetS3Place,
 }
-"""The others need not be tried with every type and at every step."""
+"""The forms on S3 are left out of tests whose result does not depend on storage."""

@@ -67,14 +67,14 @@ class DeltaPlace:
         return type(self)(directory)
 
     def discard(self) -> None:
-        """Everything is in the directory."""
+        """Do nothing: everything is in the directory."""
 
     def _table(self, table: str) -> deltalake.DeltaTable:
         return deltalake.DeltaTable(self.root / table)
 
 
 def named(kind: Any) -> str:
-    """Name a type as Delta Lake's SQL does."""
+    """Return a type's name in Delta Lake's SQL."""
     if isinstance(kind, deltalake.schema.ArrayType):
         return f"array<{named(kind.element_type)}>"
     if isinstance(kind, deltalake.schema.MapType):

@@ -18,9 +18,9 @@ from s3pq_dagster_tests.servers import ACCESS_KEY, REGION, SECRET_KEY, admin_cli
 
 
 class DeltaOnS3Place:
-    """A prefix of a bucket on a server that is started once and ends with the process.
+    """Delta tables below a prefix, on a server that runs as long as the process.
 
-    Nobody can hold a table of it: writers do not take turns.
+    No table can be locked: a writer that commits second fails and is retried.
     """
 
     takes_turns = False
@@ -85,7 +85,7 @@ class DeltaOnS3Place:
         self._delete(f"{self.prefix}/")
 
     def keys(self) -> list[str]:
-        """Name every object that is there."""
+        """Return the keys of all objects below the prefix."""
         pages = (
             admin_client(self.endpoint)
             .get_paginator("list_objects_v2")

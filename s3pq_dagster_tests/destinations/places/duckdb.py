@@ -52,7 +52,7 @@ class DuckDBPlace(SqlPlace):
         return type(self)(directory)
 
     def discard(self) -> None:
-        """Everything is in the directory."""
+        """Do nothing: everything is in the directory."""
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.path)) as connection:

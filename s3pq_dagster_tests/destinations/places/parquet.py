@@ -28,7 +28,7 @@ _FLAGS = {"isAdjustedToUTC": "UTC", "isSigned": "signed"}
 
 
 def files_of(root: Path, table: str) -> list[str]:
-    """List a table's files by its ledger, as the documentation says."""
+    """List a table's files from its ledger, as the documentation describes."""
     ledger = root / "_s3pq_objects" / f"{table}.parquet"
     loaded = pl.read_parquet(ledger).filter(pl.col("status") == "loaded")
     files = []
@@ -105,14 +105,14 @@ class ParquetPlace:
         return type(self)(directory)
 
     def discard(self) -> None:
-        """Everything is in the directory."""
+        """Do nothing: everything is in the directory."""
 
     def _ledger(self, table: str) -> Path:
         return self.path / "_s3pq_objects" / f"{table}.parquet"
 
 
 def _stored(schema: Any, column: str) -> str:
-    """Give a column's types, physical and logical, as the file has them."""
+    """Return a column's physical and logical types as the file has them."""
     leaves = [schema.column(number) for number in range(len(schema))]
     return ", ".join(
         _leaf(leaf) for leaf in leaves if leaf.path == column or leaf.path.startswith(f"{column}.")

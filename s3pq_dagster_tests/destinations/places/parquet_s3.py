@@ -32,7 +32,7 @@ _numbers = itertools.count(1)
 
 @functools.cache
 def server() -> str:
-    """Start one server a process, with a bucket; give its endpoint URL."""
+    """Start one server per process, with a bucket, and return its endpoint URL."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     started = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     started.start()
@@ -45,7 +45,7 @@ def server() -> str:
 
 
 class ParquetS3Place:
-    """A prefix in S3; spoiled and read by way of a copy in a directory."""
+    """Parquet files below a prefix in S3, changed and read by way of a local copy."""
 
     takes_turns = True
     readers_wait = False
@@ -112,7 +112,7 @@ class ParquetS3Place:
         self._delete(self.keys())
 
     def keys(self) -> set[str]:
-        """List everything below the prefix, without it."""
+        """Return all keys below the prefix, relative to it."""
         client = admin_client(self.endpoint)
         pages = client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=f"{self.prefix}/"
@@ -122,7 +122,7 @@ class ParquetS3Place:
         return {key.removeprefix(f"{self.prefix}/") for key in found}
 
     def upload(self) -> None:
-        """Make the prefix what the copy is."""
+        """Upload the local copy and delete all other objects below the prefix."""
         client = admin_client(self.endpoint)
         files = [path for path in self.copy.path.rglob("*") if path.is_file()]
         names = {str(path.relative_to(self.copy.path)) for path in files}
@@ -139,7 +139,7 @@ class ParquetS3Place:
         client.close()
 
     def _copy(self) -> None:
-        """Make the copy what the prefix is."""
+        """Download everything below the prefix into the local copy."""
         shutil.rmtree(self.copy.path, ignore_errors=True)
         client = admin_client(self.endpoint)
         for name in self.keys():

@@ -1,4 +1,4 @@
-"""What only a destination itself knows: how to spoil, hold, copy and look at it from outside."""
+"""How tests create, damage, lock, copy and inspect a destination from outside the package."""
 
 import logging
 import subprocess
@@ -12,68 +12,68 @@ from s3pq_dagster.destinations.protocol import Destination
 
 
 class Place(Protocol):
-    """One destination, made in a directory of its own."""
+    """An empty destination in a directory or database of its own."""
 
     url: str
-    """What ``S3PQ_DESTINATION`` says to have it."""
+    """The value of ``S3PQ_DESTINATION`` that selects it."""
     takes_turns: bool
-    """Whether a second writer of a table waits; where not, its commit fails and it runs again."""
+    """Whether a second writer of a table waits; otherwise its commit fails and is retried."""
     readers_wait: bool
-    """Whether who only looks at a table waits for who writes it."""
+    """Whether readers of a table wait for its writer."""
 
     def open(
         self, *, log: logging.Logger | None = None, lock_timeout_seconds: float = 5
     ) -> Destination:
-        """Make the destination; as often as wanted, all of one place."""
+        """Open the destination; every call opens the same place."""
         ...
 
     def drop_table(self, table: str) -> None:
-        """Drop a table behind the destination's back."""
+        """Drop a table without the destination's knowledge."""
         ...
 
     def delete_rows(self, table: str, key: str) -> None:
-        """Delete an object's rows behind the destination's back."""
+        """Delete an object's rows without the destination's knowledge."""
         ...
 
     def drop_ledger(self, *, whole: bool) -> None:
-        """Drop the ledger behind the destination's back, or only its objects."""
+        """Drop the ledger; unless ``whole``, only its table of objects."""
         ...
 
     def set_format_version(self, version: int) -> None:
-        """Pretend that another release wrote the ledger."""
+        """Set the ledger's format version, as if another release had written it."""
         ...
 
     def holder(self, table: str) -> list[str]:
-        """Give a script and its arguments: it holds a table until its input ends.
+        """Return a script and its arguments that lock a table until the script's input ends.
 
-        It says so by a line ``held``. Where writers do not take turns, nobody can.
+        The script prints ``held`` once it has the lock. Unused where writers do not wait.
         """
         ...
 
     def tables(self) -> set[str]:
-        """Name every table that is there, the ledger's included, as anybody would find them."""
+        """Return the names of all tables, the ledger's included, as a user would find them."""
         ...
 
     def select(self, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Read columns of a table as its users do, with an engine that knows nothing of us."""
+        """Read columns of a table with a general engine, as its users do."""
         ...
 
     def stored_type(self, table: str, column: str) -> str:
-        """Name the type a column has in the destination's own words."""
+        """Return a column's type as the destination names it."""
         ...
 
     def copied_to(self, directory: Path) -> Self:
-        """Make a copy; ``directory`` is one already, files included, of this place's directory."""
+        """Make a copy; ``directory`` already holds a copy of this place's files."""
         ...
 
     def discard(self) -> None:
-        """Drop what is not in the place's directory."""
+        """Drop whatever is outside the place's directory."""
         ...
 
 
 @contextmanager
 def held(place: Place, table: str) -> Iterator[Callable[[], None]]:
-    """Hold a table in another process; the yielded function lets go early."""
+    """Lock a table in another process; the yielded function releases it early."""
     process = subprocess.Popen(
         [sys.executable, "-c", *place.holder(table)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

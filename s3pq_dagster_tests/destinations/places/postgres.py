@@ -1,4 +1,4 @@
-"""A database of its own on a PostgreSQL server that all tests of a machine share."""
+"""A database per place, on one PostgreSQL server that all tests of a machine share."""
 
 import atexit
 import functools
@@ -22,12 +22,12 @@ from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster_tests.destinations.places.sql import SqlPlace, quoted
 
 SERVER = "S3PQ_TEST_POSTGRES"
-"""Names the variable with the URL of a server to use instead, over TCP and as a superuser.
+"""The environment variable with the URL of another server to use, over TCP, as a superuser.
 
-It lets people in by password; that of the superuser is in ``PGPASSWORD``.
+That server asks for passwords; the superuser's is in ``PGPASSWORD``.
 """
 _BY_PASSWORD = "s3pq_by_password"
-"""A role whose members need their password; everybody else is trusted."""
+"""A role whose members must give a password; all others are trusted."""
 _LOCK = threading.Lock()
 _HOLD = """
 import sys
@@ -41,9 +41,10 @@ with dbapi.connect(sys.argv[1], autocommit=True) as connection, connection.curso
 
 @functools.cache
 def server() -> str:
-    """Start the server, or join those who use it; the URL of its first database.
+    """Start the server, or use the one that runs; return the URL of its first database.
 
-    Who leaves last stops it. Its files stay, since somebody else may be about to start it again.
+    The last process to exit stops it. Its files stay, because another process may be about to
+    start it again.
     """
     if given := os.environ.get(SERVER):
         return given
@@ -71,7 +72,7 @@ def run(url: str, sql: str) -> list[tuple[Any, ...]]:
 
 
 def run_on_server(sql: str) -> list[tuple[Any, ...]]:
-    """Do so in the first database, over one connection: opening one takes longer than most do."""
+    """Run a statement in the first database, over one connection, which is slow to open."""
     with _LOCK:
         return _run(_connection(os.getpid()), sql)
 
@@ -90,7 +91,7 @@ def _run(connection: dbapi.Connection, sql: str) -> list[tuple[Any, ...]]:
 
 
 def url_of(database: str, user: str | None = None) -> str:
-    """Give the URL of a database on the server, for another user with its password perhaps."""
+    """Return the URL of a database on the server; ``user`` may include a password."""
     parts = urlsplit(server())._replace(path=f"/{database}")
     if user is not None:
         parts = parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}")
@@ -99,7 +100,7 @@ def url_of(database: str, user: str | None = None) -> str:
 
 @contextmanager
 def role(name: str, password: str, options: str = "") -> Iterator[None]:
-    """Make a user that needs a password, and nothing else on the server may have the name."""
+    """Make a user that must give a password; its name must be unused on the server."""
     run_on_server(
         f"DO $do$ BEGIN CREATE ROLE {_BY_PASSWORD}; EXCEPTION WHEN duplicate_object THEN END $do$",
     )
@@ -113,7 +114,7 @@ def role(name: str, password: str, options: str = "") -> Iterator[None]:
 
 
 class PostgresPlace(SqlPlace):
-    """A database."""
+    """A PostgreSQL database."""
 
     takes_turns = True
     readers_wait = False
@@ -154,7 +155,7 @@ class PostgresPlace(SqlPlace):
         run_on_server(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run a statement as anybody might."""
+        """Run a statement as a user would."""
         return run(self.url, sql)
 
 

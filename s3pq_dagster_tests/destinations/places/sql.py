@@ -1,4 +1,4 @@
-"""What is the same wherever SQL is spoken."""
+"""A place that tests change and read with SQL."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from typing import Any
 
 
 class SqlPlace(ABC):
-    """A place that is spoiled and read by SQL."""
+    """A place that tests change and read with SQL."""
 
     @abstractmethod
     def run(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run a statement as anybody might."""
+        """Run a statement as a user would."""
 
     def drop_table(self, table: str) -> None:
         self.run(f"DROP TABLE {quoted(table)}")
@@ -31,5 +31,5 @@ class SqlPlace(ABC):
 
 
 def quoted(name: str) -> str:
-    """Write a name as SQL does."""
+    """Quote an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
