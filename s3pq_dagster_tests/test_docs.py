@@ -478,7 +478,7 @@ def test_the_log_table_names_every_event() -> None:
         and call.func.id == "line"
         and isinstance(call.args[0], ast.Constant)
     }
-    assert documented == logged - {"not_ahead", "not_looked_at", "rollback"}
+    assert documented == logged - {"not_ahead", "rollback"}
 
 
 def test_the_table_of_names_is_what_naming_gives() -> None:

@@ -10,7 +10,6 @@ from pydantic import PrivateAttr
 
 from s3pq_dagster.errors import StoreUnreachableError
 from s3pq_dagster.loading.prefetch import NextTable
-from s3pq_dagster.loading.state_cache import StatesAhead
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.source.catalog import Grouping, group
@@ -36,7 +35,6 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
     _store: Store | None = PrivateAttr(default=None)
     _grouping: Grouping | None = PrivateAttr(default=None)
     _next_tables: dict[int, NextTable] = PrivateAttr(default_factory=dict)
-    _states_ahead: dict[int, StatesAhead] = PrivateAttr(default_factory=dict)
     _unlisted: StoreUnreachableError | None = PrivateAttr(default=None)
 
     @classmethod
@@ -56,7 +54,6 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
         for ahead in self._next_tables.values():
             ahead.close()
         self._next_tables.clear()
-        self._states_ahead.clear()
         if self._store is not None:
             self._store.close()
         self._store = self._grouping = self._unlisted = None
@@ -72,10 +69,6 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
     def next_table(self, destination: object) -> NextTable:
         """Give what is fetched of the table that comes next into a destination."""
         return self._next_tables.setdefault(id(destination), NextTable())
-
-    def states_ahead(self, destination: object) -> StatesAhead:
-        """Give what was last seen of a destination."""
-        return self._states_ahead.setdefault(id(destination), StatesAhead())
 
     def list_tables(self, log: logging.Logger) -> Grouping:
         """List everything under ``path_prefix``, once between setup and teardown.

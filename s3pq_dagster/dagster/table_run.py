@@ -147,11 +147,7 @@ class TableRun:
             pool.shutdown(wait=False)
 
     def _state(self, owner: Owner) -> TableState:
-        destination = self.io_manager.destination(self.context.log)
-        if not self._is_shared():
-            return destination.state(owner)
-        later = [self._owner(spec) for spec in self._in_run() if spec.metadata[TABLE] > owner.table]
-        return self.source.states_ahead(self.io_manager).of(owner, later, destination)
+        return self.io_manager.destination(self.context.log).state(owner)
 
     def _owner(self, spec: dg.AssetSpec) -> Owner:
         return Owner(spec.metadata[TABLE], self.source.bucket, spec.metadata[PREFIX])

@@ -3,7 +3,7 @@
 A destination is one package with one class that fits :class:`Destination`; none knows another.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -69,21 +69,6 @@ class Destination(Protocol):
             TableNotManagedError: Table and ledger are there one without the other.
             LedgerVersionError: A newer release wrote the ledger.
             DestinationError: The destination cannot be read.
-        """
-        ...
-
-    def states(self, owners: Sequence[Owner]) -> Mapping[Owner, TableState]:
-        """Look at a table, and at others as far as that look serves for them as well.
-
-        Args:
-            owners: Which tables; at least one.
-
-        Returns:
-            The first one's state. Others may be left out: those that cost, and those whose look
-            failed, which is told to who asks for them alone.
-
-        Raises:
-            DestinationError: As :meth:`state`, of the first.
         """
         ...
 

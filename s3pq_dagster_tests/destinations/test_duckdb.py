@@ -62,44 +62,6 @@ def test_opening_makes_no_file(database: Path, destination: DuckDBDestination) -
     assert not database.exists()
 
 
-def test_one_look_serves_for_all_tables(database: Path, destination: DuckDBDestination) -> None:
-    """It is opening the file that takes long; before there is one, nothing is in it."""
-    owners = [Owner(f"t{number}", "lake", f"t{number}/") for number in range(3)]
-    assert {owner: state.rows for owner, state in destination.states(owners).items()} == (
-        dict.fromkeys(owners, 0)
-    )
-    assert not database.exists()
-    for count, owner in enumerate(owners):
-        load(destination, (A, count), owner=owner)
-    assert [destination.states(owners)[owner].rows for owner in owners] == [0, 1, 2]
-
-
-def test_a_table_that_cannot_be_looked_at_is_its_own_affair(
-    database: Path, destination: DuckDBDestination
-) -> None:
-    """Whatever is wrong with it, and whoever raises it."""
-    other = Owner("other", "lake", "other/")
-    load(destination, (A, 2))
-    load(destination, (B, 1), owner=other)
-    ask(database, "UPDATE _s3pq_tables SET arrow_schema = 'none' WHERE table_name = 'other'")
-    assert set(destination.states([OWNER, other])) == {OWNER}
-    with pytest.raises(pa.ArrowException):
-        destination.states([other, OWNER])
-
-
-def test_a_look_holds_so_much_of_ledgers_and_no_more(
-    destination: DuckDBDestination, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A table with more entries than there is room for is asked for in its turn."""
-    few, many, one = (Owner(name, "lake", f"{name}/") for name in ("few", "many", "one"))
-    load(destination, (A, 1), owner=few)
-    load(destination, *((meta(f"orders/{n}"), 1) for n in range(4)), owner=many)
-    load(destination, (A, 1), owner=one)
-    monkeypatch.setattr("s3pq_dagster.destinations.duckdb.destination._LOOK_ENTRIES", 2)
-    assert set(destination.states([OWNER, few, many, one])) == {OWNER, few, one}
-    assert set(destination.states([many, few])) == {many, few}
-
-
 def test_a_commit_goes_into_the_file(database: Path, destination: DuckDBDestination) -> None:
     """Once, that is: nothing of it is in the .wal file, which would be read back and copied."""
     wal = database.with_name(f"{database.name}.wal")

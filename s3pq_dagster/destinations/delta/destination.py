@@ -79,10 +79,6 @@ class DeltaDestination:
         """See :meth:`Destination.state`."""
         return self._look(owner).state()
 
-    def states(self, owners: Sequence[Owner]) -> dict[Owner, TableState]:
-        """See :meth:`Destination.states`; each table has files of its own to look at."""
-        return {owners[0]: self.state(owners[0])}
-
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
         found = self._look(owner)

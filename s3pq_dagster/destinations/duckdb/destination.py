@@ -4,7 +4,6 @@ import fcntl
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,6 @@ from s3pq_dagster.errors import (
     DestinationError,
     DestinationLockedError,
 )
-from s3pq_dagster.logs import line
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -40,9 +38,6 @@ _SETTINGS = "SET enable_progress_bar = false; SET lock_configuration = true"
 """What a connection cannot be opened with; the bar is drawn on anybody's standard output."""
 _READ_ROWS = 32_768
 """Of a batch that is read back."""
-_LOOK_SECONDS = 1
-_LOOK_ENTRIES = 500_000
-"""A look at one table goes on to others for so long, and to those whose entries are no more."""
 _IS_LOCKED = "SELECT current_setting('lock_configuration')"
 """Readers of one process share what they have open: the first of them has locked it."""
 
@@ -84,25 +79,6 @@ class DuckDBDestination:
         """See :meth:`Destination.state`."""
         with self._looking(owner) as session:
             return TableState.nothing() if session is None else session.state()
-
-    def states(self, owners: Sequence[Owner]) -> dict[Owner, TableState]:
-        """See :meth:`Destination.states`."""
-        with self._looking(owners[0]) as session:
-            if session is None:
-                return dict.fromkeys(owners, TableState.nothing())
-            found = {owners[0]: session.state()}
-            until, left, entries = time.monotonic() + _LOOK_SECONDS, _LOOK_ENTRIES, None
-            for owner in owners[1:]:
-                if time.monotonic() > until:
-                    break
-                try:
-                    entries = session.entries() if entries is None else entries
-                    if entries.get(owner.table, 0) <= left:
-                        found[owner] = session.of(owner).state()
-                        left -= entries.get(owner.table, 0)
-                except Exception as error:  # noqa: BLE001 - it is told to who asks for that table
-                    self._log.debug(line("not_looked_at", table=owner.table, reason=error))
-            return found
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""

@@ -75,10 +75,6 @@ class Session:
         self._objects = f"{space}._s3pq_objects"
         self._tables = f"{space}._s3pq_tables"
 
-    def of(self, owner: Owner) -> "Session":
-        """Give another table over the same connection, to be looked at."""
-        return Session(self._connection, self._path, self._namespace, owner)
-
     def create_ledger(self) -> None:
         """Create namespace and ledger if they are not there."""
         with self.transaction():
@@ -122,14 +118,6 @@ class Session:
         if not exists and ledger.count(Status.LOADED):
             raise self._not_managed("its objects are in _s3pq_objects but the table is not there")
         return TableState(ledger, exists, schema, schema_key, rows)
-
-    def entries(self) -> dict[str, int]:
-        """Count the ledger's entries of each table."""
-        if "_s3pq_objects" not in self._found():
-            return {}
-        return dict(
-            self._sql.rows(f"SELECT table_name, count(*) FROM {self._objects} GROUP BY table_name")
-        )
 
     def audit(self) -> TableAudit:
         """See :meth:`Destination.audit`."""

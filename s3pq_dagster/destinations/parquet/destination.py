@@ -61,10 +61,6 @@ class ParquetDestination:
         with self._opened(owner.table) as storage:
             return consistently(storage, owner.table, lambda look: state_of(storage, owner, look))
 
-    def states(self, owners: Sequence[Owner]) -> dict[Owner, TableState]:
-        """See :meth:`Destination.states`; each table has files of its own to look at."""
-        return {owners[0]: self.state(owners[0])}
-
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
         with self._opened(owner.table) as storage:

@@ -67,10 +67,6 @@ class PostgresDestination:
             with session.looking():
                 return session.state()
 
-    def states(self, owners: Sequence[Owner]) -> dict[Owner, TableState]:
-        """See :meth:`Destination.states`; another table may be held for long by who writes it."""
-        return {owners[0]: self.state(owners[0])}
-
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
         with self._connected() as connection:

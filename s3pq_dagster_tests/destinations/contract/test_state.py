@@ -22,30 +22,26 @@ def test_a_destination_that_is_not_there_is_empty(destination: Destination) -> N
         assert state.ledger.frame.is_empty()
 
 
-def test_states_of_many_tables_are_those_of_each(destination: Destination) -> None:
-    """`states` may leave out tables after the first, and is right about those it returns."""
+def test_each_table_has_its_own_state(destination: Destination) -> None:
+    """Rows and entries of one table are not seen in another's state."""
     load(destination, (A1, 3), (B1, 2))
     load(destination, (C1, 1), owner=ITEMS)
     never = Owner("never", "lake", "never/")
-    for first, *others in ((OWNER, ITEMS, never), (never, OWNER), (ITEMS,)):
-        found = destination.states([first, *others])
-        assert {first} <= set(found) <= {first, *others}
-        for owner, state in found.items():
-            alone = destination.state(owner)
-            assert state.ledger.frame.sort("key").equals(alone.ledger.frame.sort("key"))
-            assert (state.rows, state.schema, state.schema_key, state.exists) == (
-                (alone.rows, alone.schema, alone.schema_key, alone.exists)
-            )
+    states = {owner: destination.state(owner) for owner in (OWNER, ITEMS, never)}
+    assert [state.rows for state in states.values()] == [5, 1, 0]
+    keys = [set(state.ledger.frame["key"]) for state in states.values()]
+    assert keys == [{A1.key, B1.key}, {C1.key}, set()]
+    assert [state.exists for state in states.values()] == [True, True, False]
 
 
-def test_states_of_many_tables_fail_only_for_the_first(destination: Destination) -> None:
-    """A later table's error is raised when that table is asked for first."""
+def test_only_the_table_of_another_owner_is_refused(destination: Destination) -> None:
+    """A table that belongs to another bucket does not get in the way of the others."""
     load(destination, (A1, 3))
     load(destination, (C1, 1), owner=ITEMS)
     foreign = Owner(ITEMS.table, "elsewhere", ITEMS.prefix)
-    assert set(destination.states([OWNER, foreign])) == {OWNER}
     with pytest.raises(TableOwnedElsewhereError, match="elsewhere"):
-        destination.states([foreign, OWNER])
+        destination.state(foreign)
+    assert destination.state(OWNER).rows == 3
 
 
 def test_a_destination_has_a_kind(destination: Destination) -> None:
