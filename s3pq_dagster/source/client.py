@@ -9,6 +9,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.loaders import Loader, create_loader
 
+from s3pq_dagster.s3_errors import follow_one_redirect
 from s3pq_dagster.source import listing_page
 from s3pq_dagster.spec import S3ParquetSpec
 
@@ -55,7 +56,7 @@ def make_client(
     )
     # The star puts it before botocore's own handlers, one of which parses the whole body too.
     client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_objects)
-    client.meta.events.register_last("before-parameter-build.s3", _ask_once)
+    client.meta.events.register_last("before-parameter-build.s3", follow_one_redirect)
     return client, opened.get_credentials
 
 
@@ -81,13 +82,3 @@ def _take_objects(
     parsed = listing_page.parse(response_dict["body"])
     if parsed is not None:
         response_dict["body"], customized_response_dict["Contents"] = parsed
-
-
-def _ask_once(model: Any, context: dict[str, Any], **_event: Any) -> None:
-    """Keep botocore from asking where a bucket is in order to learn where it is, without end.
-
-    It answers a redirect with HEAD on the bucket. If that is redirected too and names no region,
-    as a proxy's is, it does so again until Python's stack is full.
-    """
-    if model.name == "HeadBucket":
-        context.setdefault("s3_redirect", {})["redirected"] = True

@@ -16,6 +16,7 @@ from obstore.store import S3Store
 
 from s3pq_dagster.errors import ObjectChangedError, ObjectNotFoundError
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.s3_errors import Meaning, code_in, of_answer
 from s3pq_dagster.source import e_tags
 from s3pq_dagster.spec import S3ParquetSpec
 
@@ -26,8 +27,6 @@ _SECONDS = timedelta(seconds=5)
 _KEPT = timedelta(minutes=10)
 """How long credentials are kept: botocore renews those that are good for less."""
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]*(/[A-Za-z0-9_=-][A-Za-z0-9_.=-]*)*")
-_GONE = "<Code>NoSuchKey</Code>"
-"""S3's own word; a 404 without it is somebody else's."""
 _PANIC = "PanicException"
 """What a panic in Rust is in Python: no ``Exception``, and of a module that cannot be imported."""
 _MOST_FAILURES = 3
@@ -110,7 +109,9 @@ class DirectReads:
         except PreconditionError as error:
             raise ObjectChangedError(found.key) from error
         except Exception as error:
-            if isinstance(error, FileNotFoundError) and _GONE in str(error):
+            # A 404 without S3's code may come from anybody, and is no deletion.
+            meaning = of_answer(code_in(str(error)), 0)
+            if isinstance(error, FileNotFoundError) and meaning is Meaning.NO_OBJECT:
                 raise ObjectNotFoundError(found.key) from error
             return None
         except BaseException as error:

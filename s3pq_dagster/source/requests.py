@@ -16,41 +16,13 @@ from s3pq_dagster.errors import (
     MalformedObjectError,
     ObjectChangedError,
     ObjectNotFoundError,
+    S3ParquetError,
     StoreError,
     StoreUnreachableError,
     one_line,
 )
+from s3pq_dagster.s3_errors import Meaning, of_answer, of_exception
 from s3pq_dagster.source import listing_page
-
-_BAD_CREDENTIALS = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
-    "UnrecognizedClientException",
-}
-NO_CREDENTIALS = (
-    boto_errors.NoCredentialsError,
-    boto_errors.PartialCredentialsError,
-    boto_errors.ProfileNotFound,
-    boto_errors.ConfigParseError,
-    boto_errors.CredentialRetrievalError,
-    boto_errors.TokenRetrievalError,
-    boto_errors.SSOError,
-)
-"""What botocore has for credentials that are none."""
-_UNREACHABLE = (
-    boto_errors.EndpointConnectionError,
-    boto_errors.ConnectTimeoutError,
-    boto_errors.ReadTimeoutError,
-    boto_errors.ProxyConnectionError,
-    boto_errors.SSLError,
-)
-_GONE = {"NoSuchKey", "NoSuchVersion"}
-_ELSEWHERE = {301, 307}
 
 _ARCHIVED = (
     "it is in an archived storage class; restore it, then run its table with "
@@ -90,13 +62,9 @@ class Answers:
         try:
             return method(**asked)
         except boto_errors.ClientError as error:
-            raise self._translated(error, permission, key) from error
-        except NO_CREDENTIALS as error:
-            raise CredentialsError(self.bucket, str(error)) from error
-        except _UNREACHABLE as error:
-            raise StoreUnreachableError(self.endpoint, str(error)) from error
+            raise self._answered(error, permission, key) from error
         except (boto_errors.BotoCoreError, HTTPError) as error:  # retried by botocore
-            raise StoreError(self.broken(key, error)) from error
+            raise self._unanswered(error, key) from error
         except listing_page.KeyEncodingError as error:
             raise not_utf8(error) from error
         except (ResponseParserError, ValueError) as error:  # a number or time that is none
@@ -110,40 +78,60 @@ class Answers:
             f"stays, look at what lies between here and {self.endpoint}."
         )
 
-    def _translated(
+    def _unanswered(self, error: Exception, key: str | None) -> StoreError:
+        """Make the error for a request without an answer."""
+        match of_exception(error):
+            case Meaning.MISSING_CREDENTIALS:
+                return CredentialsError(self.bucket, str(error))
+            case Meaning.UNREACHABLE:
+                return StoreUnreachableError(self.endpoint, str(error))
+        return StoreError(self.broken(key, error))
+
+    def _answered(
         self, error: boto_errors.ClientError, permission: str, key: str | None
-    ) -> Exception:
-        code = str(error.response.get("Error", {}).get("Code", ""))
+    ) -> S3ParquetError:
+        """Make the error for an answer that is an error."""
+        said: dict[str, Any] = {**error.response.get("Error", {})}
+        code = str(said.get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code == "NoSuchBucket" or status in _ELSEWHERE:
-            return BucketNotFoundError(self.bucket, self.endpoint)
-        if code == "AuthorizationHeaderMalformed":
-            region = error.response.get("Error", {}).get("Region")
-            wanted = f"signed for region {region!r}" if region else "signed otherwise"
-            found = f"S3 wants requests to be {wanted} ({code})"
-            return BucketNotFoundError(self.bucket, self.endpoint, found)
-        if code in _BAD_CREDENTIALS:
-            return CredentialsError(self.bucket, f"S3 answered {code}")
-        if code == "InvalidObjectState" and key is not None:
-            return MalformedObjectError(key, _ARCHIVED)
-        if status == 403:  # noqa: PLR2004 - HTTP
-            return AccessDeniedError(self.bucket, permission, key=key)
-        # A page of somebody else's is no deletion; the answer to HEAD has no body to tell by.
-        if code in _GONE and key is not None:
-            return ObjectNotFoundError(key)
-        if status == 404 and key is not None:  # noqa: PLR2004 - HTTP
-            is_head = error.operation_name == "HeadObject"
-            found = "404 without S3's NoSuchKey"
-            broken = BrokenAnswerError(self.broken(key, found))
-            return ObjectNotFoundError(key) if is_head else broken
-        if status == 412 and key is not None:  # noqa: PLR2004 - HTTP
-            return ObjectChangedError(key)
+        meaning = of_answer(code, status)
+        match meaning:
+            case Meaning.NO_BUCKET:
+                return BucketNotFoundError(self.bucket, self.endpoint)
+            case Meaning.OTHER_REGION:
+                region = f" ({said['Region']!r})" if "Region" in said else ""
+                found = f"S3 answered {status} {code}, as for a bucket of another region{region}"
+                return BucketNotFoundError(self.bucket, self.endpoint, found)
+            case Meaning.REFUSED_CREDENTIALS:
+                return CredentialsError(self.bucket, f"S3 answered {code}")
+            case Meaning.DENIED:
+                return AccessDeniedError(self.bucket, permission, key=key)
+        if key is not None and (own := self._about_object(meaning, error, key)) is not None:
+            return own
         where = one_line(f"s3://{self.bucket}" + ("" if key is None else f"/{key}"))
         return StoreError(
             f"{self.endpoint} answered {status} {code} about {where}: "
-            f"{error.response.get('Error', {}).get('Message', 'no message')}. "
+            f"{said.get('Message', 'no message')}. "
             f"Run again; if it stays, ask whoever runs this S3."
         )
+
+    def _about_object(
+        self, meaning: Meaning, error: boto_errors.ClientError, key: str
+    ) -> S3ParquetError | None:
+        match meaning:
+            case Meaning.ARCHIVED:
+                return MalformedObjectError(key, _ARCHIVED)
+            case Meaning.NO_OBJECT:
+                return ObjectNotFoundError(key)
+            # Only HEAD has no body to carry S3's code; another 404 may come from anybody, and is
+            # no deletion.
+            case Meaning.NOT_FOUND if error.operation_name == "HeadObject":
+                return ObjectNotFoundError(key)
+            case Meaning.NOT_FOUND:
+                return BrokenAnswerError(self.broken(key, "404 without S3's NoSuchKey"))
+            case Meaning.CONDITION_FAILED:
+                return ObjectChangedError(key)
+        return None
 
 
 def not_utf8(error: listing_page.KeyEncodingError) -> StoreError:

@@ -18,10 +18,11 @@ from s3pq_dagster.errors import (
     ObjectNotFoundError,
 )
 from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.s3_errors import Meaning, of_exception
 from s3pq_dagster.source import e_tags, listing_page
 from s3pq_dagster.source.client import ATTEMPTS, make_client
 from s3pq_dagster.source.obstore_reads import DirectReads
-from s3pq_dagster.source.requests import NO_CREDENTIALS, Answers, not_utf8
+from s3pq_dagster.source.requests import Answers, not_utf8
 from s3pq_dagster.spec import S3ParquetSpec
 
 PAGE_SIZE = 1000
@@ -87,7 +88,9 @@ class Store:
         """
         try:
             client, credentials = make_client(spec, session)
-        except NO_CREDENTIALS as error:
+        except boto_errors.BotoCoreError as error:
+            if of_exception(error) is not Meaning.MISSING_CREDENTIALS:
+                raise
             raise CredentialsError(spec.bucket, str(error)) from error
         direct = partial(DirectReads.open, spec, credentials, client.meta.endpoint_url)
         return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags, open_direct=direct)

@@ -60,6 +60,16 @@ def opened(bucket: Bucket, **fields: Any) -> Iterator[Store]:
         store.close()
 
 
+@contextmanager
+def opened_at(endpoint: str, **fields: Any) -> Iterator[Store]:
+    """Open the store of a server, as :func:`opened` does."""
+    store = Store.open(spec(endpoint_url=endpoint, **fields), _session())
+    try:
+        yield store
+    finally:
+        store.close()
+
+
 @cache
 def _session() -> boto3.session.Session:
     return boto3.session.Session()

@@ -12,33 +12,41 @@ from s3pq_dagster.errors import (
     DestinationDeniedError,
     DestinationError,
 )
+from s3pq_dagster.s3_errors import Meaning, code_in, of_answer
 
 _TERMINAL = re.compile(r"\x1b\[[0-9;]*m")
 _BACKTRACE = re.compile(r"\s+0: <unknown>.*", re.DOTALL)
 _XML_ONLY = re.compile(r"<(?!Code>|/Code>)[^>]*>(?:[^<]*</[^>]*>)?")
 _LONGEST = 400
 _AGAIN = "Run again once the cause is gone: what is committed is not read again."
-_CAUSES = (
-    (
-        "NoSuchBucket",
-        "the bucket does not exist at this endpoint. Check its name, `region` and `endpoint_url`",
+_CAUSES = {
+    Meaning.NO_BUCKET: (
+        "the bucket does not exist at this endpoint. Check its name, `region` and `endpoint_url`"
     ),
-    (
-        "InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|401 Unauthorized",
-        (
-            "the credentials are not accepted. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-            "or `profile`; if they are temporary, renew them"
-        ),
+    Meaning.OTHER_REGION: (
+        "S3 answers as for a bucket of another region. Check its name, `region` and `endpoint_url`"
     ),
-    (
-        "AccessDenied|403 Forbidden|privileges",
-        (
-            "access is denied. Allow s3:ListBucket on the bucket and s3:GetObject, s3:PutObject "
-            "and s3:DeleteObject below the prefix, or check which credentials and `profile` are "
-            "in use"
-        ),
+    Meaning.REFUSED_CREDENTIALS: (
+        "the credentials are not accepted. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+        "or `profile`; if they are temporary, renew them"
     ),
-)
+    Meaning.DENIED: (
+        "access is denied. Allow s3:ListBucket on the bucket and s3:GetObject, s3:PutObject "
+        "and s3:DeleteObject below the prefix, or check which credentials and `profile` are "
+        "in use"
+    ),
+    Meaning.ARCHIVED: (
+        "a file is in an archived storage class. Restore it, and keep the tables out of such "
+        "classes"
+    ),
+}
+_STATUS = re.compile(r"\b(401) Unauthorized|\b(403) Forbidden")
+"""How object_store quotes the statuses that matter here."""
+_PHRASES = {
+    "privileges": Meaning.DENIED,
+    "redirect without LOCATION": Meaning.OTHER_REGION,
+}
+"""What object_store says in words of its own instead of quoting the answer."""
 _UNREACHABLE = re.compile(
     r"\(Connect\)|error sending request|operation timed out|dns error", re.IGNORECASE
 )
@@ -52,9 +60,8 @@ def failed(shown: str, error: BaseException) -> DestinationError:
         error: It; no credentials are in its text, nor in the requests it quotes.
     """
     found = short(error)
-    for pattern, cause in _CAUSES:
-        if re.search(pattern, str(error)):
-            return DestinationDeniedError(f"cannot use {shown}: {cause}. Found: {found}")
+    if (cause := _CAUSES.get(_meaning(str(error)))) is not None:
+        return DestinationDeniedError(f"cannot use {shown}: {cause}. Found: {found}")
     if is_unreachable(error):
         msg = (
             f"cannot reach {shown}: {found}. Check `endpoint_url`, `region` and the network. "
@@ -62,6 +69,15 @@ def failed(shown: str, error: BaseException) -> DestinationError:
         )
         return DestinationError(msg)
     return DestinationError(f"Delta Lake could not do as asked in {shown}: {found}. {_AGAIN}")
+
+
+def _meaning(text: str) -> Meaning:
+    status = _STATUS.search(text)
+    found = of_answer(code_in(text), int(status[1] or status[2]) if status else 0)
+    if found is not Meaning.OTHER:
+        return found
+    said = (meaning for phrase, meaning in _PHRASES.items() if phrase in text)
+    return next(said, Meaning.OTHER)
 
 
 def is_unreachable(error: BaseException) -> bool:

@@ -17,6 +17,7 @@ from obstore.store import S3Store
 
 from s3pq_dagster.destinations.delta.failures import failed
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError
+from s3pq_dagster.s3_errors import Meaning, code_in, of_answer
 
 _NOT_THERE = (NotFoundError, FileNotFoundError)
 """What obstore raises for an object that is not there is, in fact, Python's own error."""
@@ -103,7 +104,7 @@ class S3Prefix:
 
     def get(self, path: str) -> bytes | None:
         """See :meth:`Storage.get`."""
-        with self._translated(), suppress(*_NOT_THERE):
+        with suppress(*_NOT_THERE), self._translated():
             return bytes(obstore.get(self._store, path).bytes())
         return None
 
@@ -114,7 +115,7 @@ class S3Prefix:
 
     def size(self, path: str) -> int | None:
         """See :meth:`Storage.size`."""
-        with self._translated(), suppress(*_NOT_THERE):
+        with suppress(*_NOT_THERE), self._translated():
             return int(obstore.head(self._store, path)["size"])
         return None
 
@@ -127,10 +128,9 @@ class S3Prefix:
 
     def delete(self, paths: Iterable[str]) -> None:
         """See :meth:`Storage.delete`."""
-        with self._translated():
-            for path in paths:
-                with suppress(*_NOT_THERE):
-                    obstore.delete(self._store, path)
+        for path in paths:
+            with suppress(*_NOT_THERE), self._translated():
+                obstore.delete(self._store, path)
 
     def settle(self, paths: Iterable[str]) -> None:
         """What S3 has answered for is durable."""
@@ -184,7 +184,7 @@ class S3Prefix:
         try:
             yield
         except _NOT_THERE as error:
-            if "NoSuchBucket" in str(error):
+            if of_answer(code_in(str(error)), 0) is Meaning.NO_BUCKET:
                 raise failed(self.shown, error) from error
             raise
         except BaseError as error:

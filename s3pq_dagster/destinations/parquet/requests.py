@@ -13,29 +13,12 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError
+from s3pq_dagster.s3_errors import Meaning, follow_one_redirect, of_answer, of_exception
 
 _ATTEMPTS = 4
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 _CONNECTIONS = 64
-_NOT_THERE = 404
-_OUTDATED = {409, 412}
-"""Also a conflict with another conditional write that is under way."""
-_NO_CREDENTIALS = (
-    boto_errors.NoCredentialsError,
-    boto_errors.PartialCredentialsError,
-    boto_errors.ProfileNotFound,
-    boto_errors.CredentialRetrievalError,
-    boto_errors.TokenRetrievalError,
-    boto_errors.SSOError,
-)
-_BAD_CREDENTIALS = {
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
-}
 
 
 @functools.cache
@@ -85,6 +68,7 @@ class Requests:
                 f"`local_profile`, `region` and `endpoint_url`."
             )
             raise DestinationDeniedError(msg) from error
+        client.meta.events.register_last("before-parameter-build.s3", follow_one_redirect)
         return cls(bucket, client)
 
     def ask(self, method: str, permission: str, **asked: Any) -> dict[str, Any]:
@@ -113,9 +97,9 @@ class Requests:
             return do()
         except boto_errors.ClientError as error:
             raise self._answered(error, permission, key) from error
-        except _NO_CREDENTIALS as error:
-            raise self._no_credentials(error) from error
         except (boto_errors.BotoCoreError, HTTPError, ResponseParserError) as error:
+            if of_exception(error) is Meaning.MISSING_CREDENTIALS:
+                raise self._no_credentials(error) from error
             msg = (
                 f"cannot reach S3 at {self.client.meta.endpoint_url} for {self._where(key)}: "
                 f"{error}. Check `endpoint_url`, `region` and the network, then run again: what "
@@ -128,27 +112,39 @@ class Requests:
         code = str(said.get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         endpoint = self.client.meta.endpoint_url
-        if code == "NoSuchBucket" or status in {301, 307}:
-            return DestinationDeniedError(
-                f"bucket {self.bucket!r} of the Parquet files not found at {endpoint}. Check "
-                f"`root`, `region` and `endpoint_url`, or make the bucket."
-            )
-        if code in _BAD_CREDENTIALS:
-            return self._no_credentials(code)
-        if status == 403:  # noqa: PLR2004 - HTTP
-            return DestinationDeniedError(
-                f"access denied to {self._where(key)}: the credentials in use lack {permission}. "
-                f"Allow {permission} on the bucket, or check which credentials and profile are in "
-                f"use."
-            )
-        if status == _NOT_THERE:
-            return FileNotFoundError(key)
-        if status in _OUTDATED:
-            return OutdatedError(key)
+        match of_answer(code, status):
+            case Meaning.NO_BUCKET:
+                return self._no_bucket()
+            case Meaning.OTHER_REGION:
+                return self._no_bucket(f": S3 answered {status} {code}, as for another region")
+            case Meaning.REFUSED_CREDENTIALS:
+                return self._no_credentials(code)
+            case Meaning.DENIED:
+                return DestinationDeniedError(
+                    f"access denied to {self._where(key)}: the credentials in use lack "
+                    f"{permission}. Allow {permission} on the bucket, or check which credentials "
+                    f"and profile are in use."
+                )
+            case Meaning.ARCHIVED:
+                return DestinationDeniedError(
+                    f"{self._where(key)} is in an archived storage class. Restore it, keep what "
+                    f"is below `root` out of such classes, then run again."
+                )
+            case Meaning.NO_OBJECT | Meaning.NOT_FOUND:
+                return FileNotFoundError(key)
+            case Meaning.CONDITION_FAILED:
+                return OutdatedError(key)
         return DestinationError(
             f"{endpoint} answered {status} {code} about {self._where(key)}: "
             f"{said.get('Message', 'no message')}. Run again; if it stays, ask whoever runs this "
             f"S3."
+        )
+
+    def _no_bucket(self, found: str = "") -> DestinationError:
+        return DestinationDeniedError(
+            f"bucket {self.bucket!r} of the Parquet files not found at "
+            f"{self.client.meta.endpoint_url}{found}. Check `root`, `region` and `endpoint_url`, "
+            f"or make the bucket."
         )
 
     def _no_credentials(self, found: object) -> DestinationError:
