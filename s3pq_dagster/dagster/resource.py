@@ -13,7 +13,7 @@ from s3pq_dagster.loading.prefetch import NextTable
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.source.catalog import Grouping, group
-from s3pq_dagster.source.listing import BucketListing
+from s3pq_dagster.source.listing import BucketListing, list_prefix
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
 
@@ -77,7 +77,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
         does not wait for a dead server once for each.
 
         Raises:
-            StoreError: As :meth:`Store.list_objects`.
+            StoreError: As :func:`~s3pq_dagster.source.listing_page.list_page`.
         """
         grouping = self.list_on(BucketListing(self.path_prefix), log)
         assert grouping is not None  # noqa: S101 - it has all the time it takes
@@ -92,7 +92,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
             What :meth:`list_tables` gives; ``None`` if it is not whole yet.
 
         Raises:
-            StoreError: As :meth:`Store.list_objects`.
+            StoreError: As :func:`~s3pq_dagster.source.listing_page.list_page`.
         """
         if self._unlisted is not None:
             raise self._unlisted
@@ -122,12 +122,12 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
         """List the objects of one prefix, now.
 
         Raises:
-            StoreError: As :meth:`Store.list_objects`.
+            StoreError: As :func:`~s3pq_dagster.source.listing_page.list_page`.
         """
         delimiter = "/" if prefix.endswith("/") else ""
         # The spec's prefix may end within the last segment of the table's keys.
         asked = self.path_prefix if self.path_prefix.startswith(prefix) else prefix
-        listed = Listing.of_pages(self.store.list_pages(asked, delimiter=delimiter))
+        listed = list_prefix(self.store, asked, delimiter=delimiter)
         listing = group(listed).by_prefix.get(prefix, Listing.of([]))
         log.info(line("prefix_listed", bucket=self.bucket, prefix=prefix, objects=len(listing)))
         return listing

@@ -11,9 +11,9 @@ from botocore.loaders import Loader, create_loader
 
 from s3pq_dagster.s3_errors import follow_one_redirect
 from s3pq_dagster.source import listing_page
+from s3pq_dagster.source.requests import ATTEMPTS
 from s3pq_dagster.spec import S3ParquetSpec
 
-ATTEMPTS = 4
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 10
 """With four attempts a server that accepts and never answers is given up within a minute, also
@@ -55,7 +55,7 @@ def make_client(
         ),
     )
     # The star puts it before botocore's own handlers, one of which parses the whole body too.
-    client.meta.events.register_first("before-parse.*.ListObjectsV2", _take_objects)
+    client.meta.events.register_first("before-parse.*.ListObjectsV2", listing_page.take_objects)
     client.meta.events.register_last("before-parameter-build.s3", follow_one_redirect)
     return client, opened.get_credentials
 
@@ -71,14 +71,3 @@ def _session(profile: str | None) -> botocore.session.Session:
 def _descriptions(path: str | None) -> Loader:
     """Keep what botocore reads of its APIs: to read it is most of the work of making a client."""
     return create_loader(path)
-
-
-def _take_objects(
-    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_event: Any
-) -> None:
-    """Parse a page's objects in botocore's stead."""
-    if response_dict["status_code"] != 200:  # noqa: PLR2004 - HTTP
-        return
-    parsed = listing_page.parse(response_dict["body"])
-    if parsed is not None:
-        response_dict["body"], customized_response_dict["Contents"] = parsed

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.source.store import Page, Store
+from s3pq_dagster.source.listing_page import Page, list_page
+from s3pq_dagster.source.requests import Requests
+from s3pq_dagster.source.store import Store
 
 _MOST_BRANCHES = 64
 """More are listed one after the other: each costs a request, however little is in it."""
@@ -82,7 +84,8 @@ class BucketListing:
             The listing; ``None`` where the time was not enough, which is for another call.
 
         Raises:
-            StoreError: As :meth:`Store.list_pages`. What was listed so far is of no more use.
+            StoreError: As :func:`~s3pq_dagster.source.listing_page.list_page`; what was listed so
+                far is lost.
         """
         until = math.inf if seconds is None else time.monotonic() + seconds
         is_begun = False
@@ -95,7 +98,7 @@ class BucketListing:
                     self._left and len(asked) < most and not (is_begun and time.monotonic() > until)
                 ):
                     is_begun, branch = True, self._left.popleft()
-                    asked[pool.submit(_page, store, branch)] = branch
+                    asked[pool.submit(_page, store.requests, branch)] = branch
                 if not asked:
                     return None
                 # In small steps, between which a cancel is heard.
@@ -137,6 +140,34 @@ class BucketListing:
         return True
 
 
-def _page(store: Store, branch: _Branch) -> Page:
-    delimiter = "/" if branch.is_split else ""
-    return store.list_page(branch.prefix, delimiter=delimiter, token=branch.token, seen=branch.seen)
+def _page(requests: Requests, branch: _Branch) -> Page:
+    return list_page(
+        requests,
+        branch.prefix,
+        delimiter="/" if branch.is_split else "",
+        token=branch.token,
+        seen=branch.seen,
+    )
+
+
+def list_prefix(store: Store, prefix: str, *, delimiter: str = "") -> Listing:
+    """List the objects whose keys start with a raw string, page after page.
+
+    Args:
+        store: The bucket.
+        prefix: Any string; empty lists the bucket.
+        delimiter: ``/`` leaves out keys with a further slash behind the prefix.
+
+    Returns:
+        The objects in the bucket's order.
+
+    Raises:
+        StoreError: As :func:`~s3pq_dagster.source.listing_page.list_page`.
+    """
+    seen: set[str] = set()
+    page = list_page(store.requests, prefix, delimiter=delimiter, seen=seen)
+    pages = [page.objects]
+    while (token := page.next_token) is not None:
+        page = list_page(store.requests, prefix, delimiter=delimiter, token=token, seen=seen)
+        pages.append(page.objects)
+    return Listing.of_pages(pages)

@@ -1,11 +1,10 @@
-"""Requests to the source bucket, and S3's answers in our words."""
+"""Requests to the source bucket, and the errors they end in."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from botocore import exceptions as boto_errors
 from botocore.parsers import ResponseParserError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from urllib3.exceptions import HTTPError
 
 from s3pq_dagster.errors import (
@@ -22,56 +21,84 @@ from s3pq_dagster.errors import (
     one_line,
 )
 from s3pq_dagster.s3_errors import Meaning, of_answer, of_exception
-from s3pq_dagster.source import listing_page
 
+ATTEMPTS = 4
+"""How often a request is sent at most, by botocore and, for a broken answer, by us."""
 _ARCHIVED = (
     "it is in an archived storage class; restore it, then run its table with "
     "retry_quarantined: true"
 )
 
+retry_broken = retry(
+    retry=retry_if_exception_type(BrokenAnswerError),
+    stop=stop_after_attempt(ATTEMPTS),
+    wait=wait_random_exponential(multiplier=0.2, max=5),
+    reraise=True,
+)
+"""Repeat a function that raises :class:`BrokenAnswerError`.
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What one bucket answers."""
+botocore repeats requests that fail, but not those whose answer's body breaks off or is not what was
+asked for.
+"""
 
-    bucket: str
-    endpoint: str
-    """The URL requests go to."""
 
-    def call(
-        self,
-        method: Callable[..., dict[str, Any]],
-        permission: str,
-        key: str | None = None,
-        **asked: Any,
+class Requests:
+    """Sends requests to one bucket; safe to use from many threads at a time."""
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    @property
+    def endpoint(self) -> str:
+        """The URL requests go to."""
+        return str(self._client.meta.endpoint_url)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def send(
+        self, operation: str, permission: str, *, key: str | None = None, **parameters: Any
     ) -> dict[str, Any]:
-        """Send a request, and say in our words what goes wrong.
+        """Send a request to the bucket.
 
         Args:
-            method: The client's.
+            operation: Name of the client's method.
             permission: What IAM calls the right to it.
-            key: Of the object it is about, if it is about one.
-            asked: What the method takes besides.
+            key: Key of the object that it concerns; ``None`` for a listing.
+            parameters: Further parameters of the method.
+
+        Returns:
+            botocore's answer, whose body is not read yet.
 
         Raises:
-            StoreError: As :meth:`~s3pq_dagster.source.store.Store.read_piece`, or for a listing as
-                :meth:`~s3pq_dagster.source.store.Store.list_pages`.
+            BucketNotFoundError: The bucket is not there, or in another region.
+            AccessDeniedError: The permission is missing.
+            CredentialsError: Credentials are missing, wrong or expired.
+            StoreUnreachableError: Nothing answers.
+            ObjectNotFoundError: The object is not there.
+            ObjectChangedError: The object is not the version that the request asks for.
+            MalformedObjectError: The object is in an archived storage class.
+            BrokenAnswerError: The answer cannot be read, or cannot come from S3.
+            StoreError: Anything else.
         """
-        if key is not None:
-            asked |= {"Bucket": self.bucket, "Key": key}
+        parameters |= {"Bucket": self.bucket} | ({} if key is None else {"Key": key})
         try:
-            return method(**asked)
+            answer: dict[str, Any] = getattr(self._client, operation)(**parameters)
         except boto_errors.ClientError as error:
             raise self._answered(error, permission, key) from error
         except (boto_errors.BotoCoreError, HTTPError) as error:  # retried by botocore
             raise self._unanswered(error, key) from error
-        except listing_page.KeyEncodingError as error:
-            raise not_utf8(error) from error
         except (ResponseParserError, ValueError) as error:  # a number or time that is none
-            raise BrokenAnswerError(self.broken(key, error)) from error
+            raise self.broken(key, error) from error
+        return answer
 
-    def broken(self, key: str | None, found: object) -> str:
-        """Say that an answer is none of S3's."""
+    def broken(self, key: str | None, found: object) -> BrokenAnswerError:
+        """Make the error for an answer that cannot come from S3."""
+        return BrokenAnswerError(self._not_s3(key, found))
+
+    def _not_s3(self, key: str | None, found: object) -> str:
         where = f"s3://{self.bucket}" + ("" if key is None else f"/{key}")
         return (
             f"{self.endpoint} did not answer about {where} as S3 does: {found}. Run again; if it "
@@ -85,7 +112,7 @@ class Answers:
                 return CredentialsError(self.bucket, str(error))
             case Meaning.UNREACHABLE:
                 return StoreUnreachableError(self.endpoint, str(error))
-        return StoreError(self.broken(key, error))
+        return StoreError(self._not_s3(key, error))
 
     def _answered(
         self, error: boto_errors.ClientError, permission: str, key: str | None
@@ -118,25 +145,18 @@ class Answers:
     def _about_object(
         self, meaning: Meaning, error: boto_errors.ClientError, key: str
     ) -> S3ParquetError | None:
+        """Make the error for an answer that concerns one object only."""
         match meaning:
             case Meaning.ARCHIVED:
                 return MalformedObjectError(key, _ARCHIVED)
             case Meaning.NO_OBJECT:
                 return ObjectNotFoundError(key)
-            # Only HEAD has no body to carry S3's code; another 404 may come from anybody, and is
-            # no deletion.
+            # Only the answer to HEAD has no body to carry S3's code. Any other 404 without the
+            # code may come from something that is not S3, and is no deletion.
             case Meaning.NOT_FOUND if error.operation_name == "HeadObject":
                 return ObjectNotFoundError(key)
             case Meaning.NOT_FOUND:
-                return BrokenAnswerError(self.broken(key, "404 without S3's NoSuchKey"))
+                return self.broken(key, "404 without S3's NoSuchKey")
             case Meaning.CONDITION_FAILED:
                 return ObjectChangedError(key)
         return None
-
-
-def not_utf8(error: listing_page.KeyEncodingError) -> StoreError:
-    """Make the error for a listed key that is not UTF-8."""
-    return StoreError(
-        f"the listing has the key {str(error)!r} (in URL encoding), which is not UTF-8 as S3 "
-        f"requires of keys. Rename the object, or narrow `path_prefix` so that it is not listed."
-    )

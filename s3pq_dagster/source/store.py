@@ -1,14 +1,12 @@
 """The only module that reads the source bucket."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import boto3
-import polars as pl
 from botocore import exceptions as boto_errors
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from urllib3.exceptions import HTTPError
 
 from s3pq_dagster.errors import (
@@ -17,18 +15,13 @@ from s3pq_dagster.errors import (
     ObjectChangedError,
     ObjectNotFoundError,
 )
-from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.s3_errors import Meaning, of_exception
-from s3pq_dagster.source import e_tags, listing_page
-from s3pq_dagster.source.client import ATTEMPTS, make_client
+from s3pq_dagster.source import e_tags
+from s3pq_dagster.source.client import make_client
 from s3pq_dagster.source.obstore_reads import DirectReads
-from s3pq_dagster.source.requests import Answers, not_utf8
+from s3pq_dagster.source.requests import Requests, retry_broken
 from s3pq_dagster.spec import S3ParquetSpec
-
-PAGE_SIZE = 1000
-"""Keys a listing request returns at most, by S3's rule."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +31,6 @@ class Piece:
     data: bytes
     md5: str | None
     """Of the whole object's content, where its e_tag says it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A part of a listing."""
-
-    objects: pl.DataFrame
-    """In the store's order and in the columns of a :class:`Listing`."""
-    prefixes: list[str]
-    """What goes on behind the delimiter, up to and with it."""
-    next_token: str | None
-    """Of the page that follows; ``None`` where none does."""
 
 
 class Store:
@@ -68,10 +49,9 @@ class Store:
         verify_e_tags: bool = True,
         open_direct: Callable[[], DirectReads | None] = lambda: None,
     ) -> None:
-        self._client = client
         self._open_direct = open_direct
         self._verify = verify_e_tags
-        self._answers = Answers(bucket, self.endpoint)
+        self.requests = Requests(client, bucket)
         self.bucket = bucket
 
     @classmethod
@@ -103,76 +83,13 @@ class Store:
     @property
     def endpoint(self) -> str:
         """The URL requests go to."""
-        return str(self._client.meta.endpoint_url)
+        return self.requests.endpoint
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self.requests.close()
 
-    def list_objects(self, prefix: str, *, delimiter: str = "") -> Iterator[ObjectMeta]:
-        """List the objects whose keys start with a raw string, one by one; see :meth:`list_pages`.
-
-        Raises:
-            StoreError: As :meth:`list_pages`.
-        """
-        for page in self.list_pages(prefix, delimiter=delimiter):
-            yield from Listing(page)
-
-    def list_pages(self, prefix: str, *, delimiter: str = "") -> Iterator[pl.DataFrame]:
-        """List the objects whose keys start with a raw string, page by page.
-
-        Args:
-            prefix: Any string; empty lists the bucket.
-            delimiter: ``/`` leaves out keys with a further slash behind the prefix.
-
-        Yields:
-            Objects in the store's order and in the columns of a :class:`Listing`, keys exactly as
-            S3 has them.
-
-        Raises:
-            BucketNotFoundError: The bucket is not there.
-            AccessDeniedError: ``s3:ListBucket`` is missing.
-            CredentialsError: Credentials are missing, wrong or expired.
-            StoreUnreachableError: Nothing answers.
-            StoreError: Anything else, after retries.
-        """
-        token: str | None = None
-        seen: set[str] = set()
-        while True:
-            page = self.list_page(prefix, delimiter=delimiter, token=token, seen=seen)
-            yield page.objects
-            if (token := page.next_token) is None:
-                return
-
-    def list_page(
-        self, prefix: str, *, delimiter: str = "", token: str | None = None, seen: set[str]
-    ) -> Page:
-        """List one page, of at most 1,000 objects.
-
-        Args:
-            prefix: As :meth:`list_pages`.
-            delimiter: As :meth:`list_pages`.
-            token: Of the page, as the one before it said; ``None`` is the first.
-            seen: The tokens of the pages so far; gets the next one's.
-
-        Raises:
-            StoreError: As :meth:`list_pages`.
-        """
-        asked: dict[str, Any] = {
-            "Bucket": self.bucket,
-            "Prefix": prefix,
-            "MaxKeys": PAGE_SIZE,
-            "EncodingType": "url",  # of any key XML cannot hold; we decode, see `listing_page`
-        }
-        if delimiter:
-            asked["Delimiter"] = delimiter
-        if token is not None:
-            asked["ContinuationToken"] = token
-        page = self._retry(lambda: self._list_page(asked, seen))
-        if page.next_token is not None:
-            seen.add(page.next_token)
-        return page
-
+    @retry_broken
     def stat(self, key: str) -> ObjectMeta:
         """Ask for an object as it is now.
 
@@ -180,7 +97,13 @@ class Store:
             ObjectNotFoundError: It is gone, and S3 says so.
             StoreError: As :meth:`read`.
         """
-        found = self._retry(lambda: self._head(key))
+        try:
+            found = self.requests.send("head_object", "s3:GetObject", key=key)
+        except ObjectNotFoundError:
+            self._confirm_deletion(key)
+            raise
+        if "ContentLength" not in found or "LastModified" not in found:
+            raise self.requests.broken(key, "no size or no time")
         return ObjectMeta(key, found["ContentLength"], _e_tag(found), found["LastModified"])
 
     def is_there(self, key: str) -> bool:
@@ -238,70 +161,32 @@ class Store:
             if data is not None:
                 return Piece(data, e_tags.md5_of(found, {}, self.bucket))
 
-        def once() -> Piece:
+        @retry_broken
+        def read_once() -> Piece:
             piece = self._read(found, start, last)
             if piece.md5 is not None and start == 0 and last == found.size:
                 e_tags.check(found, piece.md5, e_tags.digest_of([piece.data]), seen)
             return piece
 
-        return self._retry(once)
+        return read_once()
 
-    def _list_page(self, asked: dict[str, Any], tokens: set[str]) -> Page:
-        """Ask for one page; ``tokens`` are those that were asked for so far."""
-        page = self._answers.call(self._client.list_objects_v2, "s3:ListBucket", **asked)
-        # An HTML page answered with 200 parses as a listing of nothing; what `listing_page` has
-        # refused and botocore has parsed is none either.
-        is_whole = {"IsTruncated", "Name", "Contents"} <= page.keys()
-        if not is_whole or not isinstance(page["Contents"], pl.DataFrame):
-            raise BrokenAnswerError(self._answers.broken(None, "that is no S3 listing"))
-        token = page.get("NextContinuationToken")
-        if page["IsTruncated"] and (not token or token in tokens):
-            found = "a listing that goes on, but not where" if not token else "one page for ever"
-            raise BrokenAnswerError(self._answers.broken(None, found))
-        below = [str(found["Prefix"]) for found in page.get("CommonPrefixes", ())]
-        if page.get("EncodingType") == "url":
-            try:
-                below = [listing_page.decoded(prefix) for prefix in below]
-            except listing_page.KeyEncodingError as error:
-                raise not_utf8(error) from error
-        # Another listing's answer would leave out what was asked for, and say that it is all.
-        prefix = asked["Prefix"]
-        keys = page["Contents"]["key"]
-        astray = keys.filter(~keys.str.starts_with(prefix))
-        if foreign := [*astray, *(name for name in below if not name.startswith(prefix))]:
-            found = f"a listing of {prefix!r} with {foreign[0]!r} in it"
-            raise BrokenAnswerError(self._answers.broken(None, found))
-        return Page(page["Contents"], below, token if page["IsTruncated"] else None)
-
-    def _head(self, key: str) -> dict[str, Any]:
-        try:
-            found = self._answers.call(self._client.head_object, "s3:GetObject", key=key)
-        except ObjectNotFoundError:
-            self._see_it_gone(key)
-            raise
-        if "ContentLength" not in found or "LastModified" not in found:
-            raise BrokenAnswerError(self._answers.broken(key, "no size or no time"))
-        return found
-
-    def _see_it_gone(self, key: str) -> None:
-        """Ask in a way that is answered with a body: that to HEAD has none to tell S3 by.
+    def _confirm_deletion(self, key: str) -> None:
+        """Ask by GET whether an object is gone, since the answer to HEAD has no body to prove it.
 
         Raises:
             ObjectNotFoundError: It is gone.
-            BrokenAnswerError: It is there, or somebody else than S3 says otherwise.
+            BrokenAnswerError: It is there, or the 404 does not come from S3.
         """
-        answer = self._answers.call(
-            self._client.get_object, "s3:GetObject", key=key, Range="bytes=0-0"
-        )
+        answer = self.requests.send("get_object", "s3:GetObject", key=key, Range="bytes=0-0")
         answer["Body"].close()
-        raise BrokenAnswerError(self._answers.broken(key, "404 to HEAD, and an object to GET"))
+        raise self.requests.broken(key, "404 to HEAD, and an object to GET")
 
     def _read(self, found: ObjectMeta, start: int, end: int) -> Piece:
         whole = start == 0 and end == found.size
         asked: dict[str, Any] = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
         if found.e_tag is not None:
             asked["IfMatch"] = f'"{found.e_tag}"'
-        answer = self._answers.call(self._client.get_object, "s3:GetObject", key=found.key, **asked)
+        answer = self.requests.send("get_object", "s3:GetObject", key=found.key, **asked)
         try:
             with answer["Body"] as body:
                 data: bytes = body.read()
@@ -313,15 +198,6 @@ class Store:
             raise BrokenAnswerError(msg) from error
         _check_answer(answer, data, found, start, end)
         return Piece(data, e_tags.md5_of(found, answer, self.bucket) if self._verify else None)
-
-    def _retry(self, once: Callable[[], T]) -> T:
-        """Ask again when an answer broke: botocore retries requests, but not bodies."""
-        return Retrying(
-            retry=retry_if_exception_type(BrokenAnswerError),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.2, max=5),
-            reraise=True,
-        )(once)
 
 
 def _e_tag(answer: dict[str, Any]) -> str | None:

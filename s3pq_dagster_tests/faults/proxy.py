@@ -34,6 +34,7 @@ class FaultyProxy(Proxy):
 
     def __init__(self, upstream: str) -> None:
         super().__init__(upstream)
+        self.page_size = PAGE
         self.plan: Plan | None = None
         self.change: Callable[[Request, Random], None] = lambda _request, _chance: None
         """Called to overwrite, add or delete objects while a request is under way."""
@@ -55,7 +56,6 @@ class FaultyProxy(Proxy):
     def answer(
         self, request: Request, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        path = path.replace("max-keys=1000", f"max-keys={PAGE}")
         plan = self.plan
         changing = plan is not None and plan.kind in (Kind.OVERWRITTEN, Kind.CHANGING)
         if plan is not None and changing and (chance := plan.falls_on(request)) is not None:

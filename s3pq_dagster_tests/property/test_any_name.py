@@ -14,6 +14,7 @@ from s3pq_dagster.errors import TableNameCollisionError, TableNameError, Unsuppo
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.source.catalog import TableListing, group, tables_in
+from s3pq_dagster.source.listing import list_prefix
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.source.table_names import bare_name, is_parquet, prefix_of
 from s3pq_dagster_tests.buckets import Bucket
@@ -75,7 +76,7 @@ def test_any_name_comes_back_or_is_refused(
         bucket.put(key, table)
     try:
         with tempfile.TemporaryDirectory() as directory, opened(bucket) as store:
-            assert {found.key for found in store.list_objects("")} == keys
+            assert {found.key for found in list_prefix(store, "")} == keys
             destination = DuckDBDestination(str(Path(directory) / "lake.duckdb"))
             for found in found_in(store) or ():
                 load = load_of(store, bucket, found)

@@ -12,6 +12,7 @@ import polars as pl
 
 from s3pq_dagster.ledger import ENTRY_COLUMNS, Ledger, Status
 from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.source.listing import list_prefix
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster_tests.buckets import Bucket
@@ -77,7 +78,7 @@ def _session() -> boto3.session.Session:
 
 def listed(store: Store, prefix: str = "") -> Listing:
     """List a bucket in reading order."""
-    return Listing.of(store.list_objects(prefix)).in_reading_order()
+    return list_prefix(store, prefix).in_reading_order()
 
 
 class Lines(logging.Handler):

@@ -46,8 +46,6 @@ ANSWERS = {
     "NoSuchKey": (404, GONE),
     "NoSuchVersion": (404, GONE),
     "SlowDown": (503, BUSY),
-    "InternalError": (500, BUSY),
-    "TooManyRequests": (429, BUSY),
 }
 
 
@@ -65,8 +63,6 @@ _PHRASES = {
     401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
-    429: "Too Many Requests",
-    500: "Internal Server Error",
     503: "Service Unavailable",
 }
 

@@ -8,6 +8,7 @@ import pytest
 from s3pq_dagster.errors import MalformedObjectError, StoreError
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.footers import footer_rows, read_schema, table_schema
+from s3pq_dagster.source.listing import list_prefix
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
 from s3pq_dagster_tests.malformed.bombs import BOMBS
 from s3pq_dagster_tests.proxy import Answer, Request
@@ -28,7 +29,7 @@ def asked_bytes(request: Request) -> int:
 def only(bucket: Bucket) -> tuple[pa.Schema | MalformedObjectError, ObjectMeta]:
     """Read the schema of the bucket's one object, or what is wrong with it."""
     with opened(bucket) as store:
-        (found,) = store.list_objects("")
+        (found,) = list_prefix(store, "")
         try:
             return read_schema(store, found), found
         except MalformedObjectError as error:

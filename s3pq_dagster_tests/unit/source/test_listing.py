@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-import s3pq_dagster.source.store
 from s3pq_dagster.source.listing import BucketListing
 from s3pq_dagster.source.store import Store
 from s3pq_dagster_tests.buckets import Bucket
@@ -16,9 +15,9 @@ PAGE = 10
 
 
 @pytest.fixture
-def store(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Open a bucket whose pages are short."""
-    monkeypatch.setattr(s3pq_dagster.source.store, "PAGE_SIZE", PAGE)
+def store(bucket: Bucket) -> Iterator[Store]:
+    """Open a bucket whose server writes short pages."""
+    bucket.proxy.page_size = PAGE
     with opened(bucket) as store:
         yield store
 

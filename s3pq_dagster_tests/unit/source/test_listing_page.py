@@ -6,8 +6,9 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from s3pq_dagster.errors import StoreError
 from s3pq_dagster.objects import LISTING_COLUMNS
-from s3pq_dagster.source.listing_page import KeyEncodingError, parse
+from s3pq_dagster.source.listing_page import parse
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 NOON = datetime(2024, 2, 14, 12, tzinfo=UTC)
@@ -186,7 +187,7 @@ def test_a_fact_that_is_none_is_refused(fields: dict[str, str]) -> None:
 
 def test_a_key_that_is_not_utf_8_is_named() -> None:
     """In its encoding."""
-    with pytest.raises(KeyEncodingError, match="a%FF"):
+    with pytest.raises(StoreError, match="'a%FF'"):
         parse(page(entry(Key="a%FF")))
 
 

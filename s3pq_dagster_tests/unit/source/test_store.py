@@ -27,6 +27,7 @@ from s3pq_dagster.errors import (
     StoreUnreachableError,
 )
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.source.listing import list_prefix
 from s3pq_dagster.source.store import Store
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Answer, Hook, Request
@@ -120,7 +121,7 @@ def test_any_key_is_listed_and_read_as_it_is(bucket: Bucket) -> None:
     for key in MOTO_KEYS:
         bucket.put(key, b"of " + key.encode())
     with opened(bucket) as store:
-        found = list(store.list_objects(""))
+        found = list(list_prefix(store, ""))
         assert sorted(o.key for o in found) == sorted(MOTO_KEYS)
         for each in found:
             assert store.read(each) == b"of " + each.key.encode()
@@ -132,7 +133,7 @@ def test_any_key_that_seaweedfs_takes_is_listed_and_read(weed_bucket: Bucket) ->
     for key in WEED_KEYS:
         weed_bucket.put(key, key.encode())
     with opened(weed_bucket) as store:
-        found = {o.key: store.read(o) for o in store.list_objects("")}
+        found = {o.key: store.read(o) for o in list_prefix(store, "")}
     assert found == {key: key.encode() for key in WEED_KEYS}
 
 
@@ -144,8 +145,8 @@ def test_a_prefix_is_a_raw_string(bucket: Bucket) -> None:
             bucket.put(key, b"1")
     with opened(bucket) as store:
         for prefix in prefixes:
-            assert [o.key for o in store.list_objects(prefix)] == [f"{prefix}x", f"{prefix}y/z"]
-            assert [o.key for o in store.list_objects(prefix, delimiter="/")] == [f"{prefix}x"]
+            assert [o.key for o in list_prefix(store, prefix)] == [f"{prefix}x", f"{prefix}y/z"]
+            assert [o.key for o in list_prefix(store, prefix, delimiter="/")] == [f"{prefix}x"]
 
 
 @pytest.mark.parametrize("count", [0, 1000, 1001, 2001])
@@ -154,7 +155,7 @@ def test_a_listing_has_every_page(moto: str, bucket: Bucket, count: int) -> None
     pages = [Answer(200, page) for page in _pages(count)]
     bucket.proxy.before = lambda _: pages.pop(0)
     with opened(bucket) as store:
-        found = [o.key for o in store.list_objects("")]
+        found = [o.key for o in list_prefix(store, "")]
     assert found == [f"k {i:05d}" for i in range(count)]
     assert not pages
     tokens = [request.query.get("continuation-token") for request in bucket.proxy.listings]
@@ -186,7 +187,7 @@ def test_more_than_a_thousand_keys_come_from_a_real_server(weed_bucket: Bucket) 
     for i in range(1003):
         weed_bucket.put(f"k/{i:04d}", b"")
     with opened(weed_bucket) as store:
-        assert [o.key for o in store.list_objects("")] == [f"k/{i:04d}" for i in range(1003)]
+        assert [o.key for o in list_prefix(store, "")] == [f"k/{i:04d}" for i in range(1003)]
     assert len(weed_bucket.proxy.listings) == 2
 
 
@@ -196,7 +197,7 @@ def test_a_listing_has_the_facts_of_each_object(bucket: Bucket) -> None:
     bucket.put("a", b"12345")
     bucket.set_last_modified("a", moment)
     with opened(bucket) as store:
-        (found,) = store.list_objects("")
+        (found,) = list_prefix(store, "")
     digest = hashlib.md5(b"12345").hexdigest()
     assert found == ObjectMeta("a", 5, digest, moment)
 
@@ -205,7 +206,7 @@ def test_every_read_says_which_version_it_wants(bucket: Bucket) -> None:
     """If-Match carries the listed e_tag, whole or ranged; a range is asked for as HTTP has it."""
     bucket.put("a", b"0123456789")
     with opened(bucket) as store:
-        (found,) = store.list_objects("")
+        (found,) = list_prefix(store, "")
         assert store.read(found) == b"0123456789"
         assert store.read(found, 2, 5) == b"234"
         assert store.read(found, 4) == b"456789"
@@ -218,7 +219,7 @@ def test_an_overwritten_object_is_noticed(bucket: Bucket) -> None:
     """The server refuses to mix versions, and the error names the key."""
     bucket.put("a", b"old")
     with opened(bucket) as store:
-        (found,) = store.list_objects("")
+        (found,) = list_prefix(store, "")
         bucket.put("a", b"new")
         with pytest.raises(ObjectChangedError, match="'a'"):
             store.read(found)
@@ -231,7 +232,7 @@ def test_a_server_without_if_match_is_noticed(bucket: Bucket) -> None:
         Answer(200, b"new", {"ETag": '"another"'}) if r.is_object else None
     )
     with opened(bucket) as store:
-        (found,) = store.list_objects("")
+        (found,) = list_prefix(store, "")
         with pytest.raises(ObjectChangedError):
             store.read(found)
 
@@ -240,7 +241,7 @@ def test_a_deleted_object_is_noticed(bucket: Bucket) -> None:
     """Reading or asking for what is gone is its own error."""
     bucket.put("a", b"1")
     with opened(bucket) as store:
-        (found,) = store.list_objects("")
+        (found,) = list_prefix(store, "")
         bucket.delete("a")
         with pytest.raises(ObjectNotFoundError, match="'a'"):
             store.read(found)
@@ -411,7 +412,7 @@ def test_a_bucket_of_another_region_is_named(bucket: Bucket, status: int) -> Non
     body = b"<Error><Code>PermanentRedirect</Code><Message>m</Message></Error>"
     bucket.proxy.before = lambda _: Answer(status, body)
     with opened(bucket) as store, pytest.raises(BucketNotFoundError, match="`region`"):
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
 
 
 SAID = {
@@ -440,7 +441,7 @@ def test_whatever_is_said_ends_as_an_error_of_the_store(said: bytes) -> None:
         asks = (
             lambda: store.read(META),
             lambda: store.stat("a"),
-            lambda: list(store.list_objects("")),
+            lambda: list(list_prefix(store, "")),
         )
         with ThreadPoolExecutor() as pool:
             found = list(pool.map(_caught, asks))
@@ -478,7 +479,7 @@ def test_a_server_without_tls_is_named_as_unreachable() -> None:
 def test_a_host_that_does_not_exist_is_named_as_unreachable() -> None:
     """A name without an address, for listing and for reading."""
     store = Store.open(spec(endpoint_url="http://no-such-host.invalid"))
-    asks = (lambda: list(store.list_objects("")), lambda: store.read(META))
+    asks = (lambda: list(list_prefix(store, "")), lambda: store.read(META))
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(_caught, asks))
     store.close()
@@ -494,7 +495,7 @@ def test_a_listing_that_goes_on_without_saying_where_is_an_error(bucket: Bucket)
     page = TRUNCATED.format(key="a", token="").encode()
     bucket.proxy.before = lambda _: Answer(200, page)
     with opened(bucket) as store, pytest.raises(BrokenAnswerError, match="goes on, but not where"):
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
 
 
 def test_a_listing_that_never_ends_is_an_error(bucket: Bucket) -> None:
@@ -503,7 +504,7 @@ def test_a_listing_that_never_ends_is_an_error(bucket: Bucket) -> None:
     page = TRUNCATED.format(key="a", token=token).encode()
     bucket.proxy.before = lambda _: Answer(200, page)
     with opened(bucket) as store, pytest.raises(BrokenAnswerError, match="for ever"):
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
 
 
 BRANCH = "<CommonPrefixes><Prefix>{key}</Prefix></CommonPrefixes>"
@@ -518,10 +519,10 @@ def test_a_listing_of_something_else_is_asked_for_again(bucket: Bucket, *, is_br
         page = re.sub(b"<Contents>.*</Contents>", BRANCH.format(key="a/1").encode(), page)
     bucket.proxy.before = first(lambda _: Answer(200, page))
     with opened(bucket) as store:
-        assert [o.key for o in store.list_objects("b/")] == ["b/1"]
+        assert [o.key for o in list_prefix(store, "b/")] == ["b/1"]
     bucket.proxy.before = lambda _: Answer(200, page)
     with opened(bucket) as store, pytest.raises(BrokenAnswerError, match=r"'b/' with 'a/1' in it"):
-        list(store.list_objects("b/"))
+        list(list_prefix(store, "b/"))
 
 
 @pytest.mark.parametrize("without", ["Key", "Size", "LastModified"])
@@ -530,7 +531,7 @@ def test_a_listing_of_objects_without_their_facts_is_an_error(bucket: Bucket, wi
     page = re.sub(f"<{without}>.*</{without}>", "", LISTING.format(key="a"))
     bucket.proxy.before = lambda _: Answer(200, page.encode())
     with opened(bucket) as store, pytest.raises(BrokenAnswerError, match="without key, size"):
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
 
 
 PAGES = {
@@ -551,7 +552,7 @@ def test_a_listing_that_is_none_is_asked_for_again(bucket: Bucket, page: bytes) 
     bucket.put("k", b"1")
     bucket.proxy.before = first(lambda _: Answer(200, page, {"Content-Type": "text/html"}))
     with opened(bucket) as store:
-        assert [o.key for o in store.list_objects("")] == ["k"]
+        assert [o.key for o in list_prefix(store, "")] == ["k"]
 
 
 @pytest.mark.parametrize("status", [403, 400])
@@ -559,7 +560,7 @@ def test_a_refused_key_of_many_lines_is_told_in_one(bucket: Bucket, status: int)
     """Nothing in a key breaks a message or what shows it."""
     bucket.put("a\tb\x1b[2J\u202e.parquet", b"1")
     with opened(bucket) as store:
-        (found,) = store.list_objects("")
+        (found,) = list_prefix(store, "")
         bucket.proxy.before = lambda _: Answer(status)
         with pytest.raises(StoreError) as caught:
             store.read(found)
@@ -572,14 +573,14 @@ def test_a_listing_that_stays_none_is_an_error(bucket: Bucket, page: bytes) -> N
     """An empty answer is never taken for an empty bucket."""
     bucket.proxy.before = lambda _: Answer(200, page, {"Content-Type": "text/html"})
     with opened(bucket) as store, pytest.raises(StoreError):
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
 
 
 def test_an_unencoded_listing_is_not_decoded(bucket: Bucket) -> None:
     """A server that ignores `encoding-type=url` means its plus signs."""
     bucket.proxy.before = lambda _: Answer(200, LISTING.format(key="a+b%20c").encode())
     with opened(bucket) as store:
-        assert [o.key for o in store.list_objects("")] == ["a+b%20c"]
+        assert [o.key for o in list_prefix(store, "")] == ["a+b%20c"]
 
 
 @pytest.mark.parametrize("key", ["a/%FF.parquet", "a/%ED%A0%80.parquet", "a/%C3"])
@@ -588,7 +589,7 @@ def test_a_key_that_is_no_utf8_is_an_error(bucket: Bucket, key: str) -> None:
     page = LISTING.format(key=key).replace("<Name>", "<EncodingType>url</EncodingType><Name>")
     bucket.proxy.before = lambda _: Answer(200, page.encode())
     with opened(bucket) as store, pytest.raises(StoreError, match=rf"'{key}'.*Rename the object"):
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
@@ -597,7 +598,7 @@ def test_a_server_that_is_busy_is_asked_again(bucket: Bucket, status: int) -> No
     bucket.put("a", b"1")
     bucket.proxy.before = first(lambda _: Answer(status))
     with opened(bucket) as store:
-        (found,) = store.list_objects("")
+        (found,) = list_prefix(store, "")
         bucket.proxy.before = first(lambda _: Answer(status))
         assert store.read(found) == b"1"
 
@@ -606,7 +607,7 @@ def test_a_server_that_stays_broken_is_an_error(bucket: Bucket) -> None:
     """The error says what was answered, and that trying again may help."""
     bucket.proxy.before = lambda _: Answer(501)
     with opened(bucket) as store, pytest.raises(StoreError, match="501") as caught:
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
     assert caught.value.retryable
 
 
@@ -615,7 +616,7 @@ def test_a_missing_bucket_is_named(request: pytest.FixtureRequest, server: str) 
     """A typo in the bucket's name reads as such, and a step does not try again."""
     store = Store.open(spec(bucket="no-such-bucket", endpoint_url=request.getfixturevalue(server)))
     with pytest.raises(BucketNotFoundError, match="'no-such-bucket' not found") as caught:
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
     assert not caught.value.retryable
     store.close()
 
@@ -632,7 +633,7 @@ def test_denied_listing_names_the_permission(checking: str) -> None:
     """Who may not list is told which permission is missing, on what."""
     store = opened_as(READER, checking)
     with pytest.raises(AccessDeniedError, match=r"s3:ListBucket on arn:aws:s3:::lake\b") as caught:
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
     assert (caught.value.permission, caught.value.retryable) == ("s3:ListBucket", False)
     store.close()
 
@@ -640,7 +641,7 @@ def test_denied_listing_names_the_permission(checking: str) -> None:
 def test_denied_reading_names_the_permission(checking: str) -> None:
     """Who may list but not read is told so, with the key."""
     store = opened_as(LISTER, checking)
-    (found,) = store.list_objects("")
+    (found,) = list_prefix(store, "")
     with pytest.raises(AccessDeniedError, match=r"s3://lake/a.*s3:GetObject") as caught:
         store.read(found)
     assert caught.value.key == "a"
@@ -657,7 +658,7 @@ def test_denied_reading_names_the_permission(checking: str) -> None:
 def test_bad_credentials_are_named_without_being_shown(checking: str, identity: Identity) -> None:
     """Unknown or wrong credentials are their own error, and the secret is not in it."""
     store = opened_as(identity, checking)
-    for ask in (lambda: list(store.list_objects("")), lambda: store.read(META)):
+    for ask in (lambda: list(list_prefix(store, "")), lambda: store.read(META)):
         with pytest.raises(CredentialsError, match="S3 answered") as caught:
             ask()
         assert not caught.value.retryable
@@ -671,7 +672,7 @@ def test_temporary_credentials_that_ended_are_named(bucket: Bucket, code: str) -
     body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
     bucket.proxy.before = lambda _: Answer(400, body)
     with opened(bucket) as store, pytest.raises(CredentialsError, match=code):
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
 
 
 def test_a_region_that_s3_does_not_take_is_named(bucket: Bucket) -> None:
@@ -685,7 +686,7 @@ def test_a_region_that_s3_does_not_take_is_named(bucket: Bucket) -> None:
         opened(bucket) as store,
         pytest.raises(BucketNotFoundError, match=r"'eu-north-1'.*`region`"),
     ):
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
 
 
 def test_an_archived_object_is_malformed(bucket: Bucket) -> None:
@@ -705,7 +706,7 @@ def test_no_credentials_at_all_are_named(bucket: Bucket, monkeypatch: pytest.Mon
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     store = Store.open(spec(**bucket.spec))
     with pytest.raises(CredentialsError, match="AWS_ACCESS_KEY_ID"):
-        list(store.list_objects(""))
+        list(list_prefix(store, ""))
     store.close()
 
 
@@ -720,7 +721,7 @@ def test_a_profile_gives_the_credentials(
     )
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profiles))
     store = Store.open(spec(endpoint_url=checking, local_profile="lake"))
-    (found,) = store.list_objects("")
+    (found,) = list_prefix(store, "")
     with pytest.raises(AccessDeniedError):
         store.read(found)
     store.close()
@@ -748,7 +749,7 @@ def test_an_unreachable_server_is_named_within_seconds() -> None:
     endpoint = f"http://127.0.0.1:{free_port()}"
     store = Store.open(spec(endpoint_url=endpoint))
     started = time.monotonic()
-    for ask in (lambda: list(store.list_objects("")), lambda: store.read(META)):
+    for ask in (lambda: list(list_prefix(store, "")), lambda: store.read(META)):
         with pytest.raises(StoreUnreachableError, match=endpoint) as caught:
             ask()
         assert not caught.value.retryable
@@ -770,7 +771,7 @@ def test_a_connection_that_is_reset_is_an_error_of_the_store() -> None:
 def test_an_endpoint_of_our_own_is_addressed_by_path(bucket: Bucket) -> None:
     """`endpoint_url` implies path-style addressing: the bucket is in the path."""
     with opened(bucket) as store:
-        list(store.list_objects("a/"))
+        list(list_prefix(store, "a/"))
         assert store.endpoint == bucket.proxy.endpoint
     assert {request.bucket for request in bucket.proxy.requests} == {bucket.name}
 
@@ -784,8 +785,8 @@ def test_without_an_endpoint_it_is_awss_of_the_region() -> None:
 
 def test_opening_and_closing_sends_nothing(bucket: Bucket) -> None:
     """Opening costs nothing yet."""
-    with opened(bucket) as store:
-        store.list_objects("")
+    with opened(bucket):
+        pass
     assert bucket.proxy.requests == []
 
 
