@@ -12,9 +12,9 @@ from s3pq_dagster.dagster.io_managers import (
     build_io_manager,
 )
 from s3pq_dagster.dagster.resource import S3ParquetResource
+from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.dagster.sensor import build_s3_parquet_sensor
-from s3pq_dagster.dagster.table_run import LoadConfig
 from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 from s3pq_dagster.spec import S3ParquetSpec
 

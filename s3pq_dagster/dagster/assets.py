@@ -12,9 +12,9 @@ from s3pq_dagster.dagster.metadata import PREFIX, TABLE
 from s3pq_dagster.dagster.op_settings import OpSettings
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.retries import as_failures
+from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.dagster.sharded_asset import STEPS_IO_MANAGER_KEY, build_sharded_asset
-from s3pq_dagster.dagster.table_run import LoadConfig
 from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 from s3pq_dagster.errors import ConfigurationError
 

@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 
 from s3pq_dagster.dagster.checks import check_specs
-from s3pq_dagster.dagster.table_run import LoadConfig, TableRun
+from s3pq_dagster.dagster.run_config import LoadConfig
+from s3pq_dagster.dagster.table_run import TableRun
 from s3pq_dagster.loading.report import LoadReport
 
 

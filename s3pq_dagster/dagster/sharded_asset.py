@@ -8,7 +8,7 @@ import dagster as dg
 from s3pq_dagster.dagster.metadata import TABLE
 from s3pq_dagster.dagster.op_settings import OpSettings
 from s3pq_dagster.dagster.retries import as_failures
-from s3pq_dagster.dagster.table_run import LoadConfig
+from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.loading.key_ranges import KeyRange
 from s3pq_dagster.loading.report import LoadReport
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from s3pq_dagster.dagster.checks import Proof
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
@@ -24,6 +23,7 @@ from s3pq_dagster.dagster.metadata import (
 )
 from s3pq_dagster.dagster.processes import runs_in_one_process
 from s3pq_dagster.dagster.resource import S3ParquetResource
+from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.destinations.table_state import Owner, TableState
 from s3pq_dagster.ledger import Status, fingerprint
 from s3pq_dagster.loading.key_ranges import KeyRange, split
@@ -39,28 +39,6 @@ _AHEAD_SECONDS = 2
 """How long a table waits to hear what the next one has."""
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
-
-
-class LoadConfig(dg.Config):
-    """Run config of a table's op."""
-
-    full_refresh: bool = Field(
-        default=False, description="Load the table anew and swap it in one transaction."
-    )
-    max_objects: int | None = Field(
-        default=None, ge=1, description="Load at most this many objects, the oldest first."
-    )
-    retry_quarantined: bool = Field(
-        default=False, description="Read quarantined objects again although they did not change."
-    )
-    allow_empty_listing: bool = Field(
-        default=False, description="Let `mirror` remove every row when nothing is listed."
-    )
-    verify_footers: bool = Field(
-        default=False,
-        description="Let the check `rows_reconciled` read the footer of every loaded object again: "
-        "one ranged request an object.",
-    )
 
 
 @dataclass(frozen=True, slots=True)
