@@ -16,8 +16,8 @@ from s3pq_dagster.decoding.decode_plan import MOST_ROWS
 from s3pq_dagster.destinations.protocol import CheckpointWriter, Destination, TableWriter
 from s3pq_dagster.destinations.table_state import Commit
 from s3pq_dagster.errors import (
+    InternalError,
     MalformedObjectError,
-    StoreError,
     UnsteadyObjectError,
 )
 from s3pq_dagster.ledger import Entry, Ledger, Status, fingerprint
@@ -67,6 +67,7 @@ class TableLoad:
 
         Raises:
             StoreError: The bucket failed; committed checkpoints stand.
+            InternalError: An object was neither read nor reported as unreadable: a bug.
             SchemaMismatchError: Two objects differ; checkpoints before stand.
             DestinationError: The destination failed; committed checkpoints stand.
             EmptyListingError: As :meth:`LoadPlan.difference`; nothing is touched.
@@ -193,9 +194,9 @@ class _Load:
                 with _interruptible(stream, self._abandon):
                     _patient(thread.submit(self._commit, checkpoint, stream))
         if (seen := stream.progress.seen) != len(self._difference.pending):
-            raise StoreError(
-                f"only {seen} of {len(self._difference.pending)} pending objects of table "
-                f"{self._load.plan.owner.table!r} were read; run again, and report this as a bug"
+            raise InternalError(
+                f"loading table {self._load.plan.owner.table!r}",
+                f"only {seen} of {len(self._difference.pending)} pending objects read",
             )
         if not self._fingerprint_now:
             self._writer.commit(None, schema_key=None, seal=lambda: self._sealed([], stream))

@@ -17,6 +17,7 @@ from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import (
     EmptyListingError,
+    InternalError,
     MalformedObjectError,
     QuarantineLimitError,
     SchemaMismatchError,
@@ -25,9 +26,14 @@ from s3pq_dagster.errors import (
 )
 from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
+from s3pq_dagster.loading.prefetch import NextTable
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.objects import Listing
+from s3pq_dagster.reading.early_decoding import fetcher_of
+from s3pq_dagster.reading.fetcher import Fetcher
+from s3pq_dagster.source.store import Store
+from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
 from s3pq_dagster_tests.interrupts import interrupting
 from s3pq_dagster_tests.proxy import Answer, Request
@@ -648,6 +654,37 @@ def test_a_cancelled_run_does_not_wait_for_an_answer(table: Table, method: str) 
         finally:
             answer.set()
     assert table.rows_by_key() == dict.fromkeys(["t/a", "t/b", "t/c"], 1)
+
+
+@dataclass
+class LosesObjects(NextTable):
+    """Stands for a bug of ours: of what is pending the last object is never handed on."""
+
+    store: Store
+    spec: S3ParquetSpec
+    shares = 1
+
+    def take(self, owner: Owner, pending: Listing) -> Fetcher:  # noqa: ARG002 - as the base class
+        """Fetch all but one object."""
+        return fetcher_of(self.store, Listing(pending.frame.head(-1)), self.spec)
+
+
+def test_an_object_that_is_lost_on_the_way_is_called_a_bug(table: Table) -> None:
+    """The bucket answered as it should, so it is not blamed, and nobody is told to try again."""
+    for key in "ab":
+        table.bucket.put(f"t/{key}", 10)
+    with opened(table.bucket) as store:
+        known = spec(**table.bucket.spec)
+        plan = LoadPlan(
+            spec=known, owner=table.owner, listing=listed(store, "t/"), options=LoadOptions()
+        )
+        load = TableLoad(
+            plan=plan, store=store, log=logger(), next_table=LosesObjects(store, known)
+        )
+        with pytest.raises(InternalError, match=r"table 't'.*only 1 of 2 .*bug") as caught:
+            load.into(table.destination)
+    assert not isinstance(caught.value, StoreError)
+    assert not caught.value.retryable
 
 
 def test_an_object_that_is_listed_twice_is_loaded_once(table: Table) -> None:
