@@ -1,7 +1,7 @@
 """What is loaded, as a set: the difference to a listing, its fingerprint and its cursor."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -128,8 +128,7 @@ class Ledger:
     def cursor(self) -> datetime | None:
         """The latest ``last_modified`` of what is loaded; a report, never a judge."""
         loaded = self.frame.filter(pl.col("status") == Status.LOADED)
-        latest = loaded["last_modified"].max()
-        return latest if isinstance(latest, datetime) else None
+        return latest(loaded["last_modified"].top_k(1))
 
     @property
     def rows(self) -> int:
@@ -186,6 +185,11 @@ class Ledger:
 
     def _with_version(self) -> pl.DataFrame:
         return Listing(self.frame).with_version()
+
+
+def latest(moments: Iterable[datetime | None]) -> datetime | None:
+    """Choose the cursor: the latest of some ``last_modified``; ``None`` if there is none."""
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def fingerprint(listing: Listing) -> str:

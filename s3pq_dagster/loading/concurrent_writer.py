@@ -24,7 +24,7 @@ from s3pq_dagster.errors import (
     ReadAbandonedError,
     SchemaMismatchError,
 )
-from s3pq_dagster.ledger import Ledger
+from s3pq_dagster.ledger import Ledger, latest
 
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 _CONFLICT_SECONDS = 300
@@ -133,8 +133,8 @@ class Turns:
             reader = rows()
             if reader is not None:
                 self._check_schema(reader.schema, schema_key, state)
-            times = [moment for moment in (sealed.cursor, state.ledger.cursor) if moment]
-            now = replace(sealed, cursor=max(times, default=None), fingerprint=None)
+            cursor = latest([sealed.cursor, state.ledger.cursor])
+            now = replace(sealed, cursor=cursor, fingerprint=None)
             writer.commit(reader, schema_key=schema_key, seal=lambda: now)
 
     def _check_entries(self, sealed: Commit, now: Ledger) -> None:

@@ -20,7 +20,7 @@ from s3pq_dagster.errors import (
     MalformedObjectError,
     UnsteadyObjectError,
 )
-from s3pq_dagster.ledger import Entry, Ledger, Status, fingerprint
+from s3pq_dagster.ledger import Entry, Ledger, Status, fingerprint, latest
 from s3pq_dagster.loading.background_reader import read_ahead
 from s3pq_dagster.loading.concurrent_writer import Turns
 from s3pq_dagster.loading.key_ranges import KeyRange
@@ -342,8 +342,7 @@ class _Load:
     def _sealed(self, entries: Sequence[Entry], done: TableStream | None = None) -> Commit:
         """Make the commit of some entries; ``done`` is the stream once nothing more comes."""
         loaded = [e.object.last_modified for e in entries if e.status is Status.LOADED]
-        times = [*loaded, *([self._cursor] if self._cursor else [])]
-        self._cursor = max(times, default=None)
+        self._cursor = latest([self._cursor, *loaded])
         self._fingerprint_now = "" if done is None else self._fingerprint(done)
         return Commit(entries, self._cursor, self._fingerprint_now or None)
 

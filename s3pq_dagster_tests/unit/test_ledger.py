@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import polars as pl
 import pytest
 
-from s3pq_dagster.ledger import Ledger, Status, cursor_key, fingerprint, format_cursor
+from s3pq_dagster.ledger import Ledger, Status, cursor_key, fingerprint, format_cursor, latest
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster_tests.unit.made import NOON, keys, ledger, listing, meta
 
@@ -147,6 +147,14 @@ def test_the_cursor_is_the_latest_of_what_is_loaded() -> None:
         (meta("d", second=8), REMOVED),
     )
     assert held.cursor == NOON + timedelta(seconds=5)
+
+
+def test_the_latest_of_no_moments_is_none() -> None:
+    """Moments that are not known do not count."""
+    later = NOON + timedelta(seconds=1)
+    assert latest([later, None, NOON]) == later
+    assert latest([None]) is None
+    assert latest([]) is None
 
 
 def test_an_empty_ledger_has_no_cursor() -> None:
