@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from bench.rows import mixed
 from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.ledger import Entry, Status
-from s3pq_dagster.loading.background_reader import read_ahead
+from s3pq_dagster.loading.background_reader import read_in_background
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.added_columns import RowSpan, add_columns, schema_with_added_columns
 from s3pq_dagster_tests.destinations.places import PLACES, Place
@@ -99,7 +99,9 @@ def _load(place: Place, source: Path) -> None:
                 opened.metadata.num_rows,
             )
             writer.commit(
-                read_ahead(pa.RecordBatchReader.from_batches(schema, opened.iter_batches(65_536))),
+                read_in_background(
+                    pa.RecordBatchReader.from_batches(schema, opened.iter_batches(65_536))
+                ),
                 schema_key=f"t/{file.name}",
                 seal=partial(Commit, [entry], None, None),
             )

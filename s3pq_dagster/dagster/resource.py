@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from s3pq_dagster.errors import StoreUnreachableError
-from s3pq_dagster.loading.prefetch import NextTable
+from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.source.catalog import Grouping, group
@@ -34,7 +34,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     _store: Store | None = PrivateAttr(default=None)
     _grouping: Grouping | None = PrivateAttr(default=None)
-    _next_tables: dict[int, NextTable] = PrivateAttr(default_factory=dict)
+    _prefetches: dict[int, Prefetch] = PrivateAttr(default_factory=dict)
     _unlisted: StoreUnreachableError | None = PrivateAttr(default=None)
 
     @classmethod
@@ -51,9 +51,9 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's
         """Close the connections."""
-        for ahead in self._next_tables.values():
+        for ahead in self._prefetches.values():
             ahead.close()
-        self._next_tables.clear()
+        self._prefetches.clear()
         if self._store is not None:
             self._store.close()
         self._store = self._grouping = self._unlisted = None
@@ -66,9 +66,9 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
             raise RuntimeError(msg)
         return self._store
 
-    def next_table(self, destination: object) -> NextTable:
+    def prefetch(self, destination: object) -> Prefetch:
         """Give what is fetched of the table that comes next into a destination."""
-        return self._next_tables.setdefault(id(destination), NextTable())
+        return self._prefetches.setdefault(id(destination), Prefetch())
 
     def list_tables(self, log: logging.Logger) -> Grouping:
         """List everything under ``path_prefix``, once between setup and teardown.

@@ -28,7 +28,7 @@ from s3pq_dagster.destinations.table_state import Owner, TableState
 from s3pq_dagster.ledger import Status, fingerprint
 from s3pq_dagster.loading.key_ranges import KeyRange, split
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
-from s3pq_dagster.loading.prefetch import NextTable
+from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.logs import line
@@ -74,7 +74,7 @@ class TableRun:
         context, spec = self.context, self.spec
         # Where its objects are fetched already, the destination has been asked; in its
         # transaction it is asked again.
-        ahead = load.next_table and load.next_table.state_of(load.plan.owner)
+        ahead = load.prefetch and load.prefetch.state_of(load.plan.owner)
         state = ahead or self._state(load.plan.owner)
         known = _known(load.plan.owner, state)
         if not load.plan.is_due(state) and not any(
@@ -85,12 +85,12 @@ class TableRun:
                 _observe(context, spec, load, self.io_manager, state)
                 return
             context.log.info(line("rows_unreported", table=load.plan.owner.table, rows=state.rows))
-        elif load.next_table is not None:
-            self._begin_next(load.plan.owner, load.next_table)
+        elif load.prefetch is not None:
+            self._prefetch_next(load.plan.owner, load.prefetch)
 
         yield dg.MaterializeResult(asset_key=spec.key, value=load)
 
-    def _begin_next(self, owner: Owner, ahead: NextTable) -> None:
+    def _prefetch_next(self, owner: Owner, ahead: Prefetch) -> None:
         """Have the next table's objects fetched while this one's are written.
 
         Not where ops have run config, on which it depends what they read, nor in a re-execution,
@@ -110,7 +110,7 @@ class TableRun:
             self.context.log.debug(line("not_ahead", table=load.plan.owner.table, reason=error))
             return
         if pending:
-            ahead.begin(load.plan.owner, state, pending, load.store, load.plan.spec, after=owner)
+            ahead.start(load.plan.owner, state, pending, load.store, load.plan.spec, after=owner)
 
     def _state_soon(self, owner: Owner) -> TableState:
         """Ask for the state of another table, which this one does not wait for.
@@ -136,9 +136,9 @@ class TableRun:
         tagged = run.tags.get(FULL_REFRESH_TAG, "").lower() == "true"
         owner = self._owner(self.spec)
         ahead = self._is_shared() and self.source.concurrency != 1
-        next_table = self.source.next_table(self.io_manager)
+        prefetch = self.source.prefetch(self.io_manager)
         if self.context.retry_number:
-            next_table.close()  # what an attempt before this one left
+            prefetch.close()  # what an attempt before this one left
         return TableLoad(
             plan=LoadPlan(
                 spec=self.source,
@@ -154,7 +154,7 @@ class TableRun:
             store=self.source.store,
             log=self.context.log,
             run_id=run.run_id,
-            next_table=next_table if ahead else None,
+            prefetch=prefetch if ahead else None,
             on_loaded=self._set_data_version,
             earlier=self.earlier,
         )

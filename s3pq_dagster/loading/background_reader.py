@@ -8,7 +8,7 @@ import pyarrow as pa
 _AHEAD_BYTES = 8 * 1024 * 1024
 
 
-def read_ahead(batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
+def read_in_background(batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
     """Read on in a thread of its own while what was read is written.
 
     A part of 8 MiB, or one batch, is read ahead. Whoever stops early waits for nothing: the thread

@@ -1,4 +1,4 @@
-"""Commits to one table by several at a time, who take turns."""
+"""Commits checkpoints to a table that other steps write at the same time."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ _CONFLICT_SECONDS = 300
 """How long a commit is tried where others commit at the same moment."""
 
 
-class Turns:
+class ConcurrentWriter:
     """A writer that holds the table's lock only while it commits.
 
     A checkpoint's rows wait in a temporary file until it is their turn, so nobody waits for
@@ -45,7 +45,7 @@ class Turns:
         *,
         run_id: str,
         append: bool,
-        on_turn: Callable[[Ledger, Commit], None] = lambda _ledger, _commit: None,
+        check: Callable[[Ledger, Commit], None] = lambda _ledger, _commit: None,
     ) -> None:
         """Name the table; nothing is opened yet.
 
@@ -54,22 +54,22 @@ class Turns:
             owner: The table.
             run_id: For the ledger.
             append: As :meth:`Destination.write`.
-            on_turn: Called with the ledger as it is under the lock, and what is to be entered; may
+            check: Called with the ledger as it is under the lock, and what is to be entered; may
                 raise to refuse that.
         """
         self._destination = destination
         self._owner = owner
         self._run_id = run_id
         self._append = append
-        self._on_turn = on_turn
+        self._check = check
         self._is_abandoned = False
-        self._before: Ledger | None = None
+        self._first_ledger: Ledger | None = None
         """As it was when it was first looked at: what is pending follows from that."""
 
     def state(self) -> TableState:
         """Look, while others may write."""
         state = self._destination.state(self._owner)
-        self._before = self._before or state.ledger
+        self._first_ledger = self._first_ledger or state.ledger
         return state
 
     def commit(
@@ -88,16 +88,16 @@ class Turns:
                 which takes this one for dead.
         """
         if batches is None:
-            self._committed(lambda: None, schema_key, seal())
+            self._commit_with_retries(lambda: None, schema_key, seal())
             return
-        with self._aside(batches) as file:
-            self._committed(lambda: _rows_of(file), schema_key, seal())
+        with self._spooled(batches) as file:
+            self._commit_with_retries(lambda: _rows_of(file), schema_key, seal())
 
     def abandon(self) -> None:
         """Commit nothing more, also if it is somebody's turn soon."""
         self._is_abandoned = True
 
-    def _committed(
+    def _commit_with_retries(
         self,
         rows: Callable[[], pa.RecordBatchReader | None],
         schema_key: str | None,
@@ -113,9 +113,9 @@ class Turns:
                 stop=stop_after_delay(_CONFLICT_SECONDS),
                 wait=wait_random_exponential(multiplier=0.1, max=5),
                 reraise=True,
-            )(self._in_turn, rows, schema_key, sealed)
+            )(self._commit_locked, rows, schema_key, sealed)
 
-    def _in_turn(
+    def _commit_locked(
         self,
         rows: Callable[[], pa.RecordBatchReader | None],
         schema_key: str | None,
@@ -129,7 +129,7 @@ class Turns:
                 raise ReadAbandonedError
             state = writer.state()
             self._check_entries(sealed, state.ledger)
-            self._on_turn(state.ledger, sealed)
+            self._check(state.ledger, sealed)
             reader = rows()
             if reader is not None:
                 self._check_schema(reader.schema, schema_key, state)
@@ -139,7 +139,7 @@ class Turns:
 
     def _check_entries(self, sealed: Commit, now: Ledger) -> None:
         keys = [entry.object.key for entry in sealed.entries]
-        before = Ledger.empty() if self._before is None else self._before
+        before = Ledger.empty() if self._first_ledger is None else self._first_ledger
         if changed := before.changed(now, keys):
             raise loaded_meanwhile(self._owner.table, changed)
 
@@ -155,7 +155,7 @@ class Turns:
             )
 
     @contextmanager
-    def _aside(self, batches: pa.RecordBatchReader) -> Iterator[IO[bytes]]:
+    def _spooled(self, batches: pa.RecordBatchReader) -> Iterator[IO[bytes]]:
         with ExitStack() as opened:
             with self._on_disk():
                 # Without a buffer of Python's, which it would try to write once more.

@@ -20,7 +20,7 @@ class _UnderWay:
     fetcher: Fetcher
 
 
-class NextTable:
+class Prefetch:
     """What is fetched of tables before their turn: of at most one, beside the one whose turn it is.
 
     A guess: whoever loads a table says what is pending of it, and gets what was fetched if it is
@@ -31,7 +31,7 @@ class NextTable:
     def __init__(self) -> None:
         self._under_way: dict[Owner, _UnderWay] = {}
 
-    def begin(
+    def start(
         self,
         owner: Owner,
         state: TableState,

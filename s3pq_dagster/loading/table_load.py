@@ -21,11 +21,11 @@ from s3pq_dagster.errors import (
     UnsteadyObjectError,
 )
 from s3pq_dagster.ledger import Entry, Ledger, Status, fingerprint, latest
-from s3pq_dagster.loading.background_reader import read_ahead
-from s3pq_dagster.loading.concurrent_writer import Turns
+from s3pq_dagster.loading.background_reader import read_in_background
+from s3pq_dagster.loading.concurrent_writer import ConcurrentWriter
 from s3pq_dagster.loading.key_ranges import KeyRange
 from s3pq_dagster.loading.plan import LoadPlan
-from s3pq_dagster.loading.prefetch import NextTable
+from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
@@ -52,7 +52,7 @@ class TableLoad:
     store: Store
     log: logging.Logger
     run_id: str = ""
-    next_table: NextTable | None = None
+    prefetch: Prefetch | None = None
     """Of a run of more than one: what is fetched of the table that follows another."""
     on_loaded: Callable[[LoadReport], None] = field(default=lambda _report: None)
     """Called once everything is committed."""
@@ -102,15 +102,15 @@ class TableLoad:
             S3ParquetError: As :meth:`into`.
         """
         started = time.monotonic()
-        shard = replace(self, plan=replace(self.plan, keys=keys), next_table=None)
-        turns = Turns(
+        shard = replace(self, plan=replace(self.plan, keys=keys), prefetch=None)
+        writer = ConcurrentWriter(
             destination,
             self.plan.owner,
             run_id=self.run_id,
             append=self.plan.spec.write_mode == "append",
-            on_turn=shard.plan.refuse_together,
+            check=shard.plan.refuse_together,
         )
-        return _Load(shard, turns, turns.abandon).run(started)
+        return _Load(shard, writer, writer.abandon).run(started)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Offer all rows of the listing as one Arrow stream, committing nothing.
@@ -239,10 +239,10 @@ class _Load:
     def _fetcher(self) -> Fetcher | None:
         """Take over what is under way, or begin with a share of the bounds."""
         load, pending = self._load, self._difference.pending
-        if load.next_table is None:
+        if load.prefetch is None:
             return None
-        under_way = load.next_table.take(load.plan.owner, pending)
-        shares = load.next_table.shares
+        under_way = load.prefetch.take(load.plan.owner, pending)
+        shares = load.prefetch.shares
         return under_way or build_fetcher(load.store, pending, load.plan.spec, shares=shares)
 
     def _refuse(self, entry: Entry) -> None:
@@ -284,7 +284,7 @@ class _Load:
 
         try:
             self._writer.commit(
-                checkpoint.batches and read_ahead(checkpoint.batches),
+                checkpoint.batches and read_in_background(checkpoint.batches),
                 schema_key=checkpoint.schema_key,
                 seal=seal,
             )

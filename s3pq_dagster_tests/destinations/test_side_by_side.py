@@ -22,7 +22,7 @@ from s3pq_dagster.errors import (
     ReadAbandonedError,
 )
 from s3pq_dagster.ledger import Entry, Ledger, Status
-from s3pq_dagster.loading.concurrent_writer import Turns
+from s3pq_dagster.loading.concurrent_writer import ConcurrentWriter
 from s3pq_dagster.loading.key_ranges import KeyRange, split
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.report import LoadReport
@@ -123,10 +123,12 @@ def test_who_was_late_where_nobody_waits_tries_again(load: TableLoad, tmp_path: 
             some = Listing(others.plan.listing.frame.head(1))
             planned(others, listing=some).into(place.open())
 
-    turns = Turns(place.open(), load.plan.owner, run_id="run", append=False, on_turn=meanwhile)
-    turns.state()
+    writer = ConcurrentWriter(
+        place.open(), load.plan.owner, run_id="run", append=False, check=meanwhile
+    )
+    writer.state()
     entry = Entry(next(iter(mine.plan.listing)), Status.QUARANTINED, 0, "no Parquet")
-    turns.commit(None, schema_key=None, seal=lambda: Commit([entry], None, None))
+    writer.commit(None, schema_key=None, seal=lambda: Commit([entry], None, None))
     assert [ledger.frame.height for ledger in looks] == [0, 1]
     assert place.open().state(load.plan.owner).ledger.frame.height == 2
     place.discard()
@@ -220,12 +222,12 @@ def test_others_quarantined_objects_do_not_stop_one_that_tries_again(
 
 def test_nothing_is_committed_once_that_is_not_wanted(load: TableLoad, place: Place) -> None:
     """A cancelled step may have been waiting for its turn."""
-    turns = Turns(place.open(), load.plan.owner, run_id="run", append=False)
-    turns.state()
-    turns.abandon()
+    writer = ConcurrentWriter(place.open(), load.plan.owner, run_id="run", append=False)
+    writer.state()
+    writer.abandon()
     entry = Entry(next(iter(load.plan.listing)), Status.QUARANTINED, 0, "no Parquet")
     with pytest.raises(ReadAbandonedError):
-        turns.commit(None, schema_key=None, seal=lambda: Commit([entry], None, None))
+        writer.commit(None, schema_key=None, seal=lambda: Commit([entry], None, None))
     assert not place.open().state(load.plan.owner).ledger.frame.height
 
 

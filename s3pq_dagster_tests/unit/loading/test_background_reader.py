@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.loading.background_reader import read_ahead
+from s3pq_dagster.loading.background_reader import read_in_background
 
 SCHEMA = pa.schema({"id": pa.int64()})
 MIB_OF_ROWS = 1024 * 1024 // 8
@@ -20,7 +20,7 @@ def batch(start: int, rows: int) -> pa.RecordBatch:
 
 def stream(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
     """Read ahead of whoever reads this."""
-    return read_ahead(pa.RecordBatchReader.from_batches(SCHEMA, batches))
+    return read_in_background(pa.RecordBatchReader.from_batches(SCHEMA, batches))
 
 
 @pytest.mark.parametrize("rows", [1, 500, MIB_OF_ROWS, 20 * MIB_OF_ROWS])

@@ -26,11 +26,11 @@ from s3pq_dagster.errors import (
 )
 from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
-from s3pq_dagster.loading.prefetch import NextTable
+from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.reading.early_decoding import fetcher_of
+from s3pq_dagster.reading.early_decoding import build_fetcher
 from s3pq_dagster.reading.fetcher import Fetcher
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
@@ -657,7 +657,7 @@ def test_a_cancelled_run_does_not_wait_for_an_answer(table: Table, method: str) 
 
 
 @dataclass
-class LosesObjects(NextTable):
+class LosesObjects(Prefetch):
     """Stands for a bug of ours: of what is pending the last object is never handed on."""
 
     store: Store
@@ -666,7 +666,7 @@ class LosesObjects(NextTable):
 
     def take(self, owner: Owner, pending: Listing) -> Fetcher:  # noqa: ARG002 - as the base class
         """Fetch all but one object."""
-        return fetcher_of(self.store, Listing(pending.frame.head(-1)), self.spec)
+        return build_fetcher(self.store, Listing(pending.frame.head(-1)), self.spec)
 
 
 def test_an_object_that_is_lost_on_the_way_is_called_a_bug(table: Table) -> None:
@@ -678,9 +678,7 @@ def test_an_object_that_is_lost_on_the_way_is_called_a_bug(table: Table) -> None
         plan = LoadPlan(
             spec=known, owner=table.owner, listing=listed(store, "t/"), options=LoadOptions()
         )
-        load = TableLoad(
-            plan=plan, store=store, log=logger(), next_table=LosesObjects(store, known)
-        )
+        load = TableLoad(plan=plan, store=store, log=logger(), prefetch=LosesObjects(store, known))
         with pytest.raises(InternalError, match=r"table 't'.*only 1 of 2 .*bug") as caught:
             load.into(table.destination)
     assert not isinstance(caught.value, StoreError)
