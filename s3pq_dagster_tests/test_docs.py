@@ -37,9 +37,10 @@ from s3pq_dagster import (
     build_s3_parquet_definitions,
     errors,
 )
-from s3pq_dagster.source.table_names import prefix_of, table_name
+from s3pq_dagster.source.table_names import table_name
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
+from s3pq_dagster_tests.key_rules import prefix_of
 from s3pq_dagster_tests.servers import free_port
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from bench.contenders.task import Task, contend
 from s3pq_dagster.decoding.decode_plan import MOST_ROWS
 from s3pq_dagster.reading.table_stream import TableStream
-from s3pq_dagster.source.catalog import group
+from s3pq_dagster.source.catalog import group_by_prefix
 from s3pq_dagster.source.listing import BucketListing
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
@@ -18,7 +18,7 @@ def load(task: Task) -> dict[str, int]:
     store, rows = Store.open(spec), 0
     listing = BucketListing("").go_on(store)
     assert listing is not None
-    for table, listed in group(listing).by_prefix.items():
+    for table, listed in group_by_prefix(listing).by_prefix.items():
         stream = TableStream(
             store,
             listed,

@@ -12,7 +12,7 @@ from s3pq_dagster.errors import StoreUnreachableError
 from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.source.catalog import Grouping, group
+from s3pq_dagster.source.catalog import Grouping, group_by_prefix
 from s3pq_dagster.source.listing import BucketListing, list_prefix
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
@@ -104,7 +104,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
                 raise
             if listed is None:
                 return None
-            self._grouping = group(listed)
+            self._grouping = group_by_prefix(listed)
             log.info(
                 line(
                     "bucket_listed",
@@ -128,7 +128,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
         # The spec's prefix may end within the last segment of the table's keys.
         asked = self.path_prefix if self.path_prefix.startswith(prefix) else prefix
         listed = list_prefix(self.store, asked, delimiter=delimiter)
-        listing = group(listed).by_prefix.get(prefix, Listing.of([]))
+        listing = group_by_prefix(listed).by_prefix.get(prefix, Listing.of([]))
         log.info(line("prefix_listed", bucket=self.bucket, prefix=prefix, objects=len(listing)))
         return listing
 

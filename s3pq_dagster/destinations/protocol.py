@@ -58,9 +58,6 @@ class TableWriter(CheckpointWriter, Protocol):
 class Destination(Protocol):
     """A place tables and their ledger are kept."""
 
-    kind: str
-    """Dagster's kind, for the icon."""
-
     def state(self, owner: Owner) -> TableState:
         """Look at a table without locking anybody out.
 

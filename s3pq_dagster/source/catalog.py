@@ -1,4 +1,4 @@
-"""Which objects make which table; collisions are errors."""
+"""Which objects make which table."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -7,19 +7,24 @@ import polars as pl
 
 from s3pq_dagster.errors import TableNameCollisionError
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.source.table_names import (
-    IGNORED,
-    PREFIX,
-    SUFFIX,
-    bare_name,
-    is_selected,
-    table_name,
+from s3pq_dagster.source.table_names import SUFFIX, bare_name, is_selected, table_name
+
+_SCRATCH = (
+    r"(?s)(?:^|/)"
+    r"(?:_temporary|_delta_log|_spark_metadata|_SUCCESS|\.[^/.][^/]*|\.\.[^/]+)"
+    r"(?:/|$)"
 )
+"""Matches a key with a segment that marks a temporary or hidden object.
+
+A segment that starts with a dot is hidden; ``.`` and ``..`` themselves are names like any other.
+"""
+_PREFIX = r"(?s)^(.*/)"
+"""Captures a key's prefix, up to and including its last slash."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableListing:
-    """One table and the objects it is made of."""
+    """A table and the objects it is made of."""
 
     name: str
     prefix: str
@@ -29,28 +34,28 @@ class TableListing:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """A listing's objects by prefix, and what was left out."""
+    """A listing's objects by prefix, and how many were left out."""
 
     by_prefix: dict[str, Listing]
-    """Parquet objects of each prefix; prefixes sorted."""
+    """Parquet objects of each prefix, sorted by prefix."""
     ignored: int
-    """Parquet objects under scratch or hidden segments."""
+    """Number of Parquet objects in temporary or hidden places."""
     other: int
-    """Objects that are not Parquet, directory markers included."""
+    """Number of objects that are not Parquet, directory markers included."""
 
 
-def group(listing: Listing) -> Grouping:
-    """Group a listing's Parquet objects by prefix.
+def group_by_prefix(listing: Listing) -> Grouping:
+    """Group a listing's Parquet objects by the part of their keys up to the last slash.
 
-    The vectorised twin of :func:`~s3pq_dagster.source.table_names.is_parquet` and
-    :func:`~s3pq_dagster.source.table_names.prefix_of`.
+    An object at the bucket's root is a group of its own. Objects in a temporary or hidden place
+    (``_temporary/``, ``.staging/``) are left out.
     """
     key = pl.col("key")
     parquet = listing.frame.filter(
         key.str.slice(key.str.len_chars() - len(SUFFIX)).str.to_lowercase() == SUFFIX
     )
-    kept = parquet.filter(~key.str.contains(IGNORED))
-    prefixed = kept.with_columns(prefix=pl.coalesce(key.str.extract(PREFIX, 1), key))
+    kept = parquet.filter(~key.str.contains(_SCRATCH))
+    prefixed = kept.with_columns(prefix=pl.coalesce(key.str.extract(_PREFIX, 1), key))
     parts = prefixed.partition_by("prefix", as_dict=True, include_key=False)
     return Grouping(
         by_prefix={str(prefix): Listing(part) for (prefix,), part in sorted(parts.items())},
@@ -62,12 +67,12 @@ def group(listing: Listing) -> Grouping:
 def tables_in(
     grouping: Grouping, *, tables: list[str], skip_tables: list[str]
 ) -> list[TableListing]:
-    """Name the tables of a grouping and filter them.
+    """Name the table of each prefix, and keep those whose names are selected.
 
     Args:
-        grouping: What :func:`group` gave.
+        grouping: Result of :func:`group_by_prefix`.
         tables: Globs of names to keep.
-        skip_tables: Globs of names to leave out of those.
+        skip_tables: Globs of names to leave out again.
 
     Returns:
         The tables sorted by name. A name that is filtered out cannot collide; an empty one passes

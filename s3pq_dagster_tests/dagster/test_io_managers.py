@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from s3pq_dagster import S3ParquetDuckDBIOManager
+from s3pq_dagster.dagster.io_managers import build_io_manager
 from s3pq_dagster.errors import UnsupportedValueError
 from s3pq_dagster_tests.buckets import numbers
 from s3pq_dagster_tests.dagster.test_user_stories import failure
@@ -110,3 +111,17 @@ def test_a_table_that_is_not_there_yet_is_an_error_that_says_so(lake: Lake) -> N
     assert definitions
     with pytest.raises(Exception, match="materialize the table 'a' first"):
         manager.load_input(context)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("duckdb:///lake.duckdb", "duckdb"),
+        ("postgresql://user@host/database", "postgres"),
+        ("delta:///lake", "deltalake"),
+        ("parquet:///lake", "parquet"),
+    ],
+)
+def test_a_destination_has_a_kind(url: str, kind: str) -> None:
+    """Dagster shows an icon by it."""
+    assert build_io_manager(url).storage_kind() == kind

@@ -13,6 +13,7 @@ from s3pq_dagster import (
     build_io_manager,
     build_s3_parquet_definitions,
 )
+from s3pq_dagster.destinations.delta import DeltaDestination
 from s3pq_dagster.errors import ConfigurationError
 from s3pq_dagster_tests.buckets import Bucket, numbers
 
@@ -40,7 +41,8 @@ def test_a_url_names_a_root(url: str, fields: dict[str, str]) -> None:
     made = build_io_manager(url)
     assert isinstance(made, S3ParquetDeltaIOManager)
     assert {name: getattr(made, name) for name in fields} == fields
-    assert made.destination(logging.getLogger()).kind == made.storage_kind() == "deltalake"
+    assert isinstance(made.destination(logging.getLogger()), DeltaDestination)
+    assert made.storage_kind() == "deltalake"
     assert made.table_name("orders") == f"{fields['root']}/orders"
 
 

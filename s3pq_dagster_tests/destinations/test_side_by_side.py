@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.errors import (
     DestinationError,
@@ -186,7 +187,7 @@ def test_nothing_to_do_takes_no_lock(load: TableLoad, place: Place) -> None:
     """A range that has been loaded meanwhile is left alone."""
     load.into(place.open())
     with place.open().write(load.plan.owner, run_id="other", append=False, refresh=False):
-        if place.open().kind == "duckdb":
+        if isinstance(place.open(), DuckDBDestination):
             return  # its file is open to nobody else
         assert side_by_side(load, place, KeyRange()).objects == 0
 

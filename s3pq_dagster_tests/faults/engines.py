@@ -21,7 +21,7 @@ from s3pq_dagster.errors import S3ParquetError
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.source.catalog import group, tables_in
+from s3pq_dagster.source.catalog import group_by_prefix, tables_in
 from s3pq_dagster.source.listing import list_prefix
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
@@ -88,7 +88,7 @@ class Parts:
 
     def _listed(self) -> dict[str, str]:
         with self._opened() as store:
-            found = group(list_prefix(store, ""))
+            found = group_by_prefix(list_prefix(store, ""))
         tables = tables_in(found, tables=["*"], skip_tables=[])
         return {table.name: table.prefix for table in tables}
 
@@ -98,7 +98,7 @@ class Parts:
         with self._opened() as store:
             started = time.monotonic()
             try:
-                found = group(list_prefix(store, "")).by_prefix
+                found = group_by_prefix(list_prefix(store, "")).by_prefix
             except S3ParquetError as error:
                 seconds = time.monotonic() - started
                 return {"*": Failure(type(error).__name__, str(error), seconds)}

@@ -13,11 +13,12 @@ from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError, UnsupportedSchemaError
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
-from s3pq_dagster.source.catalog import TableListing, group, tables_in
+from s3pq_dagster.source.catalog import TableListing, group_by_prefix, tables_in
 from s3pq_dagster.source.listing import list_prefix
 from s3pq_dagster.source.store import Store
-from s3pq_dagster.source.table_names import bare_name, is_parquet, prefix_of
+from s3pq_dagster.source.table_names import bare_name
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.key_rules import is_parquet, prefix_of
 from s3pq_dagster_tests.unit.made import listed, logger, opened, spec
 
 PIECES = [
@@ -49,7 +50,7 @@ def is_refused(columns: list[str]) -> bool:
 
 def found_in(store: Store) -> list[TableListing] | None:
     """Discover the tables; ``None`` where a documented error stops that."""
-    grouping = group(listed(store))
+    grouping = group_by_prefix(listed(store))
     names = [folded(bare_name(prefix)) for prefix in grouping.by_prefix]
     try:
         return tables_in(grouping, tables=["*"], skip_tables=[])

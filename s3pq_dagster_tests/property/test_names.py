@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError
-from s3pq_dagster.source.catalog import group, tables_in
-from s3pq_dagster.source.table_names import is_parquet, prefix_of, table_name
+from s3pq_dagster.source.catalog import group_by_prefix, tables_in
+from s3pq_dagster.source.table_names import table_name
+from s3pq_dagster_tests.key_rules import is_parquet, prefix_of
 from s3pq_dagster_tests.unit.made import keys, listing, meta
 
 PIECES = [
@@ -55,7 +56,7 @@ def test_a_name_is_its_own_name(key: str) -> None:
 @given(ANY_KEYS)
 def test_grouping_many_is_grouping_each(names: list[str]) -> None:
     """The vectorised grouping agrees with the rules for one key, whatever the keys."""
-    grouping = group(listing(*map(meta, names)))
+    grouping = group_by_prefix(listing(*map(meta, names)))
     kept = [name for name in names if is_parquet(name)]
     expected: dict[str, list[str]] = {}
     for name in kept:
@@ -70,7 +71,7 @@ def test_grouping_many_is_grouping_each(names: list[str]) -> None:
 def test_tables_are_told_apart_or_nothing_is_made(stems: list[str]) -> None:
     """Either every prefix is a table with a name of its own, or the collision is an error."""
     names = [f"{stem}.parquet" for stem in stems]
-    grouping = group(listing(*map(meta, names)))
+    grouping = group_by_prefix(listing(*map(meta, names)))
     made = [name_of(prefix) for prefix in grouping.by_prefix]
     folded = [name.casefold() for name in made if name is not None]
     try:

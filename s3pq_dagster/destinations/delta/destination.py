@@ -29,8 +29,6 @@ DEFAULT_TARGET_FILE_BYTES = 128 * 1024 * 1024
 class DeltaDestination:
     """Delta tables below one root, and the ledger beside them."""
 
-    kind = "deltalake"
-
     def __init__(
         self,
         root: str,

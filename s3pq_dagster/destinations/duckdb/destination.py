@@ -48,8 +48,6 @@ class DuckDBDestination:
     The file is opened for each call and closed again, so others can have it in between.
     """
 
-    kind = "duckdb"
-
     def __init__(
         self,
         database: str,

@@ -25,8 +25,6 @@ class ParquetDestination:
     the manifest, ``<root>/_s3pq_objects/<table>.parquet``, as :meth:`read` does.
     """
 
-    kind = "parquet"
-
     def __init__(
         self,
         root: str,

@@ -28,8 +28,6 @@ from s3pq_dagster.errors import ConfigurationError, DestinationError
 class PostgresDestination:
     """A namespace of a PostgreSQL database."""
 
-    kind = "postgres"
-
     def __init__(
         self,
         url: str,

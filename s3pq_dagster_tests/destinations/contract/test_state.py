@@ -42,8 +42,3 @@ def test_only_the_table_of_another_owner_is_refused(destination: Destination) ->
     with pytest.raises(TableOwnedElsewhereError, match="elsewhere"):
         destination.state(foreign)
     assert destination.state(OWNER).rows == 3
-
-
-def test_a_destination_has_a_kind(destination: Destination) -> None:
-    """Dagster shows an icon by it."""
-    assert destination.kind

@@ -3,7 +3,8 @@
 import pytest
 
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError
-from s3pq_dagster.source.catalog import group, tables_in
+from s3pq_dagster.source.catalog import group_by_prefix, tables_in
+from s3pq_dagster_tests.key_rules import is_parquet
 from s3pq_dagster_tests.unit.made import keys, listing, meta
 
 
@@ -11,7 +12,7 @@ def found(
     *names: str, tables: tuple[str, ...] = ("*",), skip_tables: tuple[str, ...] = ()
 ) -> dict[str, list[str]]:
     """Give the keys of each table of these keys."""
-    grouping = group(listing(*map(meta, names)))
+    grouping = group_by_prefix(listing(*map(meta, names)))
     made = tables_in(grouping, tables=list(tables), skip_tables=list(skip_tables))
     return {table.name: keys(table.listing) for table in made}
 
@@ -33,7 +34,7 @@ def test_nothing_listed_gives_no_tables() -> None:
 
 def test_what_is_left_out_is_counted() -> None:
     """Scratch and other objects are counted apart."""
-    grouping = group(
+    grouping = group_by_prefix(
         listing(
             *map(
                 meta,
@@ -51,6 +52,78 @@ def test_what_is_left_out_is_counted() -> None:
     )
     assert list(grouping.by_prefix) == ["a/"]
     assert (grouping.ignored, grouping.other) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("key", "prefix"),
+    [
+        ("a/b/c.parquet", "a/b/"),
+        ("c.parquet", "c.parquet"),
+        ("/c.parquet", "/"),
+        ("a//c.parquet", "a//"),
+        ("a\n/c\nd.parquet", "a\n/"),
+    ],
+)
+def test_a_prefix_ends_with_the_last_slash(key: str, prefix: str) -> None:
+    """Everything up to the last slash is the prefix; a root object is its own."""
+    grouping = group_by_prefix(listing(meta(key)))
+    assert {found: keys(part) for found, part in grouping.by_prefix.items()} == {prefix: [key]}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "x.parquet",
+        "a/x.PARQUET",
+        "a/x.ParQuet",
+        "_private/x.parquet",
+        "a/_x.parquet",
+        "a/../x.parquet",
+        "a/./x.parquet",
+        "a//x.parquet",
+        "_SUCCESSES/x.parquet",
+        "x_temporary/x.parquet",
+        "x.y/z.parquet",
+        "_success/x.parquet",
+    ],
+)
+def test_a_parquet_object_is_kept(key: str) -> None:
+    """The extension ignores case, and only what marks scratch is left out."""
+    grouping = group_by_prefix(listing(meta(key)))
+    assert [keys(part) for part in grouping.by_prefix.values()] == [[key]]
+    assert (grouping.ignored, grouping.other) == (0, 0)
+    assert is_parquet(key)  # what the property tests go by
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "x",
+        "a/",
+        "parquet",
+        "x.parquet.crc",
+        "x.parquet/",
+        "x.csv",
+        "_temporary/0/x.parquet",
+        "a/_temporary/x.parquet",
+        "a/_delta_log/x.parquet",
+        "a/_spark_metadata/x.parquet",
+        "_SUCCESS/x.parquet",
+        ".hidden/x.parquet",
+        "a/.x.parquet",
+        ".parquet",
+        "a/.staging/b/x.parquet",
+        "a/..x/y.parquet",
+        "a/.../y.parquet",
+    ],
+)
+def test_scratch_and_other_objects_are_left_out(key: str) -> None:
+    """Scratch, hidden and other objects make no table."""
+    grouping = group_by_prefix(listing(meta(key)))
+    assert grouping.by_prefix == {}
+    assert grouping.ignored + grouping.other == 1
+    assert not is_parquet(key)  # what the property tests go by
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
-"""Which keys are Parquet, which prefix a key has, what table a prefix is."""
+"""What the table of a prefix is called, and which names are loaded."""
 
 import pytest
 
 from s3pq_dagster.errors import TableNameError
-from s3pq_dagster.source.table_names import is_parquet, is_selected, prefix_of, table_name
+from s3pq_dagster.source.table_names import is_selected, table_name
+from s3pq_dagster_tests.key_rules import prefix_of
 
 NAMES = [
     ("datafile_0.parquet", "datafile_0"),
@@ -37,71 +38,6 @@ def test_a_prefix_without_a_letter_or_digit_has_no_name(key: str) -> None:
     with pytest.raises(TableNameError, match="empty table name") as caught:
         table_name(prefix_of(key))
     assert repr(prefix_of(key)) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("key", "prefix"),
-    [
-        ("a/b/c.parquet", "a/b/"),
-        ("c.parquet", "c.parquet"),
-        ("/c.parquet", "/"),
-        ("a//c.parquet", "a//"),
-        ("a\n/c\nd.parquet", "a\n/"),
-    ],
-)
-def test_a_prefix_ends_with_the_last_slash(key: str, prefix: str) -> None:
-    """Everything up to the last slash is the prefix; a root object is its own."""
-    assert prefix_of(key) == prefix
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        "x.parquet",
-        "a/x.PARQUET",
-        "a/x.ParQuet",
-        "_private/x.parquet",
-        "a/_x.parquet",
-        "a/../x.parquet",
-        "a/./x.parquet",
-        "a//x.parquet",
-        "_SUCCESSES/x.parquet",
-        "x_temporary/x.parquet",
-        "x.y/z.parquet",
-        "_success/x.parquet",
-    ],
-)
-def test_a_parquet_object_is_kept(key: str) -> None:
-    """The extension ignores case, and only what marks scratch is left out."""
-    assert is_parquet(key)
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        "",
-        "x",
-        "a/",
-        "parquet",
-        "x.parquet.crc",
-        "x.parquet/",
-        "x.csv",
-        "_temporary/0/x.parquet",
-        "a/_temporary/x.parquet",
-        "a/_delta_log/x.parquet",
-        "a/_spark_metadata/x.parquet",
-        "_SUCCESS/x.parquet",
-        ".hidden/x.parquet",
-        "a/.x.parquet",
-        ".parquet",
-        "a/.staging/b/x.parquet",
-        "a/..x/y.parquet",
-        "a/.../y.parquet",
-    ],
-)
-def test_scratch_and_other_objects_are_left_out(key: str) -> None:
-    """Scratch, hidden and other objects make no table."""
-    assert not is_parquet(key)
 
 
 @pytest.mark.parametrize(
