@@ -9,63 +9,93 @@ import pyarrow.parquet as pq
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.spool import Spool
 
+LEAST_COST = 64 * 1024
+"""Bytes that the smallest request counts as: the thread that sends it takes memory too."""
+
 
 @dataclass(frozen=True, slots=True)
 class DecodedObject:
-    """An object that was opened, and decoded whole, before its turn."""
+    """All rows of a small object that was decoded before its turn."""
 
     schema: pa.Schema
-    """Canonical, the file's own columns."""
+    """Canonical schema of the file's own columns."""
     rows: int
+    """Number of rows, as the footer states it and the pages hold it."""
     batches: list[pa.RecordBatch]
+    """All rows."""
     file: pq.ParquetFile
-    """Of which nothing is left to read."""
+    """The opened file; nothing more is read from it."""
     held_bytes: int
-    """What all this holds beside the object's bytes."""
+    """Memory that the rows and the parsed footer take, without the object's bytes."""
 
 
 @dataclass(slots=True, eq=False)
 class ObjectBytes:
-    """One object's bytes; whoever fetched them frees them."""
+    """One object's bytes, or the error that came instead; whoever fetches them frees them."""
 
     object: ObjectMeta
     error: Exception | None = None
-    """Why there are none."""
+    """Why there are no bytes."""
     is_early: bool = False
-    """Whether it was begun before its table's turn: what was wrong then may be well now."""
+    """Whether fetching began before the object's table was loaded, as a prefetch."""
     data: bytes = b""
-    """A small object's bytes."""
+    """Bytes of a small object."""
     spool: Spool | None = None
-    """A large object's bytes."""
+    """Bytes of a large object."""
     parts_left: int = 1
+    """Parts that are not fetched yet, and the check of a large object."""
     in_flight: int = 0
     """Parts that are being fetched."""
     held: int = 0
-    """Bytes counted against the bound until release."""
+    """Bytes counted against ``max_bytes_in_flight`` until the object is released."""
     changes: int = field(default=0, kw_only=True)
+    """How often the object was found overwritten and looked up again."""
     md5: str | None = field(default=None, kw_only=True)
-    """Of its content, where its e_tag says it; the bytes, once there, match it."""
+    """MD5 of the content if its e_tag is one; bytes without an error match it."""
     unmatched: list[str] = field(default_factory=list, kw_only=True)
-    """Digests of the times a large object was read and did not match."""
+    """Digests of the reads of a large object that did not match ``md5``."""
     decoded: DecodedObject | None = field(default=None, kw_only=True)
     """Decoded rows, if this object was decoded before its turn."""
 
+    def parts(self, part_bytes: int) -> "list[Part]":
+        """Return the requests that fetch all of it: one if it is small, ranges if it is large."""
+        if self.error is not None:
+            return []
+        size = self.object.size
+        starts = range(0, size, part_bytes) if self.spool is not None else [0]
+        return [Part(self, start, min(start + part_bytes, size)) for start in starts]
+
     def open(self) -> pa.NativeFile:
-        """Open the bytes for random access."""
+        """Open the bytes as a file for random access."""
         if self.spool is not None:
             return pa.OSFile(f"/dev/fd/{self.spool.fileno()}")
         return pa.BufferReader(self.data)
 
     def pieces(self, is_wanted: Callable[[], bool]) -> Iterator[bytes]:
-        """Give the bytes in order, those of a large object as :meth:`Spool.pieces`."""
+        """Yield the bytes in order; those of a large object as :meth:`Spool.pieces`."""
         if self.spool is None:
             yield self.data
         else:
             yield from self.spool.pieces(is_wanted)
 
     def free(self) -> None:
-        """Let the bytes go."""
+        """Drop the bytes; the temporary file of a large object is deleted."""
         self.data = b""
         if self.spool is not None:
             self.spool.close()
             self.spool = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A range of an object that one request fetches; all of it if the object is small."""
+
+    fetched: ObjectBytes
+    start: int
+    end: int
+    """One past the last byte."""
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it counts as against ``max_bytes_in_flight``."""
+        return max(self.end - self.start, LEAST_COST)

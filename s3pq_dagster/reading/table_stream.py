@@ -31,6 +31,7 @@ from s3pq_dagster.reading.fetcher import Fetcher
 from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.open_object import OpenObject, open_object
 from s3pq_dagster.reading.progress_log import ProgressLog
+from s3pq_dagster.reading.transfer import is_same_when_read_again
 from s3pq_dagster.source import e_tags
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
@@ -120,7 +121,7 @@ class TableStream:
         self._joins = most_rows is not None
         self.progress = ProgressLog(table, pending, log)
         self._fetcher = fetcher or build_fetcher(store, pending, spec)
-        self._fetcher.attend(self.progress.report)
+        self._fetcher.on_wait = self.progress.report
         self._fetched = iter(self._fetcher)
         self._next: OpenObject | None = None
         self._aside: list[Entry] = []
@@ -278,7 +279,7 @@ class TableStream:
             try:
                 return open_object(fetched, self._spec, whole=whole, on_batch=self._tick)
             except MalformedObjectError:
-                if self._fetcher.comes_the_same(fetched):
+                if self._is_same_when_read_again(fetched):
                     raise
         raise _differing(fetched)
 
@@ -288,8 +289,12 @@ class TableStream:
         Raises:
             BrokenAnswerError: Other bytes come when it is read again.
         """
-        if not self._fetcher.comes_the_same(fetched):
+        if not self._is_same_when_read_again(fetched):
             raise _differing(fetched)
+
+    def _is_same_when_read_again(self, fetched: ObjectBytes) -> bool:
+        part_bytes = self._spec.max_object_bytes_in_memory
+        return is_same_when_read_again(self._fetcher.store, fetched, part_bytes, self._tick)
 
     def _pass_over(self, fetched: ObjectBytes) -> None:
         """Leave an object that became again what is loaded of it."""

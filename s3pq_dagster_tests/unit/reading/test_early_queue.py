@@ -282,7 +282,7 @@ def test_a_stream_takes_what_was_opened(bucket: Bucket, caplog: pytest.LogCaptur
         found = listed(store)
         fetcher = build_fetcher(store, found, spec())
         fetcher.begin()
-        waiting = list(fetcher._admitted)  # noqa: SLF001 - they are nobody's yet
+        waiting = list(fetcher._admission.admitted)  # noqa: SLF001 - they are nobody's yet
         wait_until(lambda: all(each.decoded is not None for each in waiting))
         for each in waiting:
             each.data = b""
@@ -306,7 +306,7 @@ def test_objects_are_opened_while_nobody_takes_them(bucket: Bucket) -> None:
     with opened(bucket) as store, build_fetcher(store, listed(store), spec()) as fetcher:
         taken = iter(fetcher)
         first = next(taken)
-        rest: list[ObjectBytes] = list(fetcher._admitted)  # noqa: SLF001 - they are nobody's yet
+        rest: list[ObjectBytes] = list(fetcher._admission.admitted)  # noqa: SLF001 - they are nobody's yet
         wait_until(lambda: all(each.decoded is not None for each in rest[:4]))
         assert rest[4].decoded is None
         assert not any(each.error for each in rest)

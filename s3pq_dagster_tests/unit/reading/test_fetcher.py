@@ -13,7 +13,6 @@ from s3pq_dagster.errors import (
     MalformedObjectError,
     ObjectChangedError,
     ObjectNotFoundError,
-    ReadAbandonedError,
     StoreError,
 )
 from s3pq_dagster.reading.fetcher import Fetcher
@@ -309,24 +308,6 @@ def test_closing_before_anything_is_taken_does_not_hang(bucket: Bucket) -> None:
     with opened(bucket) as store:
         Fetcher(store, listed(store), spec()).close()
     assert bucket.proxy.object_reads == []
-
-
-def test_an_object_that_is_read_again_is_abandoned_when_closed(bucket: Bucket) -> None:
-    """A cancelled run asks for no further range of it."""
-    bucket.put("large", bytes(range(256)) * 4 * KIB)
-    fields = {"max_object_bytes_in_memory": 64 * KIB, "verify_e_tags": False}
-    with opened(bucket, **fields) as store, Fetcher(store, listed(store), spec(**fields)) as read:
-        fetched = next(iter(read))
-        bucket.proxy.forget()
-
-        def close(_request: Request) -> None:
-            read.close(wait=False)
-
-        bucket.proxy.before = close
-        with pytest.raises(ReadAbandonedError):
-            read.comes_the_same(fetched)
-        read.release(fetched)
-    assert len(bucket.proxy.object_reads) == 1
 
 
 def test_no_objects_are_no_requests(bucket: Bucket) -> None:
