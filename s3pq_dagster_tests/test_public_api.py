@@ -122,7 +122,7 @@ def drawn(text: str) -> dict[str, str]:
 
 
 def test_the_error_tree_is_drawn_as_it_is() -> None:
-    """The tree at the top of `errors.py` shows every error under its base class."""
+    """The tree at the top of `errors` shows every error under its base class."""
     classes = [
         value
         for value in vars(errors).values()

@@ -1,0 +1,107 @@
+"""Everything that can go wrong, and whether trying again may help.
+
+::
+
+    S3ParquetError
+    ├── ConfigurationError            an environment variable or URL that cannot be used
+    ├── StoreError                    the source bucket did not answer as it should   (retried)
+    │   ├── BucketNotFoundError
+    │   ├── AccessDeniedError
+    │   ├── CredentialsError
+    │   ├── StoreUnreachableError
+    │   ├── BrokenAnswerError         an answer broke off or is not what was asked for
+    │   ├── ObjectNotFoundError       deleted since it was listed
+    │   └── ObjectChangedError        overwritten since it was listed
+    ├── MalformedObjectError          one object cannot be read as Parquet: it is quarantined
+    ├── TrialError                    no process to decode an object for trial        (retried)
+    ├── DiskError                     a temporary file cannot be written or read      (retried)
+    ├── UnsteadyObjectError           decoded whole, and then not                     (retried)
+    ├── InternalError                 a bug of this package, or of a library it uses
+    ├── ReadAbandonedError            reading was stopped from outside
+    ├── TableNameError                a prefix gives no table name
+    ├── TableNameCollisionError       two prefixes give one table name
+    ├── SchemaMismatchError           two objects of a table differ
+    ├── UnsupportedSchemaError        a destination cannot hold a column without changing it
+    ├── EmptyListingError             nothing is listed, and all rows would go
+    ├── QuarantineLimitError          too many objects of a table cannot be read
+    ├── DestinationError              the destination did not do as asked             (retried)
+    │   ├── DestinationLockedError
+    │   ├── DestinationConflictError  another run wrote the table meanwhile
+    │   ├── DestinationDeniedError    it answers, and refuses until somebody changes something
+    │   ├── TableOwnedElsewhereError
+    │   ├── TableNotManagedError
+    │   └── LedgerVersionError
+    └── UnsupportedValueError         a value this IO manager does not take
+"""
+
+from s3pq_dagster.errors.base import ConfigurationError, S3ParquetError, one_line
+from s3pq_dagster.errors.bucket import (
+    AccessDeniedError,
+    BrokenAnswerError,
+    BucketNotFoundError,
+    CredentialsError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StoreError,
+    StoreUnreachableError,
+)
+from s3pq_dagster.errors.destination import (
+    DestinationConflictError,
+    DestinationDeniedError,
+    DestinationError,
+    DestinationLockedError,
+    LedgerVersionError,
+    TableNotManagedError,
+    TableOwnedElsewhereError,
+    UnsupportedValueError,
+)
+from s3pq_dagster.errors.reading import (
+    DiskError,
+    InternalError,
+    MalformedObjectError,
+    ReadAbandonedError,
+    TrialError,
+    UnsteadyObjectError,
+)
+from s3pq_dagster.errors.table import (
+    EmptyListingError,
+    QuarantineLimitError,
+    SchemaMismatchError,
+    TableNameCollisionError,
+    TableNameError,
+    UnsupportedSchemaError,
+)
+
+__all__ = [
+    "AccessDeniedError",
+    "BrokenAnswerError",
+    "BucketNotFoundError",
+    "ConfigurationError",
+    "CredentialsError",
+    "DestinationConflictError",
+    "DestinationDeniedError",
+    "DestinationError",
+    "DestinationLockedError",
+    "DiskError",
+    "EmptyListingError",
+    "InternalError",
+    "LedgerVersionError",
+    "MalformedObjectError",
+    "ObjectChangedError",
+    "ObjectNotFoundError",
+    "QuarantineLimitError",
+    "ReadAbandonedError",
+    "S3ParquetError",
+    "SchemaMismatchError",
+    "StoreError",
+    "StoreUnreachableError",
+    "TableNameCollisionError",
+    "TableNameError",
+    "TableNotManagedError",
+    "TableOwnedElsewhereError",
+    "TrialError",
+    "UnsteadyObjectError",
+    "UnsupportedSchemaError",
+    "UnsupportedValueError",
+    "one_line",
+]

@@ -1,0 +1,59 @@
+"""Errors of a destination, and of its IO manager."""
+
+from s3pq_dagster.errors.base import S3ParquetError, one_line
+
+
+class DestinationError(S3ParquetError):
+    """The destination did not do as asked; its transaction is rolled back."""
+
+    retryable = True
+
+
+class DestinationLockedError(DestinationError):
+    """Another process holds the destination's lock."""
+
+
+class DestinationConflictError(DestinationError):
+    """Another run wrote the table meanwhile, where nothing can be locked."""
+
+
+class DestinationDeniedError(DestinationError):
+    """The destination answers, and refuses what is asked until somebody changes something."""
+
+    retryable = False
+
+
+class TableOwnedElsewhereError(DestinationError):
+    """The table in the destination belongs to another bucket or prefix."""
+
+    retryable = False
+
+    def __init__(self, table: str, *, owner: str, asked: str) -> None:
+        self.table = table
+        super().__init__(
+            f"table {table!r} in the destination is loaded from {one_line(owner)}, not from "
+            f"{one_line(asked)}. Use another namespace or database for one of them, or drop the "
+            f"table and its rows in _s3pq_objects and _s3pq_tables to hand it over."
+        )
+
+
+class TableNotManagedError(DestinationError):
+    """Table and ledger do not belong together: one is there without the other."""
+
+    retryable = False
+
+
+class LedgerVersionError(DestinationError):
+    """A newer release wrote this ledger."""
+
+    retryable = False
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(
+            f"the ledger has format version {found}; this release knows up to {known}. Upgrade "
+            f"s3pq-dagster, or use the release that wrote it."
+        )
+
+
+class UnsupportedValueError(S3ParquetError):
+    """An IO manager was handed a value, or asked for a type, it does not take."""

@@ -1,0 +1,66 @@
+"""Errors of decoding objects on this machine."""
+
+from s3pq_dagster.errors.base import S3ParquetError
+
+
+class MalformedObjectError(S3ParquetError):
+    """One object cannot be read as Parquet, whatever is tried."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key, self.reason = key, reason
+        super().__init__(f"object {key!r} cannot be read: {reason}")
+
+
+class TrialError(S3ParquetError):
+    """An object could not be decoded in a process of its own, and nothing is wrong with it."""
+
+    retryable = True
+
+    def __init__(self, key: str, found: str) -> None:
+        self.key = key
+        super().__init__(
+            f"object {key!r} cannot be shown to be harmless, so it was to be decoded in a process "
+            f"of its own, and that failed: {found}. Make room for a process and "
+            f"a temporary file (TMPDIR), then run again."
+        )
+
+
+class DiskError(S3ParquetError):
+    """A temporary file on this machine's disk cannot be made, written or read back."""
+
+    retryable = True
+
+    def __init__(self, held: str, directory: str, found: str) -> None:
+        super().__init__(
+            f"cannot hold {held} in temporary files under {directory}: {found}. Make room there or "
+            f"set TMPDIR to where there is some, then run again."
+        )
+
+
+class UnsteadyObjectError(S3ParquetError):
+    """An object was decoded whole, and then not when its rows were to be written."""
+
+    retryable = True
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key, self.reason = key, reason
+        super().__init__(
+            f"object {key!r} was decoded whole, but not once more when its rows were to be "
+            f"written: {reason}. The transaction, which holds rows of other objects too, is rolled "
+            f"back. Run again; if it stays, see to this machine, or raise the bound that is named."
+        )
+
+
+class InternalError(S3ParquetError):
+    """Something happened that only a bug of this package, or of a library it uses, explains."""
+
+    def __init__(self, doing: str, found: str) -> None:
+        super().__init__(
+            f"{doing} ended with {found}. This is a bug of s3pq-dagster, or of a library it uses, "
+            f"and neither the bucket's fault nor the destination's. Nothing of the transaction "
+            f"under way is committed. Please report it, together with the log of this run."
+        )
+
+
+class ReadAbandonedError(S3ParquetError):
+    """Reading was stopped from outside; nobody who waits for objects sees more of them."""

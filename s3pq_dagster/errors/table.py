@@ -1,0 +1,100 @@
+"""Errors of a table: its name, its schema, its listing."""
+
+from s3pq_dagster.errors.base import S3ParquetError
+
+
+class TableNameError(S3ParquetError):
+    """A prefix holds no ASCII letter or digit to make a table name of."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        super().__init__(
+            f"prefix {prefix!r} gives an empty table name: it has no ASCII letter or digit. "
+            f"Rename the prefix, narrow `path_prefix` so that it is not listed, or leave out all "
+            f"that have no name: with `?*` instead of `*` in `tables`."
+        )
+
+
+class TableNameCollisionError(S3ParquetError):
+    """Several prefixes give one table name, or names that differ only by case."""
+
+    def __init__(self, collisions: list[tuple[str, list[str]]]) -> None:
+        self.collisions = collisions
+        lines = "; ".join(
+            f"table {name!r} would come from prefixes {', '.join(map(repr, prefixes))}"
+            for name, prefixes in collisions
+        )
+        super().__init__(
+            f"{lines}. Destinations fold case, so names that differ only by case are one name. "
+            f"Rename a prefix, leave the name out with `skip_tables`, or narrow `path_prefix`."
+        )
+
+
+class SchemaMismatchError(S3ParquetError):
+    """An object's schema is not its table's."""
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        expected_key: str,
+        found_key: str,
+        differences: list[str],
+        committed: int = 0,
+        last_key: str | None = None,
+    ) -> None:
+        self.table, self.expected_key, self.found_key = table, expected_key, found_key
+        self.differences = differences
+        upto = (
+            f" {committed} objects are committed, up to {last_key!r}; none of this object's rows."
+            if committed
+            else " Nothing of this load is written to the table."
+        )
+        super().__init__(
+            f"schemas differ in table {table!r}: {found_key!r} does not match {expected_key!r}: "
+            f"{'; '.join(differences)}.{upto} Repair or move one of the two objects; if the new "
+            f"schema is the right one, run the table with full_refresh after all its objects "
+            f"have it."
+        )
+
+
+class UnsupportedSchemaError(S3ParquetError):
+    """A destination cannot hold a column without changing it."""
+
+
+class EmptyListingError(S3ParquetError):
+    """A listing came back empty, which is never taken for "all deleted"."""
+
+    def __init__(self, table: str, prefix: str, objects: int) -> None:
+        self.table = table
+        super().__init__(
+            f"the listing of {prefix!r} is empty while {objects} objects of it are loaded into "
+            f"table {table!r}; to mirror or refresh it now would remove every row. Nothing is "
+            f"removed. If all objects really were deleted, run the table with "
+            f"allow_empty_listing: true."
+        )
+
+
+class QuarantineLimitError(S3ParquetError):
+    """More of a table's objects cannot be read than the spec allows."""
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        quarantined: int,
+        listed: int,
+        fraction: float,
+        example: str,
+        refresh: bool = False,
+    ) -> None:
+        self.table, self.quarantined, self.listed = table, quarantined, listed
+        undone = (
+            "The table stays as it was." if refresh else "The checkpoint under way is rolled back."
+        )
+        super().__init__(
+            f"{quarantined} of {listed} listed objects of table {table!r} cannot be read as "
+            f"Parquet, more than max_quarantined_fraction {fraction} allows: {example}. {undone} "
+            f"Repair or remove those objects, or raise max_quarantined_fraction, and run again"
+            f"{'' if refresh else ': what is committed is not read again'}."
+        )
