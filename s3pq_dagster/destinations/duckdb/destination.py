@@ -115,11 +115,11 @@ class DuckDBDestination:
         with self._connected(read_only=True) as connection, translated(self._path, OSError):
             session = Session(connection, self._path, self._namespace, Owner(table, "", ""))
             schema = session.stored_schema()
-            found = connection.sql(f"SELECT * FROM {session.table}")
+            found = connection.sql(f"SELECT * FROM {session.table.sql}")
             if columns is not None:
                 check_chosen(table, columns, found.columns)
                 chosen = ", ".join(quoted(name) for name in columns)
-                found = connection.sql(f"SELECT {chosen} FROM {session.table}")
+                found = connection.sql(f"SELECT {chosen} FROM {session.table.sql}")
             reader = found.to_arrow_reader(_READ_ROWS)
             try:
                 yield as_stored(reader, schema)

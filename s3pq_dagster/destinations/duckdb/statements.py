@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from s3pq_dagster.logs import line
 
@@ -25,6 +26,10 @@ class Statements:
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run a statement."""
         self.rows(sql, parameters)
+
+    def arrow(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """Run a query and return its rows in Arrow's columns."""
+        return self._connection.sql(sql, params=list(parameters)).to_arrow_table()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
