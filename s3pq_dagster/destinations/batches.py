@@ -1,4 +1,4 @@
-"""Streams of batches on their way into a destination and back."""
+"""Streams of Arrow batches: regrouped and cast for a destination, and cast back when read."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,12 +16,12 @@ _DAY_NANOSECONDS = 86_400 * 10**9
 
 
 def joined(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]:
-    """Join small batches, in order, for drivers that pay for each.
+    """Join small batches, in order, for drivers that have a cost per batch.
 
     Args:
         batches: The stream.
-        rows: Batches are joined up to so many rows, or up to 64 MiB where rows are wide; one that
-            has half of them is handed on as it is.
+        rows: Batches are joined up to this many rows, or up to 64 MiB where rows are wide. A batch
+            of at least half as many rows is yielded unchanged, without a copy.
     """
     waiting: list[pa.RecordBatch] = []
     held = size = 0
@@ -40,15 +40,14 @@ def joined(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
         yield pa.concat_batches(waiting)
 
 
-def cut_to(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]:
-    """Join and cut batches, in order, to what an engine stores together.
+def regrouped(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]:
+    """Join and slice batches, in order, to the number of rows that an engine stores together.
 
     Args:
         batches: The stream.
-        rows: Of each batch but the last. Where rows are so wide that those were more than 64 MiB
-            it has half of them, or a quarter, and so on: of pieces that are nearly as many an
-            engine keeps leftovers. No more than 64 MiB are joined, so a batch also ends where wider
-            rows follow.
+        rows: Rows in each batch but the last. If that many rows are more than 64 MiB, each batch
+            has half as many, or a quarter, and so on: fractions fill an engine's groups without
+            remainder. No more than 64 MiB are joined, so a batch also ends where wider rows follow.
     """
     waiting: list[pa.RecordBatch] = []
     held = size = 0
@@ -59,7 +58,7 @@ def cut_to(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
             if not waiting:
                 most = _halved(rows, batch)
             piece = batch.slice(start, most - held)
-            piece_bytes = piece.nbytes  # each look takes as long as a small batch's decoding
+            piece_bytes = piece.nbytes  # once: it takes as long as decoding a small batch
             if waiting and size + piece_bytes > _JOIN_BYTES:
                 yield schemas.as_one(waiting)
                 waiting, held, size = [], 0, 0
@@ -76,7 +75,7 @@ def cut_to(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]
 
 
 def _halved(rows: int, batch: pa.RecordBatch) -> int:
-    """Halve a number of rows until so many as the batch's fit the bound."""
+    """Halve a number of rows until that many rows as wide as the batch's fit 64 MiB."""
     row_bytes = batch.nbytes / batch.num_rows
     while rows > 1 and rows * row_bytes > _JOIN_BYTES:
         rows //= 2
@@ -84,11 +83,11 @@ def _halved(rows: int, batch: pa.RecordBatch) -> int:
 
 
 def as_stored(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.RecordBatchReader:
-    """Give the columns the Arrow types they were written with, where an engine returns others.
+    """Cast columns back to the Arrow types they were written with.
 
     Args:
-        reader: What the engine returns.
-        schema: The stored one; ``None`` leaves the engine's.
+        reader: The rows, in the types that the engine returns.
+        schema: The schema the table was written with; ``None`` keeps the engine's types.
     """
     stored = {} if schema is None else {field.name: field.type for field in schema}
     target = pa.schema([pa.field(f.name, stored.get(f.name, f.type)) for f in reader.schema])
@@ -111,15 +110,15 @@ def converted(
     schema: pa.Schema,
     convert: Callable[[pa.RecordBatch], pa.RecordBatch],
 ) -> Iterator[pa.RecordBatchReader]:
-    """Change every batch on its way into a destination.
+    """Convert every batch of a stream that a driver reads.
 
-    Drivers keep no more than the text of what a stream raises; what ``convert`` raised is raised
-    again, as it was, where the context ends.
+    A driver turns an exception of the stream into one of its own, with the text alone. The original
+    exception of ``convert`` is raised where the context ends.
 
     Args:
         batches: The stream.
-        schema: What ``convert`` returns.
-        convert: May raise to refuse a value.
+        schema: Schema of the batches that ``convert`` returns.
+        convert: Converts one batch; may raise to refuse a value.
     """
     failed: list[Exception] = []
 
@@ -141,14 +140,14 @@ def converted(
 def cast_column(
     batch: pa.RecordBatch, name: str, kind: pa.DataType, *, into: str, shown: str | None = None
 ) -> pa.Array:
-    """Cast a column to what a destination has, if that changes no value.
+    """Cast a column to a type of the destination, if that changes no value.
 
     Args:
         batch: Rows of some objects.
-        name: Of the column.
-        kind: The destination's type.
-        into: Whose type that is, for the error.
-        shown: Its name there, for the error.
+        name: Name of the column.
+        kind: The type to cast to.
+        into: Name of the destination, for the error.
+        shown: Name of the type in the destination, for the error; by default Arrow's.
 
     Raises:
         UnsupportedSchemaError: A value would be changed or cut.
@@ -163,14 +162,14 @@ def cast_column(
 def value_refused(
     batch: pa.RecordBatch, name: str, kind: str, found: str, *, into: str
 ) -> UnsupportedSchemaError:
-    """Make the error for a value that a destination cannot hold.
+    """Build the error for a value that a destination cannot store.
 
     Args:
-        batch: The rows it is among.
-        name: Of its column.
-        kind: The destination's type.
-        found: What is wrong with it.
-        into: Whose type that is.
+        batch: The rows that have the value among them.
+        name: Name of the column.
+        kind: The destination's type for the column.
+        found: What is wrong with the value.
+        into: Name of the destination.
     """
     keys = batch.column(schemas.KEY_COLUMN)
     first, last = keys[0].as_py(), keys[-1].as_py()
@@ -183,10 +182,10 @@ def value_refused(
 
 
 def _restored(column: pa.Array, written: pa.DataType) -> pa.Array:
-    """Cast back to the type that was written; no value changes.
+    """Cast a column back to the type it was written with, without changing a value.
 
     Raises:
-        pa.ArrowInvalid: Somebody put other values into the column.
+        pa.ArrowInvalid: A value does not fit the type: somebody else wrote it.
     """
     returned = column.type
     if returned == written:
@@ -208,10 +207,12 @@ def _restored(column: pa.Array, written: pa.DataType) -> pa.Array:
 
 
 def _uuids(column: pa.Array) -> pa.Array:
-    """Read ids from their text of 36 characters."""
+    """Convert UUIDs from their text of 36 characters."""
+    # Arrow has no cast from text to UUID. The dashes are removed and the hexadecimal digits of all
+    # rows decoded at once; nulls stand for zeros meanwhile, so that every row has its 16 bytes.
     texts = column.cast(pa.string()).fill_null(str(uuid.UUID(int=0)))
     if pc.any(pc.not_equal(pc.binary_length(texts), _UUID_LENGTH)).as_py():
-        msg = "an id is not of 36 characters"
+        msg = "a UUID does not have 36 characters"
         raise pa.ArrowInvalid(msg)
     digits = pc.replace_substring(texts, "-", "")
     data = bytes.fromhex("".join(digits.to_pylist()))
@@ -223,10 +224,10 @@ def _uuids(column: pa.Array) -> pa.Array:
 
 
 def _durations(column: pa.Array) -> pa.Array:
-    """Add up the days and nanoseconds of intervals; months have no length."""
+    """Convert intervals to durations; a month has no fixed length and is refused."""
     intervals = column.to_pylist()
     if any(each is not None and each.months for each in intervals):
-        msg = "an interval of months is no duration"
+        msg = "an interval with months is not a duration"
         raise pa.ArrowInvalid(msg)
     made = [None if i is None else i.days * _DAY_NANOSECONDS + i.nanoseconds for i in intervals]
     return pa.array(made, pa.duration("ns"))

@@ -1,4 +1,4 @@
-"""Refusing columns that a destination would not keep as they are."""
+"""Refuses columns that a destination cannot store unchanged, and columns that do not exist."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -17,19 +17,23 @@ def check_columns(
     unsupported: Callable[[pa.DataType], str | None],
     problems: Sequence[str] = (),
 ) -> None:
-    """Refuse what a destination would change, cut or fail on, before anything is written.
+    """Refuse a schema that a destination would change, truncate or fail on.
+
+    Called before anything is written.
 
     Args:
-        schema: What is to be written.
-        key: The object it comes from, for the error.
-        destination: Whose rules these are.
-        unusable: Says of a name, of a column or a field within, why it cannot be held: "which …".
-        unsupported: Says of a type, whatever its depth, why it cannot be held: "which …". It is
-            asked for nested types and then for what they hold.
-        problems: What is wrong beyond names and types of single columns.
+        schema: The schema to be written.
+        key: Key of the object it comes from, for the error.
+        destination: Name of the destination, for the error.
+        unusable: Returns why a name of a column or nested field cannot be stored ("empty or …"), or
+            ``None``.
+        unsupported: Returns why a type cannot be stored ("which …", "whose …"), or ``None``. Called
+            for a nested type first, then for the types in it.
+        problems: Further problems to report, beyond names and types of single columns.
 
     Raises:
-        UnsupportedSchemaError: It names the columns, why, and what to do.
+        UnsupportedSchemaError: A column is refused. The error names every such column, the reason,
+            and what to do.
     """
     twins = case_twins(schema.names)
     found = [f"columns {one!r} and {other!r} differ only by case" for one, other in twins]
@@ -48,17 +52,19 @@ def check_columns(
 
 
 def case_twins(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Pair each name with the first that differs from it by case only."""
+    """Pair each name with the first one that differs from it only by case."""
     first: dict[bytes, str] = {}
     pairs = [(first.setdefault(schemas.folded(name), name), name) for name in names]
     return [(one, other) for one, other in pairs if one != other]
 
 
 def check_chosen(table: str, asked: Sequence[str], there: Sequence[str]) -> None:
-    """Refuse to read what is no column: engines have names for other things too.
+    """Refuse to read columns that the table does not have.
+
+    An engine might find something else by such a name, a pseudo-column for example.
 
     Raises:
-        DestinationError: It names what is missing and what is there.
+        DestinationError: A column is missing. The error names the missing and the existing ones.
     """
     known = {schemas.folded(name) for name in there}
     missing = [name for name in asked if schemas.folded(name) not in known]
@@ -71,14 +77,17 @@ def check_chosen(table: str, asked: Sequence[str], there: Sequence[str]) -> None
 
 
 def _name_reasons(field: pa.Field, unusable: Callable[[str], str | None]) -> list[str]:
-    """Say what is wrong with the first name, of the column or a field within, that is unusable."""
+    """Describe the first unusable name, of the column or of a field nested in it."""
     if reason := unusable(field.name):
         return [f"has a name {field.name!r} in it, {reason}"]
     return next(filter(None, (_name_reasons(f, unusable) for f in _inner(field.type))), [])
 
 
 def _inner(kind: pa.DataType) -> list[pa.Field]:
-    """Give the fields within a type; those of lists and maps have no name of the user's."""
+    """List the fields of a nested type.
+
+    The fields of lists and maps are renamed to ``item``: no user chose their names.
+    """
     if not pa.types.is_nested(kind):
         return []
     fields = [kind.field(index) for index in range(kind.num_fields)]

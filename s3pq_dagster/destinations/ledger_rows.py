@@ -10,9 +10,9 @@ from s3pq_dagster.ledger import ENTRY_COLUMNS, Entry, Ledger, Status
 from s3pq_dagster.objects import Listing
 
 OBJECTS = "_s3pq_objects"
-"""The ledger: one row an entry, with the columns of :data:`OBJECT_COLUMNS`."""
+"""Name of the ledger's table with a row for each entry; see :data:`OBJECT_COLUMNS`."""
 TABLES = "_s3pq_tables"
-"""One row a table: whose it is, its Arrow schema, fingerprint and cursor."""
+"""Name of the ledger's table with a row for each loaded table; see :data:`TABLE_COLUMNS`."""
 _TIME = pl.Datetime("us", "UTC")
 OBJECT_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "table_name": pl.String,
@@ -21,7 +21,7 @@ OBJECT_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "run_id": pl.String,
     "loaded_at": _TIME,
 }
-"""The columns of ``_s3pq_objects``, and their types."""
+"""Columns of ``_s3pq_objects`` and their types."""
 TABLE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "table_name": pl.String,
     "bucket": pl.String,
@@ -33,11 +33,11 @@ TABLE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "updated_at": _TIME,
     "format_version": pl.Int32,
 }
-"""The columns of ``_s3pq_tables``, and their types."""
+"""Columns of ``_s3pq_tables`` and their types: owner, Arrow schema, fingerprint and cursor."""
 
 
 def entry_rows(entries: Sequence[Entry], owner: Owner, run_id: str) -> pl.DataFrame:
-    """Make rows of ``_s3pq_objects``, as :data:`OBJECT_COLUMNS` has them, loaded now."""
+    """Build rows of ``_s3pq_objects`` from entries; their ``loaded_at`` is the present."""
     frame = pl.DataFrame(
         {
             "key": [e.object.key for e in entries],
@@ -60,7 +60,7 @@ def entry_rows(entries: Sequence[Entry], owner: Owner, run_id: str) -> pl.DataFr
 
 
 def as_ledger(frame: pl.DataFrame) -> Ledger:
-    """Read a table's rows of ``_s3pq_objects``, however an engine returned them."""
+    """Build a ledger from a table's rows of ``_s3pq_objects``, in whatever types an engine has."""
     return Ledger(
         frame.select(
             pl.col("last_modified").dt.convert_time_zone("UTC").cast(kind)
@@ -72,17 +72,17 @@ def as_ledger(frame: pl.DataFrame) -> Ledger:
 
 
 def entries_after(before: pl.DataFrame, new: pl.DataFrame, *, append: bool) -> pl.DataFrame:
-    """Fold new entries into those of a table, for destinations that rewrite its ledger.
+    """Merge new entries into those of a table, for destinations that rewrite its ledger.
 
     Args:
-        before: Rows of ``_s3pq_objects``; a destination may have columns of its own.
-        new: Likewise; what a commit enters.
-        append: Whether loaded entries of earlier versions stay.
+        before: Rows of ``_s3pq_objects``; a destination may have further columns.
+        new: Rows of the entries that a commit adds, with the same columns.
+        append: Whether loaded entries of earlier versions of an object stay.
 
     Returns:
-        What the ledger is then: new entries last. A loaded one takes the place of all of its key,
-        or in ``append`` of what else was said of its very e_tag; a quarantined one never takes
-        that of a loaded one.
+        All rows of the table after the commit, new entries last. A loaded entry replaces every
+        entry of its key; with ``append`` it replaces only entries of the same e_tag that are not
+        loaded. A quarantined entry never replaces a loaded one.
     """
     is_loaded = pl.col("status") == Status.LOADED
     loaded, others = before.filter(is_loaded), before.filter(~is_loaded)
@@ -94,30 +94,31 @@ def entries_after(before: pl.DataFrame, new: pl.DataFrame, *, append: bool) -> p
     return pl.concat([loaded, others, new.select(before.columns)])
 
 
-def loaded_again(before: pl.DataFrame, new: pl.DataFrame) -> list[str]:
-    """Find what is to be entered as loaded and is so in this very version: another run's."""
+def loaded_already(before: pl.DataFrame, new: pl.DataFrame) -> list[str]:
+    """Return keys of new loaded entries whose version of the object another run has loaded."""
     is_loaded = pl.col("status") == Status.LOADED
     known = Listing(before.filter(is_loaded)).with_version()
-    anew = Listing(new.filter(is_loaded)).with_version()
-    return anew.join(known, on=["key", "version"], how="semi")["key"].to_list()
+    added = Listing(new.filter(is_loaded)).with_version()
+    return added.join(known, on=["key", "version"], how="semi")["key"].to_list()
 
 
 def entries_removed(
     before: pl.DataFrame, keys: Sequence[str], run_id: str
 ) -> tuple[pl.DataFrame, int]:
-    """Mark what is loaded of some keys as removed, for destinations that rewrite the ledger.
+    """Mark the loaded entries of some keys as removed, for destinations that rewrite the ledger.
 
     Returns:
-        What the ledger is then, and how many rows of the table go.
+        All rows of the ledger after that, and the number of table rows to delete.
     """
-    goes = (pl.col("status") == Status.LOADED) & pl.col("key").is_in(list(keys))
-    rows = int(before.filter(goes)["rows"].sum())
+    is_removed = (pl.col("status") == Status.LOADED) & pl.col("key").is_in(list(keys))
+    rows = int(before.filter(is_removed)["rows"].sum())
     marks = {
         "status": pl.lit(str(Status.REMOVED)),
         "run_id": pl.lit(run_id),
         "loaded_at": pl.lit(datetime.now(UTC)).cast(_TIME),
     }
     changed = [
-        pl.when(goes).then(mark).otherwise(pl.col(name)).alias(name) for name, mark in marks.items()
+        pl.when(is_removed).then(mark).otherwise(pl.col(name)).alias(name)
+        for name, mark in marks.items()
     ]
     return before.with_columns(changed), rows

@@ -1,6 +1,7 @@
 """What every destination promises.
 
-A destination is one package with one class that fits :class:`Destination`; none knows another.
+A destination is a package with one class that fits :class:`Destination`. No destination imports
+another.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +14,10 @@ from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, Tab
 
 
 class CheckpointWriter(Protocol):
-    """Something that takes checkpoints: what it commits is there whole or not at all."""
+    """Writes checkpoints; each is committed as a whole or not at all."""
 
     def state(self) -> TableState:
-        """Look at what is there."""
+        """Read the state of the table."""
         ...
 
     def commit(
@@ -28,26 +29,31 @@ class CheckpointWriter(Protocol):
     ) -> None:
         """Write rows and ledger entries in one transaction.
 
-        The table is created if it is not there. Unless the write mode is ``append``, rows of
-        earlier versions of the loaded entries' keys go in the same transaction.
+        The table is created if it does not exist. Unless the write mode is ``append``, the rows of
+        earlier versions of the loaded objects are deleted in the same transaction.
 
         Args:
-            batches: The rows; drained once. ``None`` writes entries only.
-            schema_key: The object the batches' schema comes from.
-            seal: Called once the batches are drained, before anything is committed.
+            batches: The rows; read once, to their end. ``None`` writes entries only.
+            schema_key: Key of the object that the batches' schema comes from.
+            seal: Returns what goes into the ledger. Called once, when the batches are read and
+                before anything is committed.
 
         Raises:
-            DestinationError: It failed; nothing of it is there.
-            UnsupportedSchemaError: A column cannot be held unchanged; nothing is written.
+            DestinationError: The commit failed, and none of it is visible.
+            UnsupportedSchemaError: A column cannot be stored unchanged; nothing is written.
         """
         ...
 
 
 class TableWriter(CheckpointWriter, Protocol):
-    """A table opened for writing: nobody else can write it now."""
+    """A table that is open for writing, and locked against other writers."""
 
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
-        """Delete the rows of some keys and mark their entries removed, in one transaction.
+        """Delete the rows of some objects and mark their entries removed, in one transaction.
+
+        Args:
+            keys: Keys of the objects.
+            seal: Returns the cursor and fingerprint to store; it has no entries.
 
         Returns:
             The number of rows deleted.
@@ -56,23 +62,24 @@ class TableWriter(CheckpointWriter, Protocol):
 
 
 class Destination(Protocol):
-    """A place tables and their ledger are kept."""
+    """Stores tables and the ledger of what is loaded into them."""
 
     def state(self, owner: Owner) -> TableState:
-        """Look at a table without locking anybody out.
+        """Read the state of a table; this does not take the writer's lock.
 
         Raises:
             TableOwnedElsewhereError: The table belongs to another bucket or prefix.
-            TableNotManagedError: Table and ledger are there one without the other.
+            TableNotManagedError: The table exists without its ledger, or the ledger without its
+                table.
             LedgerVersionError: A newer release wrote the ledger.
             DestinationError: The destination cannot be read.
         """
         ...
 
     def audit(self, owner: Owner) -> TableAudit:
-        """Look at a table and count its rows by object, in one snapshot.
+        """Read the state of a table and count its rows by object, in one snapshot.
 
-        It costs a pass over one column of the table.
+        That reads one column of the whole table.
 
         Raises:
             DestinationError: As :meth:`state`.
@@ -85,27 +92,27 @@ class Destination(Protocol):
         """Open a table for writing.
 
         Args:
-            owner: Which table.
-            run_id: For the ledger.
+            owner: The table.
+            run_id: The run to name in the ledger.
             append: Keep the rows of earlier versions of an object.
-            refresh: Replace the whole table: everything until the context ends is one
-                transaction, which starts from an empty table and ledger.
+            refresh: Replace the whole table: one transaction lasts until the context ends, and
+                starts from an empty table and ledger.
 
         Raises:
-            DestinationError: As :meth:`state`, or the lock could not be had.
+            DestinationError: As :meth:`state`, or another writer kept its lock too long.
         """
         ...
 
     def read(
         self, table: str, columns: Sequence[str] | None
     ) -> AbstractContextManager[pa.RecordBatchReader]:
-        """Stream a table's rows.
+        """Stream the rows of a table.
 
         Args:
             table: Its name.
-            columns: Which columns; ``None`` is all of them.
+            columns: The columns to read; ``None`` reads all.
 
         Raises:
-            DestinationError: The table, or a column, is not there.
+            DestinationError: The table, or a column, does not exist.
         """
         ...

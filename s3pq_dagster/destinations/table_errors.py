@@ -8,10 +8,13 @@ from s3pq_dagster.ledger import FORMAT_VERSION
 
 
 def check_version(found: int | None) -> None:
-    """Compare the ledger's format with ours; ``None`` is a ledger that holds nothing.
+    """Compare the ledger's format version with the one this release reads.
+
+    Args:
+        found: The highest version in the ledger; ``None`` if it has no table.
 
     Raises:
-        LedgerVersionError: A newer release wrote it.
+        LedgerVersionError: A newer release wrote the ledger.
     """
     if found is not None and found > FORMAT_VERSION:
         raise LedgerVersionError(found, FORMAT_VERSION)
@@ -22,22 +25,28 @@ def not_managed(
     found: str,
     remedy: str = f"drop the table and its rows in {OBJECTS} and {TABLES}",
 ) -> TableNotManagedError:
-    """Make the error for a table whose rows and ledger contradict each other."""
+    """Build the error for a table and a ledger that contradict each other.
+
+    Args:
+        table: Its name.
+        found: The contradiction.
+        remedy: What to do to load the table again from the start.
+    """
     return TableNotManagedError(
         f"table {table!r} and its ledger do not belong together: {found}. Loading it now could "
         f"duplicate or lose rows. Put back what was dropped or, to load it anew, {remedy}."
     )
 
 
-def has_strays(table: str, strays: Sequence[tuple[str, int, int]]) -> TableNotManagedError:
-    """Make the error for objects that have more rows in the table than the ledger says.
+def unaccounted_rows(table: str, found: Sequence[tuple[str, int, int]]) -> TableNotManagedError:
+    """Build the error for objects that have more rows in the table than the ledger says.
 
     Args:
         table: Its name.
-        strays: Key, rows in the table and rows in the ledger; at least one.
+        found: Key, rows in the table and rows by the ledger of each object; at least one.
     """
-    key, rows, said = strays[0]
-    more = f", and {len(strays) - 1} other objects likewise" if len(strays) > 1 else ""
+    key, rows, said = found[0]
+    more = f", and {len(found) - 1} other objects likewise" if len(found) > 1 else ""
     return not_managed(
         table,
         f"{key!r} has {rows} rows in the table and {said} in {OBJECTS}{more}",
@@ -46,7 +55,12 @@ def has_strays(table: str, strays: Sequence[tuple[str, int, int]]) -> TableNotMa
 
 
 def loaded_meanwhile(table: str, keys: Sequence[str]) -> DestinationError:
-    """Make the error for objects that another writer loaded since the ledger was asked."""
+    """Build the error for objects that another run loaded after this one read the ledger.
+
+    Args:
+        table: Its name.
+        keys: Keys of the objects; at least one.
+    """
     return DestinationError(
         f"{len(keys)} objects of table {table!r} were loaded by another run meanwhile, "
         f"{keys[0]!r} among them; nothing of this checkpoint is written. Run again: they will "

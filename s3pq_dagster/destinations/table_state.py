@@ -13,17 +13,17 @@ from s3pq_dagster.ledger import Entry, Ledger, Status
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Where a table in the destination comes from; a table has one owner."""
+    """A table, and the bucket and prefix it is loaded from. A table has one owner."""
 
     table: str
     bucket: str
     prefix: str
 
     def check(self, bucket: str, prefix: str) -> None:
-        """Compare with what the destination says.
+        """Compare with the bucket and prefix that the destination has stored for the table.
 
         Raises:
-            TableOwnedElsewhereError: The table is another's.
+            TableOwnedElsewhereError: They differ.
         """
         if (bucket, prefix) != (self.bucket, self.prefix):
             raise TableOwnedElsewhereError(
@@ -35,48 +35,48 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """A table as the destination has it at one moment."""
+    """A table in the destination, at one moment."""
 
     ledger: Ledger
     exists: bool
-    """Whether the table itself is there; a ledger can be there first, all quarantined."""
+    """Whether the table exists. A ledger without a table can be right: all objects quarantined."""
     schema: pa.Schema | None
-    """Of the stored columns, ours included; ``None`` as long as no object could be read."""
+    """Schema of the stored columns, the added ones included; ``None`` before the first rows."""
     schema_key: str | None
-    """The object the schema comes from."""
+    """Key of the object that the schema comes from."""
     rows: int
-    """Rows in the table."""
+    """Number of rows in the table."""
 
     @classmethod
-    def nothing(cls) -> "TableState":
-        """Be the state of a table that was never loaded."""
+    def empty(cls) -> "TableState":
+        """Return the state of a table that was never loaded."""
         return cls(Ledger.empty(), exists=False, schema=None, schema_key=None, rows=0)
 
 
 @dataclass(frozen=True, slots=True)
 class TableAudit:
-    """A table's ledger and its rows, both of one moment, to be held against each other."""
+    """The ledger and the row counts of a table at one moment, for comparing the two."""
 
     state: TableState
     rows_by_key: pl.DataFrame
-    """Each ``key`` in the table's ``_s3_key`` and the number of its ``rows``."""
+    """Number of ``rows`` in the table for each ``key`` (the column ``_s3_key``)."""
 
     @classmethod
     def of(cls, state: TableState, counts: Sequence[tuple[str | None, int]]) -> "TableAudit":
-        """Put counts of rows into columns."""
+        """Build an audit from pairs of key and row count."""
         columns = {"key": pl.String, "rows": pl.Int64}
         return cls(state, pl.DataFrame(counts, schema=columns, orient="row"))
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What goes into the ledger together with a checkpoint's rows."""
+    """What a checkpoint writes to the ledger, together with its rows."""
 
     entries: Sequence[Entry]
     cursor: datetime | None
-    """Of the table once this is committed."""
+    """The table's cursor after this commit."""
     fingerprint: str | None
-    """Of the table once this is committed; ``None`` leaves the stored one."""
+    """The table's fingerprint after this commit; ``None`` keeps the stored one."""
 
     @property
     def loaded_keys(self) -> list[str]:

@@ -25,7 +25,7 @@ from s3pq_dagster.destinations.delta.replace import without
 from s3pq_dagster.destinations.delta.snapshot import Look, Looking
 from s3pq_dagster.destinations.delta.stage import OURS, Stage
 from s3pq_dagster.destinations.delta.storage import Storage
-from s3pq_dagster.destinations.table_errors import has_strays, not_managed
+from s3pq_dagster.destinations.table_errors import not_managed, unaccounted_rows
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.ledger import Status
@@ -241,7 +241,7 @@ class Publisher:
         found = self._reading.rows_by_key(before, keys)
         strays = sorted((str(k), n, said.get(k, 0)) for k, n in found if n > said.get(k, 0))
         if strays:
-            raise has_strays(self._owner.table, strays)
+            raise unaccounted_rows(self._owner.table, strays)
 
     def _refuse_strangers(self) -> None:
         """Stop if a directory of the table's name is there with something that is not ours."""

@@ -89,7 +89,7 @@ class Look:
         has no table without columns.
         """
         if self.row is None:
-            return TableState.nothing()
+            return TableState.empty()
         with translated(f"{self.storage.shown}/{self.table}"):
             schema = self.schema
             return TableState(

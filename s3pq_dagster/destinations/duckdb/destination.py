@@ -76,12 +76,12 @@ class DuckDBDestination:
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
         with self._looking(owner) as session:
-            return TableState.nothing() if session is None else session.state()
+            return TableState.empty() if session is None else session.state()
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
         with self._looking(owner) as session:
-            return TableAudit.of(TableState.nothing(), []) if session is None else session.audit()
+            return TableAudit.of(TableState.empty(), []) if session is None else session.audit()
 
     @contextmanager
     def write(self, owner: Owner, *, run_id: str, append: bool, refresh: bool) -> Iterator[Session]:

@@ -15,7 +15,7 @@ from s3pq_dagster.destinations.duckdb.statements import Statements
 from s3pq_dagster.destinations.duckdb.table import Table
 from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES
-from s3pq_dagster.destinations.table_errors import has_strays, not_managed
+from s3pq_dagster.destinations.table_errors import not_managed, unaccounted_rows
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.ledger import Status
 
@@ -123,7 +123,7 @@ class Session:
         exists = self._owner.table in existing
         ledger_tables = existing & {OBJECTS, TABLES}
         if not ledger_tables and not exists:
-            return TableState.nothing()
+            return TableState.empty()
         if missing := sorted({OBJECTS, TABLES} - existing):
             raise not_managed(
                 self._owner.table,
@@ -183,7 +183,7 @@ class Session:
             return
         found = self.table.unaccounted(self._owner.table, self._entries.objects, keys, old_rows)
         if found:
-            raise has_strays(self._owner.table, found)
+            raise unaccounted_rows(self._owner.table, found)
 
     def _existing_tables(self) -> set[str]:
         if self._existing is None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.batches import cut_to
+from s3pq_dagster.destinations.batches import regrouped
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.statements import Statements
 
@@ -115,6 +115,8 @@ class Table:
         ]
 
     def _insert_into(self, table: str, batches: pa.RecordBatchReader) -> None:
-        groups = pa.RecordBatchReader.from_batches(batches.schema, cut_to(batches, _ROW_GROUP_ROWS))
+        groups = pa.RecordBatchReader.from_batches(
+            batches.schema, regrouped(batches, _ROW_GROUP_ROWS)
+        )
         with self._sql.registered("_s3pq_batches", groups):
             self._sql.run(f"INSERT INTO {table} BY NAME SELECT * FROM _s3pq_batches")

@@ -18,7 +18,7 @@ from s3pq_dagster.destinations.ledger_rows import (
     as_ledger,
     entries_after,
     entries_removed,
-    loaded_again,
+    loaded_already,
 )
 from s3pq_dagster.destinations.parquet.paths import file_name, new_id
 from s3pq_dagster.destinations.table_errors import check_version, loaded_meanwhile
@@ -99,7 +99,7 @@ class Manifest:
         Raises:
             DestinationError: One of its objects is loaded already.
         """
-        if again := loaded_again(self.frame, new):
+        if again := loaded_already(self.frame, new):
             raise loaded_meanwhile(self.table, again)
         return replace(self, frame=entries_after(self.frame, new, append=append))
 

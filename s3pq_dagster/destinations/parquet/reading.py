@@ -135,13 +135,13 @@ class TableReader:
 
 def state_of(storage: Storage, owner: Owner, look: Look | None) -> TableState:
     """See :meth:`Destination.state`."""
-    return TableState.nothing() if look is None else checked(look, storage, owner).state
+    return TableState.empty() if look is None else checked(look, storage, owner).state
 
 
 def audit_of(storage: Storage, owner: Owner, look: Look | None) -> TableAudit:
     """See :meth:`Destination.audit`: rows are counted in the files themselves."""
     if look is None:
-        return TableAudit.of(TableState.nothing(), [])
+        return TableAudit.of(TableState.empty(), [])
     checked(look, storage, owner)
     counts: dict[str | None, int] = {}
     with ThreadPoolExecutor(_WORKERS, "s3pq-audit") as pool:

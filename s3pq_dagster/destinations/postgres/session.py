@@ -15,7 +15,7 @@ from s3pq_dagster.destinations.postgres.statements import ONE_SNAPSHOT
 from s3pq_dagster.destinations.postgres.table import Table
 from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
-from s3pq_dagster.destinations.table_errors import has_strays, not_managed
+from s3pq_dagster.destinations.table_errors import not_managed, unaccounted_rows
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.errors import TableNotManagedError
 from s3pq_dagster.ledger import Status
@@ -75,7 +75,7 @@ class Session:
         """Read ledger and schema; check that they are ours and belong together."""
         found, exists = self._entries.found(), self._exists()
         if not found and not exists:
-            return TableState.nothing()
+            return TableState.empty()
         if missing := sorted({OBJECTS, TABLES} - found):
             raise not_managed(
                 self._owner.table,
@@ -185,7 +185,7 @@ class Session:
             # the whole column, so only where the table has more rows than the ledger says.
             strays = self._table.strays(self._owner.table, keys, mark)
             if strays:
-                raise has_strays(self._owner.table, strays)
+                raise unaccounted_rows(self._owner.table, strays)
         said = {} if self._append else self._entries.rows_of(keys)
         if not said:
             return sealed, inserted

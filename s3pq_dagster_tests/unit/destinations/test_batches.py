@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3pq_dagster.destinations.batches import cast_column, cut_to, joined
+from s3pq_dagster.destinations.batches import cast_column, joined, regrouped
 from s3pq_dagster.errors import UnsupportedSchemaError
 
 ROWS = 8
@@ -62,7 +62,7 @@ def test_a_large_batch_is_not_copied(size: int) -> None:
 @given(sizes=st.lists(st.integers(0, 40), max_size=30))
 def test_every_batch_but_the_last_is_cut_to_size(sizes: list[int]) -> None:
     """Whatever comes, what goes on is what an engine stores together."""
-    found = list(cut_to(stream(sizes), ROWS))
+    found = list(regrouped(stream(sizes), ROWS))
     assert numbers(found) == list(range(sum(sizes)))
     counts = [batch.num_rows for batch in found]
     assert all(count == ROWS for count in counts[:-1])
@@ -72,7 +72,7 @@ def test_every_batch_but_the_last_is_cut_to_size(sizes: list[int]) -> None:
 def test_what_is_cut_is_not_copied() -> None:
     """A batch of many sizes goes on piece by piece, in the memory that came."""
     (before,) = stream([3 * ROWS])
-    pieces = list(cut_to(pa.RecordBatchReader.from_batches(before.schema, [before]), ROWS))
+    pieces = list(regrouped(pa.RecordBatchReader.from_batches(before.schema, [before]), ROWS))
     assert len(pieces) == 3
     addresses = {piece.column(0).buffers()[1].address for piece in pieces}
     assert addresses == {before.column(0).buffers()[1].address}
@@ -85,7 +85,7 @@ def test_wide_rows_are_cut_in_halves(row_bytes: int, counts: list[int]) -> None:
     """Of 120 rows: as many as fit 64 MiB."""
     row = pa.record_batch({"text": pa.array(["x" * (row_bytes - 8)])})
     wide = pa.RecordBatchReader.from_batches(row.schema, [row] * 100)
-    assert [batch.num_rows for batch in cut_to(wide, 120)] == counts
+    assert [batch.num_rows for batch in regrouped(wide, 120)] == counts
 
 
 def texts(sizes: list[int]) -> pa.RecordBatch:
@@ -104,5 +104,5 @@ def texts(sizes: list[int]) -> pa.RecordBatch:
 def test_wider_rows_are_not_joined_to_many(wide: list[list[int]], counts: list[int]) -> None:
     """No more than 64 MiB are copied, whatever came before; what is more alone goes on as it is."""
     batches = [texts([0] * 10), *map(texts, wide)]
-    found = list(cut_to(pa.RecordBatchReader.from_batches(batches[0].schema, batches), 120))
+    found = list(regrouped(pa.RecordBatchReader.from_batches(batches[0].schema, batches), 120))
     assert [batch.num_rows for batch in found] == counts

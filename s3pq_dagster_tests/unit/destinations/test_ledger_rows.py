@@ -8,7 +8,7 @@ from s3pq_dagster.destinations.ledger_rows import (
     entries_after,
     entries_removed,
     entry_rows,
-    loaded_again,
+    loaded_already,
 )
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.ledger import Entry, Status
@@ -105,11 +105,11 @@ def test_only_what_is_loaded_in_this_very_version_is_loaded_again(
     before: Said, again: list[str]
 ) -> None:
     """Another version, or one that was set aside or removed, is not."""
-    assert loaded_again(rows(before), rows((V1, LOADED))) == again
-    assert loaded_again(rows(before), rows((V1, QUARANTINED))) == []
+    assert loaded_already(rows(before), rows((V1, LOADED))) == again
+    assert loaded_already(rows(before), rows((V1, QUARANTINED))) == []
 
 
 def test_without_an_e_tag_size_and_time_tell_versions_apart() -> None:
     """As they do in a listing."""
-    assert loaded_again(rows((NO_TAG, LOADED)), rows((NO_TAG, LOADED))) == ["a"]
-    assert loaded_again(rows((NO_TAG, LOADED)), rows((NO_TAG_LATER, LOADED))) == []
+    assert loaded_already(rows((NO_TAG, LOADED)), rows((NO_TAG, LOADED))) == ["a"]
+    assert loaded_already(rows((NO_TAG, LOADED)), rows((NO_TAG_LATER, LOADED))) == []

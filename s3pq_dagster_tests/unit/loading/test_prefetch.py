@@ -16,7 +16,7 @@ from s3pq_dagster_tests.unit.threads import none_left
 from s3pq_dagster_tests.waiting import again_while
 
 A, B, C = (Owner(name, "lake", f"{name}/") for name in "abc")
-STATE = TableState.nothing()
+STATE = TableState.empty()
 
 
 @pytest.fixture(autouse=True)
