@@ -101,12 +101,12 @@ def ledger_metadata(
     return told if cursor is None else told | {cursor_key(bucket, table): format_cursor(cursor)}
 
 
-def is_told(event: dg.EventLogEntry | None, known: Mapping[str, Any]) -> bool:
-    """Tell whether a materialization says what is known; what it has no word of counts as said."""
+def agrees(event: dg.EventLogEntry | None, known: Mapping[str, Any]) -> bool:
+    """Return whether a materialization agrees with ``known``; missing keys count as agreeing."""
     if event is None or event.asset_materialization is None:
         return False
-    said = event.asset_materialization.metadata
-    return all(key not in said or said[key].value == value for key, value in known.items())
+    metadata = event.asset_materialization.metadata
+    return all(key not in metadata or metadata[key].value == known[key] for key in known)
 
 
 def records(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

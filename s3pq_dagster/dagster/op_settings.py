@@ -8,6 +8,7 @@ import dagster as dg
 
 from s3pq_dagster.dagster.checks import check_specs
 from s3pq_dagster.dagster.run_config import LoadConfig
+from s3pq_dagster.dagster.run_tables import RunTables
 from s3pq_dagster.dagster.table_run import TableRun
 from s3pq_dagster.loading.report import LoadReport
 
@@ -46,7 +47,7 @@ class OpSettings:
         whole: Sequence[dg.AssetSpec] = (),
         earlier: Sequence[LoadReport] = (),
     ) -> TableRun:
-        """Return what an op does for one table; see :class:`TableRun` for the arguments."""
+        """Return what an op does for one table; see :class:`TableRun` and :class:`RunTables`."""
         source = getattr(context.resources, self.source_key)
         io_manager = getattr(context.resources, self.io_manager_key)
-        return TableRun(context, config, spec, source, io_manager, whole, earlier)
+        return TableRun(RunTables(context, source, io_manager, whole), config, spec, earlier)

@@ -300,32 +300,29 @@ def test_a_tick_makes_one_listing_and_never_opens_the_destination(lake: Lake) ->
     assert [request.is_listing for request in lake.bucket.proxy.requests] == [True]
 
 
-def short_ticks(lake: Lake) -> BucketWatch:
+def short_ticks(lake: Lake) -> tuple[dg.Definitions, ListingOverTicks]:
     """Have more objects than a tick lists, which is one page."""
     lake.bucket.proxy.page_size = 2
     for number in range(5):
         lake.bucket.put(f"a/{number}.parquet", 1)
-    source = S3ParquetResource(**lake.bucket.spec)
-    assets = lake.definitions().resolve_all_asset_specs()
-    tables = {spec.metadata["s3pq/table"]: spec for spec in assets}
-    return BucketWatch(source, None, tables, listing=ListingOverTicks(tick_seconds=0))
-
-
-def ticked(lake: Lake, watch: BucketWatch) -> Any:
-    """Evaluate a sensor over this once, as the daemon does."""
-    sensor = dg.SensorDefinition(evaluation_fn=watch.tick, asset_selection="*", name="s")
-    with dg.build_sensor_context(instance=lake.instance) as context:
-        return sensor.evaluate_tick(context)
+    definitions, listing = lake.definitions(), ListingOverTicks(tick_seconds=0)
+    tables = {spec.metadata["s3pq/table"]: spec for spec in definitions.resolve_all_asset_specs()}
+    watch = BucketWatch(S3ParquetResource(**lake.bucket.spec), None, tables, listing=listing)
+    sensor = dg.SensorDefinition(
+        name="s3_parquet_sensor", evaluation_fn=watch.tick, asset_selection="*"
+    )
+    resources = definitions.resources
+    return dg.Definitions(definitions.assets, sensors=[sensor], resources=resources), listing
 
 
 def test_a_listing_too_long_for_a_tick_goes_on_in_the_next(lake: Lake) -> None:
     """Dagster gives up on a tick after a minute; a million keys may take longer."""
-    watch = short_ticks(lake)
-    said = ticked(lake, watch)
+    definitions, _ = short_ticks(lake)
+    said = lake.tick(definitions=definitions)
     assert "the next tick goes on" in reason(said)
     ticks = 1
     while not asked(said):
-        said = ticked(lake, watch)
+        said = lake.tick(definitions=definitions)
         ticks += 1
         assert ticks < 10
     assert asked(said) == [{"a"}]
@@ -333,10 +330,10 @@ def test_a_listing_too_long_for_a_tick_goes_on_in_the_next(lake: Lake) -> None:
 
 def test_a_listing_left_unfinished_for_long_begins_again(lake: Lake) -> None:
     """A sensor that was off for a while does not ask for what was there before."""
-    watch = short_ticks(lake)
+    definitions, listing = short_ticks(lake)
     lake.bucket.proxy.forget()
     for kept, firsts in ((3600, 1), (3600, 1), (0, 2)):
-        watch.listing.kept_seconds = kept
-        assert "the next tick goes on" in reason(ticked(lake, watch))
+        listing.kept_seconds = kept
+        assert "the next tick goes on" in reason(lake.tick(definitions=definitions))
         pages = [request.query for request in lake.bucket.proxy.requests if request.is_listing]
         assert sum(page["prefix"] == [""] and "delimiter" not in page for page in pages) == firsts
