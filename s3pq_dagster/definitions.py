@@ -1,4 +1,4 @@
-"""The default code location: environment variables to definitions, when it is imported."""
+"""The default code location, built from environment variables when it is imported."""
 
 import logging
 import os
@@ -26,17 +26,17 @@ _REQUIRED = ("bucket", "region")
 def definitions_from(environment: Mapping[str, str]) -> dg.Definitions:
     """Build definitions from ``S3PQ_*`` variables.
 
-    One variable for each field of :class:`S3ParquetSpec`, in capitals; lists are comma-separated;
-    an empty one counts as unset. ``S3PQ_DESTINATION`` is a destination URL.
+    Each field of :class:`S3ParquetSpec` has a variable, named in capitals. Lists are separated by
+    commas; an empty variable counts as unset. ``S3PQ_DESTINATION`` is a destination URL.
 
     Raises:
-        ConfigurationError: A variable is missing, unknown or breaks its field's rule.
+        ConfigurationError: A variable is missing or unknown, or its value is not allowed.
         S3ParquetError: As :func:`build_s3_parquet_definitions`.
     """
     given = {k: v for k, v in environment.items() if k.startswith(PREFIX) and v}
     destination = given.pop(DESTINATION, DEFAULT_DESTINATION)
     if os.environ.get(DESTINATION) == destination:
-        destination = dg.EnvVar(DESTINATION)  # a password in it is then shown nowhere
+        destination = dg.EnvVar(DESTINATION)  # so that a password in it is not shown
     known = {PREFIX + name.upper(): name for name in S3ParquetSpec.model_fields}
     if unknown := sorted(set(given) - set(known)):
         msg = f"unknown variable {', '.join(unknown)}; known: {', '.join([*known, DESTINATION])}"
@@ -69,7 +69,7 @@ def _phrases(error: ValidationError) -> list[str]:
 
 @contextmanager
 def _shown_on_stderr() -> Iterator[None]:
-    """Show what discovery finds where nobody set up logging yet, as on the command line."""
+    """Log discovery to stderr if no logging is set up yet, as on the command line."""
     log = dg.get_dagster_logger(LOGGER)
     if log.hasHandlers():
         yield
@@ -89,7 +89,7 @@ def _load() -> dg.Definitions:
         with _shown_on_stderr():
             return definitions_from(os.environ)
     except S3ParquetError as error:
-        # Dagster prints this one without a traceback, and shows it as the location's error.
+        # Dagster prints a ClickException without a traceback, and as the code location's error.
         msg = f"{type(error).__name__}: {error}"
         raise click.ClickException(msg) from error
 

@@ -1,4 +1,4 @@
-"""Tables as assets."""
+"""Assets of the tables of a bucket."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,31 +45,31 @@ def build_s3_parquet_assets(
 
     Args:
         source: The bucket; bind it under ``source_key``.
-        destination: Where rows go; bind it under ``io_manager_key``.
-        tables: What :func:`discover` gave; by default it is called.
-        granularity: ``"table"`` is an op a table: one that fails leaves the others alone.
-            ``"all"`` is one op for all: a failure ends it.
-        shards: Tables that are too large for one machine, and in how many steps what is pending
-            of each is loaded, side by side where the executor does so. The names are those of
-            tables; one that is not there is left out.
+        destination: Where rows are written; bind it under ``io_manager_key``.
+        tables: The result of :func:`discover`, which is called by default.
+        granularity: ``"table"`` makes an op for each table, and one that fails leaves the others
+            alone. ``"all"`` makes one op for all tables, which ends at the first failure.
+        shards: For tables that are too large for one machine: the table's name, and the number of
+            steps that load its pending objects. The executor decides whether they run at the same
+            time. A name that no table has is ignored.
         checks: Whether each asset has the checks ``complete``, ``rows_reconciled`` and
             ``no_quarantine``.
-        translator: Says key, group, tags and description of each asset.
+        translator: Decides key, group, tags and description of each asset.
         source_key: Resource key of the source.
         io_manager_key: Resource key of the destination.
-        retry_policy: For each op, on errors that trying again may mend.
-        pool: Dagster's concurrency pool of each op: how many of them, in whatever runs and
-            processes, load at a time.
+        retry_policy: The retries of each op, for errors that a retry may mend.
+        pool: Dagster's concurrency pool of each op. It limits how many of them load at a time, in
+            all runs and processes.
 
     Returns:
-        Definitions that hold one asset a table and its checks, subsettable; one without assets
-        when there are no tables.
+        Definitions that hold one asset for each table and its checks, and can be subset. If there
+        are no tables, one definition without assets.
 
     Raises:
-        ConfigurationError: What the destination needs is not installed, a table is to have less
-            than one shard, or one that has them is to use ``io_manager``.
+        ConfigurationError: The destination's packages are not installed, a number of shards is
+            below 1, or ``shards`` are given and ``io_manager_key`` is ``"io_manager"``.
         StoreError: The bucket cannot be listed, and no earlier result is saved.
-        TableNameCollisionError: Two prefixes give one table name.
+        TableNameCollisionError: Two prefixes give the same table name.
     """
     destination.check_installed()
     shards = _checked(shards or {}, io_manager_key)
@@ -156,7 +156,7 @@ def _spec_of(
         table_name=destination.table_name(table.name),
         add_cq_ids=source.add_cq_ids,
     )
-    # What loads and reads the table later must find it, whatever the translator left out.
+    # Ops and IO manager need these two, even if the translator left them out.
     return translator.get_asset_spec(props).merge_attributes(
         metadata={TABLE: table.name, PREFIX: table.prefix}
     )

@@ -1,4 +1,4 @@
-"""The proof that a table holds its bucket's objects, as asset checks."""
+"""Asset checks, which compare a table with its ledger and with the bucket."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -34,18 +34,18 @@ _DESCRIPTIONS = {
     NO_QUARANTINE: "Every listed object could be read as Parquet.",
 }
 _WHAT_TO_DO = {
-    COMPLETE: "Objects are listed that are not loaded, or loaded that are to go: materialize the "
-    "asset.",
-    ROWS_RECONCILED: "Table and ledger differ, so somebody changed one of them. Put back what was "
-    "there, or load the table anew with full_refresh.",
-    NO_QUARANTINE: "Objects could not be read and are left out. Replace them in the bucket or, "
-    "once the cause is gone, load with retry_quarantined.",
+    COMPLETE: "Some listed objects are not loaded, or rows of deleted objects are still there: "
+    "materialize the asset.",
+    ROWS_RECONCILED: "Table and ledger differ, so somebody changed one of them. Restore what was "
+    "there, or load the whole table again with full_refresh.",
+    NO_QUARANTINE: "Some objects could not be read and are left out. Replace them in the bucket "
+    "or, once the cause is gone, load with retry_quarantined.",
 }
-"""Where one fails."""
+"""What a person can do about a check that fails."""
 
 
 def check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """Name the checks of a table's asset."""
+    """Return the specs of the checks of a table's asset."""
     return [
         dg.AssetCheckSpec(name, asset=asset, description=text)
         for name, text in _DESCRIPTIONS.items()
@@ -54,19 +54,19 @@ def check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a table's checks look at."""
+    """The facts that a table's checks compare."""
 
     audit: TableAudit
     listing: Listing
     relist: Callable[[], Listing]
-    """Lists the table now."""
+    """Lists the table again."""
     mirror: bool
-    """Whether rows of objects deleted from S3 are to go."""
+    """Whether rows of objects deleted from S3 have to be removed."""
     footers: pl.DataFrame | None = None
-    """``key``, ``version`` and ``footer_rows`` of objects whose footers were read again."""
+    """Columns ``key``, ``version`` and ``footer_rows`` of objects whose footers were read."""
 
     def results(self, asset: dg.AssetKey, names: Collection[str]) -> Iterator[dg.AssetCheckResult]:
-        """Evaluate the checks that are asked for."""
+        """Evaluate the named checks."""
         verdicts: dict[str, Callable[[], tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]]] = {
             COMPLETE: self._complete,
             ROWS_RECONCILED: self._rows_reconciled,
@@ -97,7 +97,10 @@ class Proof:
         return not sample, dg.AssetCheckSeverity.WARN, metadata | records(SAMPLE, sample)
 
     def _still_missing(self) -> Difference:
-        """Take the difference; what came, went or changed while a run was loading is not in it."""
+        """Return what is pending or to be removed, by the load's listing and by a new one.
+
+        The new listing leaves out objects that were deleted or overwritten while the run loaded.
+        """
         found = self._difference(self.listing)
         if not found:
             return found
@@ -113,11 +116,11 @@ class Proof:
     def _rows_reconciled(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
         ledger = self.audit.state.ledger
         differing = ledger.reconcile(self.audit.rows_by_key)
-        said = ledger.frame.filter(pl.col("status") == Status.LOADED)
+        loaded = ledger.frame.filter(pl.col("status") == Status.LOADED)
         sample = differing.to_dicts()
         metadata = {
             TABLE_ROWS: int(self.audit.rows_by_key["rows"].sum()),
-            LEDGER_ROWS: int(said["rows"].sum()),
+            LEDGER_ROWS: int(loaded["rows"].sum()),
         }
         if self.footers is not None:
             metadata[FOOTERS_READ] = self.footers.height
@@ -126,7 +129,7 @@ class Proof:
         return not sample, dg.AssetCheckSeverity.ERROR, metadata | records(SAMPLE, sample)
 
     def _no_quarantine(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
-        aside = self.audit.state.ledger.quarantined(self.listing)
-        metadata = {OBJECTS_LISTED: len(self.listing), OBJECTS_QUARANTINED: aside.height}
-        sample = records(SAMPLE, aside.to_dicts())
-        return not aside.height, dg.AssetCheckSeverity.WARN, metadata | sample
+        found = self.audit.state.ledger.quarantined(self.listing)
+        metadata = {OBJECTS_LISTED: len(self.listing), OBJECTS_QUARANTINED: found.height}
+        sample = records(SAMPLE, found.to_dicts())
+        return not found.height, dg.AssetCheckSeverity.WARN, metadata | sample

@@ -1,4 +1,4 @@
-"""Source, destination, assets and sensor put together."""
+"""The definitions of a whole code location: assets, sensor and resources."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -36,34 +36,34 @@ def build_s3_parquet_definitions(
     run_per_table: bool = False,
     stale_run_seconds: int = 900,
 ) -> dg.Definitions:
-    """Build everything a code location needs: the tables' assets, the sensor, the resources.
+    """Build everything that a code location needs: the tables' assets, the sensor, the resources.
 
-    The bucket is listed now if a code location is starting (see :func:`discover`).
+    The bucket is listed if a code location is starting; see :func:`discover`.
 
     Args:
         source: The bucket.
         destination: An IO manager, or a URL such as ``duckdb:///lake.duckdb``.
-        granularity: As :func:`build_s3_parquet_assets`.
-        shards: As :func:`build_s3_parquet_assets`.
-        checks: As :func:`build_s3_parquet_assets`.
-        translator: As :func:`build_s3_parquet_assets`.
-        retry_policy: As :func:`build_s3_parquet_assets`.
-        pool: As :func:`build_s3_parquet_assets`.
+        granularity: See :func:`build_s3_parquet_assets`.
+        shards: See :func:`build_s3_parquet_assets`.
+        checks: See :func:`build_s3_parquet_assets`.
+        translator: See :func:`build_s3_parquet_assets`.
+        retry_policy: See :func:`build_s3_parquet_assets`.
+        pool: See :func:`build_s3_parquet_assets`.
         executor: Where the tables of a run are loaded. In one process they share a listing, and
-            what is read ahead; a DuckDB file has one writer anyway.
+            the next table's objects are prefetched; a DuckDB file has one writer in any case.
         sensor_status: Whether the sensor runs from the start.
-        sensor_interval_seconds: As :func:`build_s3_parquet_sensor`.
-        run_per_table: As :func:`build_s3_parquet_sensor`.
-        stale_run_seconds: As :func:`build_s3_parquet_sensor`.
+        sensor_interval_seconds: See :func:`build_s3_parquet_sensor`.
+        run_per_table: See :func:`build_s3_parquet_sensor`.
+        stale_run_seconds: See :func:`build_s3_parquet_sensor`.
 
     Returns:
-        Definitions, with an op a table unless ``granularity`` says otherwise.
+        Definitions with one op for each table, unless ``granularity`` is ``"all"``.
 
     Raises:
         StoreError: The bucket cannot be listed, and no earlier result is saved.
-        TableNameCollisionError: Two prefixes give one table name.
-        ConfigurationError: The destination's URL is of no known kind, or a table is to have less
-            than one shard.
+        TableNameCollisionError: Two prefixes give the same table name.
+        ConfigurationError: The destination's URL is of no known kind, or a number of shards is
+            below 1.
     """
     io_manager = build_io_manager(destination) if isinstance(destination, str) else destination
     assets: Sequence[dg.AssetsDefinition] = build_s3_parquet_assets(

@@ -1,4 +1,4 @@
-"""What all our IO managers do: commit tables, and read them for the assets downstream."""
+"""What every IO manager does: commit tables, and read them for the assets downstream."""
 
 import logging
 from abc import abstractmethod
@@ -18,42 +18,43 @@ from s3pq_dagster.loading.table_load import TableLoad
 
 
 class S3ParquetIOManager(dg.ConfigurableIOManager):
-    """Commits what our assets yield, and reads tables for the assets downstream.
+    """Commits what the assets of tables yield, and reads tables for the assets downstream.
 
-    ``load_input`` gives ``pyarrow.Table`` (without annotation too), ``pyarrow.RecordBatchReader``,
-    ``polars.DataFrame`` or ``polars.LazyFrame``, by the input's annotation; only the columns in the
-    input's metadata ``columns``, if that is there.
+    ``load_input`` returns the type that the input is annotated with: ``pyarrow.Table`` (the default
+    without an annotation), ``pyarrow.RecordBatchReader``, ``polars.DataFrame`` or
+    ``polars.LazyFrame``. If the input's metadata has ``columns``, only those are read.
     """
 
     @abstractmethod
     def destination(self, log: logging.Logger) -> Destination:
-        """Make the destination; ``log`` gets its lines."""
+        """Return the destination, which logs to ``log``."""
 
     @abstractmethod
     def check_installed(self) -> None:
-        """See that what the destination needs is there.
+        """Check that the packages which the destination needs are installed.
 
         Raises:
-            ConfigurationError: It is not; the message says what to install.
+            ConfigurationError: They are not; the message says what to install.
         """
 
     @abstractmethod
     def storage_kind(self) -> str:
-        """Name the destination's kind."""
+        """Return the destination's kind, as Dagster names it."""
 
     @abstractmethod
     def table_name(self, table: str) -> str:
-        """Qualify a table's name as the destination's users do."""
+        """Return a table's name as its users write it, with namespace or directory."""
 
     @abstractmethod
     def place(self) -> str:
-        """Name where the tables are, the same for everybody and without secrets.
+        """Name where the tables are, without secrets.
 
-        The sensor compares it: what was loaded into another place is not loaded.
+        All processes that use one destination get the same name. The sensor compares it, and does
+        not count what was loaded into another place.
         """
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Load a table: rows and ledger, checkpoint by checkpoint."""
+        """Load a table, checkpoint by checkpoint, and record its metadata."""
         if not isinstance(obj, TableLoad):
             msg = (
                 f"{type(self).__name__} takes what build_s3_parquet_assets yields, got "
@@ -81,7 +82,7 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
         )
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """Read a table as the type the input is annotated with."""
+        """Read a table as the type that the input is annotated with."""
         upstream = context.upstream_output
         known = {} if upstream is None else upstream.definition_metadata or {}
         table = known.get(TABLE, context.asset_key.path[-1])

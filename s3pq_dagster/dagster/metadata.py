@@ -33,7 +33,7 @@ FOOTERS_READ = "s3pq/footers_read"
 SAMPLE = "s3pq/sample"
 QUARANTINED_KEYS = "s3pq/quarantined_keys"
 FULL_REFRESH_TAG = "s3pq/full_refresh"
-# Keys of Dagster's own, which its UI shows in places of their own.
+# Keys that Dagster defines, and shows in particular places of its UI.
 COLUMN_SCHEMA = "dagster/column_schema"
 ROW_COUNT = "dagster/row_count"
 STORAGE_KIND = "dagster/storage_kind"
@@ -43,13 +43,13 @@ _MOST_RECORDS = 50
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
-    """Describe an Arrow schema for the UI."""
+    """Convert an Arrow schema to what the UI shows."""
     names = {field.name: _type_name(field.type) for field in schema}
     return dg.TableSchema(columns=[dg.TableColumn(name=n, type=t) for n, t in names.items()])
 
 
 def _type_name(kind: pa.DataType) -> str:
-    """Name a type; an extension by its own name, ``uuid`` for ``extension<arrow.uuid>``."""
+    """Name a type; an extension type by its own name: ``uuid``, not ``extension<arrow.uuid>``."""
     if isinstance(kind, pa.BaseExtensionType):
         return str(kind.extension_name).removeprefix("arrow.")
     return str(kind)
@@ -63,9 +63,10 @@ def table_metadata(
     schema: pa.Schema | None,
     rows: int | None = None,
 ) -> dict[str, Any]:
-    """Give the metadata every table has, under Dagster's own keys where there are such.
+    """Return the metadata that every table has, under Dagster's own keys where it has some.
 
-    ``dagster/uri`` is none: Dagster shows it as where the table is stored, and this is its source.
+    ``source`` is not under ``dagster/uri``, which Dagster shows as the place where a table is
+    stored.
     """
     metadata: dict[str, Any] = {TABLE_NAME: table_name, STORAGE_KIND: storage_kind, SOURCE: source}
     if schema is not None:
@@ -76,7 +77,7 @@ def table_metadata(
 
 
 def report_metadata(report: LoadReport, *, bucket: str, table: str) -> dict[str, Any]:
-    """Give a load's numbers; the keys never change, so the UI plots them over time."""
+    """Return a load's numbers; every load has the same keys, so that the UI can plot them."""
     metadata: dict[str, Any] = {
         ROWS: report.rows,
         OBJECTS: report.objects,
@@ -96,9 +97,11 @@ def report_metadata(report: LoadReport, *, bucket: str, table: str) -> dict[str,
 def ledger_metadata(
     bucket: str, table: str, objects: int, rows: int, cursor: datetime | None
 ) -> dict[str, Any]:
-    """Give what is loaded of a table: objects, their rows, and the cursor where there is one."""
-    told = {OBJECTS_LOADED: objects, LEDGER_ROWS: rows}
-    return told if cursor is None else told | {cursor_key(bucket, table): format_cursor(cursor)}
+    """Return how many objects and rows of a table are loaded, and the cursor if there is one."""
+    loaded = {OBJECTS_LOADED: objects, LEDGER_ROWS: rows}
+    if cursor is None:
+        return loaded
+    return loaded | {cursor_key(bucket, table): format_cursor(cursor)}
 
 
 def agrees(event: dg.EventLogEntry | None, known: Mapping[str, Any]) -> bool:
@@ -110,7 +113,7 @@ def agrees(event: dg.EventLogEntry | None, known: Mapping[str, Any]) -> bool:
 
 
 def records(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Show the first rows as a table under a name; no rows, no entry."""
+    """Return the first 50 rows as a table under ``name``; no entry if there are no rows."""
     shown = [dg.TableRecord(dict(row)) for row in rows[:_MOST_RECORDS]]
     if not shown:
         return {}

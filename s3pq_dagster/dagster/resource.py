@@ -1,4 +1,4 @@
-"""The spec as a Dagster resource: a bucket, opened once a run."""
+"""The spec as a Dagster resource: a bucket that is opened once a run."""
 
 import logging
 from collections.abc import Iterable
@@ -23,10 +23,10 @@ _INT_ENV_VAR = type(dg.EnvVar.int("S3PQ"))
 class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
     """A bucket to load from; the fields are those of :class:`S3ParquetSpec`.
 
-    Literal values are checked when it is made, values of ``EnvVar`` when it starts.
+    Literal values are checked when the resource is created, those of an ``EnvVar`` when it starts.
 
-    ``s3`` may be a ``dagster_aws.s3.S3Resource``; only its credentials and profile are used, region
-    and endpoint are this resource's own. Credentials are never a field here, and ``repr`` shows
+    ``s3`` may be a ``dagster_aws.s3.S3Resource``. Its credentials and profile are used; region and
+    endpoint are fields of this resource. Credentials are never a field here, and ``repr`` shows
     none.
     """
 
@@ -39,20 +39,20 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     @classmethod
     def is_deferred(cls, value: object) -> bool:
-        """See :meth:`S3ParquetSpec.is_deferred`: an ``EnvVar`` stands for its value."""
+        """Return whether a value is an ``EnvVar``, which stands for another value."""
         return isinstance(value, dg.EnvVar | _INT_ENV_VAR)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return [(name, value) for name, value in super().__repr_args__() if name != "s3"]
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's
-        """Open the bucket; nothing is sent yet."""
+        """Open the bucket; no request is sent yet."""
         self._store = Store.open(self, self._session())
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's
-        """Close the connections."""
-        for ahead in self._prefetches.values():
-            ahead.close()
+        """Close the connections, and drop what tables of the run shared."""
+        for prefetch in self._prefetches.values():
+            prefetch.close()
         self._prefetches.clear()
         if self._store is not None:
             self._store.close()
@@ -67,29 +67,29 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
         return self._store
 
     def prefetch(self, destination: object) -> Prefetch:
-        """Give what is fetched of the table that comes next into a destination."""
+        """Return what is prefetched of the next table that goes into a destination."""
         return self._prefetches.setdefault(id(destination), Prefetch())
 
     def list_tables(self, log: logging.Logger) -> Grouping:
         """List everything under ``path_prefix``, once between setup and teardown.
 
-        The tables of a run share this listing, and that nothing answered: a run of many tables
-        does not wait for a dead server once for each.
+        The tables of a run share this listing. They also share the error that the server cannot be
+        reached, so that a run of many tables waits for it only once.
 
         Raises:
             StoreError: As :func:`~s3pq_dagster.source.listing_page.list_page`.
         """
         grouping = self.list_on(BucketListing(self.path_prefix), log)
-        assert grouping is not None  # noqa: S101 - it has all the time it takes
+        assert grouping is not None  # noqa: S101 - its time is not limited
         return grouping
 
     def list_on(
         self, listing: BucketListing, log: logging.Logger, *, seconds: float | None = None
     ) -> Grouping | None:
-        """Go on with a listing that may take longer than there is time for.
+        """Go on with a listing for a limited time.
 
         Returns:
-            What :meth:`list_tables` gives; ``None`` if it is not whole yet.
+            The objects by prefix, as :meth:`list_tables`; ``None`` if the listing is not complete.
 
         Raises:
             StoreError: As :func:`~s3pq_dagster.source.listing_page.list_page`.
@@ -119,7 +119,7 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
         return self._grouping
 
     def list_table(self, prefix: str, log: logging.Logger) -> Listing:
-        """List the objects of one prefix, now.
+        """List the objects of one prefix, without the listing that tables share.
 
         Raises:
             StoreError: As :func:`~s3pq_dagster.source.listing_page.list_page`.

@@ -1,4 +1,4 @@
-"""Which errors a step may be tried again for."""
+"""Which errors a step is retried for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,27 +9,28 @@ from s3pq_dagster.errors import S3ParquetError
 
 
 class RunCancelledError(dg.DagsterError, dg.DagsterExecutionInterruptedError):
-    """The run was cancelled: a step that is interrupted is not tried again.
+    """The run was cancelled, so its step is not retried.
 
     Dagster applies an op's retry policy to interrupts too, so a cancelled run would start its
-    table anew. It leaves errors of its own kind alone, and still takes this one for an interrupt.
+    table again. It does not apply it to Dagster's own errors; and as this error is also an
+    interrupt, Dagster still ends the run as cancelled.
     """
 
 
 @contextmanager
 def as_failures() -> Iterator[None]:
-    """Turn an error that trying again cannot mend into a failure that is not retried.
+    """Turn an error that a retry cannot mend into a failure that is not retried.
 
-    Retryable errors pass as they are, so the op's retry policy applies.
+    Other errors pass through, so that the op's retry policy applies to them.
 
     Raises:
-        dagster.Failure: With the error's message, caused by it.
+        dagster.Failure: The error is not retryable; it is the cause.
         RunCancelledError: The run was cancelled.
     """
     try:
         yield
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interrupt:
-        raise RunCancelledError("cancelled; what is committed stands") from interrupt
+        raise RunCancelledError("the run was cancelled; committed checkpoints stay") from interrupt
     except S3ParquetError as error:
         if error.retryable:
             raise

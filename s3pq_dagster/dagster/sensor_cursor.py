@@ -1,4 +1,4 @@
-"""What the sensor remembers from one tick to the next: lost, it costs nothing."""
+"""What the sensor remembers from one tick to the next; losing it costs nothing."""
 
 import json
 from collections.abc import Container, Mapping
@@ -12,29 +12,31 @@ _MOST_BACKOFF_SECONDS = 3600
 
 @dataclass(slots=True)
 class Asked:
-    """What is remembered of a table."""
+    """When a run was last requested for a table, and which deletions need none."""
 
     fingerprint: str | None = None
-    """Of the listing for which a run was last asked."""
+    """The fingerprint of the listing for which a run was last requested."""
     attempts: int = 0
-    """Runs that were asked for this listing."""
+    """How many runs were requested for that listing."""
     at: float = 0.0
-    """When the last of them was, in seconds since the epoch."""
+    """When the last of them was requested, in seconds since the epoch."""
     accepted: str | None = None
-    """Fingerprint of a listing that differs from what is materialized by deletions only …"""
+    """The fingerprint of a listing that lacks objects of ``accepted_for`` and adds none."""
     accepted_for: str | None = None
-    """… and the data version it was compared with."""
+    """The data version that ``accepted`` was compared with."""
 
     def ask(self, fingerprint: str, now: float) -> None:
-        """Count a run that is asked for."""
+        """Remember that a run is requested."""
         self.attempts = self.attempts + 1 if self.fingerprint == fingerprint else 1
         self.fingerprint, self.at = fingerprint, now
 
     def seconds_left(self, fingerprint: str, now: float) -> float:
-        """Tell how long not to ask again for a listing: twice as long after each run that failed.
+        """Return how long not to request another run for a listing.
+
+        The time doubles with each run that was requested for it.
 
         Returns:
-            Nothing or less for one that was not asked for.
+            Zero or less if a run may be requested now.
         """
         if self.fingerprint != fingerprint:
             return 0
@@ -50,7 +52,7 @@ class SensorCursor:
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """Read a cursor; one of another format is as good as none."""
+        """Read a cursor; one of another format counts as empty."""
         try:
             state = json.loads(text or "{}")
             tables = {n: Asked(**asked) for n, asked in state.get("tables", {}).items()}
@@ -59,14 +61,14 @@ class SensorCursor:
         return cls(tables if state.get("v") == _FORMAT else {})
 
     def of(self, table: str) -> Asked:
-        """Give what is remembered of a table, to be changed."""
+        """Return what is remembered of a table; changes to it are kept."""
         return self.tables.setdefault(table, Asked())
 
     def keep(self, tables: Container[str]) -> None:
-        """Forget all others."""
+        """Forget all other tables."""
         self.tables = {name: asked for name, asked in self.tables.items() if name in tables}
 
     def dump(self, cursors: Mapping[str, str]) -> str:
-        """Write it, each table's LastModified cursor beside it."""
+        """Return the cursor as JSON, with each table's LastModified cursor for people to read."""
         tables = {name: asdict(asked) for name, asked in sorted(self.tables.items())}
         return json.dumps({"v": _FORMAT, "tables": tables, **dict(sorted(cursors.items()))})

@@ -1,4 +1,4 @@
-"""What a discovered table is as an asset."""
+"""How a discovered table is described as an asset."""
 
 import re
 from dataclasses import dataclass
@@ -14,18 +14,19 @@ from s3pq_dagster.reading.added_columns import schema_with_added_columns
 
 @dataclass(frozen=True, slots=True)
 class S3ParquetTableProps:
-    """Everything a translator may use."""
+    """The facts that a translator may use."""
 
     table: DiscoveredTable
     storage_kind: str
-    """The destination's kind, for the icon."""
+    """The destination's kind, for which Dagster shows an icon."""
     table_name: str
     """The table's name in the destination, namespace included."""
     add_cq_ids: bool
+    """Whether rows get ``_cq_id`` and ``_cq_parent_id``."""
 
 
 class S3ParquetTranslator:
-    """Turns a table into an :class:`dagster.AssetSpec`; subclass it to change what it says.
+    """Describes a table as an :class:`dagster.AssetSpec`; subclass it to change the description.
 
     .. code-block:: python
 
@@ -84,4 +85,4 @@ def _stored_schema(props: S3ParquetTableProps) -> pa.Schema | None:
             table.schema, table.schema_key, add_cq_ids=props.add_cq_ids
         )
     except UnsupportedSchemaError:
-        return table.schema  # the run says what is wrong with it
+        return table.schema  # the run fails with the reason

@@ -308,11 +308,10 @@ def short_ticks(lake: Lake) -> tuple[dg.Definitions, ListingOverTicks]:
     definitions, listing = lake.definitions(), ListingOverTicks(tick_seconds=0)
     tables = {spec.metadata["s3pq/table"]: spec for spec in definitions.resolve_all_asset_specs()}
     watch = BucketWatch(S3ParquetResource(**lake.bucket.spec), None, tables, listing=listing)
-    sensor = dg.SensorDefinition(
-        name="s3_parquet_sensor", evaluation_fn=watch.tick, asset_selection="*"
-    )
+    assets = list(definitions.assets or [])
+    sensor = dg.SensorDefinition(name="s3_parquet_sensor", evaluation_fn=watch.tick, target=assets)
     resources = definitions.resources
-    return dg.Definitions(definitions.assets, sensors=[sensor], resources=resources), listing
+    return dg.Definitions(assets, sensors=[sensor], resources=resources), listing
 
 
 def test_a_listing_too_long_for_a_tick_goes_on_in_the_next(lake: Lake) -> None:

@@ -1,4 +1,4 @@
-"""A destination each: its IO manager, and the URL that stands for it."""
+"""The IO manager of each destination, and the URL that stands for it."""
 
 from urllib.parse import urlsplit
 
@@ -30,14 +30,15 @@ postgresql://user@host:5432/database"""
 
 
 def build_io_manager(url: str) -> S3ParquetIOManager:
-    """Make the IO manager a destination URL stands for.
+    """Return the IO manager that a destination URL stands for.
 
     Args:
         url: ``duckdb:///lake.duckdb``, ``delta:///lake`` and ``parquet:///lake`` are relative to
-            the working directory, with four slashes absolute; ``delta+s3://bucket/prefix`` and
-            ``parquet+s3://bucket/prefix`` are in S3, ``?endpoint_url=…&region=…&local_profile=…``
-            may follow; ``postgresql://user@host:5432/database``. A ``dg.EnvVar`` is kept as one
-            where a secret may be in it, so that nothing shows it.
+            the working directory, with four slashes absolute. ``delta+s3://bucket/prefix`` and
+            ``parquet+s3://bucket/prefix`` are in S3, and may be followed by
+            ``?endpoint_url=…&region=…&local_profile=…``. PostgreSQL has
+            ``postgresql://user@host:5432/database``. A ``dg.EnvVar`` that may hold a secret stays
+            one, so that nothing shows its value.
 
     Raises:
         ConfigurationError: The URL is of no known kind, or cannot be used.

@@ -10,7 +10,7 @@ from s3pq_dagster.destinations.protocol import Destination
 
 
 class S3ParquetDeltaIOManager(S3ParquetIOManager):
-    """Tables and ledger as Delta tables in a directory, or under a prefix on S3."""
+    """Keeps tables and ledger as Delta tables in a directory, or under a prefix in S3."""
 
     root: str = Field(
         description="Directory, or `s3://bucket/prefix`; each table is a Delta table below it."
@@ -19,27 +19,29 @@ class S3ParquetDeltaIOManager(S3ParquetIOManager):
         default=[], description="Columns to partition every table by; each table must have them."
     )
     target_file_bytes: int = Field(
-        default=128 * 1024 * 1024, gt=0, description="A data file is ended once it is so large."
+        default=128 * 1024 * 1024,
+        gt=0,
+        description="The size at which a data file is closed and the next one begun.",
     )
     endpoint_url: str | None = Field(
         default=None,
-        description="Of an S3 that is not AWS's; unset: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or "
-        "the profile's.",
+        description="URL of an S3 server other than AWS; unset: AWS_ENDPOINT_URL_S3, "
+        "AWS_ENDPOINT_URL or the profile's.",
     )
     region: str | None = Field(
-        default=None, description="Of the bucket; unset: AWS_DEFAULT_REGION or the profile's."
+        default=None, description="The bucket's region; unset: AWS_DEFAULT_REGION or the profile's."
     )
     local_profile: str | None = Field(
-        default=None, description="Of the AWS credentials; unset: the usual AWS chain."
+        default=None, description="AWS profile for the credentials; unset: the usual AWS chain."
     )
     lock_timeout_seconds: float = Field(
         default=300,
-        description="How long to wait for another writer of a table; on S3 nobody waits: the "
-        "commit that comes second fails and its step runs again.",
+        description="How long to wait for another writer of a table. In S3 nobody waits: the "
+        "second commit fails and its step runs again.",
     )
 
     def destination(self, log: logging.Logger) -> Destination:
-        """See :meth:`S3ParquetIOManager.destination`."""
+        """Return the destination, which logs to ``log``."""
         self.check_installed()
         from s3pq_dagster.destinations.delta import DeltaDestination  # noqa: PLC0415 - an extra
 
@@ -56,17 +58,17 @@ class S3ParquetDeltaIOManager(S3ParquetIOManager):
         )
 
     def check_installed(self) -> None:
-        """See :meth:`S3ParquetIOManager.check_installed`."""
+        """Check that the destination's packages are installed."""
         check_installed("Delta Lake", "s3pq_dagster.destinations.delta", "delta")
 
     def storage_kind(self) -> str:
-        """See :meth:`S3ParquetIOManager.storage_kind`."""
+        """Return the destination's kind, as Dagster names it."""
         return "deltalake"
 
     def table_name(self, table: str) -> str:
-        """See :meth:`S3ParquetIOManager.table_name`."""
+        """Return a table's name as its users write it."""
         return f"{self.root.rstrip('/')}/{table}"
 
     def place(self) -> str:
-        """See :meth:`S3ParquetIOManager.place`."""
+        """Name where the tables are, without secrets."""
         return place_of("delta", self.root, self.endpoint_url)

@@ -11,19 +11,20 @@ from s3pq_dagster.destinations.protocol import Destination
 
 
 class S3ParquetDuckDBIOManager(S3ParquetIOManager):
-    """Tables and ledger in a DuckDB file."""
+    """Keeps tables and ledger in a DuckDB file."""
 
     database: str = Field(description="Path of the file; created when first written.")
     namespace: str = Field(default="main", description="DuckDB schema of tables and ledger.")
     memory_limit: str | None = Field(
-        default=None, description="DuckDB's bound on its memory, `1GB` say; unset: DuckDB's own."
+        default=None,
+        description="The most memory DuckDB may use, for example `1GB`; unset: its default.",
     )
     lock_timeout_seconds: float = Field(
         default=300, description="How long to wait while another process has the file open."
     )
 
     def destination(self, log: logging.Logger) -> Destination:
-        """See :meth:`S3ParquetIOManager.destination`."""
+        """Return the destination, which logs to ``log``."""
         self.check_installed()
         from s3pq_dagster.destinations.duckdb import DuckDBDestination  # noqa: PLC0415 - an extra
 
@@ -36,17 +37,17 @@ class S3ParquetDuckDBIOManager(S3ParquetIOManager):
         )
 
     def check_installed(self) -> None:
-        """See :meth:`S3ParquetIOManager.check_installed`."""
+        """Check that the destination's packages are installed."""
         check_installed("DuckDB", "s3pq_dagster.destinations.duckdb", "duckdb")
 
     def storage_kind(self) -> str:
-        """See :meth:`S3ParquetIOManager.storage_kind`."""
+        """Return the destination's kind, as Dagster names it."""
         return "duckdb"
 
     def table_name(self, table: str) -> str:
-        """See :meth:`S3ParquetIOManager.table_name`."""
+        """Return a table's name as its users write it."""
         return f"{self.namespace}.{table}"
 
     def place(self) -> str:
-        """See :meth:`S3ParquetIOManager.place`."""
+        """Name where the tables are, without secrets."""
         return f"duckdb://{Path(self.database).absolute()}#{self.namespace}"

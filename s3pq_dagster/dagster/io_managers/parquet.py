@@ -11,29 +11,30 @@ from s3pq_dagster.destinations.protocol import Destination
 
 
 class S3ParquetParquetIOManager(S3ParquetIOManager):
-    """Tables as directories of Parquet files, one an object, and the ledger beside them."""
+    """Keeps tables as directories with one Parquet file for each object, and a ledger."""
 
     root: str = Field(
-        description="Directory of the tables, made when first written, or `s3://bucket/prefix`."
+        description="Directory of the tables, created when first written, or `s3://bucket/prefix`."
     )
     compression: Literal["zstd", "snappy", "lz4", "gzip", "brotli", "none"] = Field(
-        default="zstd", description="Of the files."
+        default="zstd", description="Compression of the files."
     )
     lock_timeout_seconds: float = Field(
         default=300, description="How long to wait while another run writes the same table."
     )
     endpoint_url: str | None = Field(
-        default=None, description="Of an S3 that is not AWS's; unset: AWS's own variables say."
+        default=None,
+        description="URL of an S3 server other than AWS; unset: as AWS's variables say.",
     )
     region: str | None = Field(
-        default=None, description="Of the bucket; unset: AWS's own variables and files say."
+        default=None, description="The bucket's region; unset: as AWS's variables and files say."
     )
     local_profile: str | None = Field(
         default=None, description="AWS profile for the credentials; unset: the usual chain."
     )
 
     def destination(self, log: logging.Logger) -> Destination:
-        """See :meth:`S3ParquetIOManager.destination`."""
+        """Return the destination, which logs to ``log``."""
         self.check_installed()
         check_root(self.root)
         from s3pq_dagster.destinations.parquet import ParquetDestination  # noqa: PLC0415 - as above
@@ -49,17 +50,17 @@ class S3ParquetParquetIOManager(S3ParquetIOManager):
         )
 
     def check_installed(self) -> None:
-        """See :meth:`S3ParquetIOManager.check_installed`."""
+        """Check that the destination's packages are installed."""
         check_installed("Parquet", "s3pq_dagster.destinations.parquet", "parquet")
 
     def storage_kind(self) -> str:
-        """See :meth:`S3ParquetIOManager.storage_kind`."""
+        """Return the destination's kind, as Dagster names it."""
         return "parquet"
 
     def table_name(self, table: str) -> str:
-        """Give what engines read a table by; see :meth:`S3ParquetIOManager.table_name`."""
+        """Return the glob that engines read a table by."""
         return f"{self.root.rstrip('/')}/{table}/*.parquet"
 
     def place(self) -> str:
-        """See :meth:`S3ParquetIOManager.place`."""
+        """Name where the tables are, without secrets."""
         return place_of("parquet", self.root, self.endpoint_url)

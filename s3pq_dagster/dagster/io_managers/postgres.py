@@ -13,13 +13,13 @@ from s3pq_dagster.errors import ConfigurationError
 
 
 class S3ParquetPostgresIOManager(S3ParquetIOManager):
-    """Tables and ledger in a PostgreSQL database."""
+    """Keeps tables and ledger in a PostgreSQL database."""
 
     url: str = Field(
         repr=False,
-        description="URL of the database, `postgresql://user@host:5432/database`, as libpq knows "
-        "them. A password is not for this field, which the UI shows: leave it out and set "
-        "PGPASSWORD or `~/.pgpass`, or let the whole URL be a `dg.EnvVar`.",
+        description="URL of the database for libpq: `postgresql://user@host:5432/database`. "
+        "The UI shows this field, so it must not have a password: set PGPASSWORD or `~/.pgpass`, "
+        "or let the whole URL be a `dg.EnvVar`.",
     )
     namespace: str = Field(default="public", description="PostgreSQL schema of tables and ledger.")
     lock_timeout_seconds: float = Field(
@@ -27,7 +27,7 @@ class S3ParquetPostgresIOManager(S3ParquetIOManager):
     )
 
     def destination(self, log: logging.Logger) -> Destination:
-        """See :meth:`S3ParquetIOManager.destination`."""
+        """Return the destination, which logs to ``log``."""
         self._check_driver()
         from s3pq_dagster.destinations.postgres.destination import (  # noqa: PLC0415 - an extra
             PostgresDestination,
@@ -41,10 +41,10 @@ class S3ParquetPostgresIOManager(S3ParquetIOManager):
         )
 
     def check_installed(self) -> None:
-        """See :meth:`S3ParquetIOManager.check_installed`.
+        """Check that the destination's packages are installed.
 
         Raises:
-            ConfigurationError: The driver is not there, or the URL cannot be used.
+            ConfigurationError: The driver is not installed, or the URL cannot be used.
         """
         self._check_driver()
         is_reference = isinstance(self.url, dg.EnvVar)
@@ -58,11 +58,11 @@ class S3ParquetPostgresIOManager(S3ParquetIOManager):
             raise ConfigurationError(msg)
 
     def storage_kind(self) -> str:
-        """See :meth:`S3ParquetIOManager.storage_kind`."""
+        """Return the destination's kind, as Dagster names it."""
         return "postgres"
 
     def table_name(self, table: str) -> str:
-        """See :meth:`S3ParquetIOManager.table_name`."""
+        """Return a table's name as its users write it."""
         from s3pq_dagster.destinations.postgres.names import (  # noqa: PLC0415 - an extra
             stored_name,
         )
@@ -70,7 +70,7 @@ class S3ParquetPostgresIOManager(S3ParquetIOManager):
         return f"{self.namespace}.{stored_name(table)}"
 
     def place(self) -> str:
-        """See :meth:`S3ParquetIOManager.place`."""
+        """Name where the tables are, without secrets."""
         return f"{postgres_url.parsed(self.url).shown}#{self.namespace}"
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What is read of destination URLs, whatever the destination."""
+"""The parts of destination URLs that all destinations have in common."""
 
 from importlib import import_module
 from pathlib import Path
@@ -8,11 +8,11 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from s3pq_dagster.errors import ConfigurationError
 
 S3_OPTIONS = ("endpoint_url", "region", "local_profile")
-"""What may stand behind the ``?`` of a URL of something in S3."""
+"""The options after the ``?`` of a URL of tables in S3."""
 
 
 def shown(parts: SplitResult) -> str:
-    """Leave out what may hold a password, which may break a URL into odd parts."""
+    """Return a URL without what may hold a password, which may also break it into odd parts."""
     url = parts._replace(query="", fragment="").geturl()
     return f"{parts.scheme}://…" if "@" in parts.geturl() or parts.password else url
 
@@ -21,10 +21,10 @@ def root_of(parts: SplitResult) -> dict[str, Any]:
     """Read ``<kind>:///lake`` or ``<kind>+s3://bucket/prefix?region=…``.
 
     Returns:
-        ``root``, and the options behind the ``?``.
+        ``root``, and the options after the ``?``.
 
     Raises:
-        ConfigurationError: It says what is wrong with the URL.
+        ConfigurationError: The URL has another form; the message says which is needed.
     """
     kind, _, place = parts.scheme.partition("+")
     if place:
@@ -47,17 +47,17 @@ def root_of(parts: SplitResult) -> dict[str, Any]:
 
 
 def place_of(kind: str, root: str, endpoint_url: str | None) -> str:
-    """Name a directory or a prefix on S3, the same for everybody."""
+    """Name a directory or a prefix in S3, in the same way in every process."""
     if not root.startswith("s3://"):
         return f"{kind}://{Path(root).absolute()}"
     return f"{kind}+{root.rstrip('/')}" + (f"?endpoint_url={endpoint_url}" if endpoint_url else "")
 
 
 def check_root(root: str) -> None:
-    """Refuse a root that is neither a path nor a prefix on S3.
+    """Refuse a root that is neither a path nor a prefix in S3.
 
     Raises:
-        ConfigurationError: It says which of the two is meant, perhaps.
+        ConfigurationError: The root is something else, or has credentials in it.
     """
     parts = urlsplit(root)
     if not root or (parts.scheme and "//" in root and (parts.scheme != "s3" or not parts.netloc)):
@@ -72,10 +72,10 @@ def check_root(root: str) -> None:
 
 
 def check_installed(destination: str, module: str, extra: str) -> None:
-    """See that a destination's module can be imported.
+    """Check that a destination's module can be imported.
 
     Raises:
-        ConfigurationError: It says which extra to install.
+        ConfigurationError: It cannot; the message says which extra to install.
     """
     try:
         import_module(module)
