@@ -308,7 +308,7 @@ def short_ticks(lake: Lake) -> tuple[dg.Definitions, ListingOverTicks]:
     definitions, listing = lake.definitions(), ListingOverTicks(tick_seconds=0)
     tables = {spec.metadata["s3pq/table"]: spec for spec in definitions.resolve_all_asset_specs()}
     watch = BucketWatch(S3ParquetResource(**lake.bucket.spec), None, tables, listing=listing)
-    assets = list(definitions.assets or [])
+    assets = [a for a in definitions.assets or [] if isinstance(a, dg.AssetsDefinition)]
     sensor = dg.SensorDefinition(name="s3_parquet_sensor", evaluation_fn=watch.tick, target=assets)
     resources = definitions.resources
     return dg.Definitions(assets, sensors=[sensor], resources=resources), listing
