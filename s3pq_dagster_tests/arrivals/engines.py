@@ -22,12 +22,12 @@ SPEC = {
     "checkpoint_bytes": 4 * LARGE_BYTES,
     "concurrency": 8,
 }
-"""Small bounds, so that small objects meet all that large ones do."""
+"""Small bounds, so that small objects take the ways of large ones too."""
 
 
 @dataclass
 class SensorAndRuns:
-    """Ticks of the sensor, its cursor carried on, and a run for each request."""
+    """Evaluates the sensor, keeps its cursor, and runs what it requests."""
 
     lake: Lake
     write_mode: str
@@ -57,7 +57,7 @@ class SensorAndRuns:
 
 @dataclass
 class LoadLayer:
-    """Every table at every look, without Dagster."""
+    """Loads every table at every look, without Dagster."""
 
     bucket: Bucket
     store: Store

@@ -1,4 +1,4 @@
-"""What a table must hold after a day, from what was to be seen in the bucket alone."""
+"""What a table must hold after a day, derived only from what was visible in the bucket."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from s3pq_dagster_tests.arrivals.plan import Content, table_of
 
 Seen = Content | None
-"""What a look finds at a key; ``None`` once it is gone."""
+"""The version that a look finds at a key; ``None`` once the object is deleted."""
 
 
 @dataclass
@@ -21,23 +21,23 @@ class Sightings:
     blocks: dict[str, list[Seen]] = field(default_factory=dict)
 
     def see(self, table: str, found: Mapping[str, Content]) -> None:
-        """Note a look at one table: all that is there."""
+        """Record a look at one table, with everything in it."""
         for key in {key for key in self.blocks if table_of(key) == table} | found.keys():
             now, before = found.get(key), self.blocks.setdefault(key, [])
             if not before or before[-1] != now:
                 before.append(now)
 
     def held(self, write_mode: str) -> Iterator[tuple[str, Content]]:
-        """Give the versions whose rows must be in the table, each once."""
+        """Return the versions whose rows must be in the table, each once."""
         for key, blocks in self.blocks.items():
             for content in _held(blocks, write_mode):
                 yield key, content
 
     def most_reads(self, key: str, content: Content, write_mode: str) -> int:
-        """Say how often a version may be fetched.
+        """Return how often a version may be fetched.
 
-        Once each time it takes the place of another one; in ``append`` once at all. That an object
-        is gone in between is a reason to read it again in ``mirror`` only.
+        It may be fetched each time it replaces another version; in ``append`` only once. If
+        the object was deleted in between, it may be read again in ``mirror`` only.
         """
         if write_mode == "append":
             return 1
@@ -48,7 +48,7 @@ class Sightings:
         )
 
     def rows(self, write_mode: str) -> Counter[tuple[str, int, int, int]]:
-        """Give the rows that must be there by identity: key, object, version, row."""
+        """Return the rows that must be there by identity: key, object, version, row."""
         return Counter(
             (key, content.number, content.version, row)
             for key, content in self.held(write_mode)
@@ -57,7 +57,7 @@ class Sightings:
 
     @property
     def malformed(self) -> dict[str, Content]:
-        """What was malformed at the last look."""
+        """Return what was malformed at the last look."""
         last = {key: blocks[-1] for key, blocks in self.blocks.items()}
         return {key: seen for key, seen in last.items() if seen is not None and not seen.is_good}
 

@@ -1,4 +1,4 @@
-"""A day of objects, planned: what appears when, with which time stamped on it."""
+"""A planned day: which objects appear when, and with which LastModified."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -10,28 +10,28 @@ import pyarrow as pa
 from s3pq_dagster_tests.buckets import parquet
 
 LISTED_AFTER_SECONDS = 5
-"""From the sensor's listing to that of the run it asks for."""
+"""Seconds from the sensor's listing to that of the run it requests."""
 READ_AFTER_SECONDS = 15
-"""From the sensor's listing to the first byte that the run reads of a table."""
+"""Seconds from the sensor's listing to the first byte that the run reads of a table."""
 LARGE_BYTES = 4096
-"""Objects above it are spooled and read in ranges."""
+"""Objects above this size are spooled and read in ranges."""
 _LARGE_ROWS = 2_000
 _QUIET_LOOKS = 3
-"""Looks at the end of a day, when nothing happens any more."""
+"""The number of looks at the end of a day, when nothing happens any more."""
 
 
 class Form(StrEnum):
-    """How bytes are put."""
+    """How an object is uploaded."""
 
     PLAIN = "plain"
     MULTIPART = "multipart"
-    """Its e_tag is no MD5 of the content, and S3 stamps it when it is initiated."""
+    """A multipart upload: its e_tag is no MD5, and S3 stamps it when it is initiated."""
     MALFORMED = "malformed"
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One version of one object; its rows say which they are."""
+    """One version of one object; its rows say which version they belong to."""
 
     number: int
     version: int
@@ -44,7 +44,7 @@ class Content:
 
     @property
     def body(self) -> bytes:
-        """The bytes: the same for the same content, others for any other."""
+        """Return the bytes; equal content has equal bytes, and other content has others."""
         if not self.is_good:
             return f"not Parquet: object {self.number}, version {self.version}".encode()
         return parquet(
@@ -61,17 +61,17 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happens to a key."""
+    """A change to a key."""
 
     at: int
-    """When it becomes visible, in seconds of the day."""
+    """When the change becomes visible, in seconds of the day."""
     key: str
     content: Content | None
-    """``None``: it is deleted."""
+    """The new content; ``None`` deletes the object."""
     stamp: int = 0
-    """The LastModified it gets, in seconds of the day; before the day where negative."""
+    """The LastModified in seconds of the day; before the day if negative."""
     why: str = ""
-    """Which kind of event it is, for the counts."""
+    """The kind of event, for the counts."""
 
     @property
     def table(self) -> str:
@@ -80,14 +80,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """Events in the order in which they happen, and the moments at which somebody looks."""
+    """Events in the order in which they happen, and the moments of the looks."""
 
     events: Sequence[Event]
     looks: Sequence[int]
 
     @property
     def at_end(self) -> dict[str, Content]:
-        """What is in the bucket when all has happened."""
+        """Return what is in the bucket after all events."""
         state: dict[str, Content | None] = {event.key: event.content for event in self.events}
         return {key: content for key, content in state.items() if content is not None}
 
@@ -98,7 +98,7 @@ def table_of(key: str) -> str:
 
 
 def look_times(first: int, last: int, every: int) -> list[int]:
-    """Give the looks of a day whose last event is at ``last``, quiet ones included."""
+    """Return the looks of a day whose last event is at ``last``, quiet ones included."""
     end = last + READ_AFTER_SECONDS + _QUIET_LOOKS * every
     return list(range(first, end + every, every))
 
@@ -117,10 +117,10 @@ class Shares:
     deleted: float = 0.005
     put_again: float = 0.005
     put_back: float = 0.001
-    """Overwritten, then put back as it was."""
+    """Objects overwritten, then put back as they were."""
     malformed: float = 0.005
     spoilt: float = 0.002
-    """Good, then overwritten by something malformed."""
+    """Good objects overwritten by something malformed."""
     large: float = 0.01
     empty: float = 0.005
 
@@ -186,7 +186,7 @@ class _Planner:
         return sorted(found[:objects])
 
     def fate(self, key: str, number: int, moment: int, *, anchor: bool) -> Iterator[Event]:
-        """Say what happens to one key, from its first appearance on."""
+        """Choose what happens to one key, from its first appearance on."""
         draw = self.random.random
         multipart = draw() < self.shares.multipart
         first = Content(number, 0, self._rows(), Form.MULTIPART if multipart else Form.PLAIN)
@@ -209,7 +209,7 @@ class _Planner:
         return self._put(moment, key, content, "put")
 
     def _afterlife(self, moment: int, key: str, first: Content) -> Iterator[Event]:
-        """Let something happen to an object later, often while a run reads it."""
+        """Change an object later, often while a run reads it."""
         second = Content(first.number, 1, self._rows())
         spoilt = Content(first.number, 1, 0, Form.MALFORMED)
         draw, at = self.random.random(), self._later(moment)
@@ -241,7 +241,7 @@ class _Planner:
             draw -= share
 
     def _put(self, moment: int, key: str, content: Content, why: str) -> Event:
-        """Put it: stamped when the request arrives, visible up to two seconds later."""
+        """Put an object, stamped at the request and visible up to two seconds later."""
         return Event(moment, key, content, moment - self.random.choice((0, 0, 0, 1, 2)), why)
 
     def _rows(self) -> int:
@@ -251,7 +251,7 @@ class _Planner:
         return 0 if draw < self.shares.large + self.shares.empty else self.random.randint(1, 4)
 
     def _later(self, moment: int) -> int:
-        """Choose a later moment: half of the time while the next look's run reads."""
+        """Choose a later moment, half of the time during the run of the next look."""
         if self.random.random() < 0.5:
             next_look = moment + -moment % self.every
             return next_look + LISTED_AFTER_SECONDS + self.random.randint(1, 10)

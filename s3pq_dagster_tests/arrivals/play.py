@@ -1,4 +1,4 @@
-"""Playing a day: looks, runs, and what both did."""
+"""Plays a day: looks at the bucket, runs, and records what both did."""
 
 import threading
 from collections import Counter
@@ -19,23 +19,23 @@ from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Request
 
 Read = tuple[str, str, str | None]
-"""Key, e_tag and range of a request for data."""
+"""Key, e_tag and range of a request for an object's data."""
 
 
 class Engine(Protocol):
-    """Whoever looks at a bucket and loads from it."""
+    """A way to look at a bucket and load from it."""
 
     def reload(self) -> set[str]:
-        """Begin anew, as a code location does; give the names of the tables it knows then."""
+        """Restart, as a code location does; return the names of the tables it then knows."""
 
     def tick(self) -> list[list[str]]:
-        """Look; give the tables of each run that is due."""
+        """Look; return the tables of each run that is due."""
 
     def run(self, tables: Sequence[str]) -> None:
         """Load these tables.
 
         Raises:
-            AssertionError: It did not succeed.
+            AssertionError: The load failed.
         """
 
 
@@ -66,16 +66,16 @@ class Player:
     day: Day
     engine: Engine
     reload_every: int | None = None
-    """Begin anew at each so many looks; at the first only by default."""
+    """Restart the engine every so many looks; by default only at the first."""
     mirror: bool = False
-    """An empty listing of a table says nothing then."""
+    """Whether an empty listing of a table is ignored."""
     record: Record = field(default_factory=Record)
 
     def __post_init__(self) -> None:
         self.stage = Stage(self.bucket, self.day)
 
     def play(self) -> Record:
-        """Play all of the day."""
+        """Play the whole day."""
         known: set[str] = set()
         for number, moment in enumerate(self.day.looks):
             self.stage.advance(moment)
@@ -105,7 +105,7 @@ class Player:
     def _run(
         self, moment: int, tables: Sequence[str], seen: Mapping[str, dict[str, Content]]
     ) -> None:
-        """Run, and change what was seen where a read found something else."""
+        """Run, and correct what was seen where a read found another version."""
         self.bucket.proxy.forget()
         lock, begun = threading.Lock(), set[str]()
 

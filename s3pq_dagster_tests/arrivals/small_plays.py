@@ -1,4 +1,4 @@
-"""Small days, played in a bucket and a file of their own, and judged."""
+"""Small days, each played in its own bucket and file, and judged."""
 
 import itertools
 import tempfile
@@ -22,7 +22,7 @@ _numbers = itertools.count()
 
 
 def played_by_loads(beside: Bucket, write_mode: str, looks: list[list[Step]]) -> Problems:
-    """Play a day to the load layer; give what is wrong then."""
+    """Play a day with loads alone; return what is wrong in the end."""
     with _place(beside) as (bucket, database), opened(bucket) as store:
         engine = LoadLayer(bucket, store, database, write_mode)
         player = Player(bucket, small_day(looks), engine, mirror=write_mode == "mirror")
@@ -31,7 +31,7 @@ def played_by_loads(beside: Bucket, write_mode: str, looks: list[list[Step]]) ->
 
 
 def played_by_runs(beside: Bucket, write_mode: str, looks: list[list[Step]]) -> Problems:
-    """Play a day to sensor and runs; give what is wrong then, further requests included."""
+    """Play a day with sensor and runs; return what is wrong in the end, late requests included."""
     with _place(beside) as (bucket, database), dg.DagsterInstance.ephemeral() as instance:
         engine = SensorAndRuns(Lake(bucket, instance, database), write_mode)
         player = Player(bucket, small_day(looks), engine, mirror=write_mode == "mirror")
@@ -42,7 +42,7 @@ def played_by_runs(beside: Bucket, write_mode: str, looks: list[list[Step]]) -> 
 
 @contextmanager
 def _place(beside: Bucket) -> Iterator[tuple[Bucket, Path]]:
-    """Make an empty bucket beside one, behind the same proxy, and say where a file may be."""
+    """Make an empty bucket behind the same proxy; return it and a path for a file."""
     name = f"{beside.name}-{next(_numbers)}"
     beside.client.create_bucket(Bucket=name)
     with tempfile.TemporaryDirectory() as directory:

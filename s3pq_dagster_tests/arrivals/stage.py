@@ -13,20 +13,20 @@ MORNING = datetime(2024, 2, 14, tzinfo=UTC)
 
 @dataclass
 class Stage:
-    """A bucket, and how far the day has gone in it."""
+    """A bucket, and the events of the day that have happened in it."""
 
     bucket: Bucket
     day: Day
     there: dict[str, Content] = field(default_factory=dict)
     """What is in the bucket now, by the plan."""
     e_tags: dict[tuple[str, Content], str] = field(default_factory=dict)
-    """What the server said of each version."""
+    """The server's metadata of each version."""
     _done: int = 0
     _ahead: set[int] = field(default_factory=set)
     """Events that happened before others that were due earlier, in another table."""
 
     def advance(self, moment: int, table: str | None = None) -> None:
-        """Let everything happen, or everything of one table, that is visible at a moment."""
+        """Let every event happen, of all tables or one, that is visible at a moment."""
         number = self._done
         while number < len(self.day.events) and self.day.events[number].at <= moment:
             event = self.day.events[number]
@@ -39,11 +39,11 @@ class Stage:
             self._done += 1
 
     def of(self, table: str) -> Mapping[str, Content]:
-        """Give what is in the bucket of one table now."""
+        """Return what is in the bucket of one table now."""
         return {key: content for key, content in self.there.items() if table_of(key) == table}
 
     def tables(self) -> dict[str, dict[str, Content]]:
-        """Give what is in the bucket now, by table."""
+        """Return what is in the bucket now, by table."""
         found: dict[str, dict[str, Content]] = {}
         for key, content in self.there.items():
             found.setdefault(table_of(key), {})[key] = content

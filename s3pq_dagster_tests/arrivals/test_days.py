@@ -33,7 +33,7 @@ OFTEN = Shares(
     ["mirror", *(pytest.param(mode, marks=pytest.mark.thorough) for mode in ("append", "replace"))],
 )
 def test_a_day_of_objects_is_loaded_exactly_once(lake: Lake, write_mode: str) -> None:
-    """No row lost or twice, no object read twice, the quarantine and the ledger right."""
+    """Each row is there once, each object is read once, and quarantine and ledger are right."""
     day = make_day(9, objects=50, seconds=600, every=300, tables=2, shares=OFTEN)
     engine = SensorAndRuns(lake, write_mode)
     player = Player(lake.bucket, day, engine, reload_every=2, mirror=write_mode == "mirror")
@@ -58,7 +58,7 @@ def test_a_day_of_objects_is_loaded_exactly_once(lake: Lake, write_mode: str) ->
 def test_the_verdict_finds_what_somebody_does_by_hand(
     bucket: Bucket, tmp_path: Path, harm: str, found: str
 ) -> None:
-    """A judge that finds nothing wrong would be no judge."""
+    """The verdict finds rows and entries that were changed by hand."""
     database = tmp_path / "lake.duckdb"
     with opened(bucket) as store:
         day = small_day([[("t0/a.parquet", -1, "before", 0)]])
@@ -71,7 +71,7 @@ def test_the_verdict_finds_what_somebody_does_by_hand(
 
 
 def test_the_verdict_finds_an_object_that_was_read_again(bucket: Bucket, tmp_path: Path) -> None:
-    """By the requests that were counted."""
+    """The verdict finds it by the requests that were counted."""
     database = tmp_path / "lake.duckdb"
     with opened(bucket) as store:
         player = Player(bucket, small_day([[]]), LoadLayer(bucket, store, database, "append"))

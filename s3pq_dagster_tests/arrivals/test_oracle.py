@@ -13,7 +13,7 @@ BAD = Content(1, 2, 0, Form.MALFORMED)
 
 
 def seen(blocks: Sequence[Seen]) -> Sightings:
-    """Note one look for each block."""
+    """Record one look for each block."""
     sightings = Sightings()
     for block in blocks:
         sightings.see("t0", {} if block is None else {KEY: block})
@@ -38,7 +38,7 @@ def seen(blocks: Sequence[Seen]) -> Sightings:
 def test_each_write_mode_holds_what_it_says(
     blocks: list[Seen], append: list[Content], replace: list[Content], mirror: list[Content]
 ) -> None:
-    """All good versions, the last good one, or the last good one unless the object is gone."""
+    """A table holds all good versions, the last good one, or that of objects still there."""
     sightings = seen(blocks)
     held = {
         mode: [content for _, content in sightings.held(mode)]
@@ -54,14 +54,14 @@ def test_each_write_mode_holds_what_it_says(
 def test_a_version_may_be_read_once_each_time_it_is_new(
     blocks: list[Seen], append: int, replace: int, mirror: int
 ) -> None:
-    """New is what takes the place of something else, or of nothing in a mirror."""
+    """A version is new if it replaces another one or, in a mirror, nothing."""
     sightings = seen(blocks)
     most = {mode: sightings.most_reads(KEY, A, mode) for mode in ("append", "replace", "mirror")}
     assert most == {"append": append, "replace": replace, "mirror": mirror}
 
 
 def test_another_tables_look_says_nothing_of_this_one() -> None:
-    """An object is gone only when its own table was looked at without it."""
+    """An object is deleted only if a look at its own table did not find it."""
     sightings = seen([A])
     sightings.see("t1", {})
     assert list(sightings.held("mirror")) == [(KEY, A)]

@@ -23,7 +23,7 @@ SHARED = [HealthCheck.function_scoped_fixture]
 def test_whatever_arrives_is_loaded_exactly_once(
     bucket: Bucket, write_mode: str, looks: list[list[Step]]
 ) -> None:
-    """Late, tied, overwritten, deleted, put back, malformed and repaired, also while it is read."""
+    """Objects are late, tied, overwritten, deleted, malformed and repaired, also while read."""
     assert played_by_loads(bucket, write_mode, looks) == {}
 
 
@@ -33,5 +33,5 @@ def test_whatever_arrives_is_loaded_exactly_once(
 def test_sensor_and_runs_load_exactly_once_whatever_arrives(
     bucket: Bucket, write_mode: str, looks: list[list[Step]]
 ) -> None:
-    """The same through ticks, run requests and runs; at the end nothing more is asked for."""
+    """The same holds with the sensor and runs; in the end no run is requested."""
     assert played_by_runs(bucket, write_mode, looks) == {}

@@ -1,4 +1,4 @@
-"""Whether a DuckDB file holds what a day says it must."""
+"""Whether a DuckDB file holds what a day requires."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,39 +12,39 @@ from s3pq_dagster_tests.arrivals.plan import Content
 from s3pq_dagster_tests.arrivals.play import Player
 
 Row = tuple[str, int, int, int]
-"""Key, object, version and row: what a row is, whatever loaded it."""
+"""Key, object, version and row: the identity of a row."""
 
 
 @dataclass
 class Verdict:
-    """What is wrong after a day; everything empty is right."""
+    """What is wrong after a day; if all is right, everything is empty."""
 
     lost: set[Row] = field(default_factory=set)
     duplicated: set[Row] = field(default_factory=set)
     unexpected: set[Row] = field(default_factory=set)
-    """Rows of versions that the write mode takes away."""
+    """Rows of versions that the write mode removes."""
     re_read: set[tuple[str, Content]] = field(default_factory=set)
     not_in_ledger: set[tuple[str, str, int]] = field(default_factory=set)
-    """Key, e_tag and rows of what the table holds and the ledger does not."""
+    """Key, e_tag and rows of objects in the table that the ledger does not have."""
     only_in_ledger: set[tuple[str, str, int]] = field(default_factory=set)
     not_in_quarantine: set[tuple[str, str]] = field(default_factory=set)
     only_in_quarantine: set[tuple[str, str]] = field(default_factory=set)
-    """Key and e_tag of what is in the bucket, readable, and yet quarantined."""
+    """Key and e_tag of objects in the bucket that are readable and yet quarantined."""
 
     @property
     def problems(self) -> dict[str, list[Any]]:
-        """Give what is wrong by name, some examples of each."""
+        """Return what is wrong by name, with some examples of each."""
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {name: sorted(wrong, key=str)[:5] for name, wrong in found.items() if wrong}
 
     @staticmethod
     def objects(rows: Iterable[Row]) -> int:
-        """Count the objects, versions apart, that some rows belong to."""
+        """Count the versions of objects that some rows belong to."""
         return len({(key, number, version) for key, number, version, _ in rows})
 
 
 def judge(player: Player, database: Path, write_mode: str) -> Verdict:
-    """Compare a destination with what was to be seen, and the requests with what was new."""
+    """Compare a destination with what was visible, and the requests with what was new."""
     record, stage = player.record, player.stage
     must, verdict = record.sightings.rows(write_mode), Verdict()
     with duckdb.connect(str(database), read_only=True) as connection:

@@ -1,4 +1,4 @@
-"""A job that Dagster can make again from its name, as it has to when it runs one once more."""
+"""A job that Dagster can rebuild from its name, as it has to for a retry."""
 
 import dagster as dg
 
@@ -10,7 +10,7 @@ from s3pq_dagster import (
 
 
 def job_of(bucket: str, endpoint: str, database: str) -> dg.JobDefinition:
-    """Make the job that materializes every table of a bucket, an object a checkpoint."""
+    """Build the job that materializes every table of a bucket, with a checkpoint an object."""
     source = S3ParquetResource(
         bucket=bucket,
         region="us-east-1",

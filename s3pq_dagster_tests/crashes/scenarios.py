@@ -1,4 +1,4 @@
-"""What a run that is killed has to do: a bucket before and after, and what its table must hold."""
+"""What a killed run had to do: a bucket before and after, and what its table must hold."""
 
 import hashlib
 from collections import Counter
@@ -11,7 +11,7 @@ import pyarrow as pa
 from s3pq_dagster_tests.buckets import Bucket, parquet
 
 MALFORMED = range(0)
-"""Stands for an object that is no Parquet."""
+"""A value that stands for an object which is not Parquet."""
 Rows = Counter[tuple[str, int]]
 """How often each row is there, by its object's key and its number."""
 Versions = dict[tuple[str, str], range]
@@ -26,7 +26,7 @@ _SPEC = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scenario:
-    """Objects that are loaded, what then becomes of them, and how the run after that loads them."""
+    """Objects that are loaded, how they change, and how the next run loads the changes."""
 
     name: str
     before: dict[str, range]
@@ -35,9 +35,9 @@ class Scenario:
     """Objects that are put after that; those with ``None`` are deleted."""
     spec: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
-    """Of the run that is killed; the one after it is a plain one."""
+    """The run config of the run that is killed; the next run has none."""
     column: str = "id"
-    """What the column of the rows' numbers is called."""
+    """The name of the column with the rows' numbers."""
 
     def __str__(self) -> str:
         return self.name
@@ -48,17 +48,17 @@ class Scenario:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The spec's, without the bucket's."""
+        """Return the fields of the spec, without those of the bucket."""
         return _SPEC | self.spec
 
     @property
     def held_before(self) -> dict[str, list[range]]:
-        """The versions of each object that are loaded before the run."""
+        """Return the versions of each object that are loaded before the run."""
         return {key: [rows] for key, rows in self.before.items() if rows is not MALFORMED}
 
     @property
     def held_after(self) -> dict[str, list[range]]:
-        """The versions of each object that have to be loaded in the end."""
+        """Return the versions of each object that have to be loaded in the end."""
         held = self.held_before
         mode = self.spec.get("write_mode", "replace")
         for key, rows in self.then.items():
@@ -69,7 +69,7 @@ class Scenario:
         return held
 
     def put(self, bucket: Bucket, objects: dict[str, range | None]) -> Versions:
-        """Change the bucket, one second an object; give the versions it has had."""
+        """Change the bucket, one second for each object; return the versions it has had."""
         versions = {}
         for number, (key, rows) in enumerate(objects.items()):
             if rows is None:
@@ -139,7 +139,7 @@ SCENARIOS = [
 
 
 def checkpoints(number: int) -> Scenario:
-    """Give one of so many checkpoints, for kills at any moment; a third replaces what is there."""
+    """Return a scenario of so many checkpoints, a third of which replace loaded objects."""
     return Scenario(
         "many checkpoints",
         {f"a/{each}.parquet": range(each, each + 5) for each in range(0, number, 3)},

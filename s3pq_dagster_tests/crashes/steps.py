@@ -21,15 +21,14 @@ _ENDS = (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.RUN_SUCCESS)
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Where a run is to be killed: before or after one of its steps.
+    """The moment at which a run is killed: before or after one of its steps.
 
-    Steps are counted apart by their names: of some kinds there may be more in one run than in the
-    next.
+    Steps are counted by name, since the number of steps of a kind may differ between runs.
     """
 
     name: str
     number: int
-    """Of those with this name; the first is 0."""
+    """The number of the step among those of this name; the first is 0."""
     after: bool
 
     def __str__(self) -> str:
@@ -37,7 +36,7 @@ class Kill:
 
 
 def kills(steps: Iterable[str], *, after: bool) -> list[Kill]:
-    """Give the point before or after each of some steps, by their names in the order they came."""
+    """Return the moment before or after each step, given the names in their order."""
     seen: Counter[str] = Counter()
     found = []
     for name in steps:
@@ -52,12 +51,12 @@ class Steps:
 
     kill: Kill | None = None
     names: list[str] = field(default_factory=list)
-    """Of the steps so far."""
+    """The names of the steps so far."""
     _counting: threading.Lock = field(default_factory=threading.Lock)
     """A destination may take several steps at a time."""
 
     def step(self, name: str, do: Callable[[], Any]) -> Any:
-        """Do one step, unless it is before that one that the process is to end."""
+        """Execute one step, unless the process has to end before it."""
         with self._counting:
             number = self.names.count(name)
             self.names.append(name)
@@ -71,7 +70,7 @@ class Steps:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watched_stream(self, batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
-        """Count each batch that a driver takes in the middle of what it does."""
+        """Count each batch that a driver reads while it writes."""
         return pa.RecordBatchReader.from_batches(batches.schema, self._drained(batches))
 
     def _drained(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
@@ -79,7 +78,7 @@ class Steps:
             yield self.step("take a batch of rows", partial(_same, batch))
 
     def watch_events(self, instance: dg.DagsterInstance) -> None:
-        """Count the events of an instance that say something of an asset or end the run."""
+        """Count the events of an instance that concern an asset or end the run."""
         storage = instance.event_log_storage
         store = storage.store_event
 

@@ -1,4 +1,4 @@
-"""A run killed with SIGKILL leaves rows and ledger in agreement, and the next one ends it.
+"""A run killed with SIGKILL leaves rows and ledger in agreement, and the next one completes it.
 
 ``python -m bench.crashes`` does it before and after every step of every scenario.
 """
@@ -30,7 +30,7 @@ HERE = [
 
 
 def wrong(verdicts: list[Verdict]) -> list[Verdict]:
-    """Give those that are not as promised."""
+    """Return the trials that broke a promise."""
     return [verdict for verdict in verdicts if not verdict.is_right]
 
 
@@ -39,7 +39,7 @@ def wrong(verdicts: list[Verdict]) -> list[Verdict]:
 def test_a_first_load_may_be_killed_after_each_kind_of_step(
     bucket: Bucket, moto: str, tmp_path: Path, kind: str
 ) -> None:
-    """Nothing is lost, doubled or read again, with a large and a malformed object among them."""
+    """Nothing is lost, doubled or read again, with a large and a malformed object."""
     stage = Stage(SCENARIOS[0], bucket, moto, tmp_path, kind)
     steps = stage.steps()
     assert sum(name in TELLING[kind] for name in steps) >= 3  # two small, the large one, the rest
@@ -52,7 +52,7 @@ def test_a_first_load_may_be_killed_after_each_kind_of_step(
 def test_a_run_may_be_killed_where_others_begin_to_see_what_it_did(
     bucket: Bucket, moto: str, tmp_path: Path, kind: str, name: str
 ) -> None:
-    """After each commit, whatever the run does to what is loaded."""
+    """A run is killed after each commit, for every kind of change to loaded rows."""
     stage = Stage(SCENARIO[name], bucket, moto, tmp_path, kind)
     steps, telling = stage.steps(), (*TELLING[kind], "store ASSET_OBSERVATION")
     verdicts = [stage.killed_at(kill) for kill in kills(steps, after=True) if kill.name in telling]
@@ -66,7 +66,7 @@ def test_a_run_may_be_killed_where_others_begin_to_see_what_it_did(
 def test_a_run_may_be_killed_at_any_moment(
     bucket: Bucket, moto: str, tmp_path: Path, kind: str
 ) -> None:
-    """Of a sync with many checkpoints; each object's rows are there once in the end."""
+    """A sync of many checkpoints is killed; in the end each object's rows are there once."""
     stage = Stage(checkpoints(18), bucket, moto, tmp_path, kind)
     verdicts = map(stage.killed_after, moments(stage.seconds(), seed=1))
     died = [verdict for verdict in islice(verdicts, 2 * RANDOM_KILLS) if verdict is not None]

@@ -1,4 +1,4 @@
-"""Whatever else can happen to a run: what is committed stands, and is not read again."""
+"""Whatever happens to a run, committed checkpoints stay and are not read again."""
 
 import json
 import shutil
@@ -62,17 +62,17 @@ def fill(bucket: Bucket) -> None:
 
 
 def keys(numbers: range) -> list[str]:
-    """Give the keys of objects by number."""
+    """Return the keys of objects by number."""
     return [f"a/{number}.parquet" for number in numbers]
 
 
 def read(bucket: Bucket) -> list[str]:
-    """Give the keys of the objects that were read, as often as they were."""
+    """Return the keys of the objects that were read, as often as they were."""
     return [request.key for request in bucket.proxy.object_reads]
 
 
 def once(number: int, answer: Answer) -> Callable[[Request], Answer | None]:
-    """Answer the first request for an object with something else, by each of the two ways."""
+    """Answer the first request for an object with an error, whichever client sends it."""
     asked: list[Request] = []
 
     def before(request: Request) -> Answer | None:
@@ -86,7 +86,7 @@ def once(number: int, answer: Answer) -> Callable[[Request], Answer | None]:
 
 @pytest.mark.thorough
 def test_a_terminated_run_leaves_its_committed_checkpoints(bucket: Bucket, tmp_path: Path) -> None:
-    """SIGTERM, as an orchestrator of containers sends it: the next run reads only the rest."""
+    """After SIGTERM, which container orchestrators send, the next run reads only the rest."""
     fill(bucket)
     stalled, go_on = threading.Event(), threading.Event()
 
@@ -122,7 +122,7 @@ def test_a_terminated_run_leaves_its_committed_checkpoints(bucket: Bucket, tmp_p
 
 
 def until_committed(stderr: IO[bytes], checkpoints: int) -> None:
-    """Read a run's log until it has committed so many checkpoints."""
+    """Follow a run's log until it has committed so many checkpoints."""
     seen = b""
     while seen.count(b"checkpoint_committed") < checkpoints:
         line = stderr.readline()
@@ -131,7 +131,7 @@ def until_committed(stderr: IO[bytes], checkpoints: int) -> None:
 
 
 def test_a_step_that_is_retried_reads_only_the_rest(lake: Lake) -> None:
-    """Dagster runs the whole op again; the ledger tells it where to go on."""
+    """Dagster runs the whole op again, and the ledger says what is left."""
     lake.options = {"retry_policy": dg.RetryPolicy(max_retries=1)}
     definitions = lake.definitions()
     lake.bucket.proxy.forget()
@@ -148,7 +148,7 @@ def test_a_step_that_is_retried_reads_only_the_rest(lake: Lake) -> None:
 def test_a_run_that_is_retried_from_its_failure_reads_only_the_rest(
     lake: Lake, tmp_path: Path
 ) -> None:
-    """As the UI's button does, and run retries."""
+    """The UI's button and run retries start such a run."""
     facts = {
         "bucket": lake.bucket.name,
         "endpoint": lake.bucket.proxy.endpoint,
@@ -172,13 +172,13 @@ def test_a_run_that_is_retried_from_its_failure_reads_only_the_rest(
 
 
 def asked(lake: Lake, cursor: str | None, definitions: dg.Definitions) -> set[str]:
-    """Give the tables a tick asks a run for."""
+    """Return the tables for which a tick requests runs."""
     requests = lake.tick(cursor, definitions=definitions).run_requests or []
     return {name for request in requests for name in names(list(request.asset_selection or []))}
 
 
 def test_a_run_that_was_asked_for_and_never_launched_is_asked_for_again(lake: Lake) -> None:
-    """The cursor was saved and the daemon died: after the backoff another run key is asked for."""
+    """The daemon died after the cursor was saved; after the backoff the run key is another."""
     definitions = lake.definitions()
     first = lake.tick(definitions=definitions)
     later = json.loads(str(first.cursor))
@@ -192,7 +192,7 @@ def test_a_run_that_was_asked_for_and_never_launched_is_asked_for_again(lake: La
 def test_a_run_that_was_launched_without_its_cursor_saved_is_not_asked_for_again(
     lake: Lake,
 ) -> None:
-    """What the run materialized says so."""
+    """The sensor sees what the run materialized."""
     definitions = lake.definitions()
     assert asked(lake, None, definitions) == {"a"}
     assert lake.run(definitions=definitions).success
@@ -200,7 +200,7 @@ def test_a_run_that_was_launched_without_its_cursor_saved_is_not_asked_for_again
 
 
 def test_a_run_that_was_created_and_never_launched_is_taken_for_dead(lake: Lake) -> None:
-    """The daemon died between the two: nobody will ever start it."""
+    """The daemon died between the two, so nobody will launch the run."""
     lake.options = {"stale_run_seconds": 0}
     definitions = lake.definitions()
     key = dg.AssetKey([lake.bucket.name, "a"])
@@ -212,14 +212,14 @@ def test_a_run_that_was_created_and_never_launched_is_taken_for_dead(lake: Lake)
 
 
 def until(look: Callable[[], bool]) -> None:
-    """Look again and again until it is so."""
+    """Poll until a condition holds."""
     deadline = time.monotonic() + 60
     while not look():
         assert time.monotonic() < deadline
 
 
 def test_a_killed_run_is_waited_for_and_then_taken_for_dead(bucket: Bucket, tmp_path: Path) -> None:
-    """Dagster leaves it started for ever; the sensor does not wait so long."""
+    """Dagster leaves the run started for ever; the sensor waits for a limited time."""
     fill(bucket)
     home = tmp_path / "home"
     with at_home(home) as instance:
@@ -240,7 +240,7 @@ def test_a_killed_run_is_waited_for_and_then_taken_for_dead(bucket: Bucket, tmp_
 def test_rows_whose_run_died_before_it_told_dagster_are_told_by_the_next(
     bucket: Bucket, tmp_path: Path
 ) -> None:
-    """Downstream assets wait for a materialization; the next run makes it, and reads nothing."""
+    """The next run materializes them for downstream assets, and reads nothing."""
     fill(bucket)
     home = tmp_path / "home"
     with at_home(home) as instance:
@@ -263,7 +263,7 @@ def test_rows_whose_run_died_before_it_told_dagster_are_told_by_the_next(
 
 
 def test_without_dagsters_memory_nothing_is_read_again(bucket: Bucket, tmp_path: Path) -> None:
-    """``DAGSTER_HOME`` is deleted: a plain run tells what is there, and the sensor is content."""
+    """With a new ``DAGSTER_HOME`` a run reports what is loaded, and the sensor requests none."""
     fill(bucket)
     home, database = tmp_path / "home", tmp_path / "lake.duckdb"
     with at_home(home) as instance:
@@ -282,7 +282,7 @@ def test_without_dagsters_memory_nothing_is_read_again(bucket: Bucket, tmp_path:
 
 
 def by_hand(lake: Lake, sql: str) -> None:
-    """Change the file behind everybody's back."""
+    """Change the DuckDB file outside any run."""
     with duckdb.connect(str(lake.database)) as connection:
         connection.execute(sql)
 
@@ -320,7 +320,7 @@ def by_hand(lake: Lake, sql: str) -> None:
 def test_what_is_dropped_by_hand_is_never_loaded_again_silently(
     lake: Lake, change: str, found: str, remedy: str
 ) -> None:
-    """The run fails and says what is missing; what it says to do loads all of it once."""
+    """The run fails and names what is missing; following its advice loads all of it once."""
     definitions = lake.definitions()
     assert lake.run(definitions=definitions).success
     by_hand(lake, change)
@@ -353,7 +353,7 @@ def test_an_object_whose_entry_was_deleted_by_hand_is_not_loaded_twice(
 
 
 def test_rows_of_somebody_elses_do_not_stop_a_load(lake: Lake) -> None:
-    """They are not an object's, so that no object's rows are doubled; the checks show them."""
+    """Inserted rows belong to no object, so no object is loaded twice; the checks show them."""
     definitions = lake.definitions()
     assert lake.run(definitions=definitions).success
     by_hand(lake, "INSERT INTO a (id, _s3_key) VALUES (1, NULL), (2, 'mine')")

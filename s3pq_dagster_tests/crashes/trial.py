@@ -1,4 +1,4 @@
-"""One run killed, looked at, and followed by a plain one: what was lost, doubled or read again."""
+"""One run is killed, inspected, and followed by another: what was lost, doubled or read again."""
 
 import logging
 import random
@@ -44,15 +44,15 @@ class Held:
 
     rows: Rows
     loaded: list[tuple[str, str, int]]
-    """Key, e_tag and rows of what the ledger has as loaded."""
+    """Key, e_tag and rows of objects that the ledger has as loaded."""
     known: set[tuple[str, str]]
-    """Key and e_tag of what the ledger has as loaded or quarantined."""
+    """Key and e_tag of objects that the ledger has as loaded or quarantined."""
     tables: set[str]
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What became of one kill; all of it is to be nothing."""
+    """What one kill broke; empty if it broke nothing."""
 
     kill: str
     lost: int = 0
@@ -62,7 +62,7 @@ class Verdict:
     re_read: int = 0
     """Requests for objects, or parts of them, that were in the ledger after the kill."""
     inconsistent: list[str] = field(default_factory=list)
-    """Whatever else was not as promised, in words."""
+    """Other broken promises, in words."""
 
     @property
     def is_right(self) -> bool:
@@ -95,16 +95,16 @@ class Stage:
         self._numbers = iter(range(1_000_000))
 
     def steps(self) -> list[str]:
-        """Name the steps of a run that nobody kills."""
+        """Return the names of the steps of a run that is not killed."""
         with self._home() as (home, place):
             return self._finished(home, place, self.scenario.config).steps
 
     def kills(self, steps: list[str]) -> list[Kill]:
-        """Give every point at which such a run can be killed."""
+        """Return every moment at which such a run can be killed."""
         return [*kills(steps, after=False), *kills(steps, after=True)]
 
     def seconds(self) -> float:
-        """Say how long a run takes that nobody kills."""
+        """Return how long a run takes that is not killed."""
         with self._home() as (home, place), Proxy(self._upstream) as proxy:
             run = replace(self._run(home, place, proxy), config=self.scenario.config)
             with working(run) as (_, heard):
@@ -114,7 +114,7 @@ class Stage:
                 return time.monotonic() - started
 
     def killed_at(self, kill: Kill) -> Verdict:
-        """Kill a run at one of its steps, and see what comes of it."""
+        """Kill a run at one of its steps, and return the verdict."""
         with self._home() as (home, place), Proxy(self._upstream) as proxy:
             run = replace(self._run(home, place, proxy), config=self.scenario.config, kill=kill)
             verdict = Verdict(str(kill))
@@ -124,7 +124,7 @@ class Stage:
             return verdict
 
     def killed_after(self, seconds: float) -> Verdict | None:
-        """Kill a run so long after its start; ``None`` if it was over before."""
+        """Kill a run so long after its start; return ``None`` if it had ended before."""
         with self._home() as (home, place), Proxy(self._upstream) as proxy:
             run = replace(self._run(home, place, proxy), config=self.scenario.config)
             with working(run) as (process, heard):
@@ -163,7 +163,7 @@ class Stage:
             shutil.rmtree(home)
 
     def _follow(self, home: Path, place: Place, verdict: Verdict) -> None:
-        """Look at what a killed run left, run again, and look once more."""
+        """Inspect what a killed run left, run again, and inspect once more."""
         left = self._look(place, verdict)
         self._check_left(left, verdict)
         with Proxy(self._upstream) as proxy:
@@ -181,7 +181,7 @@ class Stage:
         verdict.duplicated += (found - expected).total()
 
     def _check_left(self, left: Held, verdict: Verdict) -> None:
-        """See that the table is, object by object, as before the run or as after it."""
+        """Check that each object of the table is as before the run or as after it."""
         before, after = self.scenario.held_before, self.scenario.held_after
         whole = [rows_of(before), rows_of(after)]
         if self.scenario.config.get("full_refresh"):
@@ -194,13 +194,13 @@ class Stage:
                 verdict.inconsistent.append(f"{key} is neither as before nor as after the run")
 
     def _fingerprints(self) -> dict[str, str]:
-        """Hash what is listed of each table, as the sensor does."""
+        """Return the fingerprint of each table's listing, as the sensor does."""
         with S3ParquetResource(**self._bucket.spec).process_config_and_initialize_cm() as opened:
             found = opened.list_tables(logging.getLogger(__name__)).by_prefix
         return {prefix.rstrip("/"): fingerprint(listing) for prefix, listing in found.items()}
 
     def _check_reads(self, left: Held, reads: Counter[str], verdict: Verdict) -> None:
-        """See that exactly what the ledger did not hold was read, each part once."""
+        """Check that exactly what the ledger did not hold was read, each part once."""
         part = self.scenario.fields["max_object_bytes_in_memory"]
         listed = self._bucket.client.list_objects_v2(Bucket=self._bucket.name)["Contents"]
         expected = Counter(
@@ -215,7 +215,7 @@ class Stage:
             verdict.inconsistent.append(f"pending but not read: {expected - reads}")
 
     def _check_raw(self, place: Place, verdict: Verdict) -> None:
-        """See that the ledger says the same to those who read it as a table like any other."""
+        """Check that the ledger has the same entries when it is read as an ordinary table."""
         columns = ["key", "e_tag", "rows", "status"]
         entries = place.select("_s3pq_objects", columns)
         raw = Counter((k, e.strip('"'), n) for k, e, n, status in entries if status == "loaded")
@@ -223,7 +223,7 @@ class Stage:
             verdict.inconsistent.append(f"_s3pq_objects says otherwise: {raw}")
 
     def _look(self, place: Place, verdict: Verdict) -> Held:
-        """Look at everything, and see that rows and ledger agree, row by row."""
+        """Read everything, and check that rows and ledger agree, row by row."""
         held = look(place, self.scenario, self._bucket.name)
         stated: Rows = Counter()
         for key, e_tag, rows in held.loaded:
@@ -242,7 +242,7 @@ class Stage:
 
 
 def look(place: Place, scenario: Scenario, bucket: str) -> Held:
-    """Read all rows as anybody could, and the ledger as the destination's next writer would."""
+    """Read all rows as any client could, and the ledger as the next writer would."""
     there = place.tables()
     rows: Rows = Counter()
     for table in there & scenario.tables:

@@ -33,24 +33,24 @@ _started.set_forkserver_preload(["s3pq_dagster_tests.crashes.preload"])
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a process is to run, and where."""
+    """What a process has to run, and where."""
 
     home: Path
     """``DAGSTER_HOME``."""
     kind: str
-    """Of destination, as ``PLACES`` and ``WATCHES`` name it."""
+    """The kind of destination, as ``PLACES`` and ``WATCHES`` name it."""
     url: str
     """The destination."""
     spec: dict[str, Any]
     tables: list[DiscoveredTable]
-    """As the code location found them; a run worker does not look again."""
+    """The tables that the code location found; a run worker does not discover again."""
     config: dict[str, Any] = field(default_factory=dict)
     kill: Kill | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run came to its end, if it did."""
+    """How a run ended, if it did."""
 
     success: bool
     steps: list[str]
@@ -60,7 +60,7 @@ class Ended:
 
 @contextmanager
 def working(run: Run) -> Iterator[tuple[Any, Connection]]:
-    """Start a process that runs; yields it and what it says: ``None`` at first, then the end."""
+    """Start a process that runs; yield it and its result: ``None`` until the run ends."""
     heard, said = _started.Pipe(duplex=False)
     process = _started.Process(target=_work, args=(run, said))
     process.start()
@@ -74,7 +74,7 @@ def working(run: Run) -> Iterator[tuple[Any, Connection]]:
 
 
 def ended(run: Run) -> Ended | None:
-    """Run to the end; ``None`` if the process was killed on the way."""
+    """Run to the end; return ``None`` if the process was killed on the way."""
     with working(run) as (process, heard):
         try:
             heard.recv()
@@ -101,7 +101,7 @@ def _work(run: Run, said: Connection) -> None:
 
 
 def _set_up(run: Run) -> None:
-    """Make this process a run worker of its own home, with its output in a file."""
+    """Make this process a run worker of a copied home, with its output in a file."""
     os.environ["DAGSTER_HOME"] = str(run.home)
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"

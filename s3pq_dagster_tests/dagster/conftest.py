@@ -17,5 +17,5 @@ def lake(bucket: Bucket, instance: dg.DagsterInstance, database: Path) -> Lake:
 
 @pytest.fixture
 def weed_lake(weed_bucket: Bucket, instance: dg.DagsterInstance, database: Path) -> Lake:
-    """The same on SeaweedFS."""
+    """The same as `lake`, with its bucket on SeaweedFS."""
     return Lake(weed_bucket, instance, database)

@@ -1,4 +1,4 @@
-"""What tables are as assets, and what a run says of them."""
+"""How tables are described as assets, and what a run records of them."""
 
 import dagster as dg
 import pytest
@@ -23,7 +23,7 @@ def spec_of(definitions: dg.Definitions, *path: str) -> dg.AssetSpec:
 
 
 def test_an_asset_says_what_its_table_is_before_any_run(lake: Lake) -> None:
-    """Key, group, kinds, description, schema, URI, table name."""
+    """An asset has key, group, kinds, description, schema, URI and table name."""
     lake.bucket.put("data/2024/x.parquet", 3)
     lake.bucket.put("data/2024/y.parquet", 3)
     spec = spec_of(lake.definitions(), lake.bucket.name, "data_2024")
@@ -39,7 +39,7 @@ def test_an_asset_says_what_its_table_is_before_any_run(lake: Lake) -> None:
 
 
 def test_a_materialization_has_the_numbers_the_ui_plots(lake: Lake) -> None:
-    """Their keys are the same in every run."""
+    """Every run records the same metadata keys."""
     lake.bucket.put("a/1.parquet", 3)
     first = materialized(lake.run())["a"]
     lake.bucket.put("a/2.parquet", 4)
@@ -60,7 +60,7 @@ def test_a_materialization_has_the_numbers_the_ui_plots(lake: Lake) -> None:
 
 
 def test_the_data_version_is_the_fingerprint_of_what_is_loaded(lake: Lake) -> None:
-    """It changes with what is loaded, is the stored one, and an observation repeats it."""
+    """The data version is the stored fingerprint, changes with the rows, and is observed too."""
     lake.bucket.put("a/1.parquet", 3)
     first = (materialized(lake.run())["a"].tags or {})["dagster/data_version"]
     stored = "SELECT fingerprint FROM _s3pq_tables"
@@ -72,7 +72,7 @@ def test_the_data_version_is_the_fingerprint_of_what_is_loaded(lake: Lake) -> No
 
 
 def test_one_tables_failure_leaves_the_others_alone(lake: Lake) -> None:
-    """With an op a table, whichever comes first."""
+    """With one op for each table, a failure of any of them stops no other."""
     for table in ("a", "b", "c"):
         lake.bucket.put(f"{table}/1.parquet", 1)
     definitions = lake.definitions()
@@ -87,7 +87,7 @@ def test_one_tables_failure_leaves_the_others_alone(lake: Lake) -> None:
 
 
 def test_granularity_all_is_one_op_and_can_be_subset(lake: Lake) -> None:
-    """One step for what is selected."""
+    """A run takes one step for all selected tables."""
     for table in ("a", "b", "c"):
         lake.bucket.put(f"{table}/1.parquet", 1)
     lake.options = {"granularity": "all"}
@@ -99,7 +99,7 @@ def test_granularity_all_is_one_op_and_can_be_subset(lake: Lake) -> None:
 
 
 def test_a_translator_changes_key_group_tags_and_description(lake: Lake) -> None:
-    """Loading, sensor and downstream still find the table."""
+    """Loading, the sensor and downstream assets still find a table with another key."""
 
     class Bronze(S3ParquetTranslator):
         def get_asset_spec(self, props: S3ParquetTableProps) -> dg.AssetSpec:
@@ -122,7 +122,7 @@ def test_a_translator_changes_key_group_tags_and_description(lake: Lake) -> None
 
 
 def test_two_buckets_live_in_one_code_location(lake: Lake, weed_lake: Lake) -> None:
-    """The builders take resource keys; a table name belongs to one of them."""
+    """The builders take resource keys, and a table name belongs to one bucket."""
     lake.bucket.put("a/1.parquet", 1)
     weed_lake.bucket.put("b/1.parquet", 2)
     manager = S3ParquetDuckDBIOManager(database=str(lake.database))
@@ -143,7 +143,7 @@ def test_two_buckets_live_in_one_code_location(lake: Lake, weed_lake: Lake) -> N
 
 
 def test_a_table_of_another_bucket_is_refused(lake: Lake, weed_lake: Lake) -> None:
-    """One table has one owner."""
+    """A table belongs to one bucket."""
     lake.bucket.put("a/1.parquet", 1)
     weed_lake.bucket.put("a/1.parquet", 1)
     lake.run()
@@ -154,7 +154,7 @@ def test_a_table_of_another_bucket_is_refused(lake: Lake, weed_lake: Lake) -> No
 
 
 def test_an_unknown_destination_url_names_what_is_known(lake: Lake) -> None:
-    """Without the password that may be in it."""
+    """The error lists the known URLs, and leaves out a password."""
     with pytest.raises(Exception, match=r"duckdb:///lake\.duckdb") as caught:
         build_s3_parquet_definitions(
             S3ParquetResource(**lake.bucket.spec), destination="mysql://me:canary@host/db"
@@ -163,7 +163,7 @@ def test_an_unknown_destination_url_names_what_is_known(lake: Lake) -> None:
 
 
 def test_a_transient_failure_is_retried_by_the_step(lake: Lake) -> None:
-    """The second attempt loads what the first did not."""
+    """The second attempt loads what the first one did not."""
     lake.bucket.put("a/1.parquet", numbers(2))
     lake.options = {"retry_policy": dg.RetryPolicy(max_retries=1)}
     definitions = lake.definitions()

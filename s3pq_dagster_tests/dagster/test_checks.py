@@ -1,4 +1,4 @@
-"""The proof: each check shows its numbers, and fails when somebody breaks what it checks."""
+"""Each check shows its numbers, and fails when somebody breaks what it checks."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from s3pq_dagster_tests.proxy import Answer, Request
 
 
 def passed(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    """Say which checks passed."""
+    """Return which checks passed."""
     return {name: found.passed for name, found in checked(result).items()}
 
 
 def sample(found: dg.AssetCheckEvaluation) -> list[dict[str, Any]]:
-    """Give the rows a check shows."""
+    """Return the rows that a check shows."""
     value = found.metadata["s3pq/sample"]
     assert isinstance(value, dg.TableMetadataValue)
     return [dict(record.data) for record in value.records]
@@ -24,7 +24,7 @@ def sample(found: dg.AssetCheckEvaluation) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def loaded(lake: Lake) -> Lake:
-    """A lake whose table `a` has two objects of 3 and 4 rows, loaded."""
+    """A lake whose table `a` has loaded two objects of 3 and 4 rows."""
     lake.bucket.put("a/1.parquet", 3)
     lake.bucket.put("a/2.parquet", 4)
     assert lake.run().success
@@ -32,7 +32,7 @@ def loaded(lake: Lake) -> Lake:
 
 
 def test_a_load_evaluates_every_check(lake: Lake) -> None:
-    """All pass, with their numbers."""
+    """All checks pass, and show their numbers."""
     lake.bucket.put("a/1.parquet", 3)
     lake.bucket.put("a/2.parquet", 4)
     result = lake.run()
@@ -54,14 +54,14 @@ def test_a_load_evaluates_every_check(lake: Lake) -> None:
 
 
 def test_a_run_with_nothing_new_evaluates_every_check(loaded: Lake) -> None:
-    """The proof is renewed though nothing is loaded."""
+    """A run evaluates the checks even if it loads nothing."""
     result = loaded.run()
     assert observed(result)
     assert passed(result) == dict.fromkeys(CHECKS, True)
 
 
 def test_checks_run_alone_and_load_nothing(loaded: Lake) -> None:
-    """One listing, no object request, no event of the asset."""
+    """A run of checks lists once, requests no object, and records no event of the asset."""
     definitions = loaded.definitions()
     loaded.bucket.put("a/3.parquet", 1)
     loaded.bucket.proxy.forget()
@@ -74,7 +74,7 @@ def test_checks_run_alone_and_load_nothing(loaded: Lake) -> None:
 
 
 def test_an_added_object_fails_complete(loaded: Lake) -> None:
-    """It is named, and the next load mends it."""
+    """The check names the object, and the next load mends it."""
     loaded.bucket.put("a/3.parquet", 1)
     result = loaded.check("a")
     assert passed(result) == {"complete": False, "rows_reconciled": True, "no_quarantine": True}
@@ -87,7 +87,7 @@ def test_an_added_object_fails_complete(loaded: Lake) -> None:
 
 
 def test_a_row_deleted_by_hand_fails_rows_reconciled(loaded: Lake) -> None:
-    """With the object, what the ledger says and what is there."""
+    """The check shows the object, its rows in the ledger and its rows in the table."""
     loaded.execute("DELETE FROM a WHERE _s3_key = 'a/2.parquet' AND id = 0")
     result = loaded.run()
     assert passed(result) == {"complete": True, "rows_reconciled": False, "no_quarantine": True}
@@ -98,7 +98,7 @@ def test_a_row_deleted_by_hand_fails_rows_reconciled(loaded: Lake) -> None:
 
 
 def test_rows_of_no_object_fail_rows_reconciled(loaded: Lake) -> None:
-    """Rows that somebody inserted, with a key the ledger does not know or without one."""
+    """Inserted rows count, with a key that the ledger does not have or without a key."""
     loaded.execute("INSERT INTO a (id, _s3_key) VALUES (1, 'a/9.parquet'), (2, NULL)")
     reconciled = checked(loaded.check("a"))["rows_reconciled"]
     assert sample(reconciled) == [
@@ -108,7 +108,7 @@ def test_rows_of_no_object_fail_rows_reconciled(loaded: Lake) -> None:
 
 
 def test_a_dropped_ledger_entry_fails_complete_and_rows_reconciled(loaded: Lake) -> None:
-    """The object is not accounted for, and its rows are nobody's."""
+    """The object is not accounted for, and its rows belong to no object."""
     loaded.execute("DELETE FROM _s3pq_objects WHERE key = 'a/1.parquet'")
     result = loaded.check("a")
     assert passed(result) == {"complete": False, "rows_reconciled": False, "no_quarantine": True}
@@ -118,7 +118,7 @@ def test_a_dropped_ledger_entry_fails_complete_and_rows_reconciled(loaded: Lake)
 
 
 def test_a_quarantined_object_fails_no_quarantine_until_it_is_replaced(loaded: Lake) -> None:
-    """It is a warning with key and reason; the run succeeds; a good object frees it."""
+    """The run succeeds; the check warns with key and reason until the object is readable."""
     loaded.bucket.put("a/3.parquet", b"malformed")
     result = loaded.run()
     assert result.success
@@ -135,7 +135,7 @@ def test_a_quarantined_object_fails_no_quarantine_until_it_is_replaced(loaded: L
 
 
 def test_a_deleted_object_takes_its_quarantine_with_it(loaded: Lake) -> None:
-    """What is no longer listed is nobody's worry."""
+    """The check ignores quarantined objects that are no longer listed."""
     loaded.bucket.put("a/3.parquet", b"malformed")
     assert not passed(loaded.run())["no_quarantine"]
     loaded.bucket.delete("a/3.parquet")
@@ -146,7 +146,7 @@ def test_a_deleted_object_takes_its_quarantine_with_it(loaded: Lake) -> None:
 def test_rows_of_a_deleted_object_fail_complete_in_a_mirror_only(
     lake: Lake, write_mode: str, *, complete: bool
 ) -> None:
-    """There they are to go."""
+    """Only a mirror has to remove the rows of deleted objects."""
     lake.bucket.put("a/1.parquet", 3)
     lake.bucket.put("a/2.parquet", 3)
     definitions = lake.definitions(write_mode=write_mode)
@@ -159,7 +159,7 @@ def test_rows_of_a_deleted_object_fail_complete_in_a_mirror_only(
 
 
 def test_versions_kept_by_append_reconcile(lake: Lake) -> None:
-    """The rows of all loaded versions of a key count."""
+    """The check counts the rows of all loaded versions of a key."""
     lake.bucket.put("a/1.parquet", 3)
     lake.run(write_mode="append")
     lake.bucket.put("a/1.parquet", numbers(5, start=10))
@@ -169,7 +169,7 @@ def test_versions_kept_by_append_reconcile(lake: Lake) -> None:
 
 
 def test_an_object_that_changes_while_it_is_loaded_does_not_fail_complete(lake: Lake) -> None:
-    """Nor does one that is deleted then: what counts is what is there and was to be loaded."""
+    """The check ignores objects that were overwritten or deleted during the load."""
     for number in range(3):
         lake.bucket.put(f"a/{number}.parquet", 3)
     definitions = lake.definitions()
@@ -187,7 +187,7 @@ def test_an_object_that_changes_while_it_is_loaded_does_not_fail_complete(lake: 
 
 
 def test_a_load_of_some_objects_fails_complete(lake: Lake) -> None:
-    """`max_objects` leaves the rest pending, and the check says so."""
+    """`max_objects` leaves the rest pending, and the check shows them."""
     for number in range(3):
         lake.bucket.put(f"a/{number}.parquet", 3)
     result = lake.run(config={"max_objects": 2})
@@ -196,7 +196,7 @@ def test_a_load_of_some_objects_fails_complete(lake: Lake) -> None:
 
 
 def test_footers_are_read_again_on_request(loaded: Lake) -> None:
-    """One ranged request a loaded object; ledger, table and footers agree."""
+    """Each loaded object costs one ranged request; ledger, table and footers agree."""
     loaded.bucket.put("a/3.parquet", b"malformed")
     definitions = loaded.definitions()
     loaded.run(definitions=definitions)
@@ -211,7 +211,7 @@ def test_footers_are_read_again_on_request(loaded: Lake) -> None:
 
 
 def test_a_footer_with_other_rows_than_the_ledger_fails_rows_reconciled(loaded: Lake) -> None:
-    """Rows and entry changed by hand, so that they agree with each other, do not agree with it."""
+    """A footer reveals a change by hand of both the rows and their ledger entry."""
     loaded.execute("DELETE FROM a WHERE _s3_key = 'a/2.parquet' AND id = 0")
     loaded.execute("UPDATE _s3pq_objects SET rows = 3 WHERE key = 'a/2.parquet'")
     assert passed(loaded.check("a"))["rows_reconciled"]
@@ -237,7 +237,7 @@ def test_a_footer_that_cannot_be_read_fails_rows_reconciled(loaded: Lake) -> Non
 
 
 def test_checks_cost_no_request_after_a_load(lake: Lake) -> None:
-    """The run's own listing serves them."""
+    """The checks use the listing of the run."""
     for table in ("a", "b"):
         lake.bucket.put(f"{table}/1.parquet", 3)
     definitions = lake.definitions()
@@ -248,7 +248,7 @@ def test_checks_cost_no_request_after_a_load(lake: Lake) -> None:
 
 
 def test_one_op_for_all_evaluates_the_checks_of_each_table(lake: Lake) -> None:
-    """Also with `granularity="all"`."""
+    """Each table is checked with `granularity="all"` too."""
     for table in ("a", "b"):
         lake.bucket.put(f"{table}/1.parquet", 3)
     lake.options = {"granularity": "all"}
@@ -257,7 +257,7 @@ def test_one_op_for_all_evaluates_the_checks_of_each_table(lake: Lake) -> None:
 
 
 def test_checks_can_be_left_off(lake: Lake) -> None:
-    """With `checks=False` there are none."""
+    """With `checks=False` an asset has no checks."""
     lake.bucket.put("a/1.parquet", 3)
     lake.options = {"checks": False}
     result = lake.run()
@@ -266,7 +266,7 @@ def test_checks_can_be_left_off(lake: Lake) -> None:
 
 
 def test_a_failed_load_evaluates_no_check(lake: Lake) -> None:
-    """The step has failed; a proof would hide that."""
+    """A step that failed to load evaluates no check, which might hide the failure."""
     lake.bucket.put("a/1.parquet", 3)
     definitions = lake.definitions()
     lake.bucket.proxy.before = lambda request: Answer(403) if request.is_object else None
@@ -283,7 +283,7 @@ def _evaluations(result: dg.ExecuteInProcessResult) -> list[dg.AssetCheckEvaluat
 
 
 def test_a_run_fails_when_too_many_objects_are_malformed(lake: Lake) -> None:
-    """It names the numbers, the limit and an object; the checkpoint under way is rolled back."""
+    """The error has the numbers, the limit and an example; the open checkpoint is rolled back."""
     for number in range(4):
         lake.bucket.put(f"a/{number}.parquet", b"malformed" if number % 2 else 3)
     result = lake.run(max_quarantined_fraction=0.25)
@@ -296,7 +296,7 @@ def test_a_run_fails_when_too_many_objects_are_malformed(lake: Lake) -> None:
 
 
 def test_a_run_passes_with_as_many_as_allowed(lake: Lake) -> None:
-    """The limit itself is allowed; what is set aside is in the ledger."""
+    """A run may quarantine as many objects as the limit, and the ledger has them."""
     for number in range(4):
         lake.bucket.put(f"a/{number}.parquet", b"malformed" if number == 0 else 3)
     assert lake.run(max_quarantined_fraction=0.25).success
@@ -305,7 +305,7 @@ def test_a_run_passes_with_as_many_as_allowed(lake: Lake) -> None:
 
 
 def test_objects_quarantined_before_count_against_the_threshold(lake: Lake) -> None:
-    """A run fails until they are repaired, though it would read nothing malformed itself."""
+    """A run fails until they are repaired, even if it would read nothing malformed itself."""
     lake.bucket.put("a/0.parquet", b"malformed")
     lake.bucket.put("a/1.parquet", 3)
     assert lake.run(max_quarantined_fraction=0.5).success
@@ -316,7 +316,7 @@ def test_objects_quarantined_before_count_against_the_threshold(lake: Lake) -> N
 
 
 def test_quarantined_objects_that_are_read_again_do_not_count_twice(lake: Lake) -> None:
-    """With `retry_quarantined` an object is either set aside again or not."""
+    """With `retry_quarantined` an object counts once, if it is quarantined again."""
     lake.bucket.put("a/0.parquet", b"malformed")
     lake.bucket.put("a/1.parquet", 3)
     assert lake.run(max_quarantined_fraction=0.5).success
@@ -325,7 +325,7 @@ def test_quarantined_objects_that_are_read_again_do_not_count_twice(lake: Lake) 
 
 
 def test_a_refresh_over_the_threshold_leaves_the_old_table(lake: Lake) -> None:
-    """Too many malformed objects undo the whole refresh."""
+    """Too many malformed objects roll the whole refresh back."""
     lake.bucket.put("a/0.parquet", 3)
     lake.run()
     lake.bucket.put("a/0.parquet", b"malformed")
@@ -335,7 +335,7 @@ def test_a_refresh_over_the_threshold_leaves_the_old_table(lake: Lake) -> None:
 
 
 def test_the_threshold_is_not_retried(lake: Lake) -> None:
-    """Trying again cannot mend it."""
+    """A step is not retried for an error that a retry cannot mend."""
     lake.bucket.put("a/0.parquet", b"malformed")
     lake.options = {"retry_policy": dg.RetryPolicy(max_retries=2)}
     result = lake.run(max_quarantined_fraction=0)

@@ -1,4 +1,4 @@
-"""The default code location, as a shell sees it."""
+"""The default code location on the command line."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SYNC = ("asset", "materialize", *MODULE, "--select", "*")
 
 @pytest.mark.thorough
 def test_a_headless_sync_loads_everything_and_exits_0(bucket: Bucket, tmp_path: Path) -> None:
-    """What was found and read is on standard error; again with nothing new it is 0 too."""
+    """Standard error has what was found and read; a second sync with nothing new exits 0 too."""
     bucket.put("data/2024/x.parquet", 3)
     done = headless_sync(bucket, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -29,7 +29,7 @@ def test_a_headless_sync_loads_everything_and_exits_0(bucket: Bucket, tmp_path: 
 
 
 def test_a_headless_sync_exits_1_when_a_table_failed(bucket: Bucket, tmp_path: Path) -> None:
-    """The others are loaded."""
+    """The other tables are loaded."""
     bucket.put("a/1.parquet", 1)
     bucket.put("b/1.parquet", 1)
     denied = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
@@ -42,7 +42,7 @@ def test_a_headless_sync_exits_1_when_a_table_failed(bucket: Bucket, tmp_path: P
 
 
 def test_an_empty_bucket_exits_0_and_warns(bucket: Bucket, tmp_path: Path) -> None:
-    """It says where it looked."""
+    """The warning says where it looked."""
     done = headless_sync(bucket, tmp_path, S3PQ_PATH_PREFIX="raw/")
     assert done.returncode == 0, done.stderr
     assert f"looked_in=s3://{bucket.name}/raw/" in done.stderr
@@ -83,7 +83,7 @@ def test_an_empty_bucket_exits_0_and_warns(bucket: Bucket, tmp_path: Path) -> No
 def test_what_is_wrong_is_one_line_and_exit_1(
     bucket: Bucket, tmp_path: Path, variables: dict[str, str], expected: str
 ) -> None:
-    """Instead of a traceback."""
+    """An error in the configuration prints one line instead of a traceback."""
     done = dagster(*SYNC, cwd=tmp_path, environ=environment(bucket, tmp_path, **variables))
     assert done.returncode == 1
     assert expected in done.stderr
@@ -93,7 +93,7 @@ def test_what_is_wrong_is_one_line_and_exit_1(
 
 @pytest.mark.thorough
 def test_every_field_has_a_variable(bucket: Bucket, tmp_path: Path) -> None:
-    """Lists are comma-separated, empty means unset."""
+    """Lists are separated by commas; an empty variable counts as unset."""
     for table in ("a", "b", "c"):
         bucket.put(f"raw/{table}/1.parquet", 2)
     variables = {
@@ -117,7 +117,7 @@ def test_every_field_has_a_variable(bucket: Bucket, tmp_path: Path) -> None:
 
 
 def test_the_definitions_validate(bucket: Bucket, tmp_path: Path) -> None:
-    """With Dagster's own command."""
+    """`dagster definitions validate` accepts the code location."""
     bucket.put("a/1.parquet", 1)
     environ = environment(bucket, tmp_path)
     done = dagster("definitions", "validate", *MODULE, cwd=tmp_path, environ=environ)

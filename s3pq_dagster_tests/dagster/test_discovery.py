@@ -22,20 +22,20 @@ DENIED = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A DAGSTER_HOME of its own."""
+    """A new `DAGSTER_HOME`."""
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     return tmp_path
 
 
 def found(bucket: Bucket, **spec: object) -> dict[str, int]:
-    """Discover, and give each table's object count."""
+    """Discover the tables and return each one's number of objects."""
     return {t.name: t.objects for t in discover(S3ParquetResource(**bucket.spec | spec))}
 
 
 def test_the_last_good_result_stands_in_while_s3_is_away(
     bucket: Bucket, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a warning that says why; schemas included."""
+    """The saved tables have their schemas, and a warning gives the reason."""
     bucket.put("a/1.parquet", numbers(1))
     before = discover(S3ParquetResource(**bucket.spec))
     bucket.proxy.before = lambda _request: DENIED
@@ -48,7 +48,7 @@ def test_the_last_good_result_stands_in_while_s3_is_away(
 
 
 def test_without_an_earlier_result_the_error_is_raised(bucket: Bucket, home: Path) -> None:
-    """It names the permission."""
+    """The error names the missing permission."""
     bucket.proxy.before = lambda _request: DENIED
     with pytest.raises(AccessDeniedError, match="s3:ListBucket"):
         found(bucket)
@@ -57,7 +57,7 @@ def test_without_an_earlier_result_the_error_is_raised(bucket: Bucket, home: Pat
 def test_one_empty_listing_drops_no_table(
     bucket: Bucket, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It says how to forget them."""
+    """The warning says how to forget the saved tables."""
     bucket.put("a/1.parquet", 1)
     found(bucket)
     bucket.delete("a/1.parquet")
@@ -66,7 +66,7 @@ def test_one_empty_listing_drops_no_table(
 
 
 def test_another_selection_is_saved_apart(bucket: Bucket, home: Path) -> None:
-    """Two code locations over one bucket do not mix."""
+    """Two code locations over one bucket have different files."""
     bucket.put("a/1.parquet", 1)
     bucket.put("b/1.parquet", 1)
     assert found(bucket, tables=["a"]) == {"a": 1}
@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_written_is_a_warning(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Discovery itself goes on."""
+    """Discovery goes on without saving its result."""
     (tmp_path / "storage").write_text("a file where a folder should be")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     bucket.put("a/1.parquet", 1)
@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_written_is_a_warning(
 def test_a_bucket_of_the_longest_name_is_saved(
     bucket: Bucket, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its name is part of the file's, which may not be as long; nothing else gets there."""
+    """The file's name has part of the bucket's name, and nothing of the prefix."""
     name = "l" * 255
     page = (
         f"<ListBucketResult><Name>{name}</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
@@ -123,7 +123,7 @@ def test_a_bucket_of_the_longest_name_is_saved(
 
 
 def test_an_unreachable_server_is_named_within_its_time(home: Path) -> None:
-    """Nothing listens there."""
+    """The error names the endpoint, where nothing listens."""
     endpoint = f"http://127.0.0.1:{free_port()}"
     source = S3ParquetResource(bucket="lake", region="us-east-1", endpoint_url=endpoint)
     with pytest.raises(StoreUnreachableError, match=endpoint):
@@ -142,7 +142,7 @@ def credentials(identity: Identity) -> Iterator[None]:
 
 
 def test_wrong_credentials_are_told_from_denied_access(tmp_path: Path, home: Path) -> None:
-    """As a server that checks signatures answers."""
+    """A server that checks signatures answers differently, and so does the error."""
     reader = Identity("reader", "reader-secret", ("Read:other", "List:other"))
     with seaweedfs(tmp_path / "weed", reader) as endpoint:
         from s3pq_dagster_tests.servers import admin_client  # noqa: PLC0415 - needs the server
@@ -166,7 +166,7 @@ def test_wrong_credentials_are_told_from_denied_access(tmp_path: Path, home: Pat
 
 @pytest.mark.thorough
 def test_a_step_process_reads_the_saved_result(bucket: Bucket, home: Path) -> None:
-    """Under the multiprocess executor the bucket is not listed for the definitions again."""
+    """Under the multiprocess executor no step lists the bucket for the definitions."""
     bucket.put("a/1.parquet", 1)
     bucket.put("b/1.parquet", 1)
     script = home / "multi.py"
@@ -200,7 +200,7 @@ def test_a_step_process_reads_the_saved_result(bucket: Bucket, home: Path) -> No
 def test_a_table_whose_footer_cannot_be_read_is_a_table(
     bucket: Bucket, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A store that fails after the listing costs schemas, which the next start looks for."""
+    """If the store fails after the listing, tables have no schema until the next start."""
     for name in "ab":
         bucket.put(f"{name}/1.parquet", 1)
     bucket.proxy.before = lambda request: Answer(501) if request.is_object else None
@@ -211,7 +211,7 @@ def test_a_table_whose_footer_cannot_be_read_is_a_table(
 
 
 def test_a_footer_that_cannot_be_read_leaves_the_saved_schema(bucket: Bucket, home: Path) -> None:
-    """It is read again at the next start."""
+    """The next start reads the footer again."""
     bucket.put("a/1.parquet", 1)
     (before,) = discover(S3ParquetResource(**bucket.spec))
     bucket.put("a/1.parquet", numbers(1).rename_columns(["number", "text"]))

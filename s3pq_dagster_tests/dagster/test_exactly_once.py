@@ -1,4 +1,4 @@
-"""Each object's rows are there exactly once, whatever the times say."""
+"""Each object's rows are there exactly once, whatever its LastModified."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 
 
 def cursor(lake: Lake, table: str) -> datetime:
-    """Give a table's stored cursor."""
+    """Return a table's stored cursor."""
     found = lake.query(f"SELECT cursor FROM _s3pq_tables WHERE table_name = '{table}'")
     return found[0][0].astimezone(UTC)  # type: ignore[no-any-return]
 
@@ -35,7 +35,7 @@ def test_an_object_from_before_the_cursor_loads(lake: Lake) -> None:
 
 
 def test_an_object_put_again_with_equal_bytes_loads_nothing(lake: Lake) -> None:
-    """Its e_tag is the same, whatever its LastModified."""
+    """The e_tag is the same, and LastModified does not count."""
     lake.bucket.put("a/1.parquet", parquet(numbers(2)))
     lake.run()
     definitions = lake.definitions()
@@ -48,7 +48,7 @@ def test_an_object_put_again_with_equal_bytes_loads_nothing(lake: Lake) -> None:
 
 
 def test_the_cursor_does_not_move_past_a_malformed_object(lake: Lake) -> None:
-    """It is the latest LastModified of what is loaded."""
+    """The cursor is the latest LastModified of what is loaded."""
     lake.bucket.put("a/1.parquet", 1)
     lake.bucket.set_last_modified("a/1.parquet", NOON)
     lake.bucket.put("a/2.parquet", b"malformed")
@@ -66,7 +66,7 @@ def test_the_cursor_does_not_move_past_a_malformed_object(lake: Lake) -> None:
 def test_an_overwritten_objects_rows_follow_the_write_mode(
     lake: Lake, write_mode: str, rows: int, entries: int
 ) -> None:
-    """`append` adds the new version's rows, the others replace the old ones'."""
+    """`append` adds the rows of the new version; the other modes replace the old rows."""
     lake.bucket.put("a/1.parquet", 5)
     lake.run(write_mode=write_mode)
     lake.bucket.put("a/1.parquet", numbers(3, start=50))
@@ -82,7 +82,7 @@ def test_an_overwritten_objects_rows_follow_the_write_mode(
 def test_a_deleted_objects_rows_follow_the_write_mode(
     lake: Lake, write_mode: str, rows: int, status: str
 ) -> None:
-    """Only `mirror` removes them, and the ledger keeps the fact."""
+    """Only `mirror` removes them, and the ledger records that."""
     lake.bucket.put("a/1.parquet", 5)
     lake.bucket.put("a/2.parquet", 2)
     lake.run(write_mode=write_mode)
@@ -95,7 +95,7 @@ def test_a_deleted_objects_rows_follow_the_write_mode(
 
 
 def test_a_removed_object_that_comes_back_is_loaded_again(lake: Lake) -> None:
-    """Also with the very same bytes."""
+    """An object is loaded again even if it comes back with the same bytes."""
     for _ in range(2):
         lake.bucket.put("a/1.parquet", parquet(numbers(5)))
         lake.bucket.put("a/2.parquet", 1)
@@ -107,7 +107,7 @@ def test_a_removed_object_that_comes_back_is_loaded_again(lake: Lake) -> None:
 
 
 def test_an_empty_listing_removes_nothing_from_a_mirror_unless_allowed(lake: Lake) -> None:
-    """It fails with what to do; `allow_empty_listing` then does it."""
+    """The error says what to do; with `allow_empty_listing` the rows are removed."""
     lake.bucket.put("a/1.parquet", 5)
     definitions = lake.definitions(write_mode="mirror")
     lake.run(definitions=definitions)
@@ -122,7 +122,7 @@ def test_an_empty_listing_removes_nothing_from_a_mirror_unless_allowed(lake: Lak
 
 
 def test_an_object_replaced_by_a_malformed_one_keeps_its_last_good_rows(lake: Lake) -> None:
-    """The bad version is in quarantine; once it is repaired its rows replace the old ones."""
+    """The malformed version is quarantined; once repaired, its rows replace the old ones."""
     lake.bucket.put("a/1.parquet", 5)
     lake.run()
     lake.bucket.put("a/1.parquet", b"broken upload")
@@ -136,7 +136,7 @@ def test_an_object_replaced_by_a_malformed_one_keeps_its_last_good_rows(lake: La
 
 
 def test_a_quarantined_object_is_read_again_only_when_it_changes_or_on_request(lake: Lake) -> None:
-    """It stays in the ledger and is never forgotten."""
+    """The ledger keeps the object until it is readable."""
     lake.bucket.put("a/1.parquet", b"malformed")
     lake.bucket.put("a/2.parquet", 1)
     definitions = lake.definitions()
@@ -153,7 +153,7 @@ def test_a_quarantined_object_is_read_again_only_when_it_changes_or_on_request(l
 
 
 def test_a_full_refresh_loads_the_table_anew_with_another_schema(lake: Lake) -> None:
-    """Asked by run config for one table, by run tag for all of a run."""
+    """Run config asks for one table, a run tag for all tables of the run."""
     lake.bucket.put("a/1.parquet", 5)
     lake.bucket.put("b/1.parquet", 1)
     lake.run()
@@ -169,7 +169,7 @@ def test_a_full_refresh_loads_the_table_anew_with_another_schema(lake: Lake) -> 
 
 
 def test_a_failed_full_refresh_leaves_the_old_table(lake: Lake) -> None:
-    """Rows and ledger are those from before."""
+    """Rows and ledger stay as they were."""
     lake.bucket.put("a/1.parquet", 5)
     lake.bucket.put("a/2.parquet", 5)
     definitions = lake.definitions()
@@ -184,7 +184,7 @@ def test_a_failed_full_refresh_leaves_the_old_table(lake: Lake) -> None:
 
 
 def test_max_objects_loads_the_oldest_first_and_the_rest_later(lake: Lake) -> None:
-    """Order is (last_modified, key)."""
+    """Objects are loaded in the order of (last_modified, key)."""
     for number in range(4):
         lake.bucket.put(f"a/{number}.parquet", 1)
         lake.bucket.set_last_modified(f"a/{number}.parquet", NOON - timedelta(hours=number))
@@ -195,7 +195,7 @@ def test_max_objects_loads_the_oldest_first_and_the_rest_later(lake: Lake) -> No
 
 
 def test_an_object_overwritten_while_it_is_read_is_read_again(lake: Lake) -> None:
-    """The new version's rows are loaded, under the new version's e_tag."""
+    """The rows of the new version are loaded, under its e_tag."""
     lake.bucket.put("a/1.parquet", 5)
     definitions = lake.definitions()
     overwritten: list[Request] = []
@@ -231,7 +231,7 @@ def test_a_backfill_resumes_at_its_last_checkpoint(lake: Lake) -> None:
 
 
 def test_row_ids_are_the_same_however_often_a_row_is_loaded(lake: Lake) -> None:
-    """They follow from bucket, key, e_tag and row number."""
+    """Row ids depend on bucket, key, e_tag and row number alone."""
     lake.bucket.put("a/1.parquet", parquet(numbers(3)))
     lake.run()
     first = lake.query("SELECT _cq_id, _cq_parent_id FROM a ORDER BY id")
@@ -241,7 +241,7 @@ def test_row_ids_are_the_same_however_often_a_row_is_loaded(lake: Lake) -> None:
 
 
 def test_without_cq_ids_the_columns_are_left_out(lake: Lake) -> None:
-    """`_s3_key` stays: replacing needs it."""
+    """`_s3_key` stays, since replacing rows needs it."""
     lake.bucket.put("a/1.parquet", 1)
     lake.run(add_cq_ids=False)
     columns = lake.query("SELECT column_name FROM duckdb_columns() WHERE table_name = 'a'")
@@ -277,7 +277,7 @@ def test_odd_keys_are_loaded_under_exactly_that_key(lake: Lake) -> None:
 
 
 def test_the_reason_of_a_quarantine_is_in_the_ledger(lake: Lake) -> None:
-    """The reason is what the reader found; the text says so."""
+    """The ledger has the text of the error with which the object could not be read."""
     lake.bucket.put("a/1.parquet", b"")
     result = lake.run()
     assert [entry["reason"] for entry in lake.ledger("a")] == ["it has 0 bytes"]
@@ -287,7 +287,7 @@ def test_the_reason_of_a_quarantine_is_in_the_ledger(lake: Lake) -> None:
 
 @pytest.mark.parametrize("write_mode", ["replace", "mirror"])
 def test_a_run_of_one_table_sees_no_more_than_a_run_of_all(lake: Lake, write_mode: str) -> None:
-    """Also when the prefix of the spec ends within the last segment of a key."""
+    """This holds if the spec's prefix ends within the last segment of a key, too."""
     lake.bucket.put("data/2023-a.parquet", 1)
     lake.bucket.put("data/2024-a.parquet", 2)
     lake.bucket.put("data/2024-b.parquet", 4)
@@ -301,7 +301,7 @@ def test_a_run_of_one_table_sees_no_more_than_a_run_of_all(lake: Lake, write_mod
 
 @pytest.mark.thorough
 def test_rows_of_any_width_are_loaded(lake: Lake) -> None:
-    """Batches are joined by bytes too: 80 kB a row would overflow Arrow's offsets."""
+    """Batches are limited by bytes too, since rows of 80 kB would overflow Arrow's offsets."""
     wide = pa.table({"id": range(30_000), "blob": ["x" * 80_000] * 30_000})
     lake.bucket.put("a/1.parquet", wide, row_group_size=1000, compression="zstd")
     assert lake.run().success
@@ -311,7 +311,7 @@ def test_rows_of_any_width_are_loaded(lake: Lake) -> None:
 
 
 def test_the_cursor_of_a_mirror_is_that_of_what_is_left(lake: Lake) -> None:
-    """When the newest object is deleted, it goes back."""
+    """The cursor goes back when the newest object is deleted."""
     for number in range(2):
         lake.bucket.put(f"a/{number}.parquet", 1)
         lake.bucket.set_last_modified(f"a/{number}.parquet", NOON + timedelta(hours=number))
@@ -323,7 +323,7 @@ def test_the_cursor_of_a_mirror_is_that_of_what_is_left(lake: Lake) -> None:
 
 
 def test_tables_and_namespaces_may_have_any_name(lake: Lake) -> None:
-    """Those we use inside, and that of the file itself."""
+    """Names that the destination uses itself, and the file's name, are possible too."""
     for name in ("s3pq_batches", "s3pq_new", "lake", "select"):
         lake.bucket.put(f"{name}/1.parquet", 2)
     lake.namespace = "lake"

@@ -38,7 +38,7 @@ def dev(bucket: Bucket, home: Path, **variables: str) -> Iterator[Webserver]:
 
 
 def query(home: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Ask the DuckDB file, once no run has it open."""
+    """Query the DuckDB file once no run has it open."""
     found: list[tuple[Any, ...]] = until(lambda: _query(home, sql))
     return found
 
@@ -52,13 +52,13 @@ def _query(home: Path, sql: str) -> list[tuple[Any, ...]] | None:
 
 
 def until(look: Callable[[], Any], *, seconds: float = 90) -> Any:
-    """Look again and again until there is something."""
+    """Poll until there is a result."""
     return again_while(operator.not_, stop_after_delay(seconds))(look)
 
 
 @pytest.mark.thorough
 def test_materialize_all_then_one_then_the_sensor(bucket: Bucket, tmp_path: Path) -> None:
-    """Runs do what is asked; a check that runs alone looks at its table; a new object is found."""
+    """Runs and checks do what the UI asks, and the sensor finds a new object."""
     for table in ("a", "b"):
         bucket.put(f"{table}/1.parquet", 3)
     with dev(bucket, tmp_path) as webserver:
@@ -110,7 +110,7 @@ def _ended(run: dict[str, Any]) -> bool:
 def test_a_cancelled_run_leaves_exactly_its_committed_checkpoints(
     bucket: Bucket, tmp_path: Path, checkpoint_bytes: int
 ) -> None:
-    """It stops within seconds though the server stalls; a re-run ends with every row once."""
+    """A run stops within seconds although the server stalls; the next run loads the rest."""
     for number in range(6):
         bucket.put(f"a/{number}.parquet", 10)
     stalled, go_on = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""What downstream assets get, and what our IO manager refuses."""
+"""What downstream assets receive, and which values an IO manager refuses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from s3pq_dagster_tests.lake import Lake
 
 
 def downstream(lake: Lake, annotation: Any, columns: list[str] | None = None) -> Callable[[], Any]:
-    """Make a lake with an asset that takes table a; calling it gives what the asset got."""
+    """Make a lake with an asset downstream of table a; calling it returns that asset's input."""
     lake.bucket.put("a/1.parquet", numbers(3))
     lake.bucket.put("a/2.parquet", numbers(2, start=3))
     got: list[Any] = []
@@ -52,7 +52,7 @@ def downstream(lake: Lake, annotation: Any, columns: list[str] | None = None) ->
     ],
 )
 def test_an_input_is_given_as_it_is_annotated(lake: Lake, annotation: Any, kind: type) -> None:
-    """Every row, and an Arrow table where nothing is said."""
+    """An input has every row, as an Arrow table if it is not annotated."""
     got_kind, table = downstream(lake, annotation)()
     assert issubclass(got_kind, kind)
     frame = table.collect() if isinstance(table, pl.LazyFrame) else pl.DataFrame(table)
@@ -61,14 +61,14 @@ def test_an_input_is_given_as_it_is_annotated(lake: Lake, annotation: Any, kind:
 
 
 def test_only_selected_columns_are_read(lake: Lake) -> None:
-    """In the order they were asked for."""
+    """Columns come in the order of the selection."""
     _, table = downstream(lake, pa.Table, ["text", "id"])()
     assert table.schema == pa.schema([("text", pa.string()), ("id", pa.int64())])
 
 
 @pytest.mark.parametrize("columns", [[], "id", ["id", 1], {"id": 1}])
 def test_a_selection_that_is_no_list_of_names_is_refused(lake: Lake, columns: Any) -> None:
-    """A text is not a list of letters, and no column is not all of them."""
+    """A text or an empty list is refused as a selection."""
     context = dg.build_input_context(
         asset_key=dg.AssetKey([lake.bucket.name, "a"]),
         dagster_type=dg.PythonObjectDagsterType(pa.Table),
@@ -80,13 +80,13 @@ def test_a_selection_that_is_no_list_of_names_is_refused(lake: Lake, columns: An
 
 
 def test_another_annotation_is_refused_with_what_works(lake: Lake) -> None:
-    """It names the types there are."""
+    """The error names the types that work."""
     with pytest.raises(AssertionError, match=r"polars\.LazyFrame; for pandas take"):
         downstream(lake, dict)()
 
 
 def test_another_value_is_refused_with_what_to_use(lake: Lake) -> None:
-    """It names Dagster's own IO managers."""
+    """The error names Dagster's own IO managers."""
     manager = S3ParquetDuckDBIOManager(database=str(lake.database))
 
     @dg.asset(io_manager_key="warehouse")
@@ -100,7 +100,7 @@ def test_another_value_is_refused_with_what_to_use(lake: Lake) -> None:
 
 
 def test_a_table_that_is_not_there_yet_is_an_error_that_says_so(lake: Lake) -> None:
-    """Asked for before it is materialized."""
+    """A downstream asset runs before the table is materialized."""
     lake.bucket.put("a/1.parquet", 1)
     definitions = lake.definitions()
     manager = S3ParquetDuckDBIOManager(database=str(lake.database))

@@ -1,4 +1,4 @@
-"""Any name in a key or a column loads under a documented one, or says why not and what to do."""
+"""Any name in a key or a column is loaded under a documented one, or refused with advice."""
 
 import re
 from collections.abc import Iterator
@@ -104,7 +104,7 @@ KEPT = {
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A bucket full of hostile names after one run, beside a table of somebody else's."""
+    """A bucket full of hostile names after one run, beside a table that is not this package's."""
 
     lake: Lake
     definitions: dg.Definitions
@@ -124,7 +124,7 @@ class Loaded:
 
 
 def keys() -> dict[str, str]:
-    """Give a key for each name, by the table it makes: in a prefix and as the last segment."""
+    """Return a key for each name, by table: as a prefix and as the last segment."""
     made = {
         f"k{n}{name}": f"k{n}/{text}/1{text}.parquet"
         for n, (text, name) in enumerate(TEXTS.values())
@@ -141,7 +141,7 @@ def keys() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def loaded(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
-    """Every name at once: each gets a table, and the refused ones are among them."""
+    """Load every name in one run; some of them are refused."""
     directory = tmp_path_factory.mktemp("names")
     client = admin_client(moto)
     client.create_bucket(Bucket="names")
@@ -179,7 +179,7 @@ def test_every_key_is_loaded_under_its_documented_table(loaded: Loaded) -> None:
 
 @pytest.mark.thorough
 def test_nothing_else_is_in_the_database(loaded: Loaded) -> None:
-    """No name became a statement: each table, the two of the ledger, and what was there before."""
+    """The file has the tables, the two of the ledger, and what was there before."""
     expected = {"canary", "_s3pq_objects", "_s3pq_tables", *loaded.key_of}
     found = loaded.lake.query("SELECT schema_name, table_name FROM duckdb_tables()")
     assert sorted(found) == sorted(("main", name) for name in expected)
@@ -202,7 +202,7 @@ def test_an_impossible_column_fails_its_table_alone(loaded: Loaded, name: str) -
 
 @pytest.mark.thorough
 def test_every_column_is_read_back_under_its_name(loaded: Loaded) -> None:
-    """At the top and in a struct, chosen by their names in another order than theirs."""
+    """Columns and struct fields are found by name, in another order than the table's."""
     chosen = ["struct", *reversed(COLUMNS)]
     table = loaded.input("kept_columns", chosen)
     assert table.column_names == chosen
@@ -214,7 +214,7 @@ def test_every_column_is_read_back_under_its_name(loaded: Loaded) -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", KEPT)
 def test_a_column_that_only_looks_like_another_is_the_files(loaded: Loaded, name: str) -> None:
-    """CloudQuery's own ids are kept, in any case, and nothing that looks like a name is that."""
+    """CloudQuery's ids are kept in any case of letters; names that look alike are others."""
     (row,) = loaded.input(f"kept_{name}").to_pylist()
     (expected,) = KEPT[name].to_pylist()
     assert {column: row.get(column) for column in expected} == expected
@@ -223,7 +223,7 @@ def test_a_column_that_only_looks_like_another_is_the_files(loaded: Loaded, name
 
 @pytest.mark.thorough
 def test_what_names_do_not_differ_in_is_not_loaded_again(loaded: Loaded) -> None:
-    """The keys in the ledger are those that are listed, byte by byte."""
+    """The keys in the ledger equal the listed ones, byte by byte."""
     chosen = [name for name in loaded.key_of if re.match(r"k(1[1-9]|20)|yyy|up", name)]
     loaded.lake.bucket.proxy.forget()
     assert loaded.lake.run(*chosen, definitions=loaded.definitions).success
@@ -233,7 +233,7 @@ def test_what_names_do_not_differ_in_is_not_loaded_again(loaded: Loaded) -> None
 
 @pytest.mark.thorough
 def test_the_sensor_asks_for_what_failed_and_nothing_else(loaded: Loaded) -> None:
-    """What was loaded is up to date under whatever name; the tick's line is one line."""
+    """Loaded tables are up to date under any name, and the tick logs one line."""
     tick = loaded.lake.tick(definitions=loaded.definitions)
     (request,) = tick.run_requests
     assert {key.path[-1] for key in request.asset_selection} == {f"refused_{n}" for n in REFUSED}
@@ -241,7 +241,7 @@ def test_the_sensor_asks_for_what_failed_and_nothing_else(loaded: Loaded) -> Non
 
 @pytest.mark.thorough
 def test_every_log_line_is_one_line(loaded: Loaded) -> None:
-    """Nothing in a name breaks a line or what shows it; each object is on a line of its own."""
+    """No name breaks a line or the terminal, and each object has its own line."""
     lines = [
         line
         for message in messages(loaded.lake.instance, loaded.result.run_id)
@@ -255,7 +255,7 @@ def test_every_log_line_is_one_line(loaded: Loaded) -> None:
 
 @pytest.mark.thorough
 def test_every_line_of_discovery_is_one_line(loaded: Loaded) -> None:
-    """Each prefix is on a line of its own."""
+    """Each prefix has its own line."""
     lines = Lines()
     found = discover(S3ParquetResource(**loaded.lake.bucket.spec), log=logger(lines))
     assert all(text.isprintable() for text in lines.texts)
@@ -264,7 +264,7 @@ def test_every_line_of_discovery_is_one_line(loaded: Loaded) -> None:
 
 @pytest.mark.thorough
 def test_saved_tables_have_the_names_that_were_found(loaded: Loaded) -> None:
-    """Prefixes, columns and fields, when S3 is away."""
+    """Saved tables have the same prefixes, columns and fields when S3 is not reachable."""
     source = S3ParquetResource(**loaded.lake.bucket.spec)
     found = discover(source)
     loaded.lake.bucket.proxy.before = lambda _request: Answer(403)
@@ -293,7 +293,7 @@ def test_every_description_is_one_line_of_markdown(loaded: Loaded) -> None:
 
 
 def test_names_that_look_alike_are_replaced_apart(lake: Lake) -> None:
-    """An overwritten object's rows go by its key alone, byte by byte."""
+    """Overwriting an object replaces the rows of exactly its key, byte by byte."""
     twins = ["caf\u00e9", "cafe\u0301", "a\x00b", "a\x00c", "a", "A", "a ", "%61", "\uff41"]
     keys = {f"t/{name}.parquet": rows for rows, name in enumerate(twins, 1)}
     for key, rows in keys.items():
@@ -315,7 +315,7 @@ def test_names_that_look_alike_are_replaced_apart(lake: Lake) -> None:
 
 
 def test_a_newline_in_a_key_is_a_character_like_any_other(weed_lake: Lake) -> None:
-    """As a server that takes one lists it."""
+    """A key with a newline is listed and loaded, on a server that accepts one."""
     key = "a\nb/object_loaded table=c\nd.parquet"
     weed_lake.bucket.put(key, 2)
     result = weed_lake.run()
@@ -331,7 +331,7 @@ def test_a_newline_in_a_key_is_a_character_like_any_other(weed_lake: Lake) -> No
 
 
 def test_case_twins_stop_discovery_until_one_is_left_out(lake: Lake) -> None:
-    """All collisions are in one error, and `skip_tables` is a way out."""
+    """One error has all collisions, and `skip_tables` avoids them."""
     for key in ("Orders/1", "orders/1", "\u00e9/a/1", "\u00fc/a/1", "b/1"):
         lake.bucket.put(f"{key}.parquet", 1)
     with pytest.raises(TableNameCollisionError, match=r"Rename a prefix.*`skip_tables`") as caught:
@@ -342,7 +342,7 @@ def test_case_twins_stop_discovery_until_one_is_left_out(lake: Lake) -> None:
 
 
 def test_prefixes_without_a_name_stop_discovery_until_they_are_left_out(lake: Lake) -> None:
-    """An empty name is none; the error says how to go on without."""
+    """A table needs a name; the error says how to leave the prefix out."""
     for prefix in ("\U0001f600", "", "..", "a"):
         lake.bucket.put(f"{prefix}/1.parquet", 1)
     with pytest.raises(TableNameError, match=r"`\?\*` instead of `\*` in `tables`"):
@@ -352,7 +352,7 @@ def test_prefixes_without_a_name_stop_discovery_until_they_are_left_out(lake: La
 
 
 def test_a_collision_that_comes_later_stops_no_table_that_is_known(lake: Lake) -> None:
-    """Runs and ticks go on, and the sensor says what a reload will; only the reload stops."""
+    """Runs and ticks go on and the sensor warns; only a reload fails."""
     lake.bucket.put("a/1.parquet", 1)
     definitions = lake.definitions()
     lake.run(definitions=definitions)
@@ -367,7 +367,7 @@ def test_a_collision_that_comes_later_stops_no_table_that_is_known(lake: Lake) -
 
 
 def test_a_column_name_that_is_no_utf8_is_quarantined(lake: Lake) -> None:
-    """The object is malformed; the others of its table load."""
+    """The object is malformed; the other objects of its table are loaded."""
     good = parquet(pa.table({"aXXb": [1]}), store_schema=False)
     lake.bucket.put("a/1.parquet", good.replace(b"aXXb", b"a\xed\xa0b"))
     lake.bucket.put("a/2.parquet", good)
@@ -378,7 +378,7 @@ def test_a_column_name_that_is_no_utf8_is_quarantined(lake: Lake) -> None:
 
 @pytest.mark.thorough
 def test_the_command_line_takes_hostile_names(bucket: Bucket, tmp_path: Path) -> None:
-    """With what Dagster keeps on disk: its database, the logs of steps, the saved tables."""
+    """Dagster's database, compute logs and the saved tables hold the names too."""
     keys = {
         LONG_PREFIX: f"{LONG_PREFIX}/1.parquet",
         "a": f"a/{'z' * 1000}.parquet",

@@ -1,4 +1,4 @@
-"""Parquet files as a destination, as a user of Dagster has it."""
+"""Parquet files as a destination, through Dagster."""
 
 import logging
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_a_table_is_loaded_checked_and_read_downstream(
     monkeypatch: pytest.MonkeyPatch,
     place: str,
 ) -> None:
-    """By its URL; who looks at the asset sees what to read it by."""
+    """A URL names the destination, and the asset shows the glob to read a table by."""
     bucket.client.create_bucket(Bucket=f"{bucket.name}-out")
     root = f"s3://{bucket.name}-out/lake" if place == "S3" else str(tmp_path / "lake")
     url = root.replace("s3://", "parquet+s3://") if place == "S3" else f"parquet:///{root}"
@@ -67,7 +67,7 @@ def test_a_table_is_loaded_checked_and_read_downstream(
 def test_engines_read_what_was_loaded(
     bucket: Bucket, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    """By the glob that the asset shows."""
+    """Engines read the glob that the asset shows."""
     bucket.put("a/1.parquet", numbers(3))
     manager = S3ParquetParquetIOManager(root=str(tmp_path / "lake"), compression="snappy")
     run(definitions(bucket, manager), instance)
@@ -77,7 +77,7 @@ def test_engines_read_what_was_loaded(
 def test_fields_may_come_from_the_environment(
     bucket: Bucket, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As those of any resource."""
+    """Fields take an `EnvVar`, as those of any resource."""
     monkeypatch.setenv("LAKE", str(tmp_path / "lake"))
     bucket.put("a/1.parquet", numbers(3))
     manager = S3ParquetParquetIOManager(root=dg.EnvVar("LAKE"))
@@ -102,7 +102,7 @@ def test_a_url_names_the_root(url: str, root: str) -> None:
 
 
 def test_a_url_says_where_its_s3_is() -> None:
-    """And which region and profile it takes."""
+    """The URL may have endpoint, region and profile."""
     url = "parquet+s3://bucket/x?endpoint_url=http://127.0.0.1:9&region=r&local_profile=p"
     manager = build_io_manager(url)
     assert isinstance(manager, S3ParquetParquetIOManager)
@@ -120,7 +120,7 @@ def test_a_url_says_where_its_s3_is() -> None:
     ],
 )
 def test_a_root_that_is_none_is_refused(root: str, said: str) -> None:
-    """It would be a directory of an odd name."""
+    """A URL as the root would make a directory of an odd name."""
     with pytest.raises(ConfigurationError, match=said) as caught:
         S3ParquetParquetIOManager(root=root).destination(logging.getLogger())
     assert "canary" not in str(caught.value)
@@ -144,7 +144,7 @@ def test_a_root_that_is_none_is_refused(root: str, said: str) -> None:
     ],
 )
 def test_a_url_that_names_none_says_how_it_should_be(url: str, said: str) -> None:
-    """Each mistake in its own words, and no credentials in any."""
+    """Each mistake has its own message, without credentials."""
     with pytest.raises(ConfigurationError, match=said) as caught:
         build_io_manager(url)
     assert "canary" not in str(caught.value)

@@ -115,7 +115,7 @@ def test_a_url_from_the_environment_shows_its_password_nowhere(
     secret_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Neither what Dagster keeps of the resource, nor events, nor any form of the IO manager."""
+    """No password is in the stored resource, in events, or in any form of the IO manager."""
     monkeypatch.setenv("LAKE_URL", secret_url)
     bucket.put("a/1.parquet", 1)
     manager = S3ParquetPostgresIOManager(url=dg.EnvVar("LAKE_URL"))
@@ -229,7 +229,7 @@ def test_a_password_in_plain_is_refused(bucket: Bucket, url: str) -> None:
     ],
 )
 def test_a_url_that_is_none_is_an_error_at_once(url: str, said: str) -> None:
-    """It says what one looks like, and shows nothing that may be secret."""
+    """The error shows how a URL is written, and nothing that may be secret."""
     with pytest.raises(ConfigurationError, match=said) as caught:
         build_io_manager(url)
     assert "postgresql://user@host:5432/database" in str(caught.value)

@@ -1,4 +1,4 @@
-"""What goes over the wire, counted at the server."""
+"""The requests that the server receives."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ def fill(bucket: Bucket, *, tables: int, objects: int) -> None:
 
 
 def test_a_first_sync_makes_one_request_an_object_beside_one_footer_a_table(lake: Lake) -> None:
-    """Footers are ranged requests, objects whole ones; nothing is asked for twice."""
+    """Footers are ranged requests, objects whole ones; nothing is requested twice."""
     fill(lake.bucket, tables=3, objects=4)
     definitions = lake.definitions()
     footers = lake.bucket.proxy.object_reads
@@ -42,7 +42,7 @@ def test_a_first_sync_makes_one_request_an_object_beside_one_footer_a_table(lake
 def test_a_headless_sync_lists_the_prefix_twice_however_many_tables(
     weed_bucket: Bucket, tmp_path: Path
 ) -> None:
-    """Once for the definitions, once for the run, shared by its tables."""
+    """The definitions list once, and the tables of the run share another listing."""
     fill(weed_bucket, tables=5, objects=2)
     weed_bucket.proxy.forget()
     done = headless_sync(weed_bucket, tmp_path)
@@ -54,7 +54,7 @@ def test_a_headless_sync_lists_the_prefix_twice_however_many_tables(
 def test_a_sync_with_nothing_new_makes_no_object_request(
     weed_bucket: Bucket, tmp_path: Path
 ) -> None:
-    """Footers come from the saved catalog, rows from nowhere."""
+    """Schemas come from the saved tables, and no rows are read."""
     fill(weed_bucket, tables=2, objects=2)
     assert headless_sync(weed_bucket, tmp_path).returncode == 0
     weed_bucket.proxy.forget()
@@ -64,7 +64,7 @@ def test_a_sync_with_nothing_new_makes_no_object_request(
 
 
 def test_the_tables_of_a_run_share_one_listing(lake: Lake) -> None:
-    """Also when some of the bucket's tables are not in the run."""
+    """The listing is shared even if the run has only some of the bucket's tables."""
     fill(lake.bucket, tables=3, objects=1)
     definitions = lake.definitions()
     for tables in ((), ("t0", "t2")):
@@ -74,7 +74,7 @@ def test_the_tables_of_a_run_share_one_listing(lake: Lake) -> None:
 
 
 def test_materializing_one_table_lists_only_its_prefix(lake: Lake) -> None:
-    """Neither the other prefixes nor what lies deeper."""
+    """Neither other prefixes nor deeper ones are listed."""
     fill(lake.bucket, tables=3, objects=1)
     lake.bucket.put("t1/deeper/x.parquet", 1)
     definitions = lake.definitions()
@@ -86,7 +86,7 @@ def test_materializing_one_table_lists_only_its_prefix(lake: Lake) -> None:
 
 
 def test_a_large_object_is_fetched_in_ranges_each_byte_once(lake: Lake) -> None:
-    """Every range carries If-Match, and they add up to the object."""
+    """Every range carries If-Match, and together they are the object."""
     lake.bucket.put("a/1.parquet", 20_000)
     definitions = lake.definitions(max_object_bytes_in_memory=50_000)
     lake.bucket.proxy.forget()
@@ -102,7 +102,7 @@ def test_a_large_object_is_fetched_in_ranges_each_byte_once(lake: Lake) -> None:
 
 
 def test_the_next_table_is_fetched_while_one_is_written(lake: Lake) -> None:
-    """Its objects are asked for before the last one of this table has come."""
+    """The next table's objects are requested before the last one of this table has come."""
     fill(lake.bucket, tables=3, objects=2)
     definitions = lake.definitions()
     begun = {f"t{table}": threading.Event() for table in range(3)}
@@ -149,7 +149,7 @@ def test_a_run_opens_a_duckdb_file_three_times_a_table(
 
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
 def test_two_tables_share_the_bound_of_requests(lake: Lake, concurrency: int) -> None:
-    """`concurrency` holds for a run, whatever is fetched ahead."""
+    """`concurrency` limits the requests of a run, prefetching included."""
     fill(lake.bucket, tables=3, objects=8)
     definitions = lake.definitions(concurrency=concurrency)
     lake.bucket.proxy.before = lambda _request: time.sleep(0.02)
@@ -159,7 +159,7 @@ def test_two_tables_share_the_bound_of_requests(lake: Lake, concurrency: int) ->
 
 
 def test_a_job_of_some_tables_reads_no_others(lake: Lake) -> None:
-    """Its selection is the job's, not the run's."""
+    """The run has the selection of its job."""
     fill(lake.bucket, tables=3, objects=2)
     chosen = dg.define_asset_job("some", [dg.AssetKey([lake.bucket.name, "t0"])])
     definitions = dg.Definitions.merge(lake.definitions(), dg.Definitions(jobs=[chosen]))
@@ -184,7 +184,7 @@ def test_a_table_that_fails_leaves_what_was_fetched_of_the_next(lake: Lake) -> N
 
 
 def test_a_reload_reads_no_footer_again(lake: Lake) -> None:
-    """The saved catalog knows the schema of that key and e_tag."""
+    """The saved tables have the schema of that key and e_tag."""
     fill(lake.bucket, tables=2, objects=1)
     lake.definitions()
     lake.bucket.proxy.forget()

@@ -1,4 +1,4 @@
-"""Credentials appear nowhere: canaries are planted and everything written is searched."""
+"""Credentials appear nowhere: everything written is searched for planted canaries."""
 
 import subprocess
 import sys
@@ -33,14 +33,14 @@ def _canaries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assert_clean(*texts: str) -> None:
-    """Find no canary in any of these."""
+    """Assert that no canary is in any of these."""
     for text in texts:
         assert not [name for name, canary in CANARIES.items() if canary in text]
 
 
 @pytest.mark.usefixtures("_canaries")
 def test_no_secret_is_written_by_a_sync_that_works_or_fails(bucket: Bucket, tmp_path: Path) -> None:
-    """Standard output, standard error, event log, run storage, compute logs, catalog, DuckDB."""
+    """Output, event log, run storage, compute logs, saved tables and DuckDB have no canary."""
     bucket.put("a/1.parquet", 1)
     bucket.put("b/1.parquet", b"malformed")
     worked = headless_sync(bucket, tmp_path)
@@ -66,7 +66,7 @@ def test_no_secret_is_written_by_a_sync_that_works_or_fails(bucket: Bucket, tmp_
 def test_no_secret_is_in_an_exception(
     bucket: Bucket, answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its text, its causes and their traceback."""
+    """Text, causes and traceback of an exception have no canary."""
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     bucket.proxy.before = lambda _request: answer
     with pytest.raises(S3ParquetError) as caught:
@@ -77,7 +77,7 @@ def test_no_secret_is_in_an_exception(
 # Dagster calls its own deprecated property when a resource is nested in another.
 @pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated")
 def test_a_resource_with_credentials_of_dagster_aws_prints_none(lake: Lake) -> None:
-    """It loads with them; neither repr nor str nor the run shows them."""
+    """The resource loads with them; repr, str and the run do not show them."""
     inner = S3Resource(
         aws_access_key_id=CANARIES["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=CANARIES["AWS_SECRET_ACCESS_KEY"],
@@ -95,7 +95,7 @@ def test_a_resource_with_credentials_of_dagster_aws_prints_none(lake: Lake) -> N
 
 
 def test_an_endpoint_with_a_password_is_refused_without_showing_it() -> None:
-    """A URL is printed and logged, so none may be in it."""
+    """Endpoints are printed and logged, so a password in one is refused."""
     url = "https://me:canary-password@s3.example.com"
     with pytest.raises(ValueError, match="must not carry a user name, password") as caught:
         S3ParquetResource(bucket="b", region="r", endpoint_url=url)
@@ -104,7 +104,7 @@ def test_an_endpoint_with_a_password_is_refused_without_showing_it() -> None:
 
 
 def test_importing_the_package_imports_no_destination_and_no_dagster_aws() -> None:
-    """`import s3pq_dagster` stays light: what is optional comes when it is used."""
+    """`import s3pq_dagster` imports nothing optional."""
     heavy = ("duckdb", "adbc_driver_postgresql", "psycopg", "pgpq", "dagster_aws")
     code = f"import sys, s3pq_dagster; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The sensor reconciles levels: the listing with what was last materialized."""
+"""The sensor compares the listing with what was last materialized."""
 
 import json
 import time
@@ -23,22 +23,22 @@ DENIED = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
 
 
 def asked(result: Any) -> list[set[str]]:
-    """Give the tables of each requested run."""
+    """Return the tables of each requested run."""
     return [names(list(request.asset_selection or [])) for request in result.run_requests or []]
 
 
 def reason(result: Any) -> str:
-    """Give the skip reason."""
+    """Return the skip reason."""
     return str(result.skip_message or "")
 
 
 def perform(lake: Lake, definitions: dg.Definitions, result: Any) -> bool:
-    """Run what the sensor asked for."""
+    """Run what the sensor requested."""
     return all(lake.run(*tables, definitions=definitions).success for tables in asked(result))
 
 
 def test_the_first_tick_asks_for_every_table_and_the_next_for_none(lake: Lake) -> None:
-    """Then the skip reason has the counts and the cursors."""
+    """Once everything is loaded, the skip reason has the counts and the cursors."""
     lake.bucket.put("a/1.parquet", 1)
     lake.bucket.set_last_modified("a/1.parquet", datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC))
     lake.bucket.put("b/1.parquet", 1)
@@ -55,7 +55,7 @@ def test_the_first_tick_asks_for_every_table_and_the_next_for_none(lake: Lake) -
 
 
 def test_a_new_object_asks_for_its_table_only(lake: Lake) -> None:
-    """Also when its LastModified is before the cursor."""
+    """An object counts even if its LastModified is before the cursor."""
     lake.bucket.put("a/1.parquet", 1)
     lake.bucket.put("b/1.parquet", 1)
     definitions = lake.definitions()
@@ -70,7 +70,7 @@ def test_a_new_object_asks_for_its_table_only(lake: Lake) -> None:
 
 
 def test_one_run_a_table_on_request(lake: Lake) -> None:
-    """Each with a run key of its own."""
+    """Each run has a run key of its own."""
     lake.bucket.put("a/1.parquet", 1)
     lake.bucket.put("b/1.parquet", 1)
     lake.options = {"run_per_table": True}
@@ -80,7 +80,7 @@ def test_one_run_a_table_on_request(lake: Lake) -> None:
 
 
 def test_a_failed_run_is_asked_for_again_with_backoff(lake: Lake) -> None:
-    """At once the sensor waits; after the backoff it asks with another run key."""
+    """The sensor waits at first, and then requests a run with another run key."""
     lake.bucket.put("a/1.parquet", 1)
     definitions = lake.definitions()
     first = lake.tick(definitions=definitions)
@@ -102,7 +102,7 @@ def test_a_failed_run_is_asked_for_again_with_backoff(lake: Lake) -> None:
 
 
 def test_another_object_is_not_held_up_by_an_earlier_failure(lake: Lake) -> None:
-    """The backoff is for the listing that failed."""
+    """The backoff applies to the listing that failed, and to no other."""
     lake.bucket.put("a/1.parquet", 1)
     definitions = lake.definitions()
     first = lake.tick(definitions=definitions)
@@ -111,7 +111,7 @@ def test_another_object_is_not_held_up_by_an_earlier_failure(lake: Lake) -> None
 
 
 def test_a_lost_cursor_costs_nothing(lake: Lake) -> None:
-    """Neither a second load nor a stuck run key."""
+    """Without its cursor the sensor requests no run that is not needed."""
     lake.bucket.put("a/1.parquet", 1)
     definitions = lake.definitions()
     lake.run(definitions=definitions)
@@ -120,7 +120,7 @@ def test_a_lost_cursor_costs_nothing(lake: Lake) -> None:
 
 
 def test_what_another_destination_holds_does_not_count(lake: Lake, tmp_path: Path) -> None:
-    """Else a new one would be filled only with what arrives later."""
+    """A new destination is filled with everything, not only with what arrives later."""
     lake.bucket.put("a/1.parquet", 1)
     lake.bucket.put("b/1.parquet", 1)
     assert lake.run().success
@@ -157,7 +157,7 @@ def test_what_another_destination_holds_does_not_count(lake: Lake, tmp_path: Pat
 def test_a_place_is_named_without_secrets(
     destination: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is shown with each materialization."""
+    """The place is shown with each materialization."""
     monkeypatch.setenv("S3PQ_DESTINATION", destination)
     made = build_io_manager(dg.EnvVar("S3PQ_DESTINATION"))
     with made.process_config_and_initialize_cm() as opened:
@@ -168,7 +168,7 @@ def test_a_place_is_named_without_secrets(
 def run_in_status(
     lake: Lake, definitions: dg.Definitions, status: dg.DagsterRunStatus
 ) -> Iterator[dg.DagsterRun]:
-    """Plan a run of table a and leave it as a launcher would."""
+    """Create a run of table a and leave it in a status."""
     key = dg.AssetKey([lake.bucket.name, "a"])
     job = definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection={key})
     yield lake.instance.create_run_for_job(job, status=status, asset_selection=frozenset({key}))
@@ -183,7 +183,7 @@ def run_in_status(
     ],
 )
 def test_a_run_in_flight_is_waited_for(lake: Lake, status: dg.DagsterRunStatus) -> None:
-    """Whoever started it."""
+    """The sensor waits for any run of the table, whoever started it."""
     lake.bucket.put("a/1.parquet", 1)
     lake.bucket.put("b/1.parquet", 1)
     definitions = lake.definitions()
@@ -194,14 +194,14 @@ def test_a_run_in_flight_is_waited_for(lake: Lake, status: dg.DagsterRunStatus) 
 
 
 def log_of(lake: Lake, definitions: dg.Definitions) -> str:
-    """Give the summary of a tick that asks for nothing of table b."""
+    """Return the summary of a tick that requests nothing for table b."""
     lake.run("b", definitions=definitions)
     return reason(lake.tick(definitions=definitions))
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
 def test_an_ended_run_is_not_waited_for(lake: Lake, status: dg.DagsterRunStatus) -> None:
-    """A failed or cancelled one is followed by another."""
+    """A failed or cancelled run is followed by another one."""
     lake.bucket.put("a/1.parquet", 1)
     definitions = lake.definitions()
     with run_in_status(lake, definitions, status):
@@ -209,7 +209,7 @@ def test_an_ended_run_is_not_waited_for(lake: Lake, status: dg.DagsterRunStatus)
 
 
 def test_a_dead_run_is_not_waited_for(lake: Lake) -> None:
-    """A killed process leaves its run started; without an event for so long it is dead."""
+    """A killed process leaves its run started; after a time without events it counts as dead."""
     lake.bucket.put("a/1.parquet", 1)
     lake.options = {"stale_run_seconds": 0}
     definitions = lake.definitions()
@@ -221,7 +221,7 @@ def test_a_dead_run_is_not_waited_for(lake: Lake) -> None:
 
 
 def test_a_table_that_is_not_in_the_definitions_is_named(lake: Lake) -> None:
-    """It says how to get it."""
+    """The skip reason says how to get an asset for it."""
     lake.bucket.put("a/1.parquet", 1)
     definitions = lake.definitions()
     lake.run(definitions=definitions)
@@ -247,7 +247,7 @@ def test_a_deleted_object_asks_for_nothing_unless_mirrored(lake: Lake) -> None:
 
 
 def test_a_deletion_does_not_hide_a_new_object(lake: Lake) -> None:
-    """One gone and one come is one to load."""
+    """A new object is found even if another one is deleted in the same interval."""
     for key in ("a/1.parquet", "a/2.parquet"):
         lake.bucket.put(key, 1)
     definitions = lake.definitions()
@@ -260,7 +260,7 @@ def test_a_deletion_does_not_hide_a_new_object(lake: Lake) -> None:
 
 
 def test_an_empty_listing_of_a_mirror_is_named_and_not_run(lake: Lake) -> None:
-    """A run could only fail."""
+    """The sensor requests no run that could only fail."""
     lake.bucket.put("a/1.parquet", 1)
     definitions = lake.definitions(write_mode="mirror")
     lake.run(definitions=definitions)
@@ -271,7 +271,7 @@ def test_an_empty_listing_of_a_mirror_is_named_and_not_run(lake: Lake) -> None:
 
 
 def test_a_partly_loaded_table_is_asked_for_again(lake: Lake) -> None:
-    """`max_objects` leaves objects pending."""
+    """`max_objects` leaves objects pending, for which a run is requested."""
     for number in range(3):
         lake.bucket.put(f"a/{number}.parquet", 1)
     definitions = lake.definitions()
@@ -283,7 +283,7 @@ def test_a_partly_loaded_table_is_asked_for_again(lake: Lake) -> None:
 
 
 def test_a_quarantined_object_is_not_asked_for_again(lake: Lake) -> None:
-    """The ledger accounts for it."""
+    """The ledger accounts for quarantined objects."""
     lake.bucket.put("a/1.parquet", b"malformed")
     definitions = lake.definitions()
     lake.run(definitions=definitions)
@@ -291,7 +291,7 @@ def test_a_quarantined_object_is_not_asked_for_again(lake: Lake) -> None:
 
 
 def test_a_tick_makes_one_listing_and_never_opens_the_destination(lake: Lake) -> None:
-    """A destination that is no DuckDB file at all does not matter to it."""
+    """A tick works even if the destination is no DuckDB file."""
     lake.bucket.put("a/1.parquet", 1)
     definitions = lake.definitions()
     lake.database.write_bytes(b"no DuckDB file")
@@ -301,7 +301,7 @@ def test_a_tick_makes_one_listing_and_never_opens_the_destination(lake: Lake) ->
 
 
 def short_ticks(lake: Lake) -> tuple[dg.Definitions, ListingOverTicks]:
-    """Have more objects than a tick lists, which is one page."""
+    """Put more objects than the one page that a tick of this sensor lists."""
     lake.bucket.proxy.page_size = 2
     for number in range(5):
         lake.bucket.put(f"a/{number}.parquet", 1)
@@ -328,7 +328,7 @@ def test_a_listing_too_long_for_a_tick_goes_on_in_the_next(lake: Lake) -> None:
 
 
 def test_a_listing_left_unfinished_for_long_begins_again(lake: Lake) -> None:
-    """A sensor that was off for a while does not ask for what was there before."""
+    """A sensor that was off for a while does not use an old listing."""
     definitions, listing = short_ticks(lake)
     lake.bucket.proxy.forget()
     for kept, firsts in ((3600, 1), (3600, 1), (0, 2)):

@@ -1,4 +1,4 @@
-"""One table in several steps: the same promise as in one."""
+"""A table that several steps load holds what one step would load."""
 
 import re
 from collections import Counter
@@ -17,7 +17,7 @@ EVENTS = {f"events/{number}.parquet": number + 1 for number in range(12)}
 
 @pytest.fixture
 def sharded(lake: Lake) -> Lake:
-    """A lake whose table ``events`` is loaded in four shards, beside one that is not."""
+    """A lake whose table ``events`` is loaded in four shards, beside one that is not sharded."""
     for key, rows in EVENTS.items():
         lake.bucket.put(key, rows)
     lake.bucket.put("orders/1.parquet", 5)
@@ -39,7 +39,7 @@ def reads(lake: Lake) -> Counter[str]:
 
 
 def failures(result: dg.ExecuteInProcessResult) -> str:
-    """Say what failed, and of what."""
+    """Return the messages of failed steps, by step."""
     found = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     return "\n".join(f"{error} {error.cause if error else None}" for error in found)
 
@@ -48,7 +48,7 @@ SHARDS = {"shard_events[1]", "shard_events[2]", "shard_events[3]", "shard_events
 
 
 def test_each_shard_loads_its_part(sharded: Lake) -> None:
-    """Every row is there once; each object is asked for once; one materialization has it all."""
+    """Each row is loaded once, each object requested once, and one materialization has all."""
     definitions = sharded.definitions()
     sharded.bucket.proxy.forget()
     result = sharded.run(definitions=definitions)
@@ -67,7 +67,7 @@ def test_each_shard_loads_its_part(sharded: Lake) -> None:
 
 
 def test_nothing_new_takes_no_shard(sharded: Lake) -> None:
-    """It is an observation, as without shards, and costs no object's bytes."""
+    """The run records an observation, and requests no object."""
     definitions = sharded.definitions()
     sharded.run(definitions=definitions)
     sharded.bucket.proxy.forget()
@@ -81,7 +81,7 @@ def test_nothing_new_takes_no_shard(sharded: Lake) -> None:
 
 
 def test_checks_alone_load_nothing(sharded: Lake) -> None:
-    """They are evaluated by the last step."""
+    """The last step evaluates them."""
     definitions = sharded.definitions()
     sharded.run(definitions=definitions)
     sharded.bucket.put("events/new.parquet", 3)
@@ -94,7 +94,7 @@ def test_checks_alone_load_nothing(sharded: Lake) -> None:
 
 
 def test_tables_may_be_named_as_steps_are(sharded: Lake) -> None:
-    """Ops of one code location have names of their own."""
+    """All ops of a code location have different names."""
     for name in ("split_events", "shard_events", "rest_of_events", "load_events"):
         sharded.bucket.put(f"{name}/1.parquet", 1)
     sharded.options["shards"] = {"events": 2, "split_events": 2, "shard_events": 2}
@@ -103,7 +103,7 @@ def test_tables_may_be_named_as_steps_are(sharded: Lake) -> None:
 
 
 def test_only_what_is_new_is_shared_out(sharded: Lake) -> None:
-    """The report is of this run."""
+    """The report counts what this run loaded."""
     sharded.run()
     sharded.bucket.put("events/new.parquet", 3)
     sharded.bucket.put("events/0.parquet", 7)
@@ -118,7 +118,7 @@ def test_only_what_is_new_is_shared_out(sharded: Lake) -> None:
 
 
 def test_what_is_gone_is_removed_at_the_end(sharded: Lake) -> None:
-    """In ``mirror``, by the step that sees the whole table."""
+    """In ``mirror`` the last step, which sees the whole table, removes rows."""
     sharded.spec["write_mode"] = "mirror"
     sharded.run()
     sharded.bucket.delete("events/3.parquet")
@@ -132,7 +132,7 @@ def test_what_is_gone_is_removed_at_the_end(sharded: Lake) -> None:
 
 @pytest.mark.parametrize("config", [{"full_refresh": True}, {"max_objects": 5}])
 def test_what_is_one_transaction_is_one_step(sharded: Lake, config: dict[str, object]) -> None:
-    """A full refresh is, and so is a load of some objects only."""
+    """One step does a full refresh, or a load with ``max_objects``."""
     if "full_refresh" in config:
         sharded.run()
     definitions = sharded.definitions()
@@ -149,7 +149,7 @@ def test_what_is_one_transaction_is_one_step(sharded: Lake, config: dict[str, ob
 
 
 def test_a_shard_that_fails_leaves_the_others(sharded: Lake) -> None:
-    """The run fails and says why; the next one reads only what is missing."""
+    """The run fails with the reason; the next one reads only what is missing."""
     sharded.spec["checkpoint_bytes"] = 1
     definitions = sharded.definitions()
     denied = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
@@ -170,7 +170,7 @@ def test_a_shard_that_fails_leaves_the_others(sharded: Lake) -> None:
 
 
 def test_schemas_that_differ_are_named_across_shards(sharded: Lake) -> None:
-    """No shard knows the others' objects; the table does."""
+    """Schemas are compared with the table's, since no shard knows the others' objects."""
     different = {f"events/{number}.parquet" for number in (7, 8, 9)}
     for key in different:  # all that the last shard gets
         sharded.bucket.put(key, numbers(2).rename_columns(["other", "text"]))
@@ -182,7 +182,7 @@ def test_schemas_that_differ_are_named_across_shards(sharded: Lake) -> None:
 
 
 def test_malformed_objects_of_all_shards_are_told(sharded: Lake) -> None:
-    """Each is set aside by its shard, once."""
+    """Each malformed object is quarantined once, by its shard."""
     sharded.bucket.put("events/2.parquet", b"PAR1 no PAR1")
     sharded.bucket.put("events/7.parquet", b"PAR1 nor this PAR1")
     definitions = sharded.definitions()
@@ -202,7 +202,7 @@ def test_malformed_objects_of_all_shards_are_told(sharded: Lake) -> None:
 
 
 def test_a_run_that_only_sets_aside_is_told(sharded: Lake) -> None:
-    """So is one that replaces an object by one with as many rows: downstream has to know."""
+    """A run that only quarantines, or replaces equal numbers of rows, is materialized."""
     definitions = sharded.definitions()
     sharded.run(definitions=definitions)
     sharded.bucket.put("events/new.parquet", b"PAR1 no PAR1")
@@ -214,7 +214,7 @@ def test_a_run_that_only_sets_aside_is_told(sharded: Lake) -> None:
 
 
 def test_the_sensor_asks_for_a_sharded_table(sharded: Lake) -> None:
-    """And for nothing more once it is loaded."""
+    """The sensor requests one run, and none once the table is loaded."""
     definitions = sharded.definitions()
     first = sharded.tick(definitions=definitions)
     (request,) = first.run_requests
@@ -224,7 +224,7 @@ def test_the_sensor_asks_for_a_sharded_table(sharded: Lake) -> None:
 
 
 def test_shards_go_with_one_op_for_all_others(sharded: Lake) -> None:
-    """``granularity="all"`` is for tables that are not split."""
+    """With ``granularity="all"`` one op loads the tables that are not sharded."""
     sharded.bucket.put("users/1.parquet", 2)
     sharded.options["granularity"] = "all"
     sharded.options["checks"] = False
@@ -235,7 +235,7 @@ def test_shards_go_with_one_op_for_all_others(sharded: Lake) -> None:
 
 
 def test_the_one_op_may_be_named_as_a_sharded_table(sharded: Lake) -> None:
-    """It is named after the bucket."""
+    """The one op is named after the bucket, which may have a table's name."""
     name = sharded.bucket.name.replace("-", "_")
     sharded.bucket.put(f"{name}/1.parquet", 3)
     sharded.options |= {"granularity": "all", "shards": {name: 2}}
@@ -244,7 +244,7 @@ def test_the_one_op_may_be_named_as_a_sharded_table(sharded: Lake) -> None:
 
 
 def test_dagsters_own_io_manager_is_left_to_the_steps(sharded: Lake) -> None:
-    """It carries ranges and reports, which no destination takes."""
+    """Dagster's IO manager carries ranges and reports, which no destination takes."""
     source = S3ParquetResource(**sharded.bucket.spec)
     destination = S3ParquetDuckDBIOManager(database=str(sharded.database))
     with pytest.raises(ConfigurationError, match="under another io_manager_key"):
@@ -257,7 +257,7 @@ def test_dagsters_own_io_manager_is_left_to_the_steps(sharded: Lake) -> None:
 
 
 def test_each_step_has_the_pool_and_the_retries(sharded: Lake) -> None:
-    """As an op of a whole table has them."""
+    """Each step has the same pool and retries as the op of a whole table."""
     again = dg.RetryPolicy(max_retries=7)
     sharded.options |= {"pool": "lake", "retry_policy": again}
     job = sharded.definitions().resolve_implicit_global_asset_job_def()
@@ -269,14 +269,14 @@ def test_each_step_has_the_pool_and_the_retries(sharded: Lake) -> None:
 
 
 def test_a_table_that_is_not_there_has_no_shards(lake: Lake) -> None:
-    """It may come."""
+    """A name without a table is ignored, since the table may come later."""
     lake.bucket.put("orders/1.parquet", 5)
     lake.options["shards"] = {"events": 4, "orders": 1}
     assert lake.run().success
 
 
 def test_less_than_one_shard_is_refused(lake: Lake) -> None:
-    """The error says what to give."""
+    """The error says which numbers are allowed."""
     lake.bucket.put("events/1.parquet", 1)
     lake.options["shards"] = {"events": 0}
     with pytest.raises(ConfigurationError, match=r"'events' cannot have 0 shards.*1 or more"):

@@ -70,7 +70,7 @@ def test_objects_under_one_prefix_make_one_table(lake: Lake) -> None:
 
 
 def test_only_parquet_objects_are_read(lake: Lake) -> None:
-    """Story 1: others are neither tables nor requests."""
+    """Story 1: other objects are neither tables nor requested."""
     lake.bucket.put("a/1.parquet", 1)
     lake.bucket.put("a/2.csv", b"id\n1\n")
     lake.bucket.put("b/3.csv", b"id\n1\n")
@@ -174,7 +174,7 @@ def test_a_new_object_loads_only_its_rows(lake: Lake) -> None:
 
 
 def test_without_incremental_every_sync_loads_everything_anew(lake: Lake) -> None:
-    """Story 4: the plugin without a backend, here in one transaction."""
+    """Story 4: every sync replaces the table in one transaction, as without a backend."""
     lake.bucket.put("a/1.parquet", 5)
     lake.bucket.put("a/2.parquet", 7)
     for _ in range(2):
@@ -184,7 +184,7 @@ def test_without_incremental_every_sync_loads_everything_anew(lake: Lake) -> Non
 
 
 def test_a_replaced_objects_rows_are_replaced(lake: Lake) -> None:
-    """Story 4: the rows of its old version go."""
+    """Story 4: the rows of its old version are removed."""
     lake.bucket.put("a/1.parquet", numbers(5))
     lake.bucket.put("a/2.parquet", numbers(1))
     lake.run()
@@ -213,7 +213,7 @@ def test_two_objects_with_one_last_modified_both_load_once(lake: Lake) -> None:
 
 @pytest.mark.parametrize(("rows_per_record", "batches"), [(100, 10), (500, 2)])
 def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, batches: int) -> None:
-    """Story 5: 1000 rows cross the waist in so many batches."""
+    """Story 5: 1000 rows are handed over in so many batches."""
     lake.bucket.put("a/1.parquet", 1000)
     source = S3ParquetResource(**lake.bucket.spec | {"rows_per_record": rows_per_record})
     seen: list[int] = []
@@ -248,7 +248,7 @@ def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, ba
 def test_concurrency_is_the_number_of_reads_in_flight(
     lake: Lake, concurrency: int, expected: int
 ) -> None:
-    """Story 5: as seen at the server, which answers once so many wait together."""
+    """Story 5: the server answers once so many requests wait together."""
     for number in range(60):
         lake.bucket.put(f"a/{number:02}.parquet", 1)
     definitions = lake.definitions(concurrency=concurrency)
@@ -331,7 +331,7 @@ def test_an_object_deleted_between_listing_and_reading_is_skipped(lake: Lake) ->
 def test_an_empty_bucket_is_no_assets_and_a_warning(
     lake: Lake, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Edge case: it says where it looked; a run succeeds."""
+    """Edge case: the warning says where it looked; a run succeeds."""
     definitions = lake.definitions(path_prefix="raw/")
     assert not definitions.resolve_asset_graph().get_all_asset_keys()
     assert f"looked_in=s3://{lake.bucket.name}/raw/" in caplog.text
@@ -378,7 +378,7 @@ def test_schemas_that_differ_fail_with_both_objects_and_the_columns(lake: Lake) 
 
 
 def failure(result: dg.ExecuteInProcessResult, op: str) -> str:
-    """Give the description of an op's failure."""
+    """Return the description of an op's failure."""
     for event in result.filter_events(lambda event: event.is_step_failure):
         if event.step_key == op:
             data = event.step_failure_data

@@ -10,7 +10,7 @@ from s3pq_dagster_tests.destinations.places import PLACES, Place
 
 @pytest.fixture(params=["postgres", "delta"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """Somewhere that more than one process may write to at a time."""
+    """A destination to which several processes may write at a time."""
     place: Place = PLACES[request.param](tmp_path / "place")
     yield place
     place.discard()

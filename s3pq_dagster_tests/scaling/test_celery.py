@@ -21,7 +21,7 @@ pytestmark = pytest.mark.thorough
 
 @pytest.fixture
 def environ(bucket: Bucket, place: Place, tmp_path: Path) -> dict[str, str]:
-    """What the run and the workers know of the bucket, the destination and each other."""
+    """Return the environment of the run and the workers: bucket, destination, broker."""
     for table in TABLES:
         for number in range(OBJECTS):
             bucket.put(f"{table}/{number}.parquet", ROWS)
@@ -29,7 +29,7 @@ def environ(bucket: Bucket, place: Place, tmp_path: Path) -> dict[str, str]:
 
 
 def rows_by_key(place: Place) -> dict[str, int]:
-    """Count what is there by the object it came from."""
+    """Count the rows by the object they came from."""
     return dict(Counter(key for t in TABLES for (key,) in place.select(t, ["_s3_key"])))
 
 
@@ -47,7 +47,7 @@ def processes(home: str) -> set[int | None]:
 def test_tables_are_loaded_by_more_than_one_worker(
     place: Place, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """Each table is a step, each step a worker's."""
+    """Each table is a step, and a worker runs each step."""
     with working(environ, tmp_path) as workers, started(environ, tmp_path) as run:
         assert run.wait(SECONDS) == 0
         assert processes(environ["DAGSTER_HOME"]) == {worker.pid for worker in workers}

@@ -24,19 +24,19 @@ pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def environ(bucket: Bucket, place: Place, tmp_path: Path) -> dict[str, str]:
-    """What the run and the workers know of the bucket, the destination and each other."""
+    """Return the environment of the run and the workers: bucket, destination, broker."""
     for key, rows in EVENTS.items():
         bucket.put(key, rows)
     return environ_of(bucket, place, tmp_path)
 
 
 def rows_by_key(place: Place) -> dict[str, int]:
-    """Count what is there by the object it came from."""
+    """Count the rows by the object they came from."""
     return dict(Counter(key for (key,) in place.select("events", ["_s3_key"])))
 
 
 def some_rows(place: Place) -> dict[str, int]:
-    """Count them, if the table is there already."""
+    """Count the rows, if the table exists."""
     with suppress(Exception):  # each destination has its own for that
         return rows_by_key(place)
     return {}
@@ -57,7 +57,7 @@ def loaders(home: str) -> dict[str, int | None]:
 def test_shards_are_loaded_by_more_than_one_worker(
     place: Place, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """Each shard is a step, each step a worker's, and the table is one."""
+    """Each shard is a step, a worker runs each step, and together they load one table."""
     with working(environ, tmp_path) as workers, started(environ, tmp_path) as run:
         assert run.wait(SECONDS) == 0
         found = loaders(environ["DAGSTER_HOME"])
@@ -69,7 +69,7 @@ def test_shards_are_loaded_by_more_than_one_worker(
 def test_workers_that_die_within_their_shards_lose_and_double_nothing(
     place: Place, bucket: Bucket, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """What they committed stays and is not read again; the next run loads the rest."""
+    """What they committed is not read again; the next run loads the rest."""
     asked = threading.Event()
 
     def kill_one(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""A real Celery: its workers, each a process, and a run that gives them its steps."""
+"""A real Celery: its workers, each a process, and a run whose steps they execute."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ SECONDS = 120
 
 
 def environ_of(bucket: Bucket, place: Place, directory: Path) -> dict[str, str]:
-    """Say what the run and the workers know of the bucket, the destination and each other."""
+    """Return the environment of the run and the workers: bucket, destination, broker."""
     root = HERE.parent.parent
     return environment(
         bucket,
@@ -67,7 +67,7 @@ def _is_ready(log: Path) -> bool:
 
 @contextmanager
 def started(environ: dict[str, str], directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run all tables, as a cron job would; it does not outlive the block."""
+    """Run all tables, as a cron job would; the run ends with the block."""
     asked = ("asset", "materialize", "-m", LOCATION, "--select", "*")
     with subprocess.Popen([*DAGSTER, *asked], cwd=directory, env=environ) as run:
         try:

@@ -50,7 +50,7 @@ def page() -> Iterator[Page]:
 def test_tables_rows_kinds_and_plots_are_in_the_ui(
     webserver: Webserver, page: Page, weed_bucket: Bucket
 ) -> None:
-    """The graph names each table and its kinds; a table's page has its rows, columns and plots."""
+    """The graph has each table and its kinds; a table's page has rows, columns and plots."""
     bucket = weed_bucket.name
     assert webserver.finished(webserver.materialize(webserver.assets())) == "SUCCESS"
     weed_bucket.put("flights/2013/01/03.parquet", 914)
@@ -88,7 +88,7 @@ def test_tables_rows_kinds_and_plots_are_in_the_ui(
 
 @pytest.mark.thorough
 def test_the_proof_is_in_the_ui(webserver: Webserver, page: Page, weed_bucket: Bucket) -> None:
-    """A table's checks with their numbers; of a malformed object its key and the reason."""
+    """A table's checks show their numbers, and a malformed object with its reason."""
     bucket = weed_bucket.name
     weed_bucket.put("weather/2014.parquet", b"not Parquet at all, and long enough for a footer")
     assert webserver.finished(webserver.materialize([[bucket, "weather"]])) == "SUCCESS"

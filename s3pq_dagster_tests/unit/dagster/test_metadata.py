@@ -1,4 +1,4 @@
-"""Metadata keys and what is under them."""
+"""Metadata keys, and the values under them."""
 
 from typing import Any
 
@@ -45,14 +45,14 @@ def report(**fields: Any) -> LoadReport:
 
 
 def test_numeric_keys_are_always_there() -> None:
-    """The UI plots numbers over time, so that none may come and go."""
+    """Every load has the same keys, since the UI plots numbers over time."""
     metadata = report_metadata(report(), bucket="lake", table="t")
     assert set(metadata) == NUMERIC
     assert all(isinstance(value, int | float) for value in metadata.values())
 
 
 def test_a_rate_follows_from_rows_and_seconds() -> None:
-    """Rows per second is what the two beside it say."""
+    """Rows per second is rows divided by seconds."""
     metadata = report_metadata(report(rows=10, seconds=4.0), bucket="lake", table="t")
     assert metadata["s3pq/rows_per_second"] == 2.5
 
@@ -64,7 +64,7 @@ def test_the_cursor_has_its_own_key() -> None:
 
 
 def test_quarantined_keys_are_listed() -> None:
-    """What was set aside by this load is named."""
+    """The keys that this load quarantined are named."""
     metadata = report_metadata(report(quarantined_keys=["a", "b"]), bucket="lake", table="t")
     assert metadata["s3pq/quarantined_keys"].value == ["a", "b"]
 
@@ -80,7 +80,7 @@ def test_a_column_schema_says_names_and_types() -> None:
 
 @pytest.mark.parametrize("rows", [None, 0, 5])
 def test_a_table_has_dagsters_own_keys(rows: int | None) -> None:
-    """Table name, kind, URI, columns and row count are where Dagster looks for them."""
+    """Table name, kind, columns and row count are under the keys that Dagster shows."""
     schema = pa.schema([("a", pa.int64())])
     metadata = table_metadata(
         source="s3://lake/a/", storage_kind="duckdb", table_name="main.a", schema=schema, rows=rows

@@ -8,7 +8,7 @@ from s3pq_dagster.dagster.sensor_cursor import Asked, SensorCursor
 
 
 def test_it_is_read_as_it_was_written() -> None:
-    """With the tables' own cursors beside it, which nothing reads back."""
+    """The tables' LastModified cursors are in the text too, but are not read back."""
     cursor = SensorCursor.parse(None)
     cursor.of("a").ask("f1", now=100.0)
     written = cursor.dump({"s3/bucket/a/last_modified_cursor": "2024-05-06T07:08:09Z"})
@@ -34,7 +34,7 @@ def test_what_cannot_be_read_is_as_good_as_none(text: str) -> None:
 
 
 def test_the_same_listing_is_asked_for_less_and_less_often() -> None:
-    """A minute after the first run, twice as long after each that failed, an hour at most."""
+    """The backoff is a minute, doubles with each failed run, and is an hour at most."""
     asked = Asked()
     waits = []
     for _ in range(9):
@@ -45,7 +45,7 @@ def test_the_same_listing_is_asked_for_less_and_less_often() -> None:
 
 
 def test_another_listing_is_asked_for_at_once() -> None:
-    """Whatever became of the runs for the one before it."""
+    """Failed runs for one listing do not delay a run for another one."""
     asked = Asked()
     for _ in range(5):
         asked.ask("f1", now=1000.0)
@@ -55,7 +55,7 @@ def test_another_listing_is_asked_for_at_once() -> None:
 
 
 def test_tables_that_are_gone_are_forgotten() -> None:
-    """Else it would grow with every table there ever was."""
+    """The cursor does not grow with every table there ever was."""
     cursor = SensorCursor({"a": Asked(), "gone": Asked()})
     cursor.keep({"a", "b"})
     assert set(cursor.tables) == {"a"}
