@@ -1,4 +1,4 @@
-"""The file: opened for each call, waited for while another process has it."""
+"""DuckDB as a destination: a file that is opened for each call, and created when first written."""
 
 import fcntl
 import logging
@@ -14,8 +14,8 @@ import pyarrow as pa
 from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
 from s3pq_dagster.destinations.duckdb.failures import first_line, translated
-from s3pq_dagster.destinations.duckdb.gate import gate_of
 from s3pq_dagster.destinations.duckdb.names import quoted
+from s3pq_dagster.destinations.duckdb.process_lock import lock_of
 from s3pq_dagster.destinations.duckdb.session import Session
 from s3pq_dagster.destinations.lock_wait import wait_for_lock
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
@@ -32,20 +32,21 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",
 }
 _WRITING: dict[str, str | bool | int | float | list[str]] = {"wal_autocheckpoint": "1MB"}
-"""A commit of more, and not only of 16 MB, goes into the file at once. By way of the .wal file each
-row is written twice, since the file is closed after each table."""
+"""Commits of more than 1 MB, not only of 16 MB, go straight into the file. Rows that go into the
+.wal file are written twice: closing the file, which happens after each table, copies them."""
 _SETTINGS = "SET enable_progress_bar = false; SET lock_configuration = true"
-"""What a connection cannot be opened with; the bar is drawn on anybody's standard output."""
+"""Settings that DuckDB does not take when it opens a file. The progress bar would be drawn on the
+standard output of whatever process this is."""
 _READ_ROWS = 32_768
-"""Of a batch that is read back."""
+"""Rows in a batch that is read back."""
 _IS_LOCKED = "SELECT current_setting('lock_configuration')"
-"""Readers of one process share what they have open: the first of them has locked it."""
+"""The readers of a process share one open file, and the first of them has locked the settings."""
 
 
 class DuckDBDestination:
     """A namespace of a DuckDB file.
 
-    The file is opened for each call and closed again, so others can have it in between.
+    The file is opened for each call and closed again, so other processes can open it in between.
     """
 
     def __init__(
@@ -62,11 +63,12 @@ class DuckDBDestination:
         Args:
             database: Path of the file; it and its directory are created when first written.
             namespace: DuckDB schema of the tables and the ledger; created when first written.
-            memory_limit: DuckDB's own bound on its memory, ``"1GB"`` say.
+            memory_limit: Most memory that DuckDB may use, for example ``"1GB"``.
             lock_timeout_seconds: How long to wait for a file that another process has open.
-            log: Gets a line each time the lock has to be waited for.
+            log: Gets a line before each pause of the wait for a lock.
         """
-        # By one name whatever links lead to it: for the gate, and for DuckDB's .wal file beside it.
+        # Links are resolved: all names of a file have to lead to one lock of this process, and to
+        # one .wal file, which DuckDB puts beside the name it is given.
         self._path = Path(os.path.realpath(database))
         self._namespace = namespace
         self._memory_limit = memory_limit
@@ -75,12 +77,12 @@ class DuckDBDestination:
 
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
-        with self._looking(owner) as session:
+        with self._reading(owner) as session:
             return TableState.empty() if session is None else session.state()
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
-        with self._looking(owner) as session:
+        with self._reading(owner) as session:
             return TableAudit.of(TableState.empty(), []) if session is None else session.audit()
 
     @contextmanager
@@ -97,7 +99,7 @@ class DuckDBDestination:
                 connection, self._path, self._namespace, owner, run_id=run_id, append=append
             )
             with translated(self._path):
-                session.state()  # refuses what is not ours, before anything is created
+                session.state()  # refuses a table of another owner before anything is created
                 session.create_ledger()
                 if not refresh:
                     yield session
@@ -128,8 +130,8 @@ class DuckDBDestination:
                 reader.close()
 
     @contextmanager
-    def _looking(self, owner: Owner) -> Iterator[Session | None]:
-        """Open the file for reading, if it is there."""
+    def _reading(self, owner: Owner) -> Iterator[Session | None]:
+        """Open the file for reading; yields ``None`` if it does not exist."""
         if not self._path.exists():
             yield None
             return
@@ -137,9 +139,10 @@ class DuckDBDestination:
             yield Session(connection, self._path, self._namespace, owner)
 
     def _create(self) -> None:
-        """Make the file, if it is not there, whole or not at all.
+        """Create the file unless it exists.
 
-        DuckDB does not open a file whose creation broke off, by a kill or a full disk.
+        It is created under another name first: DuckDB does not open a file whose creation was
+        interrupted by a kill or a full disk.
         """
         if self._path.exists():
             return
@@ -158,9 +161,16 @@ class DuckDBDestination:
 
     @contextmanager
     def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        gate = gate_of(self._path)
-        with gate.entered(self._path, alone=not read_only, seconds=self._lock_timeout_seconds):
-            connection = self._connect(read_only=read_only)
+        """Open the file, waiting for other threads first and then for other processes."""
+        with lock_of(self._path).held(
+            self._path, exclusive=not read_only, timeout_seconds=self._lock_timeout_seconds
+        ):
+            connection = wait_for_lock(
+                lambda: self._connect(read_only=read_only),
+                timeout_seconds=self._lock_timeout_seconds,
+                log=self._log,
+                database=self._path,
+            )
             try:
                 yield connection
             finally:
@@ -170,27 +180,18 @@ class DuckDBDestination:
         config = _CONFIG | ({} if read_only else _WRITING)
         if self._memory_limit:
             config["memory_limit"] = self._memory_limit
-
-        def once() -> duckdb.DuckDBPyConnection:
-            try:
-                with gate_of(self._path).opening:
-                    connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
-                    try:
-                        if connection.execute(_IS_LOCKED).fetchall() == [(False,)]:
-                            connection.execute(_SETTINGS)
-                    except BaseException:
-                        connection.close()
-                        raise
-            except duckdb.Error as error:
-                raise self._cannot_open(error) from error
-            return connection
-
-        return wait_for_lock(
-            once,
-            timeout_seconds=self._lock_timeout_seconds,
-            log=self._log,
-            database=self._path,
-        )
+        try:
+            with lock_of(self._path).opening:
+                connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
+                try:
+                    if connection.execute(_IS_LOCKED).fetchall() == [(False,)]:
+                        connection.execute(_SETTINGS)
+                except BaseException:
+                    connection.close()
+                    raise
+        except duckdb.Error as error:
+            raise self._cannot_open(error) from error
+        return connection
 
     def _cannot_open(self, error: duckdb.Error) -> DestinationError:
         found = first_line(error)
@@ -198,7 +199,7 @@ class DuckDBDestination:
             return DestinationLockedError(f"{self._path} is open in another process: {found}")
         if isinstance(error, duckdb.ConnectionException) and "different configuration" in found:
             return DestinationLockedError(
-                f"{self._path} is open in this process, in another way than ours: {found}. Close "
+                f"{self._path} is open in this process with another configuration: {found}. Close "
                 f"that connection."
             )
         if self._memory_limit and not _is_limit(self._memory_limit):
@@ -214,7 +215,7 @@ class DuckDBDestination:
 
 
 def _put_in_place(made: Path, path: Path) -> None:
-    """Give a new file its name, unless another process was first."""
+    """Move a new file to its name, unless another process has created one there."""
     try:
         path.hardlink_to(made)
     except FileExistsError:
@@ -222,7 +223,7 @@ def _put_in_place(made: Path, path: Path) -> None:
     except OSError:  # a file system without hard links
         directory = os.open(path.parent, os.O_RDONLY)
         try:
-            fcntl.flock(directory, fcntl.LOCK_EX)  # a rename would replace another's file
+            fcntl.flock(directory, fcntl.LOCK_EX)  # a rename alone would replace a file
             if not path.exists():
                 made.rename(path)
         finally:
@@ -230,7 +231,7 @@ def _put_in_place(made: Path, path: Path) -> None:
 
 
 def _is_limit(memory_limit: str) -> bool:
-    """Tell whether DuckDB takes a bound on its memory."""
+    """Return whether DuckDB accepts a memory limit."""
     try:
         duckdb.connect(config={"memory_limit": memory_limit}).close()
     except duckdb.Error:

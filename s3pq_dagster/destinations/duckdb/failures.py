@@ -1,4 +1,4 @@
-"""DuckDB's errors in our words."""
+"""Turns errors of DuckDB into errors of this package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,12 @@ from s3pq_dagster.errors import DestinationError
 
 @contextmanager
 def translated(path: Path, also: type[Exception] = duckdb.Error) -> Iterator[None]:
-    """Turn whatever DuckDB raises into a :class:`DestinationError` that names the file.
+    """Raise a :class:`DestinationError` that names the file in place of DuckDB's errors.
 
     Args:
         path: The file.
-        also: What else is DuckDB's; its Arrow streams raise :class:`OSError`.
+        also: A further class of errors that DuckDB raises; its Arrow streams raise
+            :class:`OSError`.
     """
     try:
         yield
@@ -28,5 +29,5 @@ def translated(path: Path, also: type[Exception] = duckdb.Error) -> Iterator[Non
 
 
 def first_line(error: Exception) -> str:
-    """Give what matters of DuckDB's message."""
+    """Return the first line of DuckDB's message, or the error's class if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

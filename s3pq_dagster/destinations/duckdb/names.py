@@ -1,13 +1,13 @@
-"""Names as SQL: the one place where a string becomes an identifier."""
+"""Quotes names as SQL identifiers."""
 
 from s3pq_dagster.errors import UnsupportedSchemaError
 
 
 def quoted(identifier: str) -> str:
-    """Quote an SQL identifier: the one place where a name becomes SQL.
+    """Quote a name as an SQL identifier; names reach SQL in no other way.
 
     Raises:
-        UnsupportedSchemaError: The name holds NUL, where DuckDB would cut it, or is empty.
+        UnsupportedSchemaError: The name is empty, or has NUL in it.
     """
     if not is_usable(identifier):
         msg = f"{identifier!r} cannot be a name in DuckDB: it is empty or holds NUL"
@@ -16,5 +16,5 @@ def quoted(identifier: str) -> str:
 
 
 def is_usable(identifier: str) -> bool:
-    """Tell whether DuckDB keeps a name as it is: it cuts at NUL and invents one for none."""
+    """Return whether DuckDB keeps a name: it truncates at NUL, and replaces an empty name."""
     return bool(identifier) and "\x00" not in identifier

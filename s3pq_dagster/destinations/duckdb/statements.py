@@ -1,4 +1,4 @@
-"""SQL over one connection, its transactions, and Arrow data under names that SQL can see."""
+"""Runs SQL over one DuckDB connection: statements, transactions, Arrow data by name."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from s3pq_dagster.logs import line
 
 
 class Statements:
-    """Statements of one connection."""
+    """Runs the statements of one connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -20,7 +20,7 @@ class Statements:
         self._names: set[str] = set()
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement and give its rows."""
+        """Run a statement and return its rows."""
         return self._connection.execute(sql, list(parameters)).fetchall()
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
@@ -33,7 +33,7 @@ class Statements:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; inside another, a part of that."""
+        """Commit everything done in the context, or nothing; nested contexts join the outer one."""
         if self._in_transaction:
             yield
             return
@@ -54,23 +54,21 @@ class Statements:
         except duckdb.Error as error:
             # A failed COMMIT has rolled back by itself; closing the connection does the rest.
             logging.getLogger(__name__).debug(line("rollback", found=error))
-        self._take_names_back()
+        self._unregister()
 
     @contextmanager
     def registered(self, name: str, data: Any) -> Iterator[None]:
-        """Let SQL see Arrow data under a name.
-
-        In a failed transaction even taking the name back fails; it is done once that is rolled
-        back.
-        """
+        """Make Arrow data visible to SQL under a name, until the context ends."""
+        # DuckDB refuses even to unregister a name in a failed transaction. Names that could not be
+        # unregistered are kept in the set, and unregistered after the rollback.
         self._connection.register(name, data)
         self._names.add(name)
         try:
             yield
         finally:
-            self._take_names_back()
+            self._unregister()
 
-    def _take_names_back(self) -> None:
+    def _unregister(self) -> None:
         for name in list(self._names):
             with suppress(duckdb.Error):
                 self._connection.unregister(name)

@@ -1,4 +1,4 @@
-"""Which Arrow types DuckDB holds unchanged."""
+"""Which Arrow types DuckDB stores unchanged."""
 
 import pyarrow as pa
 
@@ -8,14 +8,15 @@ from s3pq_dagster.destinations.duckdb.names import is_usable
 
 
 def check_schema(schema: pa.Schema, key: str | None) -> None:
-    """Refuse what DuckDB would change, cut or fail on, before anything is written.
+    """Refuse a schema that DuckDB would change, truncate or fail on.
 
     Args:
-        schema: What is to be written.
-        key: The object it comes from, for the error.
+        schema: The schema to be written.
+        key: Key of the object it comes from, for the error.
 
     Raises:
-        UnsupportedSchemaError: It names the columns, why, and what to do.
+        UnsupportedSchemaError: A column is refused. The error names every such column, the reason,
+            and what to do.
     """
     check_columns(schema, key, destination="DuckDB", unusable=_unusable, unsupported=_unsupported)
 
@@ -35,7 +36,7 @@ def _unsupported(kind: pa.DataType) -> str | None:
     if types.is_duration(kind) and kind.unit == "ns":
         return "whose nanoseconds DuckDB cuts"
     if types.is_struct(kind) and (names := [field.name for field in kind]):
-        # DuckDB keeps the values, but SQL finds only the first of them.
+        # DuckDB stores both fields, but SQL finds only the first of them.
         if twice := schemas.duplicates(names):
             return f"with more than one field {twice[0]!r}"
         if twins := case_twins(names):

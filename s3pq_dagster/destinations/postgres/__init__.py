@@ -1,4 +1,5 @@
 """Tables and ledger in a PostgreSQL database.
 
-:class:`server.PostgresDestination` is the destination; :mod:`url` needs no driver.
+:class:`destination.PostgresDestination` is the destination; :mod:`url` can be imported without a
+driver.
 """
