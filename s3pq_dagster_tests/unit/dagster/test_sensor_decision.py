@@ -1,0 +1,120 @@
+"""Which tables have something to load, decided on values."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from s3pq_dagster.dagster.sensor_cursor import Asked
+from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, LastLoad
+from s3pq_dagster.ledger import fingerprint
+from s3pq_dagster.objects import Listing
+from s3pq_dagster_tests.unit.made import listing, meta
+
+A, B, C = meta("a"), meta("b"), meta("c")
+NOTHING = listing()
+
+
+@dataclass
+class Sensor:
+    """A table's sensor: what it remembers from tick to tick."""
+
+    mirror: bool = False
+    running: set[str] = field(default_factory=set)
+    asked: Asked = field(default_factory=Asked)
+    last_complete: dict[str, Listing] = field(default_factory=dict)
+
+    def tick(
+        self, listed: Listing, loaded: Listing | None, run_id: str | None = None
+    ) -> tuple[str, str]:
+        """Decide once; return ``"up to date"``, ``"due"`` or ``"not now"``, and the summary."""
+        decision = Decision(
+            mirror=self.mirror,
+            now=1000.0,
+            is_in_flight=self.running.__contains__,
+            last_complete=self.last_complete,
+        )
+        last = LastLoad(None if loaded is None else fingerprint(loaded), None, run_id)
+        decision.add(Candidate("t", listed, fingerprint(listed), last, self.asked))
+        state = "up to date" if decision.up_to_date else "due" if decision.due else "not now"
+        return state, decision.summary(tables=1, undefined=[], cursors={})
+
+
+@pytest.mark.parametrize(
+    ("listed", "loaded", "state"),
+    [
+        (listing(A, B), listing(A, B), "up to date"),
+        (listing(A, B), listing(A), "due"),
+        (listing(A), None, "due"),
+        (NOTHING, None, "up to date"),
+    ],
+)
+def test_a_table_is_due_if_its_listing_is_not_all_loaded(
+    listed: Listing, loaded: Listing | None, state: str
+) -> None:
+    """A table that was never loaded is due if it has objects."""
+    assert Sensor().tick(listed, loaded)[0] == state
+
+
+def test_a_deletion_after_everything_was_loaded_needs_no_run() -> None:
+    """The sensor remembers the listing that was all loaded, and the deletions it has accepted."""
+    sensor = Sensor()
+    assert sensor.tick(listing(A, B, C), listing(A, B, C))[0] == "up to date"
+    assert sensor.tick(listing(A, B), listing(A, B, C))[0] == "up to date"
+    assert sensor.tick(listing(A), listing(A, B, C))[0] == "up to date"
+    sensor.last_complete.clear()  # as after a restart, with the cursor kept
+    assert sensor.tick(listing(A), listing(A, B, C))[0] == "up to date"
+
+
+def test_a_deletion_needs_a_run_if_the_sensor_knows_nothing() -> None:
+    """Without a listing that was all loaded, a deletion could hide a new object."""
+    assert Sensor().tick(listing(A), listing(A, B))[0] == "due"
+
+
+def test_a_new_object_is_not_hidden_by_a_deletion() -> None:
+    """An object that was not there before is pending, whatever else was deleted."""
+    sensor = Sensor()
+    sensor.tick(listing(A, B), listing(A, B))
+    assert sensor.tick(listing(A, C), listing(A, B))[0] == "due"
+    assert sensor.tick(listing(meta("a", "v2")), listing(A, B))[0] == "due"
+
+
+def test_a_deletion_is_not_accepted_for_another_data_version() -> None:
+    """If something else was loaded since, the remembered listing says nothing."""
+    sensor = Sensor()
+    sensor.tick(listing(A, B), listing(A, B))
+    assert sensor.tick(listing(A), listing(C))[0] == "due"
+
+
+def test_a_mirror_is_due_after_a_deletion_and_never_for_an_empty_listing() -> None:
+    """A mirror removes rows, but an empty listing would remove them all."""
+    sensor = Sensor(mirror=True)
+    sensor.tick(listing(A, B), listing(A, B))
+    assert sensor.tick(listing(A), listing(A, B))[0] == "due"
+    state, summary = sensor.tick(NOTHING, listing(A, B))
+    assert state == "not now"
+    assert "listing empty, nothing removed without allow_empty_listing: t" in summary
+
+
+def test_a_run_in_flight_and_a_backoff_are_waited_for() -> None:
+    """The summary says which of them it is."""
+    sensor = Sensor(running={"run-of-the-table"})
+    state, summary = sensor.tick(listing(A), None, "run-of-the-table")
+    assert (state, "run in flight: t (run run-of-t)" in summary) == ("not now", True)
+    sensor.asked.ask(fingerprint(listing(A)), now=990.0)
+    state, summary = sensor.tick(listing(A), None, "a run that has ended")
+    assert (state, "backing off: t (attempt 1 failed, next in 50 s)" in summary) == (
+        "not now",
+        True,
+    )
+
+
+def test_a_summary_names_ten_tables_and_counts_the_rest() -> None:
+    """A bucket may have thousands of tables, and a skip reason is one line."""
+    decision = Decision(mirror=False, now=0.0, is_in_flight=lambda _run: False, last_complete={})
+    for number in range(12):
+        table = Candidate(f"t{number}", listing(A), "f", LastLoad(None, None, None), Asked())
+        decision.add(table)
+    summary = decision.summary(tables=12, undefined=["new"], cursors={"a cursor": "a time"})
+    assert "something to load: t0, t1," in summary
+    assert "t9 and 2 more; not in the definitions yet, reload the code location: new" in summary
+    assert "cursor" not in summary
