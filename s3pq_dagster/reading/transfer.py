@@ -41,7 +41,7 @@ def check_md5(fetched: ObjectBytes, is_wanted: Callable[[], bool]) -> None:
         DiskError: The temporary file cannot be read.
     """
     if fetched.md5 is not None:
-        digest = e_tags.digest_of(fetched.pieces(is_wanted))
+        digest = e_tags.md5_hex(fetched.pieces(is_wanted))
         e_tags.check(fetched.object, fetched.md5, digest, fetched.unmatched)
 
 
@@ -81,6 +81,6 @@ def _digest(fetched: ObjectBytes, check_wanted: Callable[[], None]) -> str:
             check_wanted()
             yield piece
 
-    digest = e_tags.digest_of(pieces())
+    digest = e_tags.md5_hex(pieces())
     check_wanted()  # a file that was closed meanwhile gave less than all
     return digest

@@ -1,4 +1,4 @@
-"""A boto client with our time limits, that parses listings our way and is cheap to make again."""
+"""The boto3 client: its time limits, retries and connections, and its own parser of listings."""
 
 import functools
 from collections.abc import Callable
@@ -16,22 +16,22 @@ from s3pq_dagster.spec import S3ParquetSpec
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 10
-"""With four attempts a server that accepts and never answers is given up within a minute, also
-when it fell silent within a body, which was one attempt before those."""
+"""With four attempts, a server that accepts connections and never answers is given up within a
+minute, even if it first fell silent within a body, which costs one more attempt."""
 _MOST_CONNECTIONS = 1024
 
 
 def make_client(
     spec: S3ParquetSpec, session: boto3.session.Session | None
 ) -> tuple[Any, Callable[[], Any]]:
-    """Make a client; nothing is sent yet.
+    """Make a client without sending anything yet.
 
     Args:
         spec: Region, endpoint, profile and concurrency.
         session: Where credentials come from instead of ``local_profile`` and the usual chain.
 
     Returns:
-        The client, and what gives botocore's credentials that it signs with, if there are any.
+        The client, and a function that returns the credentials it signs with, or ``None``.
 
     Raises:
         botocore.exceptions.BotoCoreError: There is no such profile, or AWS's configuration files
@@ -48,13 +48,13 @@ def make_client(
         config=Config(
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
-            # One more, for a look at an object that changed while all others are read.
+            # One more, to ask about an object that changed while the others are read.
             max_pool_connections=most + 1,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             s3={"addressing_style": "path" if spec.endpoint_url else "auto"},
         ),
     )
-    # The star puts it before botocore's own handlers, one of which parses the whole body too.
+    # Because of the star it runs before botocore's own handlers, one of which parses the body.
     client.meta.events.register_first("before-parse.*.ListObjectsV2", listing_page.take_objects)
     client.meta.events.register_last("before-parameter-build.s3", follow_one_redirect)
     return client, opened.get_credentials
@@ -69,5 +69,5 @@ def _session(profile: str | None) -> botocore.session.Session:
 
 @functools.cache
 def _descriptions(path: str | None) -> Loader:
-    """Keep what botocore reads of its APIs: to read it is most of the work of making a client."""
+    """Cache the API descriptions: reading them takes most of the time of making a client."""
     return create_loader(path)

@@ -1,4 +1,4 @@
-"""Which e_tags are the MD5 of what they name, and what follows when the bytes differ."""
+"""Which e_tags are the MD5 of an object's content, and what follows when the bytes differ."""
 
 import hashlib
 import re
@@ -9,27 +9,26 @@ from s3pq_dagster.errors import BrokenAnswerError, MalformedObjectError
 from s3pq_dagster.objects import ObjectMeta
 
 MOST_READS = 4
-"""How often an object is read before its bytes are taken for what they are."""
+"""Reads that return the same wrong bytes before the object itself is taken for damaged."""
 _MD5 = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 _EXPRESS = "--x-s3"
 """How the names of directory buckets end (S3 user guide, "Directory bucket naming rules")."""
 
 
-def md5_of(found: ObjectMeta, answer: Mapping[str, Any], bucket: str) -> str | None:
-    """Take the MD5 of an object's content from its e_tag, where it is one.
+def expected_md5(found: ObjectMeta, answer: Mapping[str, Any], bucket: str) -> str | None:
+    """Return the MD5 of an object's content, where its e_tag is that.
 
-    It is one for an object put in one piece, without encryption or with S3's own keys. It is none
-    under a KMS or a customer's key, in S3 Express, and for a multipart upload, whose e_tag ends in
-    ``-`` and the number of parts: such content cannot be checked by it (Amazon S3 API reference,
-    "Object", ETag).
+    The e_tag is the MD5 of an object put in one piece, without encryption or with S3's own keys.
+    It is something else under a KMS or a customer's key, in S3 Express, and for a multipart upload,
+    whose e_tag ends in ``-`` and the number of parts (Amazon S3 API reference, "Object", ETag).
 
     Args:
         found: The object as listed.
-        answer: What S3 said when it was read; how it is encrypted stands there only.
-        bucket: Its bucket's name.
+        answer: S3's answer to a read, the only place that says how the object is encrypted.
+        bucket: Name of the bucket.
 
     Returns:
-        In hex; ``None`` when the e_tag says nothing of the content.
+        The MD5 in hex; ``None`` when the e_tag says nothing about the content.
     """
     with_kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
     if with_kms or answer.get("SSECustomerAlgorithm") or bucket.endswith(_EXPRESS):
@@ -39,8 +38,8 @@ def md5_of(found: ObjectMeta, answer: Mapping[str, Any], bucket: str) -> str | N
     return found.e_tag.lower()
 
 
-def digest_of(pieces: Iterable[bytes]) -> str:
-    """Hash content, given in any pieces, as an e_tag does."""
+def md5_hex(pieces: Iterable[bytes]) -> str:
+    """Return the MD5 of content that comes in pieces, in hex."""
     digest = hashlib.md5(usedforsecurity=False)
     for piece in pieces:
         digest.update(piece)
@@ -48,18 +47,18 @@ def digest_of(pieces: Iterable[bytes]) -> str:
 
 
 def check(found: ObjectMeta, md5: str, digest: str, seen: list[str]) -> None:
-    """Hold what was read against what its e_tag says.
+    """Compare the MD5 of the bytes that were read with the one that the e_tag gives.
 
     Args:
         found: The object.
-        md5: What :func:`md5_of` gave.
-        digest: Of the bytes that came.
-        seen: The digests of its earlier reads that did not match; gets this one too.
+        md5: Expected MD5, from :func:`expected_md5`.
+        digest: MD5 of the bytes that came.
+        seen: Digests of earlier reads that did not match; this one is appended.
 
     Raises:
         BrokenAnswerError: They differ; another read may bring the right bytes.
-        MalformedObjectError: They differ, and the very same bytes came each of
-            :data:`MOST_READS` times: it is no passing fault.
+        MalformedObjectError: They differ, and :data:`MOST_READS` reads gave the very same bytes,
+            so that the fault is the object's and not the transfer's.
     """
     if digest == md5:
         return

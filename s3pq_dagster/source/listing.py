@@ -1,4 +1,4 @@
-"""A whole listing: branches of keys side by side, and to be left half-way and gone on with."""
+"""A whole listing: branches of keys are listed concurrently, and a listing can be resumed."""
 
 import math
 import time
@@ -14,31 +14,31 @@ from s3pq_dagster.source.requests import Requests
 from s3pq_dagster.source.store import Store
 
 _MOST_BRANCHES = 64
-"""More are listed one after the other: each costs a request, however little is in it."""
+"""Most branches to list concurrently: each costs a request, however few keys it has."""
 _PAGES_TO_SPLIT = 4
-"""After so many pages what was listed is worth more than what would be saved."""
+"""Pages after which a branch is not split: its pages so far would be lost."""
 _MOST_REQUESTS = 16
-"""At a time."""
+"""Most concurrent requests."""
 _WAIT_SECONDS = 1
 
 
 @dataclass(slots=True)
 class _Branch:
-    """What starts with a prefix; listed page after page, or split at the next slash."""
+    """The keys that start with a prefix: listed page after page, or split at the next slash."""
 
     prefix: str
     parent: str | None = None
-    """What was split for it."""
+    """Prefix of the branch that was split into this and others."""
     may_split: bool = True
     is_split: bool = False
-    """Whether it is asked for with a delimiter, for the branches below it."""
+    """Whether the next request has a delimiter, to find the branches below."""
     token: str | None = None
     seen: set[str] = field(default_factory=set)
-    """Tokens that were asked for."""
+    """Continuation tokens so far."""
     pages: list[pl.DataFrame] = field(default_factory=list)
 
-    def is_of_one_branch(self, page: Page) -> bool:
-        """Tell whether a page lies below one slash further down, and more is to come."""
+    def has_one_branch(self, page: Page) -> bool:
+        """Return whether all keys of a page share the next slash, and more pages follow."""
         if page.next_token is None or page.objects.is_empty():
             return False
         keys = page.objects["key"].to_list()
@@ -49,13 +49,13 @@ class _Branch:
 class BucketListing:
     """All objects under a prefix.
 
-    A listing of S3 comes in pages of 1,000, each of which has to wait for the one before. Where
-    pages fill up below one slash, what is below each slash at that place is listed side by side:
-    a request more for each, and all of them at a time.
+    S3 lists in pages of 1,000 keys, and a page can be asked for only when the one before it is
+    there. So where a page's keys all lie below one slash, the branches at that level are found by
+    a request with a delimiter, and each branch is listed concurrently with the others.
     """
 
     def __init__(self, prefix: str) -> None:
-        """Begin; nothing is asked yet.
+        """Name what to list; nothing is sent yet.
 
         Args:
             prefix: Any string; empty lists the bucket.
@@ -66,22 +66,22 @@ class BucketListing:
 
     @property
     def objects(self) -> int:
-        """How many are listed so far."""
+        """Number of objects listed so far."""
         unfinished = (page for branch in self._left for page in branch.pages)
         return sum(page.height for page in [*self._pages, *unfinished])
 
     def go_on(
         self, store: Store, *, concurrency: int = -1, seconds: float | None = None
     ) -> Listing | None:
-        """List on.
+        """Continue the listing.
 
         Args:
             store: The bucket.
-            concurrency: Most requests at a time, of 16; negative: so many.
-            seconds: After these no more pages are asked for; one is in any case.
+            concurrency: Most concurrent requests, up to 16; negative means 16.
+            seconds: Time after which no more pages are asked for; at least one is.
 
         Returns:
-            The listing; ``None`` where the time was not enough, which is for another call.
+            The listing; ``None`` if the time was not enough and another call has to continue.
 
         Raises:
             StoreError: As :func:`~s3pq_dagster.source.listing_page.list_page`; what was listed so
@@ -101,7 +101,7 @@ class BucketListing:
                     asked[pool.submit(_page, store.requests, branch)] = branch
                 if not asked:
                     return None
-                # In small steps, between which a cancel is heard.
+                # A short wait, so that an interrupt is noticed.
                 for done in wait(asked, _WAIT_SECONDS, FIRST_COMPLETED).done:
                     self._left.extendleft(self._after(asked.pop(done), done.result()))
         finally:
@@ -109,16 +109,20 @@ class BucketListing:
         return Listing.of_pages(self._pages)
 
     def _after(self, branch: _Branch, page: Page) -> list[_Branch]:
-        """Keep a page, and say what follows from it."""
+        """Keep a page of a branch, and return the branches that are to be asked for next.
+
+        A branch that was split may turn out to have too many branches below, and is then listed
+        page after page; a branch of it that is unexpectedly empty has the whole listed again.
+        """
         if branch.is_split:
             if page.next_token is not None or len(page.prefixes) > _MOST_BRANCHES:
                 return [_Branch(branch.prefix, may_split=False)]
             self._pages.append(page.objects)
             return [_Branch(prefix, branch.prefix) for prefix in page.prefixes]
-        if self._is_astray(branch, page):
+        if self._is_missing(branch, page):
             return [_Branch(str(branch.parent), may_split=False)]
         can_split = branch.may_split and len(branch.pages) < _PAGES_TO_SPLIT
-        if can_split and branch.is_of_one_branch(page):
+        if can_split and branch.has_one_branch(page):
             return [_Branch(branch.prefix, is_split=True)]
         branch.pages.append(page.objects)
         if page.next_token is None:
@@ -127,11 +131,12 @@ class BucketListing:
         branch.token = page.next_token
         return [branch]
 
-    def _is_astray(self, branch: _Branch, page: Page) -> bool:
-        """Tell whether nothing is where a branch was said to be, for the first time there.
+    def _is_missing(self, branch: _Branch, page: Page) -> bool:
+        """Return whether a branch that was announced is empty, for the first time at its parent.
 
-        So it is when all of it was deleted meanwhile, or when a server writes the names of branches
-        otherwise than those of keys. The whole is listed then, in which a key counts once.
+        Its objects may have been deleted meanwhile, or the server encodes the names of branches
+        differently from keys. The parent is then listed page after page; a key that comes twice
+        counts once.
         """
         is_empty = page.objects.is_empty() and page.next_token is None and not branch.pages
         if branch.parent is None or not is_empty or branch.parent in self._listed_again:
@@ -151,7 +156,7 @@ def _page(requests: Requests, branch: _Branch) -> Page:
 
 
 def list_prefix(store: Store, prefix: str, *, delimiter: str = "") -> Listing:
-    """List the objects whose keys start with a raw string, page after page.
+    """List the objects whose keys start with a raw string, one page after the other.
 
     Args:
         store: The bucket.

@@ -1,8 +1,8 @@
-"""Small objects by the short way: obstore's, which takes a tenth of botocore's processor time.
+"""Reads of small objects by obstore, which takes a tenth of botocore's processor time.
 
-It is believed only where the bytes are those of the e_tag, by their MD5. For everything else (odd
-keys, other e_tags, errors of any kind) there is the long way, which tells what is the matter. So
-nothing is retried, translated or checked here.
+Bytes are used only if their MD5 is the e_tag. In all other cases (unusual keys, other e_tags,
+errors of any kind) the caller reads again by botocore, which retries and names the error. So
+nothing is retried or translated here.
 """
 
 import re
@@ -21,19 +21,19 @@ from s3pq_dagster.source import e_tags
 from s3pq_dagster.spec import S3ParquetSpec
 
 _MOST_BYTES = 1024 * 1024
-"""Of larger objects the bytes cost more than the request."""
+"""Largest object read here: of a larger one the bytes cost more than the request."""
 _SECONDS = timedelta(seconds=5)
-"""Of a request: one that takes longer is left to the long way."""
+"""Time limit of a request."""
 _KEPT = timedelta(minutes=10)
-"""How long credentials are kept: botocore renews those that are good for less."""
+"""How long obstore keeps credentials; botocore renews those that expire sooner than that."""
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]*(/[A-Za-z0-9_=-][A-Za-z0-9_.=-]*)*")
 _PANIC = "PanicException"
-"""What a panic in Rust is in Python: no ``Exception``, and of a module that cannot be imported."""
+"""Name of the class of a panic in Rust; it is no ``Exception`` and cannot be imported."""
 _MOST_FAILURES = 3
-"""In a row, before this way is not tried again."""
+"""Consecutive failures after which no more reads are tried here."""
 
 
-class DirectReads:
+class ObstoreReads:
     """Reads whole objects from one bucket; safe to use from many threads at a time."""
 
     def __init__(self, bucket: S3Store, name: str) -> None:
@@ -46,15 +46,16 @@ class DirectReads:
     def open(
         cls, spec: S3ParquetSpec, credentials: Callable[[], Any], endpoint: str
     ) -> Self | None:
-        """Get ready; nothing is sent yet.
+        """Make a client without sending anything yet.
 
         Args:
             spec: Bucket, region and endpoint.
-            credentials: Gives botocore's.
-            endpoint: Where its client goes.
+            credentials: Returns botocore's credentials, or ``None``.
+            endpoint: URL that botocore's client sends requests to.
 
         Returns:
-            ``None`` where that is none of S3's usual addresses, or nobody is to sign.
+            ``None`` if the endpoint is not one of S3's usual ones, if e_tags are not verified, or
+            if there are no credentials.
         """
         own = f"https://s3.{spec.region}.amazonaws.com"
         if not spec.verify_e_tags:
@@ -70,42 +71,45 @@ class DirectReads:
                 region=spec.region,
                 endpoint=address,
                 virtual_hosted_style_request=False,
-                # What is not given comes from the environment, and may send requests elsewhere.
+                # What is not given comes from the environment, which may name other servers.
                 config={
                     "aws_endpoint_url_s3": address,
                     "skip_signature": False,
                     "request_payer": False,
                 },
-                credential_provider=_provider(found),
+                credential_provider=_credential_provider(found),
                 client_options={"allow_http": True, "timeout": _SECONDS},
                 retry_config={"max_retries": 0, "retry_timeout": _SECONDS},
             )
-        except Exception:  # noqa: BLE001 - the long way says what is the matter
+        except Exception:  # noqa: BLE001 - botocore meets the same problem and names it
             return None
         return cls(bucket, spec.bucket)
 
     def read(self, found: ObjectMeta) -> bytes | None:
-        """Give the bytes of an object in the version that was listed, or nothing.
+        """Read an object in the version that was listed.
+
+        Returns:
+            Its bytes; ``None`` if botocore has to read it.
 
         Raises:
             ObjectNotFoundError: It was deleted since it was listed, as S3 says.
             ObjectChangedError: It was overwritten since it was listed.
         """
-        md5 = e_tags.md5_of(found, {}, self._name)
+        md5 = e_tags.expected_md5(found, {}, self._name)
         if md5 is None or found.size > _MOST_BYTES or not _PLAIN_KEY.fullmatch(found.key):
             return None
         if self._failures >= _MOST_FAILURES:
             return None
-        data = self._got(found)
-        is_right = data is not None and e_tags.digest_of([data]) == md5
+        data = self._fetch(found)
+        is_right = data is not None and e_tags.md5_hex([data]) == md5
         with self._lock:
             self._failures = 0 if is_right else self._failures + 1
         return data if is_right else None
 
-    def _got(self, found: ObjectMeta) -> bytes | None:
+    def _fetch(self, found: ObjectMeta) -> bytes | None:
         try:
-            got = self._bucket.get(found.key, options={"if_match": f'"{found.e_tag}"'})
-            return bytes(got.bytes())
+            answer = self._bucket.get(found.key, options={"if_match": f'"{found.e_tag}"'})
+            return bytes(answer.bytes())
         except PreconditionError as error:
             raise ObjectChangedError(found.key) from error
         except Exception as error:
@@ -120,7 +124,7 @@ class DirectReads:
             return None
 
 
-def _provider(credentials: Any) -> Callable[[], Any]:
+def _credential_provider(credentials: Any) -> Callable[[], Any]:
     def provide() -> dict[str, Any]:
         frozen = credentials.get_frozen_credentials()
         return {

@@ -1,4 +1,4 @@
-"""Requests to the source bucket, and the errors they end in."""
+"""Requests to the source bucket, and the errors for what goes wrong with them."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.s3_errors import Meaning, of_answer, of_exception
 
 ATTEMPTS = 4
-"""How often a request is sent at most, by botocore and, for a broken answer, by us."""
+"""Most attempts at a request; botocore counts failed requests, :data:`retry_broken` answers."""
 _ARCHIVED = (
     "it is in an archived storage class; restore it, then run its table with "
     "retry_quarantined: true"

@@ -1,4 +1,4 @@
-"""The only module that reads the source bucket."""
+"""The source bucket: opened once, and read by objects or byte ranges."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.s3_errors import Meaning, of_exception
 from s3pq_dagster.source import e_tags
 from s3pq_dagster.source.client import make_client
-from s3pq_dagster.source.obstore_reads import DirectReads
+from s3pq_dagster.source.obstore_reads import ObstoreReads
 from s3pq_dagster.source.requests import Requests, retry_broken
 from s3pq_dagster.spec import S3ParquetSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An object's bytes, or some of them."""
+    """The bytes of an object, or of a range of it."""
 
     data: bytes
     md5: str | None
-    """Of the whole object's content, where its e_tag says it."""
+    """Expected MD5 of the whole object; ``None`` where its e_tag is no MD5."""
 
 
 class Store:
-    """A bucket of one S3 API.
+    """An open bucket.
 
     Requests are retried with backoff on throttling, 5xx and broken connections or bodies. Every
     answer's length, range and e_tag is checked against what was asked. Safe to use from many
@@ -47,16 +47,16 @@ class Store:
         bucket: str,
         *,
         verify_e_tags: bool = True,
-        open_direct: Callable[[], DirectReads | None] = lambda: None,
+        open_obstore: Callable[[], ObstoreReads | None] = lambda: None,
     ) -> None:
-        self._open_direct = open_direct
+        self._open_obstore = open_obstore
         self._verify = verify_e_tags
         self.requests = Requests(client, bucket)
         self.bucket = bucket
 
     @classmethod
     def open(cls, spec: S3ParquetSpec, session: boto3.session.Session | None = None) -> Self:
-        """Make a client; nothing is sent yet.
+        """Open a bucket without sending anything yet.
 
         Args:
             spec: Bucket, region, endpoint, profile and concurrency.
@@ -72,13 +72,13 @@ class Store:
             if of_exception(error) is not Meaning.MISSING_CREDENTIALS:
                 raise
             raise CredentialsError(spec.bucket, str(error)) from error
-        direct = partial(DirectReads.open, spec, credentials, client.meta.endpoint_url)
-        return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags, open_direct=direct)
+        open_obstore = partial(ObstoreReads.open, spec, credentials, client.meta.endpoint_url)
+        return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags, open_obstore=open_obstore)
 
     @cached_property
-    def _direct(self) -> DirectReads | None:
-        """The short way, opened when it is first needed: by then there are credentials, or none."""
-        return self._open_direct()
+    def _obstore(self) -> ObstoreReads | None:
+        """Fast reads of small objects, opened on first use since that looks for credentials."""
+        return self._open_obstore()
 
     @property
     def endpoint(self) -> str:
@@ -91,7 +91,7 @@ class Store:
 
     @retry_broken
     def stat(self, key: str) -> ObjectMeta:
-        """Ask for an object as it is now.
+        """Ask for an object's current size, e_tag and time.
 
         Raises:
             ObjectNotFoundError: It is gone, and S3 says so.
@@ -107,7 +107,7 @@ class Store:
         return ObjectMeta(key, found["ContentLength"], _e_tag(found), found["LastModified"])
 
     def is_there(self, key: str) -> bool:
-        """Tell whether an object is there now, by asking for that very key.
+        """Return whether an object exists now, by asking for that very key.
 
         Raises:
             StoreError: As :meth:`read`.
@@ -119,7 +119,7 @@ class Store:
         return True
 
     def read(self, found: ObjectMeta, start: int = 0, end: int | None = None) -> bytes:
-        """Read an object, or a range of it, in one request; see :meth:`read_piece`.
+        """Read an object, or a range of it, as :meth:`read_piece` does.
 
         Returns:
             Exactly ``end - start`` bytes.
@@ -133,8 +133,8 @@ class Store:
     def read_piece(self, found: ObjectMeta, start: int = 0, end: int | None = None) -> Piece:
         """Read an object, or a range of it, in one request.
 
-        The bytes of a whole object are held against its e_tag where that is their MD5; those of a
-        range cannot be, which is left to who puts them together.
+        The MD5 of a whole object is compared with its e_tag, where that is one. The MD5 of a range
+        cannot be; whoever puts the ranges together compares it.
 
         Args:
             found: The object as listed; ``If-Match`` carries its e_tag.
@@ -147,8 +147,8 @@ class Store:
         Raises:
             ObjectNotFoundError: It was deleted since it was listed.
             ObjectChangedError: It was overwritten since it was listed.
-            MalformedObjectError: It is in an archived storage class, or its bytes again and again
-                do not match its e_tag.
+            MalformedObjectError: It is in an archived storage class, or several reads gave the same
+                bytes, which do not match its e_tag.
             AccessDeniedError: ``s3:GetObject`` is missing.
             CredentialsError: Credentials are missing, wrong or expired.
             StoreUnreachableError: Nothing answers.
@@ -156,16 +156,16 @@ class Store:
         """
         seen: list[str] = []
         last = found.size if end is None else end
-        if self._direct is not None and start == 0 and last == found.size:
-            data = self._direct.read(found)
+        if self._obstore is not None and start == 0 and last == found.size:
+            data = self._obstore.read(found)
             if data is not None:
-                return Piece(data, e_tags.md5_of(found, {}, self.bucket))
+                return Piece(data, e_tags.expected_md5(found, {}, self.bucket))
 
         @retry_broken
         def read_once() -> Piece:
             piece = self._read(found, start, last)
             if piece.md5 is not None and start == 0 and last == found.size:
-                e_tags.check(found, piece.md5, e_tags.digest_of([piece.data]), seen)
+                e_tags.check(found, piece.md5, e_tags.md5_hex([piece.data]), seen)
             return piece
 
         return read_once()
@@ -197,7 +197,9 @@ class Store:
             msg = f"the body of {found.key!r} broke off: {error}"
             raise BrokenAnswerError(msg) from error
         _check_answer(answer, data, found, start, end)
-        return Piece(data, e_tags.md5_of(found, answer, self.bucket) if self._verify else None)
+        return Piece(
+            data, e_tags.expected_md5(found, answer, self.bucket) if self._verify else None
+        )
 
 
 def _e_tag(answer: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""What the table of a prefix is called, and which names are loaded."""
+"""The name of the table of a prefix, and which names are loaded."""
 
 import re
 from fnmatch import fnmatchcase
@@ -10,7 +10,7 @@ SUFFIX = ".parquet"
 
 
 def bare_name(prefix: str) -> str:
-    """Name the table of a prefix, by cq-source-s3's rule.
+    """Make a table name of a prefix, by cq-source-s3's rule.
 
     The extension of a root object is cut; whatever is not an ASCII letter, digit or underscore
     becomes ``_``; runs of ``_`` collapse; ``_`` is trimmed at both ends.
@@ -19,17 +19,17 @@ def bare_name(prefix: str) -> str:
         prefix: Prefix of the keys, with its last slash; or the key of a root object.
 
     Returns:
-        The name; empty where nothing is left.
+        The name; empty where no character is left.
     """
     stem = prefix if prefix.endswith("/") else prefix[: -len(SUFFIX)]
     return re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")
 
 
 def table_name(prefix: str) -> str:
-    """Name the table of a prefix, as :func:`bare_name` does.
+    """Make a table name of a prefix as :func:`bare_name` does, but never an empty one.
 
     Raises:
-        TableNameError: Nothing is left.
+        TableNameError: The name would be empty.
     """
     if name := bare_name(prefix):
         return name

@@ -8,7 +8,7 @@ import pytest
 
 from s3pq_dagster.errors import ObjectChangedError, ObjectNotFoundError
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.source.obstore_reads import DirectReads
+from s3pq_dagster.source.obstore_reads import ObstoreReads
 from s3pq_dagster.source.store import Store
 from s3pq_dagster_tests.unit.broken import http, saying
 from s3pq_dagster_tests.unit.made import spec
@@ -23,10 +23,10 @@ def summed(key: str = "a", e_tag: str = MD5) -> ObjectMeta:
     return ObjectMeta(key, len(BYTES), e_tag, datetime(2024, 1, 1, tzinfo=UTC))
 
 
-def opened(endpoint: str) -> DirectReads:
+def opened(endpoint: str) -> ObstoreReads:
     """Open the short way to a bucket."""
     credentials = boto3.Session("key", "secret", "token").get_credentials
-    direct = DirectReads.open(spec(endpoint_url=endpoint), credentials, endpoint)
+    direct = ObstoreReads.open(spec(endpoint_url=endpoint), credentials, endpoint)
     assert direct is not None
     return direct
 
@@ -91,10 +91,10 @@ def test_it_keeps_to_the_addresses_it_knows() -> None:
     credentials = boto3.Session("key", "secret").get_credentials
     plain = spec(region="eu-central-1")
     known, other = "https://s3.eu-central-1.amazonaws.com", "https://s3-accelerate.amazonaws.com"
-    assert DirectReads.open(plain, credentials, known)
-    assert not DirectReads.open(plain, credentials, other)
-    assert not DirectReads.open(plain, lambda: None, known)
-    assert not DirectReads.open(spec(verify_e_tags=False), credentials, known)
+    assert ObstoreReads.open(plain, credentials, known)
+    assert not ObstoreReads.open(plain, credentials, other)
+    assert not ObstoreReads.open(plain, lambda: None, known)
+    assert not ObstoreReads.open(spec(verify_e_tags=False), credentials, known)
 
 
 def test_the_environment_sends_it_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_a_session_token_that_is_no_header_does_not_end_the_thread() -> None:
     """A panic in the library is no Exception of Python's."""
     credentials = boto3.Session("key", "secret", "to\nken").get_credentials
     with saying([GOOD]) as server:
-        direct = DirectReads.open(spec(endpoint_url=server.endpoint), credentials, server.endpoint)
+        direct = ObstoreReads.open(spec(endpoint_url=server.endpoint), credentials, server.endpoint)
         assert direct is not None
         assert direct.read(summed()) is None
 
