@@ -89,7 +89,7 @@ class RunTables:
         Raises:
             TimeoutError: It does not, perhaps because somebody holds a lock.
         """
-        pool = ThreadPoolExecutor(1, "s3pq-ahead")
+        pool = ThreadPoolExecutor(1, "s3pq-state")
         try:
             return pool.submit(self.state, owner).result(_STATE_SECONDS)
         finally:

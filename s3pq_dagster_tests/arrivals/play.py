@@ -29,7 +29,7 @@ class Engine(Protocol):
         """Restart, as a code location does; return the names of the tables it then knows."""
 
     def tick(self) -> list[list[str]]:
-        """Look; return the tables of each run that is due."""
+        """Look at the bucket; return the tables of each run that is due."""
 
     def run(self, tables: Sequence[str]) -> None:
         """Load these tables.

@@ -105,6 +105,7 @@ def _ended(run: dict[str, Any]) -> bool:
     return run["status"] in ("SUCCESS", "FAILURE", "CANCELED")
 
 
+# Long, because one `dagster dev`, which takes long to start, has to see the whole story.
 @pytest.mark.thorough
 @pytest.mark.parametrize("checkpoint_bytes", [1, 10_000_000])
 def test_a_cancelled_run_leaves_exactly_its_committed_checkpoints(

@@ -1,4 +1,4 @@
-"""PostgreSQL under Dagster: what its users get, and that its password shows nowhere."""
+"""PostgreSQL as a destination, through Dagster, and its password, which nothing shows."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ PIECES = ("canary", "pass/word", "pass%2Fword", "word#1", "word%231")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[PostgresPlace]:
-    """A database of its own."""
+    """A new database."""
     found = PostgresPlace(tmp_path)
     yield found
     found.discard()
@@ -52,7 +52,7 @@ def secret_url(place: PostgresPlace) -> Iterator[str]:
 
 
 def assert_clean(*texts: str) -> None:
-    """Find no piece of the canary in any of these."""
+    """Assert that no piece of the canary is in any of these."""
     for text in texts:
         assert not [piece for piece in PIECES if piece in text]
 
@@ -74,7 +74,7 @@ def run(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.Execute
 def test_tables_are_loaded_and_read_downstream(
     bucket: Bucket, instance: dg.DagsterInstance, place: PostgresPlace
 ) -> None:
-    """An asset downstream gets the rows of the files; the event says where they are."""
+    """A downstream asset gets the files' rows, and the event says where the table is."""
     bucket.put("a/1.parquet", numbers(3))
     bucket.put("a/2.parquet", numbers(2, start=3))
     got: list[Any] = []
@@ -101,7 +101,7 @@ def test_tables_are_loaded_and_read_downstream(
 def test_a_long_name_is_told_as_it_is_in_the_database(
     bucket: Bucket, instance: dg.DagsterInstance, place: PostgresPlace
 ) -> None:
-    """Under which SQL finds it."""
+    """The asset shows the name under which SQL finds the table."""
     name = "t" * 80
     bucket.put(f"{name}/1.parquet", 1)
     said = values(materialized(run(definitions_of(bucket, place.url), instance))[name])
@@ -136,7 +136,7 @@ def test_a_password_that_is_wrong_is_not_shown_either(
     secret_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The failure, its causes and their traceback; it is not retried."""
+    """The failure, its causes and their traceback are clean, and it is not retried."""
     monkeypatch.setenv("LAKE_URL", secret_url.replace(ENCODED, f"{ENCODED}%21"))
     bucket.put("a/1.parquet", 1)
     manager = S3ParquetPostgresIOManager(url=dg.EnvVar("LAKE_URL"))
@@ -159,7 +159,7 @@ def test_a_password_that_is_wrong_is_not_shown_either(
 def test_the_ui_shows_the_variable_and_not_the_url(
     bucket: Bucket, tmp_path: Path, secret_url: str, place: PostgresPlace
 ) -> None:
-    """Over GraphQL, as the UI asks: the resource's configuration, a run and its events."""
+    """GraphQL shows no URL in the resource's configuration, in a run, or in its events."""
     bucket.put("a/1.parquet", 3)
     with dev(bucket, tmp_path, S3PQ_DESTINATION=secret_url) as webserver:
         run_id = webserver.materialize([[bucket.name, "a"]])
@@ -186,7 +186,7 @@ def test_the_ui_shows_the_variable_and_not_the_url(
 def test_a_headless_sync_writes_no_secret(
     bucket: Bucket, tmp_path: Path, secret_url: str, place: PostgresPlace
 ) -> None:
-    """Whether it works, may not log in, or has a URL that is none."""
+    """The output is clean if the sync works, may not log in, or has a wrong URL."""
     bucket.put("a/1.parquet", 2)
     wrong = secret_url.replace(ENCODED, f"{ENCODED}%21")
     odd = secret_url.replace(ENCODED, CANARY)
@@ -206,7 +206,7 @@ def test_a_headless_sync_writes_no_secret(
     "url", ["postgresql://me:canary@h/lake", "postgres://h/lake?password=canary"]
 )
 def test_a_password_in_plain_is_refused(bucket: Bucket, url: str) -> None:
-    """The UI shows what a resource is configured with; it says where a password may be."""
+    """The UI shows a resource's configuration; the error says where a password may be."""
     bucket.put("a/1.parquet", 1)
     for make in (
         lambda: build_io_manager(url),
@@ -238,6 +238,6 @@ def test_a_url_that_is_none_is_an_error_at_once(url: str, said: str) -> None:
 
 
 def test_a_variable_without_a_url_is_named() -> None:
-    """When the definitions are built."""
+    """Building the definitions fails with the variable's name."""
     with pytest.raises(ConfigurationError, match="S3PQ_NO_SUCH_VARIABLE is not set"):
         build_io_manager(dg.EnvVar("S3PQ_NO_SUCH_VARIABLE"))
