@@ -5,6 +5,9 @@ from importlib.metadata import version
 
 from bench.contenders.task import Task, contend
 from s3pq_dagster.decoding.decode_plan import MOST_ROWS
+from s3pq_dagster.reading.early_decoding import build_fetcher
+from s3pq_dagster.reading.progress_log import ProgressLog
+from s3pq_dagster.reading.readable_objects import ReadableObjects
 from s3pq_dagster.reading.table_stream import TableStream
 from s3pq_dagster.source.catalog import group_by_prefix
 from s3pq_dagster.source.listing import BucketListing
@@ -19,16 +22,9 @@ def load(task: Task) -> dict[str, int]:
     listing = BucketListing("").go_on(store)
     assert listing is not None
     for table, listed in group_by_prefix(listing).by_prefix.items():
-        stream = TableStream(
-            store,
-            listed,
-            spec,
-            table=table,
-            reference=None,
-            log=logging.getLogger(__name__),
-            most_rows=MOST_ROWS,
-        )
-        with stream:
+        progress = ProgressLog(table, listed, logging.getLogger(__name__))
+        objects = ReadableObjects(build_fetcher(store, listed, spec), progress)
+        with TableStream(objects, None, most_rows=MOST_ROWS) as stream:
             for checkpoint in stream.checkpoints():
                 rows += sum(batch.num_rows for batch in checkpoint.batches or ())
     store.close()

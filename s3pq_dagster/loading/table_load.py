@@ -31,6 +31,8 @@ from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.reading.early_decoding import build_fetcher
 from s3pq_dagster.reading.fetcher import Fetcher
+from s3pq_dagster.reading.progress_log import ProgressLog
+from s3pq_dagster.reading.readable_objects import LoadRules, ReadableObjects
 from s3pq_dagster.reading.table_stream import Checkpoint, Reference, TableStream
 from s3pq_dagster.source.store import Store
 
@@ -117,15 +119,10 @@ class TableLoad:
 
         Reads as it is drained; an exhausted or dropped stream closes what it opened.
         """
-        stream = TableStream(
-            self.store,
-            self.plan.listing.in_reading_order(),
-            self.plan.spec,
-            table=self.plan.owner.table,
-            reference=None,
-            log=self.log,
-        )
-        rows = _rows_of(stream)
+        listed = self.plan.listing.in_reading_order()
+        fetcher = build_fetcher(self.store, listed, self.plan.spec)
+        progress = ProgressLog(self.plan.owner.table, listed, self.log)
+        rows = _rows_of(TableStream(ReadableObjects(fetcher, progress), None))
         return pa.RecordBatchReader.from_batches(next(rows), rows).__arrow_c_stream__(
             requested_schema
         )
@@ -222,25 +219,23 @@ class _Load:
     def _stream(self) -> TableStream:
         state, load = self._state, self._load
         known = state.schema is not None and not load.plan.refresh
-        return TableStream(
-            load.store,
-            self._difference.pending,
-            load.plan.spec,
-            table=load.plan.owner.table,
-            reference=Reference(state.schema, str(state.schema_key)) if known else None,
-            log=load.log,
+        rules = LoadRules(
             verify=load.plan.refresh,
             on_quarantine=self._refuse,
             is_loaded=self._before.holds,
-            fetcher=self._fetcher(),
+        )
+        progress = ProgressLog(load.plan.owner.table, self._difference.pending, load.log)
+        return TableStream(
+            ReadableObjects(self._fetcher(), progress, rules),
+            Reference(state.schema, str(state.schema_key)) if known else None,
             most_rows=MOST_ROWS,  # uncut: destinations would only join the pieces again
         )
 
-    def _fetcher(self) -> Fetcher | None:
+    def _fetcher(self) -> Fetcher:
         """Take over what is under way, or begin with a share of the bounds."""
         load, pending = self._load, self._difference.pending
         if load.prefetch is None:
-            return None
+            return build_fetcher(load.store, pending, load.plan.spec)
         under_way = load.prefetch.take(load.plan.owner, pending)
         shares = load.prefetch.shares
         return under_way or build_fetcher(load.store, pending, load.plan.spec, shares=shares)

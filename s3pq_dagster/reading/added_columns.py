@@ -94,6 +94,26 @@ def joined(
         yield schemas.as_one(waiting), rows
 
 
+def batches_with_added_columns(
+    pieces: Iterable[tuple[pa.RecordBatch, RowSpan]],
+    bucket: str,
+    schema: pa.Schema,
+    *,
+    join_rows: int | None,
+) -> Iterator[pa.RecordBatch]:
+    """Add our columns to the rows of several objects, in order.
+
+    Args:
+        pieces: Batches of the files' own columns, each of one object.
+        bucket: The objects' bucket.
+        schema: As of :func:`schema_with_added_columns`; the returned batches have it.
+        join_rows: Small batches are joined to at most so many rows; ``None`` joins none.
+    """
+    alone = ((batch, [rows]) for batch, rows in pieces)
+    for batch, rows in alone if join_rows is None else joined(pieces, join_rows):
+        yield add_columns(batch, rows, bucket, schema)
+
+
 def add_columns(
     batch: pa.RecordBatch, rows: Sequence[RowSpan], bucket: str, schema: pa.Schema
 ) -> pa.RecordBatch:

@@ -1,4 +1,4 @@
-"""How far a table's objects are read, and a log line about it now and then."""
+"""How far a table's objects are read, and the log lines about it."""
 
 import logging
 import time
@@ -6,55 +6,89 @@ import time
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing, ObjectMeta
 
-_SECONDS = 10
-"""Between two lines."""
+_EVERY_SECONDS = 10
 
 
 class ProgressLog:
-    """Counts of a stream so far."""
+    """Counts of the objects, bytes and rows of one table that are read so far."""
 
-    def __init__(self, table: str, pending: Listing, log: logging.Logger) -> None:
-        """Begin to count.
+    def __init__(
+        self,
+        table: str,
+        pending: Listing,
+        log: logging.Logger,
+        *,
+        every_seconds: float = _EVERY_SECONDS,
+    ) -> None:
+        """Start to count.
 
         Args:
-            table: For the log lines.
-            pending: What is to be read.
-            log: Gets them.
+            table: Name of the table, for the log lines.
+            pending: The objects to read.
+            log: Gets the lines.
+            every_seconds: Shortest time between two progress lines.
         """
-        self._table = table
+        self.table = table
+        """Name of the table."""
         self._log = log
+        self._every_seconds = every_seconds
         self._all_bytes = pending.total_bytes
         self._all_objects = len(pending)
-        self._began = self._said = time.monotonic()
+        self._began = self._reported = time.monotonic()
         self.bytes = 0
-        """Of the objects seen."""
+        """Bytes of the objects counted."""
         self.rows = 0
-        """Handed on."""
+        """Rows handed on."""
         self.seen = 0
-        """Objects read, set aside or found missing."""
+        """Objects read, quarantined, found missing or found loaded already."""
 
     @property
     def is_all_seen(self) -> bool:
         """Whether no object is left."""
         return self.seen == self._all_objects
 
-    def see(self, found: ObjectMeta) -> None:
-        """Count an object that was read, set aside or found missing."""
+    def count(self, found: ObjectMeta) -> None:
+        """Count an object as dealt with, whatever became of it."""
         self.seen += 1
         self.bytes += found.size
 
+    def count_quarantined(self, found: ObjectMeta, reason: str) -> None:
+        """Count a malformed object, and log a warning."""
+        self.count(found)
+        self._log.warning(
+            line(
+                "object_quarantined",
+                table=self.table,
+                key=found.key,
+                size=found.size,
+                reason=reason,
+            )
+        )
+
+    def count_missing(self, found: ObjectMeta) -> None:
+        """Count an object that was deleted since it was listed, and log a warning."""
+        self.count(found)
+        reason = "deleted between listing and reading; skipped"
+        self._log.warning(line("object_missing", table=self.table, key=found.key, reason=reason))
+
+    def count_put_back(self, found: ObjectMeta) -> None:
+        """Count an object that is again the version that is loaded, and log it."""
+        self.count(found)
+        reason = "when it was read it was again the version that is loaded; not loaded twice"
+        self._log.info(line("object_put_back", table=self.table, key=found.key, reason=reason))
+
     def report(self) -> None:
-        """Log a line, unless the last one is not ten seconds old."""
+        """Log a progress line, unless the last one is too recent."""
         now = time.monotonic()
-        if now - self._said < _SECONDS:
+        if now - self._reported < self._every_seconds:
             return
-        self._said = now
+        self._reported = now
         seconds = now - self._began
         left = (self._all_bytes - self.bytes) * seconds / self.bytes if self.bytes else None
         self._log.info(
             line(
                 "progress",
-                table=self._table,
+                table=self.table,
                 objects=f"{self.seen}/{self._all_objects}",
                 bytes=f"{self.bytes}/{self._all_bytes}",
                 rows=self.rows,

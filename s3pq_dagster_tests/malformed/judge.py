@@ -18,6 +18,9 @@ from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.errors import MalformedObjectError, SchemaMismatchError, UnsupportedSchemaError
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.reading.early_decoding import build_fetcher
+from s3pq_dagster.reading.progress_log import ProgressLog
+from s3pq_dagster.reading.readable_objects import ReadableObjects
 from s3pq_dagster.reading.table_stream import Checkpoint, TableStream
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
@@ -74,8 +77,9 @@ def _read(
     count = 0
     log = logging.Logger("judge", logging.CRITICAL)  # noqa: LOG001 - of its own, not the tree's
     try:
-        stream = TableStream(store, pending, spec, table="t", reference=None, log=log)
-        with stream:
+        fetcher = build_fetcher(store, pending, spec)
+        objects = ReadableObjects(fetcher, ProgressLog("t", pending, log))
+        with TableStream(objects, None) as stream:
             for checkpoint in stream.checkpoints():
                 if checkpoint.schema is not None:
                     check_schema(checkpoint.schema, None)

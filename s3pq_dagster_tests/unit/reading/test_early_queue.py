@@ -16,6 +16,8 @@ from s3pq_dagster.reading.early_queue import EarlyQueue
 from s3pq_dagster.reading.fetcher import Fetcher
 from s3pq_dagster.reading.object_bytes import DecodedObject, ObjectBytes
 from s3pq_dagster.reading.open_object import OpenObject, open_object
+from s3pq_dagster.reading.progress_log import ProgressLog
+from s3pq_dagster.reading.readable_objects import ReadableObjects
 from s3pq_dagster.reading.table_stream import TableStream
 from s3pq_dagster.spec import MIB
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
@@ -287,9 +289,8 @@ def test_a_stream_takes_what_was_opened(bucket: Bucket, caplog: pytest.LogCaptur
         for each in waiting:
             each.data = b""
         log = logging.getLogger(__name__)
-        with TableStream(
-            store, found, spec(), table="t", reference=None, log=log, fetcher=fetcher
-        ) as stream:
+        objects = ReadableObjects(fetcher, ProgressLog("t", found, log))
+        with TableStream(objects, None) as stream:
             read = sum(
                 batch.num_rows for part in stream.checkpoints() for batch in part.batches or ()
             )

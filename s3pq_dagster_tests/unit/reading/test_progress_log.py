@@ -11,20 +11,17 @@ from s3pq_dagster_tests.unit.made import meta
 OBJECTS = [meta("a", size=30), meta("b", size=70)]
 
 
-def begun() -> ProgressLog:
-    """Give one of two objects."""
-    return ProgressLog("t", Listing.of(OBJECTS), logging.getLogger("s3pq"))
+def begun(**options: float) -> ProgressLog:
+    """Start the log of a table of two objects."""
+    return ProgressLog("t", Listing.of(OBJECTS), logging.getLogger("s3pq"), **options)
 
 
-def test_a_line_says_how_far_it_is(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of objects and bytes, and of the rows."""
-    monkeypatch.setattr("s3pq_dagster.reading.progress_log._SECONDS", 0)
-    progress = begun()
+def test_a_line_says_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """The line has objects and bytes of all that are pending, and the rows so far."""
+    progress = begun(every_seconds=0)
     with caplog.at_level(logging.INFO, "s3pq"):
         progress.report()
-        progress.see(OBJECTS[0])
+        progress.count(OBJECTS[0])
         progress.rows += 5
         progress.report()
     before, after = caplog.messages
@@ -46,7 +43,7 @@ def test_a_line_comes_every_ten_seconds_and_no_sooner(caplog: pytest.LogCaptureF
 def test_all_is_seen_once_every_object_was() -> None:
     """Whatever became of it."""
     progress = begun()
-    progress.see(OBJECTS[0])
+    progress.count(OBJECTS[0])
     assert not progress.is_all_seen
-    progress.see(OBJECTS[1])
+    progress.count(OBJECTS[1])
     assert progress.is_all_seen

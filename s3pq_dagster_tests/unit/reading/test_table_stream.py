@@ -18,11 +18,16 @@ from s3pq_dagster.errors import (
 )
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import Listing
+from s3pq_dagster.reading.early_decoding import build_fetcher
+from s3pq_dagster.reading.progress_log import ProgressLog
+from s3pq_dagster.reading.readable_objects import LoadRules, ReadableObjects
 from s3pq_dagster.reading.table_stream import Checkpoint, Reference, TableStream
 from s3pq_dagster.source.listing import list_prefix
+from s3pq_dagster.source.store import Store
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
 from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import Lines, keys, listed, logger, opened, spec
+from s3pq_dagster_tests.unit.reading.test_readable_objects import put_in_parts
 from s3pq_dagster_tests.unit.threads import none_left
 
 KIB = 1024
@@ -58,6 +63,19 @@ class Read:
         return [value for batch in self.batches for value in batch.column(name).to_pylist()]
 
 
+def readable(
+    store: Store,
+    pending: Listing,
+    *,
+    log: logging.Logger | None = None,
+    rules: LoadRules | None = None,
+    **fields: Any,
+) -> ReadableObjects:
+    """Give the readable objects of a listing, as the objects of table ``t``."""
+    progress = ProgressLog("t", pending, log or logger())
+    return ReadableObjects(build_fetcher(store, pending, spec(**fields)), progress, rules)
+
+
 def read(
     bucket: Bucket,
     pending: Listing | None = None,
@@ -73,17 +91,9 @@ def read(
     got = Read()
     with opened(bucket) as store:
         pending = listed(store) if pending is None else pending
-        stream = TableStream(
-            store,
-            pending,
-            spec(**fields),
-            table="t",
-            reference=reference,
-            log=log or logger(),
-            verify=verify,
-            most_rows=most_rows,
-        )
-        with stream:
+        rules = LoadRules(verify=verify)
+        objects = readable(store, pending, log=log, rules=rules, **fields)
+        with TableStream(objects, reference, most_rows=most_rows) as stream:
             for checkpoint in stream.checkpoints():
                 got.checkpoints.append(checkpoint)
                 before = len(got.batches)
@@ -154,10 +164,7 @@ def test_an_object_that_differs_stops_what_it_was_to_be_joined_with(
     bucket.put("a", 5)
     bucket.put("b", pa.table({"id": ["text"]}))
     with opened(bucket) as store:
-        stream = TableStream(
-            store, listed(store), spec(), table="t", reference=None, log=logger(),
-            most_rows=most_rows,
-        )  # fmt: skip
+        stream = TableStream(readable(store, listed(store)), None, most_rows=most_rows)
         with stream:
             checkpoint = next(stream.checkpoints())
             assert checkpoint.batches is not None
@@ -380,64 +387,6 @@ def test_invalid_text_is_malformed(bucket: Bucket) -> None:
     assert read(bucket).statuses == [[("a", "quarantined", 0)]]
 
 
-def put_in_parts(bucket: Bucket, key: str, body: bytes) -> None:
-    """Put an object as a multipart upload of one part: its e_tag is no MD5."""
-    at = {"Bucket": bucket.name, "Key": key}
-    at["UploadId"] = bucket.client.create_multipart_upload(**at)["UploadId"]
-    part = bucket.client.upload_part(**at, PartNumber=1, Body=body)
-    parts = [{"ETag": part["ETag"], "PartNumber": 1}]
-    bucket.client.complete_multipart_upload(**at, MultipartUpload={"Parts": parts})
-
-
-def spoil(bucket: Bucket, times: int, *, same: bool) -> None:
-    """Answer the first requests for an object with bytes that are no Parquet."""
-    turns = iter(range(times))
-
-    def spoilt(request: Request) -> Answer | None:
-        if not request.is_object or (turn := next(turns, None)) is None:
-            return None
-        found = bucket.client.get_object(
-            Bucket=bucket.name, Key=request.key, Range=request.range or "bytes=0-"
-        )
-        body = bytes([1 if same else turn]) * len(found["Body"].read())
-        headers = {"ETag": found["ETag"], "Content-Range": found["ContentRange"]}
-        if request.range is None:
-            del headers["Content-Range"]
-        return Answer(206 if request.range else 200, body, headers)
-
-    bucket.proxy.before = spoilt
-
-
-def test_one_bad_transfer_does_not_set_an_object_aside(bucket: Bucket) -> None:
-    """What does not decode and has no MD5 is read again before it is believed."""
-    put_in_parts(bucket, "a", parquet(numbers(10)))
-    spoil(bucket, 1, same=False)
-    assert read(bucket).statuses == [[("a", "loaded", 10)]]
-    assert len(bucket.proxy.object_reads) == 2
-
-
-def test_transfers_that_differ_again_and_again_are_the_stores_fault(bucket: Bucket) -> None:
-    """The object may be good: nothing is entered, and the step may be tried again."""
-    put_in_parts(bucket, "a", parquet(numbers(10)))
-    spoil(bucket, 100, same=False)
-    with pytest.raises(BrokenAnswerError, match="differ from one read to the next"):
-        read(bucket)
-
-
-def test_the_same_malformed_bytes_twice_are_the_objects(bucket: Bucket) -> None:
-    """One more request, and it is set aside."""
-    put_in_parts(bucket, "a", b"not Parquet")
-    assert read(bucket).statuses == [[("a", "quarantined", 0)]]
-    assert len(bucket.proxy.object_reads) == 2
-
-
-def test_a_malformed_object_whose_md5_is_right_is_not_read_again(bucket: Bucket) -> None:
-    """Its bytes are what was put."""
-    bucket.put("a", b"not Parquet")
-    assert read(bucket).statuses == [[("a", "quarantined", 0)]]
-    assert len(bucket.proxy.object_reads) == 1
-
-
 def test_a_bad_transfer_of_a_large_object_rolls_its_checkpoint_back(bucket: Bucket) -> None:
     """Its rows were handed on already, so the store's error stops it; it is not set aside."""
     put_in_parts(bucket, "a", parquet(numbers(LARGE), row_group_size=1000, compression="none"))
@@ -611,9 +560,7 @@ def test_a_failure_behind_a_checkpoint_leaves_it_whole(bucket: Bucket) -> None:
     with opened(bucket) as store:
         pending = listed(store)
         bucket.proxy.before = lambda r: Answer(501) if r.is_object and r.key == "b" else None
-        with TableStream(
-            store, pending, spec(checkpoint_bytes=1), table="t", reference=None, log=logger()
-        ) as stream:
+        with TableStream(readable(store, pending, checkpoint_bytes=1), None) as stream:
             checkpoints = stream.checkpoints()
             first = next(checkpoints)
             assert first.batches is not None
@@ -630,14 +577,7 @@ def test_abandoning_a_stream_frees_everything(bucket: Bucket) -> None:
     for i in range(10):
         bucket.put(f"k{i}", LARGE)
     with opened(bucket) as store:
-        stream = TableStream(
-            store,
-            listed(store),
-            spec(**small_memory()),
-            table="t",
-            reference=None,
-            log=logger(),
-        )
+        stream = TableStream(readable(store, listed(store), **small_memory()), None)
         with stream:
             checkpoint = next(stream.checkpoints())
             assert checkpoint.batches is not None
@@ -649,9 +589,7 @@ def test_closing_stops_within_a_large_object(bucket: Bucket) -> None:
     """A cancelled run does not decode the rest of it, which may be minutes."""
     bucket.put("a", 200_000, row_group_size=10_000)
     with opened(bucket) as store:
-        stream = TableStream(
-            store, listed(store), spec(**small_memory()), table="t", reference=None, log=logger()
-        )
+        stream = TableStream(readable(store, listed(store), **small_memory()), None)
         checkpoint = next(stream.checkpoints())
         assert checkpoint.batches is not None
         assert checkpoint.batches.read_next_batch().num_rows == 500
