@@ -12,7 +12,7 @@ import polars as pl
 from s3pq_dagster.objects import Listing, ObjectMeta
 
 FORMAT_VERSION = 1
-"""Of the two tables in the destination."""
+"""Format version of the ledger's two tables in a destination."""
 
 ENTRY_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.String,
@@ -27,7 +27,7 @@ ENTRY_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 class Status(StrEnum):
-    """What the ledger says of an object."""
+    """What became of an object."""
 
     LOADED = "loaded"
     QUARANTINED = "quarantined"
@@ -36,14 +36,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object's line in the ledger, as it is written."""
+    """The ledger's entry for one object."""
 
     object: ObjectMeta
     status: Status
     rows: int
-    """Rows of the object in the table; 0 when quarantined."""
+    """Number of the object's rows in the table; 0 when quarantined."""
     reason: str | None = None
-    """Why it is quarantined."""
+    """Reason for the quarantine; ``None`` otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Difference:
     pending: Listing
     """Objects to read, in reading order."""
     removed: list[str]
-    """Keys whose rows are to go because S3 no longer has them (``mirror`` only)."""
+    """Keys whose rows are to be deleted because S3 no longer has them (``mirror`` only)."""
 
     def __bool__(self) -> bool:
         return bool(len(self.pending) or self.removed)
@@ -70,21 +70,21 @@ class Ledger:
 
     @classmethod
     def empty(cls) -> "Ledger":
-        """Be the ledger of a table that is not there yet."""
+        """Make the ledger of a table that does not exist yet."""
         return cls(pl.DataFrame(schema=ENTRY_COLUMNS))
 
     def difference(
         self, listing: Listing, *, mirror: bool = False, retry_quarantined: bool = False
     ) -> Difference:
-        """Take the set difference of a listing and this ledger, on ``(key, version)``.
+        """Return the set difference of a listing and this ledger, by ``(key, version)``.
 
-        No time decides anything here, so late, tied, replicated and overwritten objects are all
-        "in the listing, not in the ledger".
+        Times are not compared. So a late, a replicated and an overwritten object are all alike: in
+        the listing, but not in the ledger.
 
         Args:
             listing: The table's objects as S3 has them.
-            mirror: Whether keys that are no longer listed are to be removed.
-            retry_quarantined: Whether quarantined objects count as not in the ledger.
+            mirror: Whether keys that are no longer listed are removed.
+            retry_quarantined: Whether quarantined objects are pending again.
         """
         if self.frame.is_empty():
             return Difference(listing.in_reading_order(), [])
@@ -101,24 +101,24 @@ class Ledger:
         return Difference(Listing(pending).in_reading_order(), removed)
 
     def accounted(self, listing: Listing) -> Listing:
-        """Keep of a listing what is loaded or quarantined in this very version."""
+        """Filter a listing to the objects that are loaded or quarantined in the listed version."""
         known = self._with_version().filter(pl.col("status") != Status.REMOVED)
         held = listing.with_version().join(known, on=["key", "version"], how="semi")
         return Listing(held.drop("version"))
 
     def loaded(self, listing: Listing) -> Listing:
-        """Keep of a listing what is loaded in this very version."""
+        """Filter a listing to the objects that are loaded in the listed version."""
         return Ledger(self.frame.filter(pl.col("status") == Status.LOADED)).accounted(listing)
 
     def holds(self, found: ObjectMeta) -> bool:
-        """Tell whether an object is loaded in this very version."""
+        """Return whether an object is loaded in this version."""
         entries = self.frame.filter(
             (pl.col("key") == found.key) & (pl.col("status") == Status.LOADED)
         )
         return found.version in Listing(entries).with_version()["version"]
 
     def changed(self, now: "Ledger", keys: Sequence[str]) -> list[str]:
-        """Find those of some keys of which a later look at the table has other entries."""
+        """Return those of the given keys whose entries differ in a later ledger of the table."""
         one, other = (ledger.frame.filter(pl.col("key").is_in(keys)) for ledger in (self, now))
         same: dict[str, Any] = {"on": list(ENTRY_COLUMNS), "how": "anti", "nulls_equal": True}
         differing = pl.concat([one.join(other, **same), other.join(one, **same)])
@@ -126,13 +126,13 @@ class Ledger:
 
     @property
     def cursor(self) -> datetime | None:
-        """The latest ``last_modified`` of what is loaded; a report, never a judge."""
+        """The latest ``last_modified`` of loaded objects, for reports: nothing decides by it."""
         loaded = self.frame.filter(pl.col("status") == Status.LOADED)
         return latest(loaded["last_modified"].top_k(1))
 
     @property
     def rows(self) -> int:
-        """Rows the table has of what is loaded, if nobody changed it by hand."""
+        """Number of rows in the table, unless somebody changed it by hand."""
         return int(self.frame.filter(pl.col("status") == Status.LOADED)["rows"].sum())
 
     def count(self, status: Status) -> int:
@@ -140,9 +140,9 @@ class Ledger:
         return self.frame.filter(pl.col("status") == status).height
 
     def quarantined(self, listing: Listing) -> pl.DataFrame:
-        """Give key and reason of the objects of a listing that are quarantined in this version.
+        """Return key and reason of the listed objects that are quarantined in the listed version.
 
-        One that was replaced or deleted since is not among them: it has freed itself.
+        An object that was replaced or deleted since then is not among them.
         """
         held = self.frame.filter(pl.col("status") == Status.QUARANTINED)
         if held.is_empty():
@@ -152,14 +152,14 @@ class Ledger:
         return same.select("key", "reason").sort("key")
 
     def reconcile(self, rows_by_key: pl.DataFrame) -> pl.DataFrame:
-        """Find the keys of which the table has other rows than this ledger says.
+        """Find the keys whose number of rows in the table differs from this ledger.
 
         Args:
-            rows_by_key: Each ``_s3_key`` of the table and its ``rows``; a missing key is one too.
+            rows_by_key: Each ``_s3_key`` of the table, null included, and its number of ``rows``.
 
         Returns:
-            ``key``, ``ledger_rows`` and ``table_rows`` of those that differ, by key. What ledger
-            or table knows nothing of has 0 there.
+            ``key``, ``ledger_rows`` and ``table_rows`` of those that differ, sorted by key; 0
+            where the ledger or the table has no such key.
         """
         loaded = self.frame.filter(pl.col("status") == Status.LOADED)
         said = loaded.group_by("key").agg(ledger_rows=pl.col("rows").sum())
@@ -169,13 +169,13 @@ class Ledger:
         return counts.filter(pl.col("ledger_rows") != pl.col("table_rows")).sort("key")
 
     def reconcile_footers(self, footers: pl.DataFrame) -> pl.DataFrame:
-        """Find the loaded objects whose footers say other rows than this ledger, or none.
+        """Find the loaded objects whose footers give another number of rows, or none.
 
         Args:
-            footers: ``key``, ``version`` and ``footer_rows`` of objects as they are listed.
+            footers: ``key``, ``version`` and ``footer_rows`` of listed objects.
 
         Returns:
-            ``key``, ``ledger_rows`` and ``footer_rows`` of those that differ, by key.
+            ``key``, ``ledger_rows`` and ``footer_rows`` of those that differ, sorted by key.
         """
         loaded = self._with_version().filter(pl.col("status") == Status.LOADED)
         both = loaded.join(footers, on=["key", "version"]).filter(
@@ -193,11 +193,11 @@ def latest(moments: Iterable[datetime | None]) -> datetime | None:
 
 
 def fingerprint(listing: Listing) -> str:
-    """Hash the set of ``(key, version)`` of a listing, whatever its order.
+    """Hash the set of ``(key, version)`` of a listing; its order does not matter.
 
     Returns:
-        The first 128 bits, in hex, of SHA-256 over the pairs, sorted, each part behind its length
-        in bytes. Stable across releases of every library in use.
+        The first 128 bits, in hex, of SHA-256 over the sorted pairs, each part preceded by its
+        length in bytes. It is stored, so it must not change with a release of any library.
     """
     pairs = listing.with_version().sort("key", "version")
     digest = hashlib.sha256()
@@ -219,15 +219,12 @@ def fingerprint(listing: Listing) -> str:
 
 
 def cursor_key(bucket: str, table: str) -> str:
-    """Name a table's cursor, as cq-source-s3's backend state does."""
+    """Return the key of a table's cursor in the backend state of cq-source-s3."""
     return f"s3/{bucket}/{table}/last_modified_cursor"
 
 
 def format_cursor(moment: datetime) -> str:
-    """Write a moment as Go's ``time.RFC3339Nano`` does, in UTC.
-
-    As many fractional digits as it needs, none for a whole second.
-    """
+    """Format a time in UTC as Go's ``time.RFC3339Nano`` does: no trailing zeros in the fraction."""
     utc = moment.astimezone(UTC)
     fraction = f".{utc.microsecond:06d}".rstrip("0").rstrip(".") if utc.microsecond else ""
     return f"{utc.replace(tzinfo=None, microsecond=0).isoformat()}{fraction}Z"

@@ -1,4 +1,4 @@
-"""How a log line reads: ``event key=value …`` (logfmt)."""
+"""The format of a log line: ``event key=value …`` (logfmt)."""
 
 import json
 import re
@@ -10,13 +10,13 @@ def line(event: str, /, **fields: object) -> str:
     """Write one structured log line.
 
     Args:
-        event: What happened, in ``snake_case``.
-        **fields: Facts, in the order they should read. ``None`` is left out; text that would
-            break the line or what shows it (spaces, quotes, newlines, terminal codes, marks of
-            direction) is quoted as JSON.
+        event: Name of the event, in ``snake_case``.
+        **fields: Facts in the order to read them. ``None`` is left out; text that would break the
+            line or a terminal (spaces, quotes, newlines, control codes, marks of direction) is
+            quoted as JSON.
 
     Returns:
-        One line without a newline, whatever is in the fields.
+        One line without a newline, whatever the fields hold.
     """
     parts = [event]
     for name, value in fields.items():

@@ -1,4 +1,4 @@
-"""What an object is, and many of them in little memory."""
+"""An object of a bucket, and a listing of many objects in little memory."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ class ObjectMeta:
     """One listed object."""
 
     key: str
-    """Exactly as S3 has it; ``//``, ``..`` and control characters included."""
+    """Key exactly as S3 has it, ``//``, ``..`` and control characters included."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     e_tag: str | None
-    """Without quotes; opaque. ``None`` where the store sends none."""
+    """Opaque e_tag without quotes; ``None`` where the server sends none."""
     last_modified: datetime
-    """Aware, UTC. S3 stamps whole seconds, and a multipart upload when it is initiated."""
+    """Aware time in UTC. S3 gives whole seconds, and for a multipart upload when it began."""
 
     @property
     def version(self) -> str:
-        """What tells this content of the key from another: the e_tag, or size and time."""
+        """Identifier of this content of the key: the e_tag, or size and time without one."""
         if self.e_tag is not None:
             return self.e_tag
         return f"{self.size}@{(self.last_modified - _EPOCH) // timedelta(microseconds=1)}"
@@ -40,7 +40,7 @@ class ObjectMeta:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Objects in columns: some 200 bytes each for keys of 80 characters.
+    """Objects in columns, about 200 bytes each for keys of 80 characters.
 
     Columns: ``key``, ``size``, ``e_tag``, ``last_modified`` as in :class:`ObjectMeta`. Any order.
     """
@@ -49,18 +49,17 @@ class Listing:
 
     @classmethod
     def of(cls, objects: Iterable[ObjectMeta]) -> Self:
-        """Collect objects."""
+        """Make a listing of objects."""
         rows = [(o.key, o.size, o.e_tag, o.last_modified.astimezone(UTC)) for o in objects]
         return cls.of_pages([pl.DataFrame(rows, schema=LISTING_COLUMNS, orient="row")])
 
     @classmethod
     def of_pages(cls, pages: Iterable[pl.DataFrame]) -> Self:
-        """Put the pages of a listing together.
+        """Join the pages of a listing.
 
-        A key that comes twice, on two pages of a listing that changed between them, counts as it
-        came last: an object is in a listing once.
+        A key may come on two pages if the bucket changed between them; the last one counts.
         """
-        # Not made one chunk: the copy would double what a listing takes.
+        # Without rechunking, since a copy would double the memory of a listing.
         nothing = pl.DataFrame(schema=LISTING_COLUMNS)
         frame = pl.concat([nothing, *pages], rechunk=False)
         if frame["key"].n_unique() < frame.height:
@@ -72,11 +71,11 @@ class Listing:
 
     @property
     def total_bytes(self) -> int:
-        """The sizes of all objects, added up."""
+        """Sum of the objects' sizes."""
         return int(self.frame["size"].sum())
 
     def __iter__(self) -> Iterator[ObjectMeta]:
-        """Yield the objects in the columns' order, one Python object at a time."""
+        """Yield the objects in order, one Python object at a time."""
         for row in self.frame.iter_rows():
             yield ObjectMeta(*row)
 
@@ -85,9 +84,9 @@ class Listing:
         return Listing(self.frame.sort("last_modified", "key"))
 
     def with_version(self) -> pl.DataFrame:
-        """Add the ``version`` column of :attr:`ObjectMeta.version`.
+        """Return the frame with a ``version`` column, as :attr:`ObjectMeta.version`.
 
-        It costs nothing where every object has an e_tag.
+        This copies nothing where every object has an e_tag.
         """
         if not self.frame["e_tag"].null_count():
             return self.frame.with_columns(version=pl.col("e_tag"))

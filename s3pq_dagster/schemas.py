@@ -1,4 +1,4 @@
-"""Comparing Arrow schemas, whoever wrote the Parquet."""
+"""Comparison of Arrow schemas, whichever program wrote the Parquet."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,13 +10,13 @@ import pyarrow as pa
 from s3pq_dagster.errors import one_line
 
 KEY_COLUMN = "_s3_key"
-"""The column that says which object a row is of."""
+"""The column with the key of the object that a row came from."""
 TABLE_NAME_KEY = b"cq:table_name"
-"""Schema metadata key on every batch, as the CloudQuery SDK has it."""
+"""Key of the table name in the schema metadata of every batch, as in the CloudQuery SDK."""
 
 
 def canonical_type(kind: pa.DataType) -> pa.DataType:
-    """Give the one Arrow type for what Parquet stores alike.
+    """Return one Arrow type for all types that Parquet stores alike.
 
     Parquet knows no large, view or dictionary types: writers leave a hint in the footer, and two
     writers of the same data leave different ones. Values are the same in each.
@@ -27,7 +27,7 @@ def canonical_type(kind: pa.DataType) -> pa.DataType:
     """
     try:
         return _canonical_type(kind)
-    except TypeError:  # an extension type of somebody's own, which need not have a hash
+    except TypeError:  # a user's extension type, which may not be hashable
         return _canonical_type.__wrapped__(kind)
 
 
@@ -52,12 +52,12 @@ def _canonical_type(kind: pa.DataType) -> pa.DataType:
 
 
 def canonical(schema: pa.Schema) -> pa.Schema:
-    """Make every column's type canonical and nullable, and drop all metadata."""
+    """Return a schema with canonical, nullable types and without metadata."""
     return pa.schema([(field.name, canonical_type(field.type)) for field in schema])
 
 
 def differences(expected: pa.Schema, found: pa.Schema) -> list[str]:
-    """Say what differs between two canonical schemas; order of columns does not count.
+    """Describe how two canonical schemas differ; the order of columns does not count.
 
     Returns:
         One phrase a column, expected columns first; empty when they are equal.
@@ -74,13 +74,14 @@ def differences(expected: pa.Schema, found: pa.Schema) -> list[str]:
         for name, kind in got.items()
         if name not in wanted
     ]
-    return [one_line(phrase) for phrase in phrases]  # a type shows its fields' names as they are
+    return [one_line(phrase) for phrase in phrases]  # names of nested fields are not escaped
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Reorder and cast a batch to a schema that :func:`differences` found equal to its own.
+    """Reorder and cast a batch to a schema that does not differ from its own when canonical.
 
-    Only canonical casts happen, which change no value. Zero-copy where types are the same already.
+    Only casts between types with one canonical type are made, which change no value. Columns that
+    have their type already are not copied.
     """
     columns = []
     for field in schema:
@@ -90,7 +91,7 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def conform_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Cast a column to a type with the same canonical type."""
+    """Cast a column to another type with the same canonical type."""
     if column.type == kind:
         return column
     if _is_list_view(column.type):
@@ -100,7 +101,7 @@ def conform_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def as_one(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """Join batches of one schema; one alone is not copied."""
+    """Join batches of one schema; a single batch is not copied."""
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
@@ -110,7 +111,7 @@ def to_bytes(schema: pa.Schema) -> bytes:
 
 
 def from_bytes(data: bytes) -> pa.Schema:
-    """Read what :func:`to_bytes` wrote."""
+    """Deserialize a schema from :func:`to_bytes`."""
     return pa.ipc.read_schema(pa.py_buffer(data))
 
 

@@ -1,4 +1,4 @@
-"""What the user asks for."""
+"""The spec: what the user configures, and the rules for each field."""
 
 import re
 from collections.abc import Callable
@@ -60,7 +60,7 @@ class S3ParquetSpec(BaseModel):
     incremental: bool = Field(
         default=True,
         description="Load only what the ledger does not hold. `false`: every run loads every "
-        "table anew, in one transaction a table.",
+        "table again, in one transaction a table.",
     )
     add_cq_ids: bool = Field(
         default=True, description="Add CloudQuery's `_cq_id` and `_cq_parent_id` columns."
@@ -81,8 +81,8 @@ class S3ParquetSpec(BaseModel):
     )
     verify_e_tags: bool = Field(
         default=True,
-        description="Hold an object's bytes against its e_tag where that is their MD5. `false` is "
-        "for an S3 whose e_tags look like MD5s and are none.",
+        description="Compare the MD5 of an object's bytes with its e_tag, where that is an MD5. "
+        "`false` is for an S3 whose e_tags look like MD5s and are none.",
     )
 
     max_quarantined_fraction: float = Field(
@@ -102,18 +102,18 @@ class S3ParquetSpec(BaseModel):
     )
 
     @classmethod
-    def is_deferred(cls, value: object) -> bool:  # noqa: ARG003 - a subclass looks at it
-        """Tell whether a value stands for one that is known only later.
+    def is_deferred(cls, value: object) -> bool:  # noqa: ARG003 - for subclasses
+        """Return whether a value is a placeholder for one that is known only later.
 
-        A subclass may have such values (an environment variable's name, say); the rules are then
-        checked when the spec is built again with the real ones.
+        A subclass may have placeholders, such as the name of an environment variable. The rules are
+        then checked when the spec is built again with the real values.
         """
         return False
 
     @field_validator("*", mode="wrap")
     @classmethod
     def _checked(cls, value: Any, check: Any, info: Any) -> Any:
-        """Check a field's type and rule; the message is whole, since pydantic adds no input."""
+        """Check a field's type and rule; the message names the value, as pydantic hides it."""
         if cls.is_deferred(value):
             return value
         name = info.field_name
@@ -134,7 +134,7 @@ def _required_text(name: str, text: str) -> None:
 
 
 def _bucket_name(name: str, text: str) -> None:
-    """Check what a bucket's name may be made of; it becomes part of URLs, asset keys and files."""
+    """Check the characters of a bucket's name, which is part of URLs, asset keys and file names."""
     _required_text(name, text)
     if not re.fullmatch(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,255}", text):
         raise ValueError(
@@ -144,7 +144,7 @@ def _bucket_name(name: str, text: str) -> None:
 
 
 def _region_name(name: str, text: str) -> None:
-    """Check what a region's name may be made of; it becomes part of a host's."""
+    """Check the characters of a region's name, which is part of a host name."""
     _required_text(name, text)
     if not re.fullmatch(r"[A-Za-z0-9-]{1,63}", text):
         raise ValueError(
@@ -217,4 +217,4 @@ _RULES: dict[str, Callable[[str, Any], None]] = {
     "max_decoded_bytes": _positive,
     "max_decode_seconds": _positive,
 }
-"""What a field must be beyond its type."""
+"""Rules for the fields beyond their types."""

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, and whether trying again may help.
+"""The tree of errors: everything that can go wrong, and whether trying again may help.
 
 ::
 

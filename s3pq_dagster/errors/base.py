@@ -1,15 +1,15 @@
-"""What all errors have in common."""
+"""The base class of all errors."""
 
 from typing import ClassVar
 
 
 def one_line(text: str) -> str:
-    """Escape what is not printable, as ``repr`` does, but without quotes."""
+    """Escape unprintable characters as ``repr`` does, without adding quotes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class S3ParquetError(Exception):
-    """Say what was tried, what was found and what to do next."""
+    """An error whose message says what was tried, what was found and what to do next."""
 
     retryable: ClassVar[bool] = False
 

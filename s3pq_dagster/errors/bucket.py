@@ -24,7 +24,7 @@ class BucketNotFoundError(StoreError):
 
 
 class AccessDeniedError(StoreError):
-    """The credentials work but do not allow this."""
+    """The credentials are accepted but lack a permission."""
 
     retryable = False
 
@@ -67,7 +67,7 @@ class StoreUnreachableError(StoreError):
 
 
 class BrokenAnswerError(StoreError):
-    """An answer broke off or is not what was asked for, again and again."""
+    """An answer broke off or was not what was asked for, in several attempts."""
 
 
 class ObjectNotFoundError(StoreError):
@@ -81,7 +81,7 @@ class ObjectNotFoundError(StoreError):
 
 
 class ObjectChangedError(StoreError):
-    """An object was overwritten between listing and reading, again and again."""
+    """An object was overwritten between listing and reading, several times."""
 
     def __init__(self, key: str) -> None:
         self.key = key

@@ -14,11 +14,11 @@ class DestinationLockedError(DestinationError):
 
 
 class DestinationConflictError(DestinationError):
-    """Another run wrote the table meanwhile, where nothing can be locked."""
+    """Another run wrote the table meanwhile, in a destination without locks."""
 
 
 class DestinationDeniedError(DestinationError):
-    """The destination answers, and refuses what is asked until somebody changes something."""
+    """The destination refuses the request until somebody changes a setting or a right."""
 
     retryable = False
 
@@ -38,13 +38,13 @@ class TableOwnedElsewhereError(DestinationError):
 
 
 class TableNotManagedError(DestinationError):
-    """Table and ledger do not belong together: one is there without the other."""
+    """A table exists without its ledger, or a ledger without its table."""
 
     retryable = False
 
 
 class LedgerVersionError(DestinationError):
-    """A newer release wrote this ledger."""
+    """A newer release of this package wrote the ledger."""
 
     retryable = False
 
@@ -56,4 +56,4 @@ class LedgerVersionError(DestinationError):
 
 
 class UnsupportedValueError(S3ParquetError):
-    """An IO manager was handed a value, or asked for a type, it does not take."""
+    """An IO manager got a value, or was asked for a type, that it does not support."""

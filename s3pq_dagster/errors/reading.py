@@ -12,7 +12,7 @@ class MalformedObjectError(S3ParquetError):
 
 
 class TrialError(S3ParquetError):
-    """An object could not be decoded in a process of its own, and nothing is wrong with it."""
+    """The process that was to try decoding an object failed, through no fault of the object."""
 
     retryable = True
 
@@ -38,7 +38,7 @@ class DiskError(S3ParquetError):
 
 
 class UnsteadyObjectError(S3ParquetError):
-    """An object was decoded whole, and then not when its rows were to be written."""
+    """An object could be decoded once, but not again when its rows were to be written."""
 
     retryable = True
 
@@ -52,7 +52,7 @@ class UnsteadyObjectError(S3ParquetError):
 
 
 class InternalError(S3ParquetError):
-    """Something happened that only a bug of this package, or of a library it uses, explains."""
+    """A bug of this package, or of a library that it uses, showed itself."""
 
     def __init__(self, doing: str, found: str) -> None:
         super().__init__(
@@ -63,4 +63,4 @@ class InternalError(S3ParquetError):
 
 
 class ReadAbandonedError(S3ParquetError):
-    """Reading was stopped from outside; nobody who waits for objects sees more of them."""
+    """Reading was stopped from outside; whoever waits for an object gets this error."""

@@ -1,10 +1,10 @@
-"""Errors of a table: its name, its schema, its listing."""
+"""Errors of a table's name, schema and listing."""
 
 from s3pq_dagster.errors.base import S3ParquetError
 
 
 class TableNameError(S3ParquetError):
-    """A prefix holds no ASCII letter or digit to make a table name of."""
+    """A prefix has no ASCII letter or digit to make a table name of."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -31,7 +31,7 @@ class TableNameCollisionError(S3ParquetError):
 
 
 class SchemaMismatchError(S3ParquetError):
-    """An object's schema is not its table's."""
+    """The schema of an object differs from that of its table."""
 
     def __init__(
         self,

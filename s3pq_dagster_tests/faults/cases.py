@@ -1,4 +1,4 @@
-"""One fault at one stage and rate: what came of it, and whether that is right."""
+"""Runs a load with one fault at one stage and rate, and judges the outcome."""
 
 import time
 from dataclasses import dataclass, field
@@ -34,8 +34,8 @@ _OF_LISTINGS: dict[Kind, set[str]] = {
     Kind.PAGE_AGAIN: _BROKEN,
     Kind.EMPTY_PAGE: {"EmptyListingError"},
     Kind.OVERWRITTEN: set(),
-    # A flipped size or e_tag of a listing is told by the object; a flipped letter of a key may
-    # make two prefixes one name.
+    # A flipped size or e_tag of a listing is noticed when the object is read; a flipped letter of
+    # a key may give two prefixes one name.
     Kind.FLIPPED: _BROKEN | _CHANGED | _STORE | {"TableNameCollisionError", "TableNameError"},
     Kind.FLIPPED_SAME: _BROKEN | _CHANGED | _STORE | {"TableNameCollisionError", "TableNameError"},
 }
@@ -63,13 +63,13 @@ _OF_ALL: dict[Kind, set[str]] = {
 }
 
 _UNSEEN = {Kind.EMPTY_PAGE, Kind.FLIPPED, Kind.FLIPPED_SAME}
-"""A listing has no checksum: one that is short or spoilt and still one leaves objects, and tables
-of which it shows none, for the next look."""
+"""Faults that cannot be noticed in a listing, which has no checksum: objects and tables that are
+missing from it are loaded by the next run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What to try."""
+    """A fault, where it happens and how often."""
 
     kind: Kind
     stage: Stage
@@ -78,7 +78,7 @@ class Case:
 
     @property
     def expected(self) -> set[str]:
-        """The errors it may end in; none means that it must end right."""
+        """The errors that the load may end in; an empty set means that it must succeed."""
         listing = _OF_LISTINGS if self.stage is Stage.LISTING else {}
         return listing.get(self.kind) or _OF_ALL.get(self.kind, set())
 
@@ -88,17 +88,17 @@ class Case:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it."""
+    """The outcome of a case."""
 
     case: Case
     hit: int = 0
     asked: int = 0
     ended: set[str] = field(default_factory=set)
-    """Classes of the errors; nothing when it ended right."""
+    """Classes of the errors; empty when the load succeeded."""
     seconds: float = 0.0
-    """Of discovery and load under the fault."""
+    """Duration of discovery and load under the fault."""
     wrong: list[str] = field(default_factory=list)
-    """Every promise that did not hold."""
+    """Promises that did not hold."""
 
     @property
     def result(self) -> str:
@@ -106,7 +106,7 @@ class Outcome:
 
 
 def all_cases(seed: int) -> list[Case]:
-    """Give the whole matrix."""
+    """Return all combinations of fault, stage and rate."""
     cases = []
     for kind in Kind:
         stages = [Stage.LISTING] if kind in LISTINGS_ONLY | {Kind.NO_HOST} else list(Stage)
@@ -116,7 +116,7 @@ def all_cases(seed: int) -> list[Case]:
 
 
 def run_case(case: Case, world: World, engine: Engine) -> Outcome:
-    """Load under a fault, look at what is there, lift the fault and load again."""
+    """Load under a fault, judge the table, lift the fault and load again."""
     outcome = Outcome(case)
     expected = _prepare(case, world, engine, outcome)
     plan = Plan(case.kind, case.stage, case.rate, case.seed, _certain(case), expected)
@@ -140,7 +140,7 @@ def run_case(case: Case, world: World, engine: Engine) -> Outcome:
 
 
 def _prepare(case: Case, world: World, engine: Engine, outcome: Outcome) -> int:
-    """Make ready what comes before the fault; say how many requests it may hit, about."""
+    """Prepare the bucket for the fault; return about how many requests it may hit."""
     world.fill(1)
     if case.stage is Stage.LISTING:  # so that there are rows that a wrong listing might remove
         failed = engine.discover() or engine.load()
@@ -199,7 +199,7 @@ def _judge(
 
 
 def _lost(outcome: Outcome, world: World, before: dict[str, list[int]]) -> list[str]:
-    """Nothing that was there goes; and if it ended well, everything is there."""
+    """Check that no rows were lost, and that a load that succeeded loaded everything."""
     rows = world.rows()
     if gone := [key for key in before if key in world.now and key not in rows]:
         return [f"rows of {gone[:3]} went"]
@@ -213,7 +213,7 @@ def _lost(outcome: Outcome, world: World, before: dict[str, list[int]]) -> list[
 
 
 def _set_aside(case: Case, world: World) -> list[str]:
-    """Every object is good in the bucket: none is set aside, unless it always comes the same."""
+    """Check that no object is quarantined but those that came with the same fault each time."""
     found = world.quarantined()
     if case.kind is Kind.FLIPPED_SAME and case.stage in (Stage.DATA, Stage.RANGES):
         found = {key: why for key, why in found.items() if not _came_the_same(key, why)}
@@ -221,12 +221,12 @@ def _set_aside(case: Case, world: World) -> list[str]:
 
 
 def _came_the_same(key: str, reason: str) -> bool:
-    """Such a fault cannot be told from a damaged object; an MD5 says so with both digests."""
+    """Return whether the fault looks like a damaged object, as the reason for it says."""
     return "verify_e_tags" in reason or "multi" in key
 
 
 def _run_again(outcome: Outcome, world: World, engine: Engine) -> None:
-    """Once the fault is lifted a plain run ends right, and reads nothing that is committed."""
+    """Check that a run without the fault succeeds, and reads no committed object again."""
     committed = world.loaded()
     set_aside = bool(world.quarantined())
     world.proxy.forget()
@@ -243,5 +243,5 @@ def _run_again(outcome: Outcome, world: World, engine: Engine) -> None:
 
 
 def _is_data(asked: str | None) -> bool:
-    """Tell a read of data from that of a footer, which starts within the object."""
+    """Return whether a read is for data; one for a footer starts within the object."""
     return asked is None or asked.startswith("bytes=0-")

@@ -1,4 +1,4 @@
-"""Two ways to load a world: the package's own parts in this thread, and real runs of Dagster."""
+"""Two ways to load a world: by the package's parts in this thread, or by runs of Dagster."""
 
 import logging
 import time
@@ -36,13 +36,13 @@ OURS = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How discovery, or the load of a table, failed."""
+    """The failure of discovery or of a table's load."""
 
     error: str
-    """The class; of ours, one hopes."""
+    """Name of the error's class."""
     message: str
     seconds: float
-    """Of all attempts together; the pauses between them belong to the other tables."""
+    """Duration of all attempts, without the pauses between them."""
 
 
 class Engine(Protocol):
@@ -51,25 +51,25 @@ class Engine(Protocol):
     tables: set[str]
 
     def discover(self) -> Failure | None:
-        """Find the tables, as a code location that starts does."""
+        """Find the tables as a starting code location does."""
         ...
 
     def load(self, *, retry_quarantined: bool = False) -> dict[str, Failure]:
-        """Load what is pending of each; give the tables that failed."""
+        """Load the pending objects of each table; return the failures by table."""
         ...
 
 
 def _log() -> logging.Logger:
-    return logging.Logger("faults", logging.CRITICAL)  # noqa: LOG001 - of its own, not the tree's
+    return logging.Logger("faults", logging.CRITICAL)  # noqa: LOG001 - outside the logger tree
 
 
 @dataclass
 class Parts:
-    """Discovery and loading without a run: cheap, and no step is tried again."""
+    """Discovery and loading without a Dagster run, and so without retries of steps."""
 
     world: World
     saves: bool = True
-    """Whether discovery is the real one, which reads footers and saves what it found."""
+    """Whether discovery reads footers and saves its result, as in a code location."""
     tables: set[str] = field(default_factory=set)
     _prefixes: dict[str, str] = field(default_factory=dict)
 

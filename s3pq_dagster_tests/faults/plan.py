@@ -1,4 +1,4 @@
-"""Which requests a fault hits: it follows from the seed, not from how threads run."""
+"""Which requests a fault hits, by a seed, independent of the order of threads."""
 
 import hashlib
 import random
@@ -11,18 +11,18 @@ from s3pq_dagster_tests.proxy import Request
 
 
 class Stage(StrEnum):
-    """What a request is for."""
+    """The purpose of a request."""
 
     LISTING = "listing"
     FOOTER = "footer"
     DATA = "data"
-    """A small object, whole."""
+    """Reads of whole small objects."""
     RANGES = "ranges"
-    """A range of a large object."""
+    """Reads of byte ranges of large objects."""
 
 
 class Kind(StrEnum):
-    """What goes wrong."""
+    """The kind of a fault."""
 
     INTERNAL_ERROR = "500"
     SLOW_DOWN = "503 SlowDown"
@@ -59,30 +59,30 @@ LISTINGS_ONLY = {
     Kind.PAGE_AGAIN,
 }
 LASTING = {Kind.FORBIDDEN, Kind.EXPIRED}
-"""Once they begin they stay."""
+"""Faults that stay once they begin."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """A fault, where and how often."""
+    """A fault, its stage and its rate."""
 
     kind: Kind
     stage: Stage
     rate: float
     seed: int
     certain: str = ""
-    """A key whose first request is hit whatever the rate says; listings: the second one is."""
+    """A key whose first request is always hit. Of listings, the second request always is."""
     expected: int = 1
-    """Requests of the stage, about: when a lasting fault begins."""
+    """Approximate number of requests of the stage, by which a lasting fault begins."""
     discovering: bool = False
-    """Whether requests for objects are for footers now."""
+    """Whether requests for objects are for footers at present."""
     hit: int = 0
     asked: int = 0
     _seen: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def stage_of(self, request: Request) -> Stage | None:
-        """Say what a request is for."""
+        """Return the stage that a request belongs to."""
         if request.is_listing:
             return Stage.LISTING
         if not request.is_object:
@@ -92,7 +92,7 @@ class Plan:
         return Stage.RANGES if request.range else Stage.DATA
 
     def falls_on(self, request: Request) -> random.Random | None:
-        """Tell whether a request is hit; if so, give what further chances follow from."""
+        """Return a random generator for the fault if a request is hit, ``None`` if not."""
         if self.stage_of(request) is not self.stage:
             return None
         with self._lock:

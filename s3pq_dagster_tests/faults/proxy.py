@@ -27,7 +27,7 @@ _LIFTED_SECONDS = 90
 
 
 class FaultyProxy(Proxy):
-    """Forwards, and breaks the answers of the requests that a plan hits.
+    """Forwards requests, and breaks the answers of those that a plan hits.
 
     Its listings have :data:`PAGE` keys a page; so the server behind must not check signatures.
     """
@@ -37,10 +37,10 @@ class FaultyProxy(Proxy):
         self.page_size = PAGE
         self.plan: Plan | None = None
         self.change: Callable[[Request, Random], None] = lambda _request, _chance: None
-        """Called to overwrite, add or delete objects while a request is under way."""
+        """Called to overwrite, add or delete objects during a request."""
         self.slow_seconds = 1.0
         self.stalled_seconds = 15.0
-        """More than the package waits for."""
+        """Longer than the package's time limit."""
         self.lifted = threading.Event()
         self._first_page = b""
 
@@ -49,7 +49,7 @@ class FaultyProxy(Proxy):
         super().__exit__(*_exit)
 
     def lift(self) -> None:
-        """Make no faults any more; requests that are stalled end."""
+        """Stop making faults, and end stalled requests."""
         self.plan = None
         self.lifted.set()
 
@@ -102,7 +102,7 @@ class FaultyProxy(Proxy):
         handler.close_connection = True
         try:
             handler.wfile.write(data)
-        except OSError:  # given up on already
+        except OSError:  # the client has given up
             return
         if kind is Kind.STALLED:
             self.lifted.wait(self.stalled_seconds)

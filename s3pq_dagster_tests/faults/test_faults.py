@@ -1,4 +1,4 @@
-"""Faults between the package and its S3: it ends right or in the right error, never half-way."""
+"""Under faults between the package and S3, a load succeeds or ends in the right error."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -17,12 +17,12 @@ from s3pq_dagster_tests.servers import admin_client
 
 SEED = 1
 LONG = {Kind.STALLED, Kind.TOO_SLOW, Kind.NO_HOST}
-"""Ten seconds and more each: `bench/faults.py` has them at every stage and rate."""
+"""Faults of ten seconds and more, which `bench/faults.py` tries at every stage and rate."""
 _numbers = count()
 
 
 def outcomes(cases: list[Case], endpoint: str, home: Path) -> list[Outcome]:
-    """Run cases side by side: most of their time is waiting."""
+    """Run cases concurrently, since they mostly wait."""
     client = admin_client(endpoint, config=PLAIN)
 
     def run(case: Case) -> Outcome:
@@ -43,12 +43,12 @@ SMALL: dict[str, Any] = {"tables": ("large", "many"), "small": 2, "concurrency":
 
 
 def wrong(found: list[Outcome]) -> dict[str, list[str]]:
-    """Give the promises that did not hold, by case."""
+    """Return the promises that did not hold, by case."""
     return {str(outcome.case): outcome.wrong for outcome in found if outcome.wrong}
 
 
 def chosen(stage: Stage, rate: float) -> list[Case]:
-    """Give every fault of a stage at a rate, but those that take long."""
+    """Return every fault of a stage at a rate, except those that take long."""
     return [
         case
         for case in all_cases(SEED)
@@ -61,12 +61,12 @@ def chosen(stage: Stage, rate: float) -> list[Case]:
 def test_a_fault_ends_right_or_in_the_right_error(
     moto: str, tmp_path: Path, stage: Stage, rate: float
 ) -> None:
-    """Rows and ledger agree, nothing good is set aside, and once it is lifted all is there."""
+    """Rows and ledger agree, no good object is quarantined, and the next run loads all."""
     assert wrong(outcomes(chosen(stage, rate), moto, tmp_path)) == {}
 
 
 def test_a_fault_elsewhere_ends_right_or_in_the_right_error(moto: str, tmp_path: Path) -> None:
-    """So it is for footers, for ranges of large objects, and where one answer stalls."""
+    """The same holds for footers, for ranges of large objects, and for a stalled answer."""
     cases = [
         Case(Kind.HTML, Stage.FOOTER, 1.0, SEED),
         Case(Kind.INTERNAL_ERROR, Stage.FOOTER, 1.0, SEED),
@@ -82,7 +82,7 @@ def test_a_fault_elsewhere_ends_right_or_in_the_right_error(moto: str, tmp_path:
 
 
 def test_which_requests_are_hit_follows_from_the_seed(moto: str, tmp_path: Path) -> None:
-    """Another run of a case is the same case."""
+    """Two runs of a case break the same number of requests."""
     case = Case(Kind.INTERNAL_ERROR, Stage.DATA, 0.2, SEED)
     one, other = outcomes([case, case], moto, tmp_path)
     assert (one.hit, one.asked) == (other.hit, other.asked)

@@ -1,4 +1,4 @@
-"""A bucket behind a faulty proxy, what every version of its objects holds, and a DuckDB file."""
+"""A bucket behind a faulty proxy, the rows of each version of its objects, and a DuckDB file."""
 
 import threading
 from collections import defaultdict
@@ -23,19 +23,19 @@ _LEDGER = "SELECT table_name, key, e_tag, rows, status, coalesce(reason, '') FRO
 
 @dataclass
 class World:
-    """A bucket of four tables, and what a right load of it is."""
+    """A bucket of four tables, and the rows that a correct load has."""
 
     bucket: str
     client: Any
     proxy: FaultyProxy
     database: Path
     now: dict[str, range] = field(default_factory=dict)
-    """The ids of the rows of each key, as the bucket is."""
+    """Row ids of each key in the bucket now."""
     versions: dict[tuple[str, str], range] = field(default_factory=dict)
-    """The same of every version there ever was, by key and e_tag."""
+    """Row ids of every version there ever was, by key and e_tag."""
     tables: tuple[str, ...] = TABLES
     small: int = 6
-    """Objects a part of the table of many."""
+    """Number of objects in a part of the table ``many``."""
     concurrency: int = 8
     elsewhere: str | None = None
     """An endpoint to load from instead of the proxy's."""
@@ -65,7 +65,7 @@ class World:
         self.put(f"large/{part}-multi.parquet", LARGE_ROWS, multipart=True)
 
     def put(self, key: str, rows: int, *, multipart: bool = False) -> None:
-        """Put an object of rows that no other has, in one piece or as a multipart upload."""
+        """Put an object with unique rows, in one piece or as a multipart upload."""
         with self._lock:
             ids = range(self._next, self._next + rows)
             self._next += rows
@@ -91,18 +91,18 @@ class World:
             self.now.pop(key, None)
 
     def overwrite(self, request: Request, chance: Random) -> None:
-        """Overwrite the object that is asked for, or one of those that are listed."""
+        """Overwrite the requested object or, during a listing, any object."""
         key = request.key or chance.choice(sorted(self.now))
         self.put(key, LARGE_ROWS if key.startswith("large/") else 7)
 
     def add_and_delete(self, request: Request, chance: Random) -> None:
-        """Between two pages of a listing add an object and delete another."""
+        """Add an object and delete another between two pages of a listing."""
         if "continuation-token" in request.query:
             self.put(f"many/{chance.randrange(10**6):06d}-between.parquet", 3)
             self.delete(chance.choice([k for k in sorted(self.now) if k.startswith("many/")]))
 
     def rows(self) -> dict[str, list[int]]:
-        """Give the ids of the rows of each key, over all tables of the file, sorted."""
+        """Return the sorted row ids of each key, over all tables of the file."""
         found: defaultdict[str, list[int]] = defaultdict(list)
         for table in sorted(set(self.tables) & self._tables()):
             query = f'SELECT _s3_key, id, text FROM "{table}" ORDER BY id'
@@ -111,19 +111,19 @@ class World:
         return dict(found)
 
     def ledger(self) -> list[tuple[str, str, str, int, str, str]]:
-        """Give the ledger: table, key, e_tag, rows, status, reason."""
+        """Return the ledger's entries: table, key, e_tag, rows, status, reason."""
         return self._query(_LEDGER) if "_s3pq_objects" in self._tables() else []
 
     def loaded(self) -> set[tuple[str, str]]:
-        """Give key and e_tag of what the ledger says is loaded."""
+        """Return key and e_tag of the objects that are loaded by the ledger."""
         return {(key, e_tag) for _, key, e_tag, _, status, _ in self.ledger() if status == "loaded"}
 
     def quarantined(self) -> dict[str, str]:
-        """Give the reasons of what is set aside."""
+        """Return the reasons of quarantined objects by key."""
         return {key: why for _, key, _, _, status, why in self.ledger() if status == "quarantined"}
 
     def disagreements(self) -> list[str]:
-        """Say where rows and ledger do not agree, or are not those of a version that was there."""
+        """Describe where rows and ledger differ, or are not those of any version."""
         rows, wrong = self.rows(), []
         loaded = {
             key: (e_tag, n) for _, key, e_tag, n, status, _ in self.ledger() if status == "loaded"
@@ -137,7 +137,7 @@ class World:
         return wrong
 
     def is_right(self) -> bool:
-        """Tell whether every row of the bucket as it is now is there exactly once."""
+        """Return whether every row of the current bucket is loaded exactly once."""
         return self.rows() == {key: list(ids) for key, ids in self.now.items()}
 
     def _tables(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Any text in keys and columns, all the way: equal at the end, or refused for what it is."""
+"""Any text in keys and column names is loaded unchanged, or refused with a documented error."""
 
 import tempfile
 from pathlib import Path
@@ -34,12 +34,12 @@ COLUMNS = st.lists(NAME, min_size=1, max_size=4)
 
 
 def folded(name: str) -> str:
-    """Make ASCII letters small, one by one."""
+    """Make ASCII letters lower case, and no others."""
     return "".join(c.lower() if c.isascii() else c for c in name)
 
 
 def is_refused(columns: list[str]) -> bool:
-    """Tell by the documented rules whether a table cannot have these columns."""
+    """Return whether the documented rules refuse these column names."""
     names = [folded(name) for name in columns]
     return (
         len(set(names)) < len(names)
@@ -68,7 +68,7 @@ def found_in(store: Store) -> list[TableListing] | None:
 def test_any_name_comes_back_or_is_refused(
     bucket: Bucket, keys: set[str], columns: list[str]
 ) -> None:
-    """Keys, columns and fields are in the destination what they were in S3, or nothing is."""
+    """Keys, columns and fields are the same in the destination as in S3, or none is there."""
     refused = is_refused(columns)
     table = pa.table([value(columns, number) for number in range(len(columns))], names=columns)
     if refused:  # for the columns alone: a struct of these fields is refused too
@@ -117,7 +117,7 @@ def load_of(store: Store, bucket: Bucket, found: TableListing) -> TableLoad:
 
 
 def check(stored: pa.Table, table: pa.Table, keys: set[str]) -> None:
-    """See that columns and values are the objects', and each key is there once."""
+    """Check that columns and values are those of the objects, and each key is there once."""
     assert stored.column_names == [*table.column_names, "_s3_key"]
     assert sorted(stored["_s3_key"].to_pylist()) == sorted(keys)
     assert stored.drop_columns("_s3_key").to_pylist() == table.to_pylist() * len(keys)

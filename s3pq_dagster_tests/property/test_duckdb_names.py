@@ -1,4 +1,4 @@
-"""Identifiers in DuckDB, whatever they are."""
+"""Any text as an identifier in DuckDB."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ NAMES = st.one_of(
 
 @pytest.fixture(scope="module")
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    """One database in memory for all examples: each makes its schema and rolls it back."""
+    """Open one database in memory; each example makes its schema and rolls it back."""
     with duckdb.connect() as connection:
         yield connection
 
@@ -31,8 +31,8 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 def test_a_quoted_name_is_that_name(
     connection: duckdb.DuckDBPyConnection, space: str, table: str, column: str
 ) -> None:
-    """Schema, table and column of any name hold what is put into them, and are listed by it."""
-    # A name of one of DuckDB's own schemas, in any case, is not ours to make.
+    """A schema, table and column of any name can be written, read and listed."""
+    # The prefix avoids the names of DuckDB's own schemas.
     own = f"s {space}"
     where = f"{quoted(own)}.{quoted(table)}"
     connection.execute("BEGIN")
@@ -51,7 +51,7 @@ def test_a_quoted_name_is_that_name(
 
 @given(st.text(), st.text())
 def test_a_name_with_nul_is_refused(before: str, after: str) -> None:
-    """DuckDB would cut it there and make another name of it."""
+    """DuckDB would cut a name at NUL."""
     with pytest.raises(UnsupportedSchemaError, match="NUL"):
         quoted(f"{before}\x00{after}")
 

@@ -43,15 +43,15 @@ CASES = [
 
 @dataclass
 class Model:
-    """What the table should hold, kept in the plainest way."""
+    """The expected content of the table, computed in the simplest way."""
 
     write_mode: str
     bucket: dict[str, int] = field(default_factory=dict)
     held: dict[str, list[int]] = field(default_factory=dict)
-    """Contents loaded of each key."""
+    """Contents that are loaded of each key, oldest first."""
 
     def load(self, keys: list[str]) -> None:
-        """Load some of the keys that are there."""
+        """Load some of the keys in the bucket."""
         if self.write_mode == "mirror":
             self.held = {k: v for k, v in self.held.items() if k in self.bucket}
         for key in keys:
@@ -71,7 +71,7 @@ class Model:
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(
     steps=[("put", "t/a", 1), ("load", "", 0), ("put", "t/a", 2), ("load", "", 0)] * 2
-)  # and back
+)  # a content that comes back
 @example(
     steps=[
         ("put", "t/a", 2),
@@ -89,7 +89,7 @@ class Model:
 def test_every_row_is_there_exactly_once(
     bucket: Bucket, kind: str, write_mode: str, steps: list[Step]
 ) -> None:
-    """Whatever happens to the bucket between loads, the table is what the write mode says."""
+    """Whatever happens to the bucket between loads, the table has the rows of the write mode."""
     for key in KEYS:
         bucket.delete(key)
     model = Model(write_mode)
@@ -142,12 +142,12 @@ def _load(load: TableLoad, model: Model, place: Place, step: str) -> None:
 
 
 def body(content: int) -> pa.Table | bytes:
-    """Write a content."""
+    """Make the object with a content."""
     if content == MALFORMED:
         return b"not Parquet"
     return pa.table({"n": pa.array([content] * content, pa.int64())})
 
 
 def rows_in(place: Place) -> Counter[tuple[str, int]]:
-    """Count the rows by key and content."""
+    """Count the table's rows by key and content."""
     return Counter(place.select("t", ["_s3_key", "n"]) if "t" in place.tables() else [])

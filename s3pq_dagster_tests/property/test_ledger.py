@@ -1,4 +1,4 @@
-"""The ledger as a set, for any sets."""
+"""Set operations of the ledger, for any ledger and listing."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -32,13 +32,13 @@ ENTRIES = st.lists(
 
 
 def versions(objects: list[ObjectMeta]) -> set[tuple[str, str]]:
-    """Give what identifies objects."""
+    """Return the identities of objects."""
     return {(o.key, o.version) for o in objects}
 
 
 @given(OBJECTS.map(lambda o: ObjectMeta(o.key, o.size, None, o.last_modified)))
 def test_a_version_is_the_same_alone_and_in_columns(found: ObjectMeta) -> None:
-    """Whatever the moment, one object and many agree on its version."""
+    """An object and a listing of it agree on its version, whatever its time."""
     assert list(Listing.of([found]).with_version()["version"]) == [found.version]
 
 
@@ -50,7 +50,7 @@ def test_the_difference_is_the_set_difference(
     mirror: bool,  # noqa: FBT001 - Hypothesis passes by position
     retry: bool,  # noqa: FBT001
 ) -> None:
-    """Pending is listing minus ledger, removed is ledger minus listing, and nothing else is."""
+    """Pending is exactly listing minus ledger, and removed is exactly ledger minus listing."""
     found = ledger(*held).difference(Listing.of(listed), mirror=mirror, retry_quarantined=retry)
     keep = {Status.LOADED} if retry else {Status.LOADED, Status.QUARANTINED}
     known = versions([o for o, status in held if status in keep])
@@ -79,7 +79,7 @@ def test_accounted_and_pending_make_the_listing(
 def test_only_the_keys_whose_rows_differ_fail_to_reconcile(
     held: list[tuple[ObjectMeta, Status]], rows: list[str | None]
 ) -> None:
-    """Each loaded entry stands for one row here; whatever else the table holds is found."""
+    """Every key whose number of rows differs is found; each loaded entry has one row here."""
     said = Counter(o.key for o, status in held if status is Status.LOADED)
     found = Counter(rows)
     counts = pl.DataFrame(
@@ -95,7 +95,7 @@ def test_only_the_keys_whose_rows_differ_fail_to_reconcile(
 
 @given(LISTINGS, st.randoms())
 def test_a_fingerprint_knows_no_order(listed: list[ObjectMeta], random: object) -> None:
-    """Shuffling changes nothing."""
+    """Shuffling a listing does not change its fingerprint."""
     shuffled = list(listed)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert fingerprint(Listing.of(shuffled)) == fingerprint(Listing.of(listed))
@@ -111,7 +111,7 @@ def test_a_fingerprint_tells_sets_apart(one: list[ObjectMeta], other: list[Objec
 
 @given(MOMENTS)
 def test_a_cursor_reads_back(moment: datetime) -> None:
-    """What is written is the very moment, with no digit more than it needs."""
+    """A formatted cursor is the same time when read back, without trailing zeros."""
     text = format_cursor(moment)
     assert datetime.fromisoformat(text) == moment
     assert not text.removesuffix("Z").endswith(".")

@@ -27,7 +27,7 @@ ANY_KEYS = st.lists(PARQUET_KEY, unique=True, max_size=12)
 
 
 def name_of(key: str) -> str | None:
-    """Give the name of a key's table, if it has one."""
+    """Return the table name of a key; ``None`` if it would be empty."""
     try:
         return table_name(prefix_of(key))
     except TableNameError:
@@ -36,7 +36,7 @@ def name_of(key: str) -> str | None:
 
 @given(NAMED_KEY)
 def test_every_parquet_key_has_a_name_or_none(key: str) -> None:
-    """A name is letters, digits and single underscores inside; nothing else comes out."""
+    """A name has letters, digits and single underscores between them, and nothing else."""
     name = name_of(key)
     assert name is None or re.fullmatch(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*", name)
     stem = prefix_of(key) if "/" in key else key[: -len(".parquet")]
@@ -45,7 +45,7 @@ def test_every_parquet_key_has_a_name_or_none(key: str) -> None:
 
 @given(NAMED_KEY)
 def test_a_name_is_its_own_name(key: str) -> None:
-    """Naming what is a name already changes nothing."""
+    """A prefix that is a table name has that name."""
     name = name_of(key)
     if name is not None:
         assert table_name(f"{name}/") == name

@@ -13,14 +13,14 @@ LOADED, QUARANTINED, REMOVED = Status.LOADED, Status.QUARANTINED, Status.REMOVED
 
 
 def test_everything_is_pending_for_an_empty_ledger() -> None:
-    """A table that is not there yet loads all it lists, the oldest first."""
+    """All listed objects of a new table are pending, the oldest first."""
     found = Ledger.empty().difference(listing(meta("b", second=2), meta("a", second=3)))
     assert keys(found.pending) == ["b", "a"]
     assert bool(found)
 
 
 def test_nothing_is_pending_when_all_is_loaded() -> None:
-    """The same objects in any order are nothing to do."""
+    """Nothing is pending if the ledger has the same objects, in any order."""
     a, b = meta("a"), meta("b")
     found = ledger((a, LOADED), (b, LOADED)).difference(listing(b, a))
     assert not found
@@ -36,14 +36,14 @@ def test_no_time_decides_what_is_pending(second: int) -> None:
 
 
 def test_an_object_is_quarantined_in_one_version() -> None:
-    """Replaced or no longer listed, it has freed itself."""
+    """An object that was replaced or is no longer listed is not quarantined any more."""
     held = ledger((meta("a"), QUARANTINED), (meta("b"), QUARANTINED), (meta("c"), LOADED))
     assert held.quarantined(listing(meta("a"), meta("c")))["key"].to_list() == ["a"]
     assert held.quarantined(listing(meta("a", "v2"))).is_empty()
 
 
 def test_a_footer_that_says_other_rows_is_found() -> None:
-    """Only in the version that is loaded; each loaded object has one row here."""
+    """Only the loaded version is compared; each loaded object has one row here."""
     held = ledger((meta("a"), LOADED), (meta("b"), LOADED), (meta("c"), QUARANTINED))
     said = [("a", "v1", 1), ("b", "v1", 5), ("b", "v2", 7), ("c", "v1", 9)]
     footers = pl.DataFrame(said, schema=["key", "version", "footer_rows"], orient="row")
@@ -60,7 +60,7 @@ def test_a_footer_that_says_other_rows_is_found() -> None:
     ],
 )
 def test_a_new_version_is_pending(now: ObjectMeta, *, pending: bool) -> None:
-    """An overwritten object is another e_tag; equal bytes put again are not."""
+    """Another e_tag makes an object pending; the same e_tag put again does not."""
     assert bool(ledger((meta("a", "v1"), LOADED)).difference(listing(now))) is pending
 
 
@@ -69,7 +69,7 @@ def test_a_new_version_is_pending(now: ObjectMeta, *, pending: bool) -> None:
     [(meta("a", None), False), (meta("a", None, size=9), True), (meta("a", None, second=1), True)],
 )
 def test_without_e_tags_size_and_time_tell(now: ObjectMeta, *, pending: bool) -> None:
-    """A store that sends no e_tag still has its overwritten objects noticed."""
+    """Without e_tags, overwritten objects are noticed by size and time."""
     assert bool(ledger((meta("a", None), LOADED)).difference(listing(now))) is pending
 
 
@@ -87,20 +87,20 @@ def test_without_e_tags_size_and_time_tell(now: ObjectMeta, *, pending: bool) ->
 def test_a_status_says_whether_an_object_is_read_again(
     status: Status, *, retry: bool, pending: bool
 ) -> None:
-    """Quarantined objects wait until asked for; removed ones that are back are new."""
+    """Quarantined objects are pending on request only; removed ones that are back always."""
     found = ledger((meta("a"), status)).difference(listing(meta("a")), retry_quarantined=retry)
     assert bool(found) is pending
 
 
 def test_a_quarantined_object_is_retried_when_it_changes() -> None:
-    """A repaired object frees itself."""
+    """A quarantined object that was replaced is pending."""
     found = ledger((meta("a", "bad"), QUARANTINED)).difference(listing(meta("a", "good")))
     assert keys(found.pending) == ["a"]
 
 
 @pytest.mark.parametrize(("mirror", "removed"), [(False, []), (True, ["b", "c"])])
 def test_only_mirror_removes_what_is_gone(*, mirror: bool, removed: list[str]) -> None:
-    """A key that is no longer listed loses its rows in mirror, and there only."""
+    """Keys that are no longer listed are removed with mirror only."""
     held = ledger(
         (meta("c"), LOADED),
         (meta("b", "v1"), LOADED),
@@ -114,7 +114,7 @@ def test_only_mirror_removes_what_is_gone(*, mirror: bool, removed: list[str]) -
 
 @pytest.mark.parametrize("status", [QUARANTINED, REMOVED])
 def test_mirror_removes_nothing_that_has_no_rows(status: Status) -> None:
-    """Quarantined and removed objects that are gone are nothing to do."""
+    """Quarantined and removed objects that are not listed need no removal."""
     held = ledger((meta("a"), LOADED), (meta("b"), status))
     assert not held.difference(listing(meta("a")), mirror=True)
 
@@ -139,7 +139,7 @@ def test_accounted_is_what_is_held_in_this_version() -> None:
 
 
 def test_the_cursor_is_the_latest_of_what_is_loaded() -> None:
-    """Quarantined and removed objects do not move it."""
+    """Quarantined and removed objects do not change the cursor."""
     held = ledger(
         (meta("a", second=5), LOADED),
         (meta("b", second=3), LOADED),
@@ -150,7 +150,7 @@ def test_the_cursor_is_the_latest_of_what_is_loaded() -> None:
 
 
 def test_the_latest_of_no_moments_is_none() -> None:
-    """Moments that are not known do not count."""
+    """Objects without a time are left out of the cursor."""
     later = NOON + timedelta(seconds=1)
     assert latest([later, None, NOON]) == later
     assert latest([None]) is None
@@ -158,19 +158,19 @@ def test_the_latest_of_no_moments_is_none() -> None:
 
 
 def test_an_empty_ledger_has_no_cursor() -> None:
-    """Nothing loaded is no moment at all."""
+    """Without loaded objects there is no cursor."""
     assert Ledger.empty().cursor is None
     assert ledger((meta("a"), QUARANTINED)).cursor is None
 
 
 def test_entries_are_counted_by_status() -> None:
-    """Each status is counted on its own."""
+    """Each status has its own count."""
     held = ledger((meta("a"), LOADED), (meta("b"), LOADED), (meta("c"), QUARANTINED))
     assert [held.count(status) for status in Status] == [2, 1, 0]
 
 
 def test_a_fingerprint_knows_no_order() -> None:
-    """Any order of the same objects hashes alike, and only 128 bits of it show."""
+    """The order does not matter, and the fingerprint has 128 bits."""
     a, b, c = meta("a"), meta("b"), meta("c")
     assert fingerprint(listing(a, b, c)) == fingerprint(listing(c, a, b))
     assert len(bytes.fromhex(fingerprint(listing(a)))) == 16
@@ -199,24 +199,24 @@ def test_a_fingerprint_is_stable_across_releases() -> None:
     ],
 )
 def test_a_fingerprint_changes_with_the_set(one: list[ObjectMeta], other: list[ObjectMeta]) -> None:
-    """Another key or another version is another fingerprint."""
+    """Another key or another version changes the fingerprint."""
     assert fingerprint(listing(*one)) != fingerprint(listing(*other))
 
 
 def test_a_fingerprint_ignores_what_is_no_version() -> None:
-    """Size and time do not count where there is an e_tag: equal bytes put again are the same."""
+    """Size and time do not change the fingerprint of an object with an e_tag."""
     assert fingerprint(listing(meta("a"))) == fingerprint(listing(meta("a", size=99, second=9)))
 
 
 def test_a_fingerprint_reads_more_than_one_slice() -> None:
-    """Hashing in slices gives what hashing at once would."""
+    """A listing longer than a slice has the fingerprint of the whole."""
     many = [meta(f"k{i:06d}") for i in range(70_000)]
     assert fingerprint(listing(*many)) == fingerprint(listing(*reversed(many)))
     assert fingerprint(listing(*many)) != fingerprint(listing(*many[:-1]))
 
 
 def test_the_cursor_key_is_cloudquerys() -> None:
-    """State of cq-source-s3 has the same key."""
+    """The key is that of cq-source-s3's state."""
     assert cursor_key("lake", "data_2024") == "s3/lake/data_2024/last_modified_cursor"
 
 
@@ -241,12 +241,12 @@ def test_the_cursor_key_is_cloudquerys() -> None:
     ],
 )
 def test_a_cursor_is_written_as_go_does(moment: datetime, text: str) -> None:
-    """RFC3339Nano in UTC: as many fractional digits as it needs, none for a whole second."""
+    """The format is RFC3339Nano in UTC, without trailing zeros."""
     assert format_cursor(moment) == text
 
 
 def test_a_ledger_holds_what_is_loaded_in_that_version() -> None:
-    """Not another version, another key, or what is quarantined; without e_tags size and time."""
+    """Another version, another key or a quarantined object is not held."""
     known = ledger(
         (meta("a", "1"), LOADED),
         (meta("b", "1"), QUARANTINED),

@@ -1,4 +1,4 @@
-"""How a log line reads."""
+"""The format of a log line."""
 
 import json
 
@@ -8,22 +8,22 @@ from s3pq_dagster.logs import line
 
 
 def test_an_event_alone_is_its_name() -> None:
-    """Nothing follows an event without facts."""
+    """An event without facts is a line of its own name."""
     assert line("tick") == "tick"
 
 
 def test_facts_keep_their_order() -> None:
-    """Facts read in the order they were given."""
+    """Facts are in the order they were given."""
     assert line("read", b=1, a="x", c=True) == "read b=1 a=x c=True"
 
 
 def test_none_is_left_out() -> None:
-    """A fact that is not there takes no place."""
+    """A fact that is ``None`` is left out."""
     assert line("read", a=None, b=0, c="") == 'read b=0 c=""'
 
 
 def test_a_float_has_three_digits() -> None:
-    """Seconds read the same everywhere."""
+    """Fractions always have three digits."""
     assert line("done", seconds=1.23456) == "done seconds=1.235"
 
 
@@ -35,7 +35,7 @@ def test_a_float_has_three_digits() -> None:
     ],
 )
 def test_text_that_would_break_the_line_is_quoted(text: str) -> None:
-    """Whatever a key holds, the line stays one line and gives the text back."""
+    """Any text stays on one line and can be read back."""
     written = line("read", key=text)
     assert written.isprintable()
     assert json.loads(written.removeprefix("read key=")) == text
@@ -43,11 +43,11 @@ def test_text_that_would_break_the_line_is_quoted(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a/b.parquet", "//..", "ü", "{x}"])
 def test_plain_text_is_not_quoted(text: str) -> None:
-    """A key without spaces reads as it is."""
+    """A key without spaces is not quoted."""
     assert line("read", key=text) == f"read key={text}"
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
 def test_unicode_line_ends_do_not_break_the_line(separator: str) -> None:
-    """What a terminal or splitlines takes for a line end is escaped as well."""
+    """Everything that a terminal or ``splitlines`` takes for a line end is escaped."""
     assert len(line("read", key=f"a{separator}b").splitlines()) == 1

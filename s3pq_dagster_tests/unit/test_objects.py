@@ -1,4 +1,4 @@
-"""What an object is, and many of them."""
+"""Objects, and listings of many."""
 
 import subprocess
 import sys
@@ -11,12 +11,12 @@ from s3pq_dagster_tests.unit.made import NOON, keys, listing, meta
 
 
 def test_a_version_is_the_e_tag() -> None:
-    """Where the store sends an e_tag, it alone tells contents apart."""
+    """With an e_tag, the e_tag alone is the version."""
     assert meta("a", "tag", size=1).version == meta("a", "tag", size=2, second=9).version == "tag"
 
 
 def test_without_an_e_tag_a_version_is_size_and_time() -> None:
-    """Without an e_tag, size or time tell contents apart."""
+    """Without an e_tag, size and time are the version."""
     same = meta("a", None, size=5).version
     assert meta("a", None, size=5).version == same
     assert meta("a", None, size=6).version != same
@@ -47,7 +47,7 @@ def test_a_listing_gives_back_its_objects() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 2500])
 def test_a_listing_counts_its_objects(count: int) -> None:
-    """Pages inside do not show, nor does an empty one."""
+    """A listing does not depend on its pages, and may have empty ones."""
     found = Listing.of(meta(f"k{i}", size=i) for i in range(count))
     assert len(found) == count
     assert found.total_bytes == sum(range(count))
@@ -55,7 +55,7 @@ def test_a_listing_counts_its_objects(count: int) -> None:
 
 
 def test_a_key_that_is_listed_twice_is_one_object() -> None:
-    """Of two pages of a listing that changed between them the later one counts."""
+    """A key on two pages is listed once, as on the later page."""
     found = Listing.of([meta("a", "v1"), meta("b"), meta("a", "v2"), meta("c")])
     assert [(o.key, o.e_tag) for o in found] == [("b", "v1"), ("a", "v2"), ("c", "v1")]
 
@@ -74,7 +74,7 @@ def test_reading_order_is_time_then_key_in_bytes() -> None:
 
 
 def test_times_come_back_aware_and_in_utc() -> None:
-    """A moment of another zone is the same moment in UTC."""
+    """A time in another zone becomes the same time in UTC."""
     moment = datetime.fromisoformat("2024-02-14T13:00:00+01:00")
     (found,) = Listing.of([ObjectMeta("a", 1, "e", moment)])
     assert found.last_modified == NOON
@@ -83,7 +83,7 @@ def test_times_come_back_aware_and_in_utc() -> None:
 
 @pytest.mark.thorough
 def test_a_listing_takes_some_two_hundred_bytes_a_key() -> None:
-    """Of resident memory, for keys of 80 characters: a bucket of millions fits a laptop."""
+    """Resident memory for keys of 80 characters is bounded, so that millions fit a laptop."""
     script = """
 import itertools
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Comparing Arrow schemas, whoever wrote the Parquet."""
+"""Comparison of Arrow schemas, whichever program wrote the Parquet."""
 
 import io
 from typing import Any
@@ -13,7 +13,7 @@ TEXT, LARGE = pa.string(), pa.large_string()
 
 
 def dictionary(values: pa.DataType) -> pa.DataType:
-    """Give the type of a column of repeated values."""
+    """Return the dictionary type of a column of strings."""
     return pa.dictionary(pa.int32(), values)
 
 
@@ -48,7 +48,7 @@ ALIKE: list[tuple[pa.DataType, pa.DataType, list[Any]]] = [
 
 
 def from_parquet(kind: pa.DataType, rows: list[Any]) -> pa.RecordBatch:
-    """Write a column and read it back, with what its writer left in the footer."""
+    """Write a column to Parquet and read it back with the writer's hints."""
     buffer = io.BytesIO()
     pq.write_table(pa.table({"c": pa.array(rows, kind)}), buffer)
     (batch,) = pq.ParquetFile(pa.BufferReader(buffer.getvalue())).iter_batches()
@@ -59,7 +59,7 @@ def from_parquet(kind: pa.DataType, rows: list[Any]) -> pa.RecordBatch:
 def test_what_parquet_stores_alike_is_one_type(
     kind: pa.DataType, plain: pa.DataType, rows: list[Any]
 ) -> None:
-    """Hints of one writer do not make another schema than those of another."""
+    """The hints of different writers give one canonical schema."""
     schema = schemas.canonical(
         pa.schema([pa.field("c", kind, nullable=False, metadata={"a": "b"})])
     )
@@ -72,7 +72,7 @@ def test_what_parquet_stores_alike_is_one_type(
 def test_casting_to_the_one_type_changes_no_value(
     kind: pa.DataType, plain: pa.DataType, rows: list[Any]
 ) -> None:
-    """A batch read from Parquet conforms with its values, and is valid in memory."""
+    """A conformed batch keeps its values and is valid."""
     batch = from_parquet(kind, rows)
     made = schemas.conform(batch, schemas.canonical(batch.schema))
     made.validate(full=True)
@@ -81,14 +81,14 @@ def test_casting_to_the_one_type_changes_no_value(
 
 
 def test_the_order_of_columns_is_no_difference() -> None:
-    """Two writers may order columns as they like."""
+    """The order of columns is no difference."""
     one = pa.schema([("a", TEXT), ("b", pa.int64())])
     other = pa.schema([("b", pa.int64()), ("a", TEXT)])
     assert schemas.differences(one, other) == []
 
 
 def test_conforming_puts_columns_in_the_wanted_order() -> None:
-    """A batch takes the order, the types and the metadata of the schema it conforms to."""
+    """A conformed batch has the order, types and metadata of the schema."""
     batch = pa.record_batch({"b": pa.array([1]), "a": pa.array(["x"], LARGE)})
     schema = pa.schema([("a", TEXT), ("b", pa.int64())], metadata={"cq:table_name": "t"})
     made = schemas.conform(batch, schema)
@@ -139,7 +139,7 @@ def test_every_difference_is_named(found: pa.Schema, phrases: list[str]) -> None
     ids=str,
 )
 def test_types_that_differ_in_value_differ(one: pa.DataType, other: pa.DataType) -> None:
-    """Units, zones, scales and names inside are part of a type."""
+    """Units, zones, scales and names of nested fields are part of a type."""
     phrases = schemas.differences(
         schemas.canonical(pa.schema([("c", one)])), schemas.canonical(pa.schema([("c", other)]))
     )
@@ -147,41 +147,41 @@ def test_types_that_differ_in_value_differ(one: pa.DataType, other: pa.DataType)
 
 
 def test_a_difference_is_one_line_whatever_fields_are_named() -> None:
-    """A type shows the names within it; they break neither a message nor what shows it."""
+    """Control characters in the names of nested fields are escaped in a message."""
     hostile = pa.struct([("a\nb\x1b[2J\u202e", pa.int8())])
     (phrase,) = schemas.differences(pa.schema([("c", pa.int8())]), pa.schema([("c", hostile)]))
     assert phrase == r"column 'c': expected int8, found struct<a\nb\x1b[2J\u202e: int8>"
 
 
 def test_a_schema_comes_back_from_its_bytes() -> None:
-    """What the ledger stores is the schema, extension types included."""
+    """A schema survives serialization, extension types included."""
     schema = pa.schema([("id", pa.uuid()), ("at", pa.timestamp("ns", "UTC")), ("", pa.null())])
     assert schemas.from_bytes(schemas.to_bytes(schema)) == schema
 
 
 def test_duplicate_names_are_listed_once() -> None:
-    """A name that occurs three times is one problem."""
+    """A name that occurs three times is listed once."""
     schema = pa.schema([(name, TEXT) for name in "babcaa"])
     assert schemas.duplicates(schema.names) == ["a", "b"]
 
 
 class Temperature(pa.ExtensionType):  # type: ignore[misc]  # pyarrow's classes are untyped
-    """A type of somebody's own, which Python cannot hash."""
+    """A user's extension type without a hash."""
 
     def __init__(self) -> None:
         super().__init__(pa.float64(), "temperature")
 
     def __arrow_ext_serialize__(self) -> bytes:
-        """Give nothing: the name says all."""
+        """Serialize nothing, since the type has no parameters."""
         return b""
 
     @classmethod
     def __arrow_ext_deserialize__(cls, _storage: pa.DataType, _data: bytes) -> "Temperature":
-        """Make it again."""
+        """Make the type."""
         return cls()
 
 
 def test_a_type_without_a_hash_has_a_canonical_type() -> None:
-    """Whoever registers an extension type need not give it one."""
+    """A registered extension type may have no hash."""
     assert schemas.canonical_type(Temperature()) == Temperature()
     assert schemas.canonical_type(pa.large_list(Temperature())) == pa.list_(Temperature())

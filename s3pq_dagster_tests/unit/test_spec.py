@@ -1,4 +1,4 @@
-"""What the user asks for, and how a wrong value is refused."""
+"""The spec, and how wrong values are refused."""
 
 from typing import Any
 
@@ -34,19 +34,19 @@ DEFAULTS: dict[str, Any] = {
 
 
 def refusal(**fields: Any) -> str:
-    """Give the message of a spec that is refused."""
+    """Return the error message of a spec with these fields."""
     with pytest.raises(ValidationError) as caught:
         spec(**fields)
     return str(caught.value)
 
 
 def test_every_field_has_its_default() -> None:
-    """A spec of bucket and region alone is complete, and holds no field but these."""
+    """Bucket and region are enough, and there are no other fields than these."""
     assert spec().model_dump() == DEFAULTS
 
 
 def test_every_field_is_described() -> None:
-    """What a person sees of a field says what it is."""
+    """Every field has a description."""
     assert all(field.description for field in S3ParquetSpec.model_fields.values())
 
 
@@ -132,14 +132,14 @@ def test_a_value_of_another_type_is_refused_by_name(field: str, value: object) -
 
 
 def test_unknown_fields_are_refused() -> None:
-    """A typo is not dropped silently."""
+    """An unknown field is an error that names it."""
     message = refusal(rows_per_recrod=100)
     assert "rows_per_recrod" in message
     assert "not permitted" in message
 
 
 def test_every_wrong_field_is_named_at_once() -> None:
-    """Two mistakes take one look."""
+    """Two mistakes are reported in one error."""
     message = refusal(filetype="csv", concurrency=0)
     assert "filetype 'csv'" in message
     assert "concurrency must be" in message
@@ -163,7 +163,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
     ],
 )
 def test_an_allowed_value_is_kept(field: str, value: object) -> None:
-    """What is allowed comes back as it was given."""
+    """An allowed value is kept as it was given."""
     assert getattr(spec(**{field: value}), field) == value
 
 

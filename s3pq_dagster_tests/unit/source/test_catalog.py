@@ -28,12 +28,12 @@ def test_objects_of_one_prefix_are_one_table() -> None:
 
 
 def test_nothing_listed_gives_no_tables() -> None:
-    """An empty bucket is no error here."""
+    """An empty listing is no error here."""
     assert found() == {}
 
 
 def test_what_is_left_out_is_counted() -> None:
-    """Scratch and other objects are counted apart."""
+    """Temporary objects and objects that are not Parquet are counted separately."""
     grouping = group_by_prefix(
         listing(
             *map(
@@ -88,7 +88,7 @@ def test_a_prefix_ends_with_the_last_slash(key: str, prefix: str) -> None:
     ],
 )
 def test_a_parquet_object_is_kept(key: str) -> None:
-    """The extension ignores case, and only what marks scratch is left out."""
+    """The extension ignores case, and only temporary and hidden places are left out."""
     grouping = group_by_prefix(listing(meta(key)))
     assert [keys(part) for part in grouping.by_prefix.values()] == [[key]]
     assert (grouping.ignored, grouping.other) == (0, 0)
@@ -119,7 +119,7 @@ def test_a_parquet_object_is_kept(key: str) -> None:
     ],
 )
 def test_scratch_and_other_objects_are_left_out(key: str) -> None:
-    """Scratch, hidden and other objects make no table."""
+    """Temporary, hidden and other objects make no table."""
     grouping = group_by_prefix(listing(meta(key)))
     assert grouping.by_prefix == {}
     assert grouping.ignored + grouping.other == 1
@@ -153,21 +153,21 @@ def test_names_that_differ_by_case_collide() -> None:
 
 
 def test_every_collision_is_named() -> None:
-    """One error tells about all collisions."""
+    """One error names all collisions."""
     with pytest.raises(TableNameCollisionError) as caught:
         found("a-b/x.parquet", "a_b/x.parquet", "c-d/x.parquet", "c_d/x.parquet")
     assert [name for name, _ in caught.value.collisions] == ["a_b", "c_d"]
 
 
 def test_a_name_that_is_filtered_out_cannot_collide() -> None:
-    """Filters are applied first, so that skip_tables is a way out."""
+    """Filters are applied first, so that skip_tables avoids a collision."""
     names = ("Orders/x.parquet", "orders/x.parquet", "a/x.parquet")
     assert list(found(*names, skip_tables=("Orders",))) == ["a", "orders"]
     assert list(found(*names, tables=("a", "Orders"))) == ["Orders", "a"]
 
 
 def test_a_prefix_without_a_name_is_an_error() -> None:
-    """A prefix of which no name can be made stops discovery."""
+    """A prefix without letters or digits stops discovery."""
     with pytest.raises(TableNameError, match="'日本/'"):
         found("日本/x.parquet", "a/x.parquet")
 
@@ -182,5 +182,5 @@ def test_prefixes_without_a_name_can_be_left_out() -> None:
 
 
 def test_tables_are_sorted_by_name() -> None:
-    """The order of the listing does not show."""
+    """Tables do not depend on the order of the listing."""
     assert list(found("c/x.parquet", "B/x.parquet", "a/x.parquet")) == ["B", "a", "c"]

@@ -1,4 +1,4 @@
-"""Which e_tags are an MD5, and what follows when the bytes differ."""
+"""Which e_tags are the MD5 of an object's content, and what follows when the bytes differ."""
 
 import hashlib
 from typing import Any
@@ -15,13 +15,13 @@ MD5 = hashlib.md5(b"content").hexdigest()
 @pytest.mark.parametrize("e_tag", [MD5, MD5.upper()])
 @pytest.mark.parametrize("answer", [{}, {"ServerSideEncryption": "AES256"}])
 def test_the_e_tag_of_a_plain_put_is_its_md5(e_tag: str, answer: dict[str, Any]) -> None:
-    """Also where S3 encrypts it with keys of its own."""
+    """The e_tag is the MD5 even if S3 encrypts the object with its own keys."""
     assert e_tags.expected_md5(meta("a", e_tag), answer, "lake") == MD5
 
 
 @pytest.mark.parametrize("e_tag", [None, f"{MD5}-1", f"{MD5}-120", "v1", MD5[:-1], f"{MD5}0", ""])
 def test_other_e_tags_say_nothing_of_the_content(e_tag: str | None) -> None:
-    """Those of multipart uploads have a dash; a store may send any or none."""
+    """Multipart uploads have e_tags with a dash, and another server may send any or none."""
     assert e_tags.expected_md5(meta("a", e_tag), {}, "lake") is None
 
 
@@ -35,22 +35,22 @@ def test_other_e_tags_say_nothing_of_the_content(e_tag: str | None) -> None:
     ids=str,
 )
 def test_under_a_key_of_the_users_an_e_tag_is_no_md5(answer: dict[str, Any]) -> None:
-    """KMS and customer keys give e_tags that only look like one."""
+    """KMS and customer keys give e_tags that only look like an MD5."""
     assert e_tags.expected_md5(meta("a", MD5), answer, "lake") is None
 
 
 def test_in_a_directory_bucket_an_e_tag_is_no_md5() -> None:
-    """S3 Express makes e_tags of its own."""
+    """S3 Express has e_tags of another kind."""
     assert e_tags.expected_md5(meta("a", MD5), {}, "lake--use1-az4--x-s3") is None
 
 
 def test_a_digest_does_not_depend_on_the_pieces() -> None:
-    """A large object is read back bit by bit."""
+    """The pieces of a large object give the MD5 of the whole."""
     assert e_tags.md5_hex([b"con", b"", b"tent"]) == MD5
 
 
 def test_bytes_that_match_are_taken() -> None:
-    """Nothing is remembered of them."""
+    """A matching digest is not remembered among the failures."""
     seen: list[str] = []
     e_tags.check(meta("a"), MD5, MD5, seen)
     assert seen == []
@@ -71,7 +71,7 @@ def test_the_same_wrong_bytes_again_and_again_are_the_objects() -> None:
 
 
 def test_wrong_bytes_that_differ_are_the_transfers() -> None:
-    """However often: the object may be good."""
+    """Different wrong bytes never quarantine the object, which may be good."""
     seen: list[str] = []
     for number in range(2 * e_tags.MOST_READS):
         with pytest.raises(BrokenAnswerError):

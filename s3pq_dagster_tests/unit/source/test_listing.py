@@ -1,4 +1,4 @@
-"""A whole listing, its branches side by side: the same objects as page after page, sooner."""
+"""A whole listing: listing branches concurrently gives the same objects as page after page."""
 
 import threading
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def store(bucket: Bucket) -> Iterator[Store]:
 
 
 def fill(bucket: Bucket, *branches: str, objects: int) -> set[str]:
-    """Put so many objects below each of these."""
+    """Put this number of objects below each branch, and return their keys."""
     keys = {f"{branch}{number:02}" for branch in branches for number in range(objects)}
     for key in sorted(keys):
         bucket.put(key, b"x")
@@ -31,7 +31,7 @@ def fill(bucket: Bucket, *branches: str, objects: int) -> set[str]:
 
 
 def listed(store: Store, prefix: str = "") -> set[str]:
-    """List as a run does; a key that comes twice is counted once."""
+    """Return the keys of a listing, each of which is listed once."""
     found = BucketListing(prefix).go_on(store)
     assert found is not None
     assert len(found) == len(set(found.frame["key"]))
@@ -52,14 +52,14 @@ def listed(store: Store, prefix: str = "") -> set[str]:
     ids=repr,
 )
 def test_every_object_is_listed_once(bucket: Bucket, store: Store, branches: list[str]) -> None:
-    """Whatever the branches are, and whatever is in their names."""
+    """No object is lost or doubled, whatever the branches and their names."""
     keys = fill(bucket, *branches, objects=13)
     assert listed(store) == keys
     assert listed(store, "a") == {key for key in keys if key.startswith("a")}
 
 
 def test_a_listing_of_one_page_is_one_request(bucket: Bucket, store: Store) -> None:
-    """Most buckets are small."""
+    """A small bucket is not asked for branches."""
     fill(bucket, "a/", objects=PAGE)
     bucket.proxy.forget()
     listed(store)
@@ -67,14 +67,14 @@ def test_a_listing_of_one_page_is_one_request(bucket: Bucket, store: Store) -> N
 
 
 def test_branches_are_listed_side_by_side(bucket: Bucket, store: Store) -> None:
-    """Of four branches of three pages each no page waits for one of another branch."""
+    """With four branches of three pages each, no page waits for one of another branch."""
     fill(bucket, *["a/", "b/", "c/", "d/"], objects=3 * PAGE)
     all_begun = threading.Barrier(4, timeout=20)
 
     def wait_for_the_others(request: Request) -> None:
         is_first = "continuation-token" not in request.query
         if is_first and request.query.get("prefix", [""]) != [""]:
-            all_begun.wait()  # an error in the proxy, and so no listing, if they do not come
+            all_begun.wait()  # fails the listing if the others do not come
 
     bucket.proxy.before = wait_for_the_others
     bucket.proxy.forget()
@@ -84,7 +84,7 @@ def test_branches_are_listed_side_by_side(bucket: Bucket, store: Store) -> None:
 
 
 def test_many_small_branches_are_listed_page_after_page(bucket: Bucket, store: Store) -> None:
-    """A request for each would be slower, and S3 has its price for each."""
+    """A request for each of many branches would be slower, and S3 charges for requests."""
     fill(bucket, "a/", objects=PAGE + 1)
     fill(bucket, *(f"b{number:02}/" for number in range(70)), objects=1)
     bucket.proxy.forget()
@@ -95,7 +95,7 @@ def test_many_small_branches_are_listed_page_after_page(bucket: Bucket, store: S
 def test_what_time_was_too_short_for_is_listed_by_another_call(
     bucket: Bucket, store: Store
 ) -> None:
-    """Nothing is asked for twice, and at least a page a call, so that it ends."""
+    """No page is asked for twice, and each call asks for at least one, so that it ends."""
     keys = fill(bucket, "a/", "b/", objects=3 * PAGE)
     bucket.proxy.forget()
     listing, found, calls = BucketListing(""), None, 0
@@ -111,7 +111,7 @@ def test_what_time_was_too_short_for_is_listed_by_another_call(
 def test_a_branch_that_is_not_where_it_was_said_to_be_is_looked_for(
     bucket: Bucket, store: Store
 ) -> None:
-    """A server may write names of branches otherwise than those of keys; then all is listed."""
+    """A server may encode the names of branches differently from keys; then all is listed."""
     keys = fill(bucket, "a/", "b/", objects=PAGE + 1)
     nothing = (
         b"<ListBucketResult><Name>x</Name><Prefix>b/</Prefix><KeyCount>0</KeyCount>"

@@ -15,7 +15,7 @@ NOON = datetime(2024, 2, 14, 12, tzinfo=UTC)
 
 
 def entry(**fields: str) -> str:
-    """Write an object; a field that is empty is left out."""
+    """Write the XML of an object; an empty field is left out."""
     given = {
         "Key": "a",
         "LastModified": "2024-02-14T12:00:00.000Z",
@@ -27,7 +27,7 @@ def entry(**fields: str) -> str:
 
 
 def page(*entries: str, encoding: str = "url", namespace: str = NAMESPACE) -> bytes:
-    """Write a page."""
+    """Write the XML of a page."""
     space = f' xmlns="{namespace}"' if namespace else ""
     kind = f"<EncodingType>{encoding}</EncodingType>" if encoding else ""
     return (
@@ -37,7 +37,7 @@ def page(*entries: str, encoding: str = "url", namespace: str = NAMESPACE) -> by
 
 
 def test_objects_come_in_order_and_leave_the_page() -> None:
-    """Every column has its type; what is left is small and still a listing."""
+    """Every column has its type, and the rest of the page is still a listing."""
     parsed = parse(page(entry(Key="b"), entry(Key="a", Size=str(2**40), ETag="")))
     assert parsed is not None
     rest, frame = parsed
@@ -48,7 +48,7 @@ def test_objects_come_in_order_and_leave_the_page() -> None:
 
 
 def test_facts_stay_with_their_object() -> None:
-    """However its XML is laid out: in any order, some missing, others of no use among them."""
+    """Fields may be in any order, missing, or mixed with fields that are not used."""
     written = b"""<ListBucketResult xmlns="urn:a">
       <!-- Contents, Key -->
       <Contents> <Size>1</Size> <Key>a</Key> <LastModified>2024-02-14T12:00:00Z</LastModified>
@@ -68,7 +68,7 @@ def test_facts_stay_with_their_object() -> None:
 
 @pytest.mark.parametrize("within", ["<!-- c -->", "<?p i?>", "<![CDATA[]]>"])
 def test_what_is_no_text_cuts_none(within: str) -> None:
-    """A comment, an instruction, an empty section: the text goes on behind it."""
+    """The text of a field continues behind a comment, an instruction or an empty section."""
     written = page(entry(Key="a|b%20c", Size="1|5", ETag='"v|w"'), encoding="u|rl")
     parsed = parse(written.replace(b"|", within.encode()))
     assert parsed is not None
@@ -76,40 +76,40 @@ def test_what_is_no_text_cuts_none(within: str) -> None:
 
 
 def with_entities(declared: str, **fields: str) -> bytes:
-    """Write a page with a document type, and an object with an entity in it."""
+    """Write a page with a document type and an object that uses its entity."""
     written = page(entry(**fields)).replace(b"&amp;", b"&")
     head = f"<!DOCTYPE ListBucketResult [{declared}]><ListBucketResult"
     return written.replace(b"<ListBucketResult", head.encode())
 
 
 def test_an_entity_cuts_no_key() -> None:
-    """Nor is it replaced: what has entities of its own is left to others."""
+    """A page that declares entities is not parsed here."""
     assert parse(with_entities('<!ENTITY e "b">', Key="a&e;c")) is None
 
 
 def test_no_entity_makes_a_page_read_a_file(tmp_path: Path) -> None:
-    """What answers may be anybody."""
+    """A page from an untrusted server cannot make this machine read a local file."""
     (tmp_path / "secret").write_text("5")
     declared = f'<!ENTITY s SYSTEM "{(tmp_path / "secret").as_uri()}">'
     assert parse(with_entities(declared, Size="&s;")) is None
 
 
 def test_entities_do_not_multiply() -> None:
-    """Ten of ten of ten, nine times, is three gigabytes."""
+    """Nested entities that would expand to gigabytes are not expanded."""
     levels = "".join(f'<!ENTITY e{level} "{f"&e{level - 1};" * 10}">' for level in range(1, 10))
     assert parse(with_entities(f'<!ENTITY e0 "lol">{levels}', Key="&e9;")) is None
 
 
 @pytest.mark.parametrize("namespace", ["", NAMESPACE, "urn:another"])
 def test_any_namespace_will_do(namespace: str) -> None:
-    """Some servers leave it out."""
+    """Some servers send another namespace, or none."""
     parsed = parse(page(entry(), namespace=namespace))
     assert parsed is not None
     assert parsed[1].height == 1
 
 
 def test_a_page_may_be_empty() -> None:
-    """It has the columns all the same."""
+    """An empty page has all columns."""
     parsed = parse(page())
     assert parsed is not None
     assert (parsed[1].height, parsed[1].schema) == (0, LISTING_COLUMNS)
@@ -126,14 +126,14 @@ def test_a_page_may_be_empty() -> None:
     ],
 )
 def test_keys_are_decoded(written: str, key: str) -> None:
-    """As S3 encodes them, and as some servers write a space."""
+    """Keys are decoded from S3's encoding, and from that of servers that write a space as +."""
     parsed = parse(page(entry(Key=written)))
     assert parsed is not None
     assert parsed[1]["key"].to_list() == [key]
 
 
 def test_keys_of_a_page_that_is_not_encoded_stay() -> None:
-    """A per cent sign is then one."""
+    """In such a page a per cent sign stands for itself."""
     parsed = parse(page(entry(Key="a%20+"), encoding=""))
     assert parsed is not None
     assert parsed[1]["key"].to_list() == ["a%20+"]
@@ -149,7 +149,7 @@ def test_keys_of_a_page_that_is_not_encoded_stay() -> None:
     ],
 )
 def test_times_are_read_however_they_are_written(text: str, moment: datetime) -> None:
-    """S3's own way fast, others as botocore does."""
+    """S3's format and every format that botocore reads give the same times."""
     parsed = parse(page(entry(LastModified=text), entry()))
     assert parsed is not None
     assert parsed[1]["last_modified"].to_list() == [moment, NOON]
@@ -157,21 +157,21 @@ def test_times_are_read_however_they_are_written(text: str, moment: datetime) ->
 
 @pytest.mark.parametrize("field", ["Key", "Size", "LastModified"])
 def test_an_object_without_a_fact_is_refused(field: str) -> None:
-    """Nothing is made up."""
+    """No default takes the place of a missing field."""
     with pytest.raises(ValueError, match="objects without"):
         parse(page(entry(), entry(**{field: ""})))
 
 
 @pytest.mark.parametrize("field", ["Key", "Size", "LastModified"])
 def test_what_an_object_has_twice_is_not_the_next_ones(field: str) -> None:
-    """As many as there are objects, and still one of them has none."""
+    """A field that one object has twice is not given to another object without it."""
     twice = entry(Key="b").replace("</Contents>", f"<{field}>7</{field}></Contents>")
     with pytest.raises(ValueError, match="without key, size or time"):
         parse(page(entry(Key="a"), twice, entry(**{"Key": "c", field: ""})))
 
 
 def test_an_e_tag_that_an_object_has_twice_is_not_the_next_ones() -> None:
-    """An object has one, or none."""
+    """A second e_tag of one object is not given to the next object without one."""
     twice = entry(Key="a").replace("</Contents>", "<ETag>w</ETag></Contents>")
     parsed = parse(page(twice, entry(Key="b", ETag="")))
     assert parsed is not None
@@ -180,18 +180,18 @@ def test_an_e_tag_that_an_object_has_twice_is_not_the_next_ones() -> None:
 
 @pytest.mark.parametrize("fields", [{"Size": "five"}, {"LastModified": "soon"}])
 def test_a_fact_that_is_none_is_refused(fields: dict[str, str]) -> None:
-    """A number or a time that cannot be read."""
+    """A size or a time that cannot be read is an error."""
     with pytest.raises(ValueError, match=r"five|soon"):
         parse(page(entry(**fields)))
 
 
 def test_a_key_that_is_not_utf_8_is_named() -> None:
-    """In its encoding."""
+    """The error shows the key in its URL encoding."""
     with pytest.raises(StoreError, match="'a%FF'"):
         parse(page(entry(Key="a%FF")))
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><body>hello</body></html>", b"<Error/>", b"{}"])
 def test_what_is_no_listing_is_left_to_others(body: bytes) -> None:
-    """Errors with 200 among it."""
+    """Other documents are not parsed here, including errors with status 200."""
     assert parse(body) is None

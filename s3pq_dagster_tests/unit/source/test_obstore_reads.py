@@ -1,4 +1,4 @@
-"""The short way to small objects: believed where their MD5 proves them, given up where not."""
+"""Reads by obstore: used where the MD5 proves the bytes, and dropped where it does not."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def summed(key: str = "a", e_tag: str = MD5) -> ObjectMeta:
 
 
 def opened(endpoint: str) -> ObstoreReads:
-    """Open the short way to a bucket."""
+    """Open the reads by obstore."""
     credentials = boto3.Session("key", "secret", "token").get_credentials
     direct = ObstoreReads.open(spec(endpoint_url=endpoint), credentials, endpoint)
     assert direct is not None
@@ -32,7 +32,7 @@ def opened(endpoint: str) -> ObstoreReads:
 
 
 def test_an_object_takes_one_request_that_names_its_version() -> None:
-    """Nothing is asked beside it, and S3 is to refuse another version."""
+    """A read is one request, and it carries the e_tag, so that S3 refuses another version."""
     with saying([GOOD]) as server:
         store = Store.open(spec(endpoint_url=server.endpoint))
         piece = store.read_piece(summed())
@@ -55,14 +55,14 @@ def test_an_object_takes_one_request_that_names_its_version() -> None:
     ids=["other bytes", "somebody else", "a 404 of somebody", "busy", "elsewhere"],
 )
 def test_whatever_else_comes_is_left_to_the_long_way(answer: bytes) -> None:
-    """It is asked for once."""
+    """Any other answer is dropped after one request."""
     with saying([answer]) as server:
         assert opened(server.endpoint).read(summed()) is None
     assert len(server.requests) == 1
 
 
 def test_three_failures_in_a_row_are_the_last() -> None:
-    """Where e_tags are no MD5s each object would be read twice for ever."""
+    """After some failures no more are tried, since each object would be read twice."""
     with saying([http(b"?"), http(b"?"), GOOD, http(b"?"), http(b"?"), http(b"?"), GOOD]) as server:
         direct = opened(server.endpoint)
         read = [direct.read(summed()) for _ in range(8)]
@@ -80,14 +80,14 @@ def test_three_failures_in_a_row_are_the_last() -> None:
     ids=repr,
 )
 def test_what_it_may_not_read_right_is_not_asked_for(found: ObjectMeta) -> None:
-    """Some keys are written in other ways there; other e_tags prove nothing."""
+    """Keys that obstore encodes differently, and e_tags that are no MD5, are not tried."""
     with saying([GOOD]) as server:
         assert opened(server.endpoint).read(found) is None
     assert server.requests == []
 
 
 def test_it_keeps_to_the_addresses_it_knows() -> None:
-    """FIPS, accelerated and dual-stack endpoints are botocore's to know."""
+    """FIPS, accelerated and dual-stack endpoints are left to botocore."""
     credentials = boto3.Session("key", "secret").get_credentials
     plain = spec(region="eu-central-1")
     known, other = "https://s3.eu-central-1.amazonaws.com", "https://s3-accelerate.amazonaws.com"
@@ -98,7 +98,7 @@ def test_it_keeps_to_the_addresses_it_knows() -> None:
 
 
 def test_the_environment_sends_it_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Obstore takes what it is not given from AWS's variables; credentials would go along."""
+    """AWS's variables do not send requests, and credentials with them, to another server."""
     with saying([GOOD]) as server, saying([GOOD]) as other:
         for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"):
             monkeypatch.setenv(name, other.endpoint)
@@ -112,7 +112,7 @@ def test_the_environment_sends_it_nowhere_else(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_session_token_that_is_no_header_does_not_end_the_thread() -> None:
-    """A panic in the library is no Exception of Python's."""
+    """A panic in the Rust library is caught, although it is no ``Exception``."""
     credentials = boto3.Session("key", "secret", "to\nken").get_credentials
     with saying([GOOD]) as server:
         direct = ObstoreReads.open(spec(endpoint_url=server.endpoint), credentials, server.endpoint)
@@ -121,7 +121,7 @@ def test_a_session_token_that_is_no_header_does_not_end_the_thread() -> None:
 
 
 def test_larger_objects_go_the_long_way() -> None:
-    """Their bytes cost more than the request, and may take longer than it is given."""
+    """Large objects are left to botocore: they may take longer than the time limit."""
     large = ObjectMeta("a", 2 * 1024 * 1024, MD5, datetime(2024, 1, 1, tzinfo=UTC))
     with saying([GOOD]) as server:
         assert opened(server.endpoint).read(large) is None
@@ -142,7 +142,7 @@ def test_larger_objects_go_the_long_way() -> None:
 def test_what_s3_says_of_an_object_is_not_asked_twice(
     answer: bytes, error: type[Exception]
 ) -> None:
-    """The long way would hear the same."""
+    """Such an answer is final, since botocore would get the same."""
     with saying([answer]) as server:
         direct = opened(server.endpoint)
         for _ in range(5):

@@ -1,4 +1,4 @@
-"""Listing and reading a bucket, over HTTP."""
+"""Listing a bucket and reading its objects, over HTTP."""
 
 import hashlib
 import re
@@ -90,7 +90,7 @@ META = ObjectMeta("a", 5, "tag", datetime(2024, 1, 1, tzinfo=UTC))
 
 @pytest.fixture(scope="module")
 def checking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A SeaweedFS of our own, with one bucket and identities that may do little."""
+    """Start a SeaweedFS with one bucket, and identities that lack some rights."""
     with seaweedfs(tmp_path_factory.mktemp("checking"), LISTER, READER) as endpoint:
         client = admin_client(endpoint)
         client.create_bucket(Bucket="lake")
@@ -100,13 +100,13 @@ def checking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def opened_as(identity: Identity, endpoint: str) -> Store:
-    """Open the bucket of the checking server with some credentials."""
+    """Open the bucket of that server with the credentials of an identity."""
     session = boto3.session.Session(identity.access_key, identity.secret_key)
     return Store.open(spec(endpoint_url=endpoint), session)
 
 
 def first(hook: Hook) -> Hook:
-    """Answer only the first request so."""
+    """Make a hook that applies to the first request only."""
     asked: list[Request] = []
 
     def once(request: Request) -> Answer | None:
@@ -117,7 +117,7 @@ def first(hook: Hook) -> Hook:
 
 
 def test_any_key_is_listed_and_read_as_it_is(bucket: Bucket) -> None:
-    """An object of any key is listed, read and asked for under exactly that key."""
+    """Listing, reading and ``stat`` give an object exactly the key it has."""
     for key in MOTO_KEYS:
         bucket.put(key, b"of " + key.encode())
     with opened(bucket) as store:
@@ -129,7 +129,7 @@ def test_any_key_is_listed_and_read_as_it_is(bucket: Bucket) -> None:
 
 
 def test_any_key_that_seaweedfs_takes_is_listed_and_read(weed_bucket: Bucket) -> None:
-    """A server that checks signatures and encodes in its own way sees the same keys."""
+    """A server that checks signatures and has its own encoding gives the same keys."""
     for key in WEED_KEYS:
         weed_bucket.put(key, key.encode())
     with opened(weed_bucket) as store:
@@ -203,7 +203,7 @@ def test_a_listing_has_the_facts_of_each_object(bucket: Bucket) -> None:
 
 
 def test_every_read_says_which_version_it_wants(bucket: Bucket) -> None:
-    """If-Match carries the listed e_tag, whole or ranged; a range is asked for as HTTP has it."""
+    """If-Match carries the listed e_tag for a whole object and for a byte range."""
     bucket.put("a", b"0123456789")
     with opened(bucket) as store:
         (found,) = list_prefix(store, "")
@@ -226,7 +226,7 @@ def test_an_overwritten_object_is_noticed(bucket: Bucket) -> None:
 
 
 def test_a_server_without_if_match_is_noticed(bucket: Bucket) -> None:
-    """Where If-Match is ignored, the answer's e_tag gives the overwritten object away."""
+    """A server that ignores If-Match answers with another e_tag, which is compared."""
     bucket.put("a", b"old")
     bucket.proxy.before = lambda r: (
         Answer(200, b"new", {"ETag": '"another"'}) if r.is_object else None
@@ -238,7 +238,7 @@ def test_a_server_without_if_match_is_noticed(bucket: Bucket) -> None:
 
 
 def test_a_deleted_object_is_noticed(bucket: Bucket) -> None:
-    """Reading or asking for what is gone is its own error."""
+    """Reading a deleted object, and asking for it, raise an error of their own."""
     bucket.put("a", b"1")
     with opened(bucket) as store:
         (found,) = list_prefix(store, "")
@@ -271,7 +271,7 @@ def test_an_answer_that_was_not_asked_for_is_asked_again(bucket: Bucket, wrong: 
 
 
 def test_a_wrong_answer_again_and_again_is_an_error(bucket: Bucket) -> None:
-    """A server that does not know ranges is given up on, and the error says what came."""
+    """A server that ignores byte ranges ends in an error that says what it sent."""
     bucket.proxy.before = lambda _: WRONG["whole"]
     with opened(bucket) as store, pytest.raises(StoreError, match="asked for bytes 2 to 5 of 'a'"):
         store.read(META, 2, 5)
@@ -279,14 +279,14 @@ def test_a_wrong_answer_again_and_again_is_an_error(bucket: Bucket) -> None:
 
 
 def test_a_web_page_is_never_an_object(bucket: Bucket) -> None:
-    """A captive portal's 200 has no e_tag, and its bytes are not handed on."""
+    """The page of a captive portal has no e_tag, so its bytes are refused."""
     bucket.proxy.before = lambda _: Answer(200, b"<html>", {"Content-Type": "text/html"})
     with opened(bucket) as store, pytest.raises(StoreError):
         store.read(META)
 
 
 def test_a_body_that_breaks_off_is_read_again() -> None:
-    """The connection goes down in the middle of a body: the whole range is asked for again."""
+    """When the connection breaks within a body, the whole range is requested again."""
     cut = http(b"012", length=5, ETag='"tag"')
     with saying([cut, cut, http(b"01234", ETag='"tag"')]) as server:
         store = Store.open(spec(endpoint_url=server.endpoint))
@@ -310,14 +310,14 @@ SUMMED = ObjectMeta("a", len(BYTES), MD5, datetime(2024, 1, 1, tzinfo=UTC))
 
 
 def flipped(at: int, **headers: str) -> bytes:
-    """Answer with the right e_tag and one wrong bit."""
+    """Make an answer with the right e_tag and one wrong bit."""
     body = bytearray(BYTES)
     body[at] ^= 1
     return http(bytes(body), length=None, ETag=f'"{MD5}"', **headers)
 
 
 def test_a_flipped_byte_is_read_again() -> None:
-    """The bytes of a whole object are held against its e_tag, and right ones are taken."""
+    """Bytes that do not match the e_tag are read again until they do."""
     with saying([flipped(3), http(BYTES, ETag=f'"{MD5}"')]) as server:
         store = Store.open(spec(endpoint_url=server.endpoint))
         assert store.read(SUMMED) == BYTES
@@ -326,7 +326,7 @@ def test_a_flipped_byte_is_read_again() -> None:
 
 
 def test_bytes_that_come_wrong_in_another_way_each_time_are_an_error() -> None:
-    """It is the transfer's fault, so the object is not set aside."""
+    """The transfer is at fault, so the object is not quarantined."""
     with saying([flipped(at) for at in range(10)]) as server:
         store = Store.open(spec(endpoint_url=server.endpoint))
         with pytest.raises(BrokenAnswerError, match="'a' do not match its e_tag"):
@@ -335,14 +335,14 @@ def test_bytes_that_come_wrong_in_another_way_each_time_are_an_error() -> None:
 
 
 def test_bytes_that_always_come_wrong_in_the_same_way_are_the_objects() -> None:
-    """The object at rest does not match, or its e_tag is no MD5: the reason says how to go on."""
+    """The object is damaged, or its e_tag is no MD5; the reason says what to do."""
     with saying([flipped(3)]) as server:
         store = Store.open(spec(endpoint_url=server.endpoint))
         with pytest.raises(MalformedObjectError, match="verify_e_tags") as caught:
             store.read(SUMMED)
         store.close()
     assert MD5 in caught.value.reason
-    assert len(server.requests) == 1 + 4  # by the short way, then by the long one
+    assert len(server.requests) == 1 + 4  # by obstore, then by botocore
 
 
 @pytest.mark.parametrize(
@@ -355,17 +355,17 @@ def test_bytes_that_always_come_wrong_in_the_same_way_are_the_objects() -> None:
     ids=str,
 )
 def test_an_e_tag_that_is_no_md5_is_not_held_against_the_bytes(headers: dict[str, str]) -> None:
-    """How an object is encrypted stands in the answer."""
+    """The answer says how the object is encrypted, and so that its e_tag is no MD5."""
     with saying([flipped(3, **headers)]) as server:
         store = Store.open(spec(endpoint_url=server.endpoint))
         piece = store.read_piece(SUMMED)
         store.close()
     assert (len(piece.data), piece.md5) == (len(BYTES), None)
-    assert len(server.requests) == 2  # the short way cannot see how it is encrypted
+    assert len(server.requests) == 2  # obstore does not show how it is encrypted
 
 
 def test_e_tags_are_not_verified_where_that_is_turned_off() -> None:
-    """For an S3 whose e_tags look like MD5s and are none."""
+    """Wrong bytes are not noticed then; this is for servers whose e_tags are no MD5s."""
     with saying([flipped(3)]) as server:
         store = Store.open(spec(endpoint_url=server.endpoint, verify_e_tags=False))
         assert len(store.read(SUMMED)) == len(BYTES)
@@ -373,7 +373,7 @@ def test_e_tags_are_not_verified_where_that_is_turned_off() -> None:
 
 
 def test_an_answer_without_an_e_tag_is_no_change() -> None:
-    """A page of somebody's with 200 does not make the object look overwritten."""
+    """The page of another server does not make the object look overwritten."""
     with saying([http(b"01234")]) as server:
         store = Store.open(spec(endpoint_url=server.endpoint))
         with pytest.raises(BrokenAnswerError, match="no e_tag"):
@@ -382,7 +382,7 @@ def test_an_answer_without_an_e_tag_is_no_change() -> None:
 
 
 def test_a_404_that_is_not_s3s_is_no_deletion(bucket: Bucket) -> None:
-    """An object is gone when S3 says so, not when a page was not found."""
+    """Only S3's own code proves a deletion, not any page with status 404."""
     page = Answer(404, b"<html>not here</html>", {"Content-Type": "text/html"})
     bucket.proxy.before = lambda _: page
     with opened(bucket) as store, pytest.raises(BrokenAnswerError, match="NoSuchKey"):
@@ -390,7 +390,7 @@ def test_a_404_that_is_not_s3s_is_no_deletion(bucket: Bucket) -> None:
 
 
 def test_a_404_to_head_that_is_not_s3s_is_no_deletion(bucket: Bucket) -> None:
-    """It has no body, so a GET is to say whether the object is gone."""
+    """The answer to HEAD has no body, so a GET decides whether the object is deleted."""
     bucket.put("k", b"x")
 
     def before(request: Request) -> Answer | None:
@@ -408,7 +408,7 @@ def test_a_404_to_head_that_is_not_s3s_is_no_deletion(bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("status", [301, 307])
 def test_a_bucket_of_another_region_is_named(bucket: Bucket, status: int) -> None:
-    """A redirect that leads nowhere says what to check, and a step does not try again."""
+    """The error for a redirect says what to check, and the step is not retried."""
     body = b"<Error><Code>PermanentRedirect</Code><Message>m</Message></Error>"
     bucket.proxy.before = lambda _: Answer(status, body)
     with opened(bucket) as store, pytest.raises(BucketNotFoundError, match="`region`"):
@@ -435,7 +435,7 @@ SAID = {
 
 @pytest.mark.parametrize("said", SAID.values(), ids=SAID)
 def test_whatever_is_said_ends_as_an_error_of_the_store(said: bytes) -> None:
-    """Reading, asking for and listing an object: no exception of another library comes out."""
+    """No exception of another library escapes from reading, asking for or listing an object."""
     with saying([said]) as server:
         store = Store.open(spec(endpoint_url=server.endpoint))
         asks = (
@@ -458,7 +458,7 @@ def _caught(ask: Callable[[], object]) -> Exception | None:
 
 
 def test_a_server_without_tls_is_named_as_unreachable() -> None:
-    """An endpoint whose certificate or protocol is wrong is a matter of `endpoint_url`."""
+    """A wrong certificate or protocol is reported as an unreachable endpoint."""
 
     class Plain(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -477,7 +477,7 @@ def test_a_server_without_tls_is_named_as_unreachable() -> None:
 
 
 def test_a_host_that_does_not_exist_is_named_as_unreachable() -> None:
-    """A name without an address, for listing and for reading."""
+    """A host name without an address is reported by listing and by reading."""
     store = Store.open(spec(endpoint_url="http://no-such-host.invalid"))
     asks = (lambda: list(list_prefix(store, "")), lambda: store.read(META))
     with ThreadPoolExecutor() as pool:
@@ -491,7 +491,7 @@ TRUNCATED = LISTING.replace("<IsTruncated>false", "{token}<IsTruncated>true")
 
 
 def test_a_listing_that_goes_on_without_saying_where_is_an_error(bucket: Bucket) -> None:
-    """Half a listing is never taken for all of it."""
+    """An incomplete listing is never taken for a whole one."""
     page = TRUNCATED.format(key="a", token="").encode()
     bucket.proxy.before = lambda _: Answer(200, page)
     with opened(bucket) as store, pytest.raises(BrokenAnswerError, match="goes on, but not where"):
@@ -499,7 +499,7 @@ def test_a_listing_that_goes_on_without_saying_where_is_an_error(bucket: Bucket)
 
 
 def test_a_listing_that_never_ends_is_an_error(bucket: Bucket) -> None:
-    """A server that names a page that came already would be asked for ever."""
+    """A continuation token that came before would make the listing endless."""
     token = "<NextContinuationToken>again</NextContinuationToken>"
     page = TRUNCATED.format(key="a", token=token).encode()
     bucket.proxy.before = lambda _: Answer(200, page)
@@ -512,7 +512,7 @@ BRANCH = "<CommonPrefixes><Prefix>{key}</Prefix></CommonPrefixes>"
 
 @pytest.mark.parametrize("is_branch", [False, True])
 def test_a_listing_of_something_else_is_asked_for_again(bucket: Bucket, *, is_branch: bool) -> None:
-    """An answer to somebody else, said to be all of it, would hide what was asked for."""
+    """The listing of another prefix would hide the objects of this one."""
     bucket.put("b/1", b"1")
     page = LISTING.format(key="a/1").encode()
     if is_branch:
@@ -527,7 +527,7 @@ def test_a_listing_of_something_else_is_asked_for_again(bucket: Bucket, *, is_br
 
 @pytest.mark.parametrize("without", ["Key", "Size", "LastModified"])
 def test_a_listing_of_objects_without_their_facts_is_an_error(bucket: Bucket, without: str) -> None:
-    """An object is not listed by half."""
+    """Key, size and time have to be there."""
     page = re.sub(f"<{without}>.*</{without}>", "", LISTING.format(key="a"))
     bucket.proxy.before = lambda _: Answer(200, page.encode())
     with opened(bucket) as store, pytest.raises(BrokenAnswerError, match="without key, size"):
@@ -548,7 +548,7 @@ PAGES = {
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_a_listing_that_is_none_is_asked_for_again(bucket: Bucket, page: bytes) -> None:
-    """A page or half a listing is not "nothing there"; a right answer afterwards is taken."""
+    """A web page or half a listing is not an empty bucket; the next answer is used."""
     bucket.put("k", b"1")
     bucket.proxy.before = first(lambda _: Answer(200, page, {"Content-Type": "text/html"}))
     with opened(bucket) as store:
@@ -557,7 +557,7 @@ def test_a_listing_that_is_none_is_asked_for_again(bucket: Bucket, page: bytes) 
 
 @pytest.mark.parametrize("status", [403, 400])
 def test_a_refused_key_of_many_lines_is_told_in_one(bucket: Bucket, status: int) -> None:
-    """Nothing in a key breaks a message or what shows it."""
+    """Control characters of a key are escaped in messages."""
     bucket.put("a\tb\x1b[2J\u202e.parquet", b"1")
     with opened(bucket) as store:
         (found,) = list_prefix(store, "")
@@ -577,7 +577,7 @@ def test_a_listing_that_stays_none_is_an_error(bucket: Bucket, page: bytes) -> N
 
 
 def test_an_unencoded_listing_is_not_decoded(bucket: Bucket) -> None:
-    """A server that ignores `encoding-type=url` means its plus signs."""
+    """Keys of a server that ignores `encoding-type=url` are used as they are."""
     bucket.proxy.before = lambda _: Answer(200, LISTING.format(key="a+b%20c").encode())
     with opened(bucket) as store:
         assert [o.key for o in list_prefix(store, "")] == ["a+b%20c"]
@@ -585,7 +585,7 @@ def test_an_unencoded_listing_is_not_decoded(bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("key", ["a/%FF.parquet", "a/%ED%A0%80.parquet", "a/%C3"])
 def test_a_key_that_is_no_utf8_is_an_error(bucket: Bucket, key: str) -> None:
-    """A lone surrogate, say: another key in its place would be "deleted since" for ever."""
+    """A replacement character would make another key, which could never be read."""
     page = LISTING.format(key=key).replace("<Name>", "<EncodingType>url</EncodingType><Name>")
     bucket.proxy.before = lambda _: Answer(200, page.encode())
     with opened(bucket) as store, pytest.raises(StoreError, match=rf"'{key}'.*Rename the object"):
@@ -594,7 +594,7 @@ def test_a_key_that_is_no_utf8_is_an_error(bucket: Bucket, key: str) -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_a_server_that_is_busy_is_asked_again(bucket: Bucket, status: int) -> None:
-    """Throttling and passing trouble are retried inside the store."""
+    """Throttling and temporary errors are retried inside the store."""
     bucket.put("a", b"1")
     bucket.proxy.before = first(lambda _: Answer(status))
     with opened(bucket) as store:
@@ -604,7 +604,7 @@ def test_a_server_that_is_busy_is_asked_again(bucket: Bucket, status: int) -> No
 
 
 def test_a_server_that_stays_broken_is_an_error(bucket: Bucket) -> None:
-    """The error says what was answered, and that trying again may help."""
+    """The error has the status and is marked as worth retrying."""
     bucket.proxy.before = lambda _: Answer(501)
     with opened(bucket) as store, pytest.raises(StoreError, match="501") as caught:
         list(list_prefix(store, ""))
@@ -613,7 +613,7 @@ def test_a_server_that_stays_broken_is_an_error(bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("server", ["moto", "weed"])
 def test_a_missing_bucket_is_named(request: pytest.FixtureRequest, server: str) -> None:
-    """A typo in the bucket's name reads as such, and a step does not try again."""
+    """A typo in the bucket's name is named, and the step is not retried."""
     store = Store.open(spec(bucket="no-such-bucket", endpoint_url=request.getfixturevalue(server)))
     with pytest.raises(BucketNotFoundError, match="'no-such-bucket' not found") as caught:
         list(list_prefix(store, ""))
@@ -622,7 +622,7 @@ def test_a_missing_bucket_is_named(request: pytest.FixtureRequest, server: str) 
 
 
 def test_a_bucket_that_went_away_is_named_when_read(moto: str) -> None:
-    """A bucket deleted since it was listed is not taken for one object's deletion."""
+    """A bucket that was deleted after listing does not look like one deleted object."""
     store = Store.open(spec(bucket="no-such-bucket", endpoint_url=moto))
     with pytest.raises(BucketNotFoundError):
         store.read(META)
@@ -630,7 +630,7 @@ def test_a_bucket_that_went_away_is_named_when_read(moto: str) -> None:
 
 
 def test_denied_listing_names_the_permission(checking: str) -> None:
-    """Who may not list is told which permission is missing, on what."""
+    """The error names the missing permission and the bucket."""
     store = opened_as(READER, checking)
     with pytest.raises(AccessDeniedError, match=r"s3:ListBucket on arn:aws:s3:::lake\b") as caught:
         list(list_prefix(store, ""))
@@ -639,7 +639,7 @@ def test_denied_listing_names_the_permission(checking: str) -> None:
 
 
 def test_denied_reading_names_the_permission(checking: str) -> None:
-    """Who may list but not read is told so, with the key."""
+    """The error names the missing permission and the key."""
     store = opened_as(LISTER, checking)
     (found,) = list_prefix(store, "")
     with pytest.raises(AccessDeniedError, match=r"s3://lake/a.*s3:GetObject") as caught:
@@ -656,7 +656,7 @@ def test_denied_reading_names_the_permission(checking: str) -> None:
     ids=["unknown key", "wrong secret"],
 )
 def test_bad_credentials_are_named_without_being_shown(checking: str, identity: Identity) -> None:
-    """Unknown or wrong credentials are their own error, and the secret is not in it."""
+    """Unknown or wrong credentials have an error of their own, without the secret."""
     store = opened_as(identity, checking)
     for ask in (lambda: list(list_prefix(store, "")), lambda: store.read(META)):
         with pytest.raises(CredentialsError, match="S3 answered") as caught:
@@ -668,7 +668,7 @@ def test_bad_credentials_are_named_without_being_shown(checking: str, identity: 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidToken", "TokenRefreshRequired"])
 def test_temporary_credentials_that_ended_are_named(bucket: Bucket, code: str) -> None:
-    """S3 answers 400 for them; it reads as a matter of credentials."""
+    """S3 answers 400 for expired credentials, which is reported as such."""
     body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
     bucket.proxy.before = lambda _: Answer(400, body)
     with opened(bucket) as store, pytest.raises(CredentialsError, match=code):
@@ -676,7 +676,7 @@ def test_temporary_credentials_that_ended_are_named(bucket: Bucket, code: str) -
 
 
 def test_a_region_that_s3_does_not_take_is_named(bucket: Bucket) -> None:
-    """S3 answers 400 for a signature of another region; a step does not try again."""
+    """S3 answers 400 for a signature of another region; the step is not retried."""
     body = (
         b"<Error><Code>AuthorizationHeaderMalformed</Code><Message>m</Message>"
         b"<Region>eu-north-1</Region></Error>"
@@ -690,7 +690,7 @@ def test_a_region_that_s3_does_not_take_is_named(bucket: Bucket) -> None:
 
 
 def test_an_archived_object_is_malformed(bucket: Bucket) -> None:
-    """An object in Glacier cannot be read now, which concerns it alone."""
+    """An object in Glacier is quarantined alone."""
     body = b"<Error><Code>InvalidObjectState</Code><Message>m</Message></Error>"
     bucket.proxy.before = lambda _: Answer(403, body)
     with (
@@ -701,7 +701,7 @@ def test_an_archived_object_is_malformed(bucket: Bucket) -> None:
 
 
 def test_no_credentials_at_all_are_named(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without credentials is told where to put them."""
+    """The error says where to put credentials."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     store = Store.open(spec(**bucket.spec))
@@ -728,7 +728,7 @@ def test_a_profile_gives_the_credentials(
 
 
 def test_a_missing_profile_is_named() -> None:
-    """A profile that is nowhere is an error at once, with its name."""
+    """A profile that does not exist is an error on opening, with its name."""
     with pytest.raises(CredentialsError, match="no-such-profile"):
         Store.open(spec(local_profile="no-such-profile"))
 
@@ -736,7 +736,7 @@ def test_a_missing_profile_is_named() -> None:
 def test_a_configuration_file_that_is_none_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """AWS's own error is not ours, and says nothing of what it was read for."""
+    """A broken AWS configuration file is a credentials error that names the file."""
     broken = tmp_path / "aws-config"
     broken.write_text("garbage\n[x")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(broken))
@@ -745,7 +745,7 @@ def test_a_configuration_file_that_is_none_is_named(
 
 
 def test_an_unreachable_server_is_named_within_seconds() -> None:
-    """Nobody listening is told in seconds, and a step does not try again."""
+    """A closed port is reported within seconds, and the step is not retried."""
     endpoint = f"http://127.0.0.1:{free_port()}"
     store = Store.open(spec(endpoint_url=endpoint))
     started = time.monotonic()
@@ -758,7 +758,7 @@ def test_an_unreachable_server_is_named_within_seconds() -> None:
 
 
 def test_a_connection_that_is_reset_is_an_error_of_the_store() -> None:
-    """A server that hangs up without a word is asked again, and then it is a StoreError."""
+    """A connection that is closed without an answer is retried, then a StoreError."""
     with saying([b""]) as server:
         store = Store.open(spec(endpoint_url=server.endpoint))
         with pytest.raises(S3ParquetError) as caught:
@@ -784,14 +784,14 @@ def test_without_an_endpoint_it_is_awss_of_the_region() -> None:
 
 
 def test_opening_and_closing_sends_nothing(bucket: Bucket) -> None:
-    """Opening costs nothing yet."""
+    """Opening a bucket needs no server."""
     with opened(bucket):
         pass
     assert bucket.proxy.requests == []
 
 
 def test_botos_descriptions_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take most of the time of making a client, and a process makes many."""
+    """Reading them takes most of the time of making a client, and a process makes many."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     Store.open(spec()).close()
     found: list[str] = []
@@ -801,7 +801,7 @@ def test_botos_descriptions_are_read_once(monkeypatch: pytest.MonkeyPatch) -> No
         if is_on and event == "open" and ".json" in str(arguments[0]):
             found.append(str(arguments[0]))
 
-    sys.addaudithook(heard)  # cannot be taken back: it is told to be still
+    sys.addaudithook(heard)  # cannot be removed, so a flag turns it off
     Store.open(spec()).close()
     is_on = False
     assert found == []

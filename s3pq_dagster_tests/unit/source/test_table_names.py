@@ -1,4 +1,4 @@
-"""What the table of a prefix is called, and which names are loaded."""
+"""The name of the table of a prefix, and which names are loaded."""
 
 import pytest
 
