@@ -1,4 +1,4 @@
-"""One connection that looks and writes: statements, transactions, rows going in."""
+"""The connection that reads state and writes: statements, transactions, binary COPY."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -24,8 +24,9 @@ _CANCEL_SECONDS = 10
 class Connection(Statements):
     """An open connection.
 
-    Outside :meth:`transaction` each statement commits itself: servers end connections that are
-    idle in a transaction. One that was interrupted in a statement can only be closed.
+    Outside :meth:`transaction` each statement commits by itself: a writer spends most of its time
+    waiting for S3, and servers end connections that are idle in a transaction. A connection whose
+    statement was interrupted can only be closed.
     """
 
     def __init__(self, driver: psycopg.Connection) -> None:
@@ -39,12 +40,15 @@ class Connection(Statements):
             return cursor.fetchall() if cursor.description else []
 
     def copy(self, into: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
-        """Append rows by binary COPY, columns by name; give their number.
+        """Append rows to a table by binary COPY, matching columns by name.
 
         Args:
-            into: A table, as SQL.
-            schema: Of the batches, of types that :mod:`values` makes.
-            batches: The rows; each is sent while the next is made.
+            into: The table, as SQL.
+            schema: Schema of the batches, of the types that :mod:`values` produces.
+            batches: The rows. While the server reads a batch, the next one is encoded.
+
+        Returns:
+            The number of rows.
         """
         encoder = ArrowToPostgresBinaryEncoder(schema)
         columns = ", ".join(map(quoted, schema.names))
@@ -59,7 +63,7 @@ class Connection(Statements):
 
     @contextmanager
     def transaction(self, how: str = WRITING) -> Iterator[None]:
-        """All or nothing; inside another, a part of that."""
+        """Commit everything done in the context, or nothing; nested contexts join the outer one."""
         if self._in_transaction:
             yield
             return
@@ -76,11 +80,13 @@ class Connection(Statements):
             self._in_transaction = False
 
     def _expect_transaction(self) -> None:
-        """See that one is open: the server rolls back a failed one, and calls that a success.
+        """Check that a transaction is open and has not failed.
 
         Raises:
-            DestinationError: None is, or it has failed.
+            DestinationError: No transaction is open, or it has failed.
         """
+        # COMMIT of a failed transaction is no error in PostgreSQL: the server answers ROLLBACK and
+        # the driver reports success, so that lost rows would go unnoticed.
         found = self._driver.info.transaction_status
         if found != TransactionStatus.INTRANS:
             msg = (
@@ -93,8 +99,8 @@ class Connection(Statements):
         try:
             self._driver.rollback()
         except psycopg.Error as error:
-            # The connection is lost, or in a statement that was interrupted, so that it is closed
-            # next. With it the server rolls back by itself.
+            # The connection is lost, or was interrupted in a statement and is about to be closed.
+            # In both cases the server rolls back by itself.
             logging.getLogger(__name__).debug(line("rollback", found=type(error).__name__))
 
 
@@ -104,22 +110,22 @@ def connected(url: PostgresUrl) -> Iterator[Connection]:
 
     Raises:
         DestinationError: The server cannot be reached.
-        DestinationDeniedError: It refuses.
+        DestinationDeniedError: The server refuses the connection.
     """
     try:
         driver = psycopg.Connection.connect(
             url.text,
             autocommit=True,
-            prepare_threshold=None,  # what pools of connections do not hold
+            prepare_threshold=None,  # a connection pooler may not keep prepared statements
             cursor_factory=psycopg.RawCursor,
         )
-    except (psycopg.Error, UnicodeError) as error:  # the latter of names that IDNA refuses
+    except (psycopg.Error, UnicodeError) as error:  # UnicodeError: IDNA refuses the host name
         raise cannot_connect(error, url) from None
     try:
         yield Connection(driver)
     finally:
         if driver.info.transaction_status == TransactionStatus.ACTIVE:
-            # Interrupted in a statement, which the server would go on with, and hold the lock.
+            # A statement was interrupted. The server would go on with it and keep the table locked.
             with suppress(psycopg.Error):
                 driver.cancel_safe(timeout=_CANCEL_SECONDS)
         driver.close()

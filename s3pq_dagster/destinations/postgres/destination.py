@@ -1,4 +1,4 @@
-"""The database: connected to for each call, and a table of it held while it is written."""
+"""PostgreSQL as a destination: it connects for each call, and locks a table while writing it."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from s3pq_dagster.destinations.postgres.entries import Entries
 from s3pq_dagster.destinations.postgres.failures import translated
 from s3pq_dagster.destinations.postgres.lock import locked
 from s3pq_dagster.destinations.postgres.names import is_long, is_usable, quoted, stored_name
-from s3pq_dagster.destinations.postgres.reading import Reading, reading
+from s3pq_dagster.destinations.postgres.reading import ReadingConnection, connected_for_reading
 from s3pq_dagster.destinations.postgres.session import Session
 from s3pq_dagster.destinations.postgres.statements import Statements
 from s3pq_dagster.destinations.postgres.table import Table
@@ -39,13 +39,13 @@ class PostgresDestination:
         """Name the database; nothing is connected to yet.
 
         Args:
-            url: A ``postgresql://`` URL as libpq knows them.
+            url: A ``postgresql://`` URL in libpq's form.
             namespace: PostgreSQL schema of the tables and the ledger; created when first written.
             lock_timeout_seconds: How long to wait for a table that another process writes.
-            log: Gets a line each time the lock has to be waited for.
+            log: Gets a line before each pause of the wait for a lock.
 
         Raises:
-            ConfigurationError: The URL or the namespace cannot be one.
+            ConfigurationError: The URL or the namespace is not valid.
         """
         if not is_usable(namespace) or is_long(namespace):
             msg = (
@@ -62,14 +62,14 @@ class PostgresDestination:
         """See :meth:`Destination.state`."""
         with self._connected() as connection:
             session = Session(connection, self._url, self._namespace, owner)
-            with session.looking():
+            with session.snapshot():
                 return session.state()
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
         with self._connected() as connection:
             session = Session(connection, self._url, self._namespace, owner)
-            with session.looking():
+            with session.snapshot():
                 return session.audit()
 
     @contextmanager
@@ -79,7 +79,7 @@ class PostgresDestination:
             session = Session(
                 connection, self._url, self._namespace, owner, run_id=run_id, append=append
             )
-            session.state()  # refuses what is not ours, before anything is created
+            session.state()  # refuses a table of another owner before anything is created
             session.create_ledger()
             if not refresh:
                 yield session
@@ -98,10 +98,12 @@ class PostgresDestination:
                     f"materialize the table {table!r} first"
                 )
                 raise DestinationError(msg)
-            with connection.one_moment():
-                stored.keep()
-                about = Entries(connection, self._namespace, Owner(table, "", "")).about_if_there()
-                schema = about[2] if about else None
+            with connection.snapshot():
+                stored.lock_against_replacement()
+                row = Entries(
+                    connection, self._namespace, Owner(table, "", "")
+                ).table_row_if_exists()
+                schema = row[2] if row else None
                 names = _chosen(table, columns, list(stored.columns()))
                 with connection.stream(f"SELECT {names} FROM {stored.sql}") as reader:
                     yield returned(reader, schema)
@@ -113,17 +115,19 @@ class PostgresDestination:
             yield connection
 
     @contextmanager
-    def _reading(self) -> Iterator[Reading]:
+    def _reading(self) -> Iterator[ReadingConnection]:
         # Arrow's streams raise OSError.
-        with reading(self._url) as connection, translated(self._url, dbapi.Error, OSError):
+        with (
+            connected_for_reading(self._url) as connection,
+            translated(self._url, dbapi.Error, OSError),
+        ):
             self._set_up(connection)
             yield connection
 
     def _set_up(self, connection: Statements) -> None:
-        """Limit the wait for tables, and have times in a form that everybody reads.
-
-        A table's own lock is asked for again and again instead.
-        """
+        """Limit waits for locks of the server, and set how times are written as text."""
+        # This limits waits for locks that statements take. The lock of a table's writer is waited
+        # for by trying again and again, so that each wait is logged.
         milliseconds = max(1, round(self._lock_timeout_seconds * 1000))
         connection.run(
             f"SELECT set_config('lock_timeout', '{milliseconds}', false), "
@@ -144,7 +148,7 @@ class PostgresDestination:
 
 
 def _chosen(table: str, columns: Sequence[str] | None, there: Sequence[str]) -> str:
-    """Give the columns to select as SQL; case does not count in what is asked for."""
+    """Return the columns to select, as SQL; the case of the names asked for does not matter."""
     if columns is None:
         return ", ".join(map(quoted, there))
     check_chosen(table, columns, there)

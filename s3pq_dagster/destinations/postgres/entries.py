@@ -1,4 +1,4 @@
-"""The ledger's two tables, as far as they concern one table."""
+"""The ledger's two tables in PostgreSQL, as far as they concern one table."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,11 +26,13 @@ _TABLES_DDL = """
     updated_at timestamptz NOT NULL, format_version integer NOT NULL
 """
 _ONCE = "table_name, key, status, coalesce(e_tag, ''), size, last_modified"
-"""No entry is there twice, whatever went wrong with locks; lookups use the beginning."""
+"""Columns of a unique index: no entry is stored twice, even if two writers got past the locks.
+
+Lookups use the first columns."""
 
 
 class Entries:
-    """Entries of one table."""
+    """The ledger entries of one table."""
 
     def __init__(self, connection: Statements, namespace: str, owner: Owner) -> None:
         self._connection = connection
@@ -40,7 +42,7 @@ class Entries:
         self._tables = f"{quoted(namespace)}.{TABLES}"
 
     def found(self) -> set[str]:
-        """Name the ledger's tables that are there."""
+        """Return the names of the ledger's tables that exist."""
         found = self._connection.rows(
             "SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
             f"WHERE nspname = $1 AND relname IN ('{OBJECTS}', '{TABLES}')",
@@ -48,14 +50,16 @@ class Entries:
         )
         return {name for (name,) in found}
 
-    def are_there(self) -> bool:
-        """Tell whether both of the ledger's tables are."""
+    def exist(self) -> bool:
+        """Return whether both of the ledger's tables exist."""
         return self.found() == {OBJECTS, TABLES}
 
     def create(self) -> None:
-        """Create namespace and ledger, in a transaction, once among all who try at a time."""
+        """Create the namespace and the ledger's tables; called in a transaction."""
+        # IF NOT EXISTS is no protection: two transactions may both find nothing, and the second
+        # fails. The lock makes one wait for the other; it ends with the transaction.
         self._connection.run("SELECT pg_advisory_xact_lock($1)", lock_key(self._namespace, ""))
-        if self.are_there():
+        if self.exist():
             return
         there = self._connection.rows(
             "SELECT 1 FROM pg_namespace WHERE nspname = $1", self._namespace
@@ -66,16 +70,16 @@ class Entries:
         self._connection.run(f"CREATE UNIQUE INDEX _s3pq_objects_once ON {self._objects} ({_ONCE})")
         self._connection.run(f"CREATE TABLE {self._tables} ({_TABLES_DDL})")
 
-    def forget(self) -> None:
-        """Delete them, and what is said of the table."""
+    def delete(self) -> None:
+        """Delete everything the ledger has about the table."""
         for table in (self._objects, self._tables):
             self._connection.run(f"DELETE FROM {table} WHERE table_name = $1", self._owner.table)
 
     def ledger(self) -> Ledger:
-        """Read them.
+        """Read the table's entries.
 
         Raises:
-            LedgerVersionError: A newer release wrote them.
+            LedgerVersionError: A newer release wrote the ledger.
         """
         check_version(self._connection.one(f"SELECT max(format_version) FROM {self._tables}"))
         names = ", ".join(quoted(name) for name in ENTRY_COLUMNS)
@@ -84,12 +88,16 @@ class Entries:
         )
         return as_ledger(pl.DataFrame(found, schema=ENTRY_COLUMNS, orient="row"))
 
-    def about_if_there(self) -> tuple[str, str, pa.Schema | None, str | None] | None:
-        """Do as :meth:`about`, where there may be no ledger."""
-        return self.about() if TABLES in self.found() else None
+    def table_row_if_exists(self) -> tuple[str, str, pa.Schema | None, str | None] | None:
+        """Return :meth:`table_row`, or ``None`` if there is no ledger at all."""
+        return self.table_row() if TABLES in self.found() else None
 
-    def about(self) -> tuple[str, str, pa.Schema | None, str | None] | None:
-        """Give bucket, prefix, schema and its origin, if anything is said of the table."""
+    def table_row(self) -> tuple[str, str, pa.Schema | None, str | None] | None:
+        """Read the table's bucket, prefix, Arrow schema and the key the schema comes from.
+
+        Returns:
+            ``None`` if the ledger does not have the table.
+        """
         found = self._connection.rows(
             f"SELECT bucket, prefix, arrow_schema, schema_key FROM {self._tables} "
             "WHERE table_name = $1",
@@ -101,7 +109,7 @@ class Entries:
         return bucket, prefix, None if data is None else schemas.from_bytes(data), schema_key
 
     def rows_of(self, keys: Sequence[str]) -> dict[str, int]:
-        """Say how many rows there are of those keys that are loaded."""
+        """Return the number of rows, by the ledger, of those of the keys that are loaded."""
         found = self._connection.rows(
             f'SELECT key, sum("rows")::bigint FROM {self._objects} '
             "WHERE table_name = $1 AND status = 'loaded' AND key = ANY($2) GROUP BY key",
@@ -111,10 +119,13 @@ class Entries:
         return dict(found)
 
     def last_command(self) -> int:
-        """Number the last command of this transaction that wrote any of them; 0 if none did.
+        """Return the number of this transaction's last command that wrote entries; 0 if none did.
 
-        They are written after the rows they are of.
+        Entries are written after their rows, so every row inserted by a command of a lower number
+        belongs to an earlier checkpoint.
         """
+        # A transaction numbers its commands; cmin of a row is the command that inserted it. The
+        # number means something only in the transaction itself, which xmin picks out.
         return int(
             self._connection.one(
                 f"SELECT coalesce(max(cmin::text::bigint), 0) FROM {self._objects} "
@@ -124,7 +135,7 @@ class Entries:
         )
 
     def write(self, entries: Sequence[Entry], copy: Copy, *, run_id: str, append: bool) -> None:
-        """Put entries in the place of those they follow.
+        """Insert entries and delete those they replace.
 
         Raises:
             DestinationError: Another writer loaded one of the objects meanwhile.
@@ -133,14 +144,14 @@ class Entries:
         if not entries:
             return
         rows = _sendable(entry_rows(entries, self._owner, run_id))
-        self._refuse_loaded_again(entries)
-        gone = "o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded'"
+        self._refuse_loaded_meanwhile(entries)
+        replaced = "o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded'"
         if not append:
-            gone = "e.status = 'loaded' OR o.status <> 'loaded'"
+            replaced = "e.status = 'loaded' OR o.status <> 'loaded'"
         self._connection.run(
             f"DELETE FROM {self._objects} AS o USING "
             "unnest($2::text[], $3::text[], $4::text[]) AS e (key, e_tag, status) "
-            f"WHERE o.table_name = $1 AND o.key = e.key AND ({gone})",
+            f"WHERE o.table_name = $1 AND o.key = e.key AND ({replaced})",
             self._owner.table,
             [entry.object.key for entry in entries],
             [entry.object.e_tag for entry in entries],
@@ -149,7 +160,7 @@ class Entries:
         copy(self._objects, rows.schema, rows.to_batches())
 
     def mark_removed(self, keys: Sequence[str], *, run_id: str) -> None:
-        """Say that rows of these keys are removed."""
+        """Mark the loaded entries of some keys as removed."""
         self._connection.run(
             f"UPDATE {self._objects} SET status = 'removed', run_id = $2, loaded_at = now() "
             "WHERE table_name = $1 AND status = 'loaded' AND key = ANY($3)",
@@ -158,8 +169,10 @@ class Entries:
             list(keys),
         )
 
-    def write_table(self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None) -> None:
-        """Say of the table what a commit makes of it; schema and origin stay once they are said."""
+    def write_table_row(
+        self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None
+    ) -> None:
+        """Store a commit's cursor and fingerprint; the first schema and its key stay."""
         owner = self._owner
         self._connection.run(
             f"INSERT INTO {self._tables} AS t VALUES ($1, $2, $3, $4::bytea, $5::text, $6::text, "
@@ -179,23 +192,27 @@ class Entries:
             datetime.now(UTC).isoformat(),
         )
 
-    def _refuse_loaded_again(self, entries: Sequence[Entry]) -> None:
-        """Stop if another writer loaded one of these since the ledger was asked."""
+    def _refuse_loaded_meanwhile(self, entries: Sequence[Entry]) -> None:
+        """Raise if another writer loaded one of the new entries since the ledger was read."""
         loaded = [entry.object for entry in entries if entry.status == "loaded"]
-        again = self._connection.rows(
+        found = self._connection.rows(
             f"SELECT o.key FROM {self._objects} AS o "
             "JOIN unnest($2::text[], $3::text[]) AS e (key, e_tag) USING (key, e_tag) "
             "WHERE o.table_name = $1 AND o.status = 'loaded'",
             self._owner.table,
-            [found.key for found in loaded],
-            [found.e_tag for found in loaded],
+            [each.key for each in loaded],
+            [each.e_tag for each in loaded],
         )
-        if again:
-            raise loaded_meanwhile(self._owner.table, [key for (key,) in again])
+        if found:
+            raise loaded_meanwhile(self._owner.table, [key for (key,) in found])
 
 
 def _sendable(frame: pl.DataFrame) -> pa.Table:
-    """Make rows what PostgreSQL holds: no text in it has NUL."""
+    """Convert ledger rows to what PostgreSQL stores: text without NUL.
+
+    Raises:
+        UnsupportedSchemaError: A key or e_tag has NUL in it.
+    """
     for name in ("key", "e_tag"):
         found = frame.filter(pl.col(name).str.contains("\x00", literal=True))
         if not found.is_empty():

@@ -1,4 +1,4 @@
-"""PostgreSQL's errors in our words."""
+"""Turns errors of PostgreSQL and its drivers into errors of this package."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _DENIED = {
     "2BP01": "Drop what depends on it, and make it again afterwards: the columns are other ones, "
     "so that the table cannot stay",
 }
-"""What to do, by the beginning of the SQLSTATE; trying again does not help."""
+"""What to do, by the first characters of the SQLSTATE; trying again does not help."""
 _PASSING = {
     "53100": "the server's disk is full",
     "53200": "the server is out of memory",
@@ -51,19 +51,19 @@ _SAID = {
     'database ".*" does not exist': "3D000",
     r'password|authentication|pg_hba\.conf|role ".*" (does not exist|is not permitted)': "28000",
 }
-"""What a server says when it refuses to connect, where the driver gives no SQLSTATE.
+"""SQLSTATE by a pattern in the message, for refused connections, where drivers give no SQLSTATE.
 
-In another language it counts as something that may pass.
+A message in another language matches none, and counts as an error that may pass.
 """
 
 
 @contextmanager
 def translated(url: PostgresUrl, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn whatever the driver raises into an error of ours.
+    """Raise an error of this package in place of a driver's.
 
     Args:
-        url: The database.
-        kinds: What the driver raises.
+        url: The database, for the error.
+        kinds: Classes of errors that the driver raises.
     """
     try:
         yield
@@ -72,7 +72,7 @@ def translated(url: PostgresUrl, *kinds: type[Exception]) -> Iterator[None]:
 
 
 def as_ours(error: Exception, url: PostgresUrl) -> S3ParquetError:
-    """Say what failed in a statement, and what to do."""
+    """Build the error for a statement that failed; it says what to do."""
     state, said = state_of(error), url.masked(message(error))
     if state == "55P03":
         return DestinationLockedError(
@@ -95,11 +95,11 @@ def as_ours(error: Exception, url: PostgresUrl) -> S3ParquetError:
 
 
 def cannot_connect(error: Exception, url: PostgresUrl) -> S3ParquetError:
-    """Say why there is no connection, and what to do."""
+    """Build the error for a connection that failed; it says what to do."""
     said = _PREFIX.sub("", url.masked(message(error)))
     if isinstance(error, psycopg.ProgrammingError | UnicodeError) or _NOT_FOR_LIBPQ.match(said):
         return ConfigurationError(f"the URL of the database {url} is not one for libpq: {said}")
-    # Of several hosts that failed, the last is named first, and once more in the list of all.
+    # For several hosts libpq names the last failure first, and again in the list of all failures.
     said = said.partition(" All failures were: ")[2] or said
     said = _QUESTION.sub("", said)
     _, fatal, answer = said.partition("FATAL:")
@@ -123,15 +123,15 @@ def cannot_connect(error: Exception, url: PostgresUrl) -> S3ParquetError:
 
 
 def state_of(error: Exception) -> str:
-    """Give the SQLSTATE, or nothing where the driver has none."""
+    """Return the SQLSTATE, or an empty string if the driver has none."""
     if found := getattr(error, "sqlstate", None):
         return str(found)
-    # What psycopg itself finds: a text with NUL in it.
+    # psycopg refuses some values itself, without a SQLSTATE: a text with NUL in it, for example.
     return "22000" if isinstance(error, psycopg.DataError) else ""
 
 
 def message(error: Exception) -> str:
-    """Give what matters of what the server or libpq says, in one line."""
+    """Return the part of a message of server or libpq that helps a reader, in one line."""
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
         diag = error.diag
         parts = [diag.message_primary, diag.message_detail, diag.message_hint, diag.context]

@@ -1,4 +1,4 @@
-"""The lock of a table, which lasts as long as the connection that writes it."""
+"""The lock of a table while it is written."""
 
 import logging
 from collections.abc import Iterator
@@ -33,23 +33,23 @@ def locked(
     timeout_seconds: float,
     log: logging.Logger,
 ) -> Iterator[None]:
-    """Hold a table for writing; whoever else wants it waits, and reading goes on.
-
-    The lock is the session's: if the connection is lost so is the lock, and with both whatever
-    was not committed.
+    """Lock a table against other writers until the context ends; readers are not kept waiting.
 
     Raises:
-        DestinationLockedError: Another has it for longer than the timeout.
+        DestinationLockedError: Another writer holds the lock for longer than the timeout.
     """
+    # A session-level advisory lock lasts as long as the connection, and the same connection writes:
+    # a writer that lost the lock has lost its connection too, and cannot commit any more. So
+    # nothing has to expire, or be cleaned up after a crash.
     key = lock_key(namespace, table)
 
-    def once() -> None:
+    def acquire() -> None:
         if not connection.one("SELECT pg_try_advisory_lock($1)", key):
             holder = next((who for (who,) in connection.rows(_HOLDER, key)), "gone by now")
             msg = f"table {table!r} in {url} is written by another process ({holder})"
             raise DestinationLockedError(msg)
 
-    wait_for_lock(once, timeout_seconds=timeout_seconds, log=log, database=url, table=table)
+    wait_for_lock(acquire, timeout_seconds=timeout_seconds, log=log, database=url, table=table)
     try:
         yield
     finally:

@@ -1,19 +1,19 @@
-"""Names as SQL, cut and hashed as PostgreSQL needs them."""
+"""Quotes names as SQL identifiers, shortens long ones, and makes keys of locks."""
 
 import hashlib
 
 from s3pq_dagster.errors import UnsupportedSchemaError
 
 MOST_BYTES = 63
-"""Of a name; PostgreSQL cuts longer ones without an error."""
+"""Most bytes in a name; PostgreSQL truncates longer ones without an error."""
 _DIGITS = 16
 
 
 def quoted(identifier: str) -> str:
-    """Quote an SQL identifier: the one place where a name becomes SQL.
+    """Quote a name as an SQL identifier; names reach SQL in no other way.
 
     Raises:
-        UnsupportedSchemaError: The name is empty, holds NUL, or is so long that it would be cut.
+        UnsupportedSchemaError: The name is empty, has NUL in it, or is too long.
     """
     if not is_usable(identifier) or is_long(identifier):
         msg = (
@@ -25,17 +25,17 @@ def quoted(identifier: str) -> str:
 
 
 def is_usable(identifier: str) -> bool:
-    """Tell whether a name of any length is one at all."""
+    """Return whether a name, of any length, can be an identifier."""
     return bool(identifier) and "\x00" not in identifier
 
 
 def is_long(identifier: str) -> bool:
-    """Tell whether PostgreSQL would cut a name."""
+    """Return whether PostgreSQL would truncate a name."""
     return len(identifier.encode()) > MOST_BYTES
 
 
 def stored_name(table: str) -> str:
-    """Give the name a table has in the database: its own, or cut and with a hash of the whole."""
+    """Return a table's name in the database: a long one is shortened and ends with its hash."""
     if not is_long(table):
         return table
     kept = table.encode()[: MOST_BYTES - 1 - _DIGITS].decode(errors="ignore")
@@ -43,11 +43,11 @@ def stored_name(table: str) -> str:
 
 
 def refreshed_name(table: str) -> str:
-    """Give the name a table has while it is refreshed into a new one; nobody else sees it."""
+    """Return the name of the new table that a refresh fills; only its transaction sees it."""
     return f"_s3pq_new_{hashlib.sha256(table.encode()).hexdigest()[:_DIGITS]}"
 
 
 def lock_key(namespace: str, table: str) -> int:
-    """Give the advisory lock's key of a table; an empty one is the namespace's own."""
+    """Return the advisory lock's key of a table, or of the namespace if ``table`` is empty."""
     digest = hashlib.sha256(f"s3pq\x00{namespace}\x00{table}".encode()).digest()
     return int.from_bytes(digest[:8], signed=True)

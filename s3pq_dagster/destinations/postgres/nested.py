@@ -1,4 +1,4 @@
-"""Nested values as JSON, and back as they were."""
+"""Converts nested values to JSON and back."""
 
 import polars as pl
 import pyarrow as pa
@@ -6,21 +6,23 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 _NAME = "v"
-_BEFORE, _BEHIND = f'{{"{_NAME}":', "}"
+_PREFIX, _SUFFIX = f'{{"{_NAME}":', "}"
 
 
 def as_json(column: pa.Array) -> pa.Array:
-    """Write each value as a line of JSON; null stays null.
+    """Convert each value to one line of JSON; null stays null.
 
-    Times and decimals are texts in it, a map is a list of ``{"key": …, "value": …}``.
+    Times and decimals become text, a map becomes a list of ``{"key": …, "value": …}``.
 
     Raises:
-        pa.ArrowInvalid: A value would come back as another: JSON has no NaN and no infinity.
+        pa.ArrowInvalid: A value would not come back the same: JSON has no NaN and no infinity.
     """
+    # polars encodes structs only, so the column is put into a struct of one field, and the text
+    # around the value is cut off. Reading the result back is the check that nothing is lost.
     plain = column.cast(_in_utc(column.type)).cast(_in_json(column.type))
     frame = pl.DataFrame(pa.table({_NAME: plain}))
     texts = frame.select(
-        pl.struct(_NAME).struct.json_encode().str.slice(len(_BEFORE)).str.strip_suffix(_BEHIND)
+        pl.struct(_NAME).struct.json_encode().str.slice(len(_PREFIX)).str.strip_suffix(_SUFFIX)
     ).to_series()
     lines = texts.to_arrow().cast(pa.string())
     found = pc.if_else(column.is_null(), pa.scalar(None, pa.string()), lines)
@@ -31,14 +33,14 @@ def as_json(column: pa.Array) -> pa.Array:
 
 
 def from_json(texts: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Read what :func:`as_json` wrote.
+    """Convert JSON of :func:`as_json` back to values of a type.
 
     Raises:
-        pa.ArrowInvalid: Somebody put other values into the column.
+        pa.ArrowInvalid: A text is not such JSON: somebody else wrote it.
     """
     if not len(texts):
         return pa.array([], kind)
-    lines = pc.binary_join_element_wise(_BEFORE, texts.fill_null("null"), _BEHIND, "")
+    lines = pc.binary_join_element_wise(_PREFIX, texts.fill_null("null"), _SUFFIX, "")
     data = "\n".join(lines.to_pylist()).encode()
     found = pj.read_json(
         pa.BufferReader(data),
@@ -52,7 +54,7 @@ def from_json(texts: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _in_utc(kind: pa.DataType) -> pa.DataType:
-    """Give the type with all time zones UTC, in which times are written, and all lists plain."""
+    """Return the type with every time zone UTC, as times are written, and every list plain."""
     types = pa.types
     if types.is_timestamp(kind):
         return pa.timestamp(kind.unit, "UTC" if kind.tz else None)
@@ -64,7 +66,7 @@ def _in_utc(kind: pa.DataType) -> pa.DataType:
 
 
 def _in_json(kind: pa.DataType) -> pa.DataType:
-    """Give the type as JSON has it."""
+    """Return the type that values have in JSON."""
     types = pa.types
     if types.is_map(kind):
         entry = [("key", _in_json(kind.key_type)), ("value", _in_json(kind.item_type))]
@@ -79,7 +81,7 @@ def _in_json(kind: pa.DataType) -> pa.DataType:
 
 
 def _rebuilt(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Make maps of lists again, and texts what they were; casts know no maps."""
+    """Convert lists back to maps and text back to its type; Arrow's casts do not know maps."""
     types = pa.types
     if column.type == kind:
         return column

@@ -1,4 +1,4 @@
-"""One connection that reads a table out, in Arrow batches."""
+"""The connection that streams a table's rows, in Arrow batches."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,8 @@ from s3pq_dagster.destinations.postgres.statements import ONE_SNAPSHOT, Statemen
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
 
 
-class Reading(Statements):
-    """An open connection that sees one moment and changes nothing."""
+class ReadingConnection(Statements):
+    """An open connection that only reads."""
 
     def __init__(self, driver: dbapi.Connection) -> None:
         self._driver = driver
@@ -28,52 +28,53 @@ class Reading(Statements):
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
-    def one_moment(self) -> Iterator[None]:
-        """See one moment from the next statement on."""
-        # The driver has to know: where it believes that there is none, it commits.
+    def snapshot(self) -> Iterator[None]:
+        """Let all queries in the context see the database at one moment."""
+        # Autocommit has to be off in the driver too: else it commits after each statement, and a
+        # REPEATABLE READ snapshot ends with its transaction.
         self._driver.adbc_connection.set_autocommit(False)
         self.run(f"SET TRANSACTION {ONE_SNAPSHOT}")
         yield
 
     @contextmanager
     def stream(self, sql: str) -> Iterator[pa.RecordBatchReader]:
-        """Stream what a statement returns."""
+        """Stream the rows that a query returns."""
         with self._driver.cursor() as cursor:
             cursor.execute(sql)
             yield cursor.fetch_record_batch()
 
 
 @contextmanager
-def reading(url: PostgresUrl) -> Iterator[Reading]:
+def connected_for_reading(url: PostgresUrl) -> Iterator[ReadingConnection]:
     """Open a connection.
 
     Raises:
         DestinationError: The server cannot be reached.
-        DestinationDeniedError: It refuses.
+        DestinationDeniedError: The server refuses the connection.
     """
     try:
-        driver = dbapi.Connection(_Kept(), AdbcConnection(_database(url.text)))
+        driver = dbapi.Connection(_SharedDatabase(), AdbcConnection(_database(url.text)))
     except dbapi.Error as error:
         raise cannot_connect(error, url) from None
     try:
         driver.adbc_connection.set_autocommit(True)
-        yield Reading(driver)
+        yield ReadingConnection(driver)
     finally:
         driver.close()
 
 
 @functools.lru_cache(maxsize=8)
 def _database(url: str) -> AdbcDatabase:
-    """Ask a server which types it knows, once a process: that takes longer than all else here."""
+    """Open a database once per process: the driver then asks for all types, which takes longest."""
     made: AdbcDatabase = adbc_driver_postgresql.connect(url)
     return made
 
 
-class _Kept:
-    """Stands for a database that outlasts its connections."""
+class _SharedDatabase:
+    """Stands in for the database that a driver's connection would close with itself."""
 
     def close(self) -> None:
-        """Do nothing: it holds no connection."""
+        """Leave the database open; it holds no connection."""
 
 
 def _bound(parameters: Sequence[str]) -> pa.RecordBatch | None:

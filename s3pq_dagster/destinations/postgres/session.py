@@ -1,4 +1,4 @@
-"""One table over one open connection: its state, its commits, its refresh."""
+"""One table over one open connection to PostgreSQL: its state, its commits, its refresh."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,37 +42,39 @@ class Session:
         self._append = append
         self._entries = Entries(connection, namespace, owner)
         self._table = self._named(stored_name(owner.table))
-        self._old: Table | None = None
-        """In a refresh, the table that is to go."""
+        self._replaced_table: Table | None = None
+        """In a refresh, the old table, which is dropped at the end unless it is filled again."""
         self._in_refresh = False
-        self._is_new = False
-        """Whether a refresh has begun, and made no table yet."""
+        self._starts_empty = False
+        """Whether a refresh has begun and not created or emptied a table yet."""
         self._is_checked = False
-        """Whether the table is known to have the columns it was made with."""
+        """Whether the table is known to have the columns it was created with."""
         self._rows: int | None = None
-        """Of the table, once they are counted; from then on nobody else writes."""
-        self._has_strays = False
+        """Number of rows in the table, once counted; nobody else writes meanwhile."""
+        self._has_unaccounted_rows = False
+        """Whether the table has more rows than its ledger says."""
 
     def create_ledger(self) -> None:
-        """Create namespace and ledger if they are not there.
+        """Create the namespace and the ledger's tables if they do not exist.
 
-        What is there is not asked for again, since even that takes a permission.
+        CREATE … IF NOT EXISTS would not do: it takes the permission to create even where nothing is
+        created.
         """
-        if not self._entries.are_there():
+        if not self._entries.exist():
             with self._connection.transaction():
                 self._entries.create()
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
-        """Look several times, and see one moment."""
+    def snapshot(self) -> Iterator[None]:
+        """Let all queries in the context see the database at one moment."""
         exists = self._table.exists()
         with self._connection.transaction(ONE_SNAPSHOT):
             if exists:
-                self._table.keep()
+                self._table.lock_against_replacement()
             yield
 
     def state(self) -> TableState:
-        """Read ledger and schema; check that they are ours and belong together."""
+        """Read the ledger and the schema, and check that they belong to this owner and table."""
         found, exists = self._entries.found(), self._exists()
         if not found and not exists:
             return TableState.empty()
@@ -88,7 +90,7 @@ class Session:
             raise self._not_managed(f"its objects are in {OBJECTS} but the table is not there")
         if self._rows is None:
             self._rows = self._table.count() if exists else 0
-        self._has_strays = self._rows > ledger.rows
+        self._has_unaccounted_rows = self._rows > ledger.rows
         return TableState(ledger, exists, schema, schema_key, self._rows)
 
     def audit(self) -> TableAudit:
@@ -106,99 +108,102 @@ class Session:
         """See :meth:`TableWriter.commit`."""
         if batches is not None:
             check_schema(batches.schema, schema_key)
-        rows, self._rows = self._rows, None  # to be counted again unless all goes well
+        rows, self._rows = self._rows, None  # counted again if this commit fails
         with translated(self._url, psycopg.Error), self._connection.transaction():
             change = 0
             if batches is None:
                 sealed = seal()
             else:
-                self._make_table(batches.schema)
+                self._prepare_table(batches.schema)
                 sealed, change = self._replace(batches, seal)
             self._entries.write(
                 sealed.entries, self._connection.copy, run_id=self._run_id, append=self._append
             )
             schema = None if batches is None else batches.schema
-            self._entries.write_table(sealed, schema, schema_key)
+            self._entries.write_table_row(sealed, schema, schema_key)
         self._rows = None if rows is None else rows + change
 
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
         """See :meth:`TableWriter.remove`."""
         rows, self._rows = self._rows, None
         with translated(self._url, psycopg.Error), self._connection.transaction():
-            gone = self._table.delete(keys)
+            deleted = self._table.delete(keys)
             self._entries.mark_removed(keys, run_id=self._run_id)
-            self._entries.write_table(seal(), None, None)
-        self._rows = None if rows is None else rows - gone
-        return gone
+            self._entries.write_table_row(seal(), None, None)
+        self._rows = None if rows is None else rows - deleted
+        return deleted
 
     @contextmanager
     def refresh(self) -> Iterator[None]:
-        """Start with nothing, in one transaction; others see the old table until it ends.
-
-        A table that has the right columns stays, with the rights and views that people gave it:
-        its rows are deleted, and others go on reading them. One with other columns gives way to
-        a new one at the very end, since that keeps readers waiting.
-        """
+        """Replace the whole table in one transaction; others see the old one until it commits."""
+        # A table with the right columns is emptied and filled again, so that privileges, views and
+        # indexes that people added stay. A table with other columns is replaced by a new one. The
+        # swap (drop, rename) comes last, because DROP TABLE locks out readers until the commit.
         with self._connection.transaction():
-            self._entries.forget()
-            self._old = self._table if self._table.exists() else None
-            self._in_refresh = self._is_new = True
+            self._entries.delete()
+            self._replaced_table = self._table if self._table.exists() else None
+            self._in_refresh = self._starts_empty = True
             self._rows = 0
             yield
-            if self._old is not None:
-                self._old.drop()
-                if not self._is_new:
+            if self._replaced_table is not None:
+                self._replaced_table.drop()
+                if not self._starts_empty:
                     self._table.rename(stored_name(self._owner.table))
 
     def _exists(self) -> bool:
-        return not self._is_new and self._table.exists()
+        return not self._starts_empty and self._table.exists()
 
-    def _make_table(self, schema: pa.Schema) -> None:
+    def _prepare_table(self, schema: pa.Schema) -> None:
+        """Check the table, or create it; in a refresh, empty the old one or create a new one."""
         if self._exists():
             if not self._is_checked:
                 self._table.check(schema)
                 self._is_checked = True
             return
         self._is_checked = True
-        if self._old is not None and self._old.fits(schema):
-            self._old.empty()
-            self._table, self._old = self._old, None
+        if self._replaced_table is not None and self._replaced_table.fits(schema):
+            self._replaced_table.empty()
+            self._table, self._replaced_table = self._replaced_table, None
         else:
-            if self._old is not None:
+            if self._replaced_table is not None:
                 self._table = self._named(refreshed_name(self._owner.table))
             self._table.create(schema)
-        self._is_new = False
+        self._starts_empty = False
 
     def _replace(
         self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]
     ) -> tuple[Commit, int]:
-        """Insert, then delete the rows of earlier versions; give the change in rows.
+        """Insert rows, then delete those of earlier versions of the same objects.
 
-        Which objects those are is known only once the batches are drained.
+        Which objects those are is known only when the batches are drained.
+
+        Returns:
+            What the commit writes to the ledger, and the change in the number of rows.
         """
         mark = self._entries.last_command() if self._in_refresh else 0
         inserted = self._table.insert(batches, self._connection.copy)
         sealed = seal()
         keys = sealed.loaded_keys
-        if self._has_strays:
-            # Somebody deleted an entry, and the rows would be there twice. That takes a look at
-            # the whole column, so only where the table has more rows than the ledger says.
-            strays = self._table.strays(self._owner.table, keys, mark)
-            if strays:
-                raise unaccounted_rows(self._owner.table, strays)
-        said = {} if self._append else self._entries.rows_of(keys)
-        if not said:
+        if self._has_unaccounted_rows:
+            # Somebody deleted entries, and these rows would be in the table twice. Finding that out
+            # reads a whole column, so it is done only where the table has more rows than the
+            # ledger says.
+            found = self._table.unaccounted(self._owner.table, keys, mark)
+            if found:
+                raise unaccounted_rows(self._owner.table, found)
+        before = {} if self._append else self._entries.rows_of(keys)
+        if not before:
             return sealed, inserted
-        now = {entry.object.key: entry.rows for entry in sealed.entries if entry.rows}
-        return sealed, inserted - self._table.delete_before(said, now, mark)
+        rows = {entry.object.key: entry.rows for entry in sealed.entries if entry.rows}
+        return sealed, inserted - self._table.delete_old(before, rows, mark)
 
     def _check_owner(self, *, exists: bool) -> tuple[pa.Schema | None, str | None]:
-        about = self._entries.about()
-        if about is None:
+        row = self._entries.table_row()
+        if row is None:
             if exists:
                 raise self._not_managed(f"it has no row in {TABLES}")
             return None, None
-        bucket, prefix, schema, schema_key = about
+        bucket, prefix, schema, schema_key = row
         self._owner.check(bucket, prefix)
         if schema is not None and not exists:
             raise self._not_managed(f"its row in {TABLES} is there but the table is not")

@@ -1,4 +1,4 @@
-"""Statements, whatever driver sends them."""
+"""Running SQL statements over any driver's connection."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -12,14 +12,14 @@ Copy = Callable[[str, pa.Schema, Iterable[pa.RecordBatch]], int]
 
 
 class Statements(ABC):
-    """A connection as far as it runs statements; parameters are ``$1``, ``$2``, …."""
+    """A connection that runs SQL statements; parameters are written ``$1``, ``$2``, …."""
 
     @abstractmethod
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Run a statement and fetch all it returns."""
+        """Run a statement and return its rows."""
 
     def one(self, sql: str, *parameters: Any) -> Any:
-        """Run a statement that returns one value, and give that."""
+        """Run a statement that returns one row of one column, and return that value."""
         ((found,),) = self.rows(sql, *parameters)
         return found
 

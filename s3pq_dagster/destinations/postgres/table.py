@@ -1,4 +1,4 @@
-"""The rows of one table."""
+"""The rows of one table in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,12 +13,12 @@ from s3pq_dagster.errors import DestinationError, UnsupportedSchemaError
 from s3pq_dagster.schemas import KEY_COLUMN
 
 _JOIN_ROWS = 32_768
-_BEFORE = "(t.xmin <> pg_current_xact_id()::xid OR t.cmin::text::bigint < {mark})"
-"""Rows that other transactions inserted, or this one before it came to a mark."""
+_OLD_ROWS = "(t.xmin <> pg_current_xact_id()::xid OR t.cmin::text::bigint < {mark})"
+"""Condition for rows that other transactions inserted, or this one by a command before ``mark``."""
 
 
 class Table:
-    """A table by its name in the database, be it there or not."""
+    """A table by its name in the database, whether it exists or not."""
 
     def __init__(self, connection: Statements, namespace: str, name: str) -> None:
         self._connection = connection
@@ -27,7 +27,7 @@ class Table:
         self.sql = f"{quoted(namespace)}.{quoted(name)}"
 
     def exists(self) -> bool:
-        """Tell whether it is there, or anything else of its name."""
+        """Return whether a table, or anything else of that name, exists."""
         return bool(
             self._connection.rows(
                 "SELECT 1 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
@@ -37,15 +37,18 @@ class Table:
             )
         )
 
-    def keep(self) -> None:
-        """Let nobody put another table in its place before this transaction ends.
+    def lock_against_replacement(self) -> None:
+        """Keep others from dropping or renaming the table until this transaction ends.
 
-        Before its first look: a snapshot does not show the rows of a table that came later.
+        Rows can still be written. Call this before the first query of the transaction.
         """
+        # The first query of a REPEATABLE READ transaction takes its snapshot. If a refresh then put
+        # a new table in place of this one, a query would find the new table by name, and no row in
+        # it: they are all younger than the snapshot. LOCK TABLE itself takes no snapshot.
         self._connection.run(f"LOCK TABLE {self.sql} IN ACCESS SHARE MODE")
 
     def columns(self) -> dict[str, str]:
-        """Give names and types of the columns, in their order."""
+        """Return names and types of the columns, in their order."""
         found = self._connection.rows(
             "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute "
             "WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped "
@@ -55,28 +58,27 @@ class Table:
         return dict(found)
 
     def count(self) -> int:
-        """Count its rows, which takes a pass over it."""
+        """Count the rows, which reads the whole table."""
         return int(self._connection.one(f"SELECT count(*) FROM {self.sql}"))
 
     def count_by_key(self) -> list[tuple[str | None, int]]:
-        """Count its rows by object."""
+        """Count the rows of each object."""
         found = self._connection.rows(f"SELECT {KEY_COLUMN}, count(*) FROM {self.sql} GROUP BY 1")
         return [(key, rows) for key, rows in found]
 
     def create(self, schema: pa.Schema) -> None:
-        """Make it."""
+        """Create the table."""
         columns = ", ".join(f"{quoted(n)} {kind}" for n, kind in _columns(schema).items())
         self._connection.run(f"CREATE TABLE {self.sql} ({columns})")
 
     def check(self, schema: pa.Schema) -> None:
-        """See that it still has the columns that it was made with.
-
-        COPY's binary format has no types: what is written for a bigint, a numeric takes for
-        something else, and that without an error.
+        """Check that the table still has the columns it was created with.
 
         Raises:
-            UnsupportedSchemaError: Somebody altered it.
+            UnsupportedSchemaError: Somebody altered the table.
         """
+        # Values in COPY's binary format carry no type. A numeric column would read the bytes of a
+        # bigint as some other number, without an error.
         there = self.columns()
         found = [
             f"{name!r} is {there.get(name, 'not there')}, not {kind}"
@@ -87,75 +89,85 @@ class Table:
             msg = (
                 f"table {self._name!r} in PostgreSQL was altered: {'; '.join(found)}. Values "
                 f"would be changed, so nothing is written. Alter it back, or run the table with "
-                f"full_refresh, which makes it anew."
+                f"full_refresh, which creates it again."
             )
             raise UnsupportedSchemaError(msg)
 
     def fits(self, schema: pa.Schema) -> bool:
-        """Tell whether it has the columns that it would be made with."""
+        """Return whether the table has exactly the columns it would be created with."""
         return self.columns() == _columns(schema)
 
     def empty(self) -> int:
-        """Delete all rows, which others see until the transaction ends."""
+        """Delete all rows; others see them until the transaction commits."""
         return self._deleted("TRUE")
 
     def drop(self) -> None:
-        """Drop it; waits for everybody who reads it."""
+        """Drop the table, after waiting for everybody who reads it."""
         self._connection.run(f"DROP TABLE {self.sql}")
 
     def rename(self, name: str) -> None:
-        """Give it another name."""
+        """Rename the table."""
         self._connection.run(f"ALTER TABLE {self.sql} RENAME TO {quoted(name)}")
 
     def insert(self, batches: pa.RecordBatchReader, copy: Copy) -> int:
-        """Append rows; give their number.
+        """Append rows.
+
+        Returns:
+            The number of rows.
 
         Raises:
-            UnsupportedSchemaError: A value cannot be held unchanged.
+            UnsupportedSchemaError: A value cannot be stored unchanged.
         """
         return sum(copy(self.sql, schema, rows) for schema, rows in sendable(batches, _JOIN_ROWS))
 
     def delete(self, keys: Sequence[str]) -> int:
-        """Delete the rows of some objects; give their number."""
+        """Delete the rows of some objects and return how many they were."""
         return self._deleted(f"t.{KEY_COLUMN} = ANY($1)", list(keys))
 
-    def delete_before(self, said: Mapping[str, int], now: Mapping[str, int], mark: int) -> int:
-        """Delete those rows of some objects that were there before the last insert.
-
-        ``xmin`` says so, with 32 of the 64 bits of a transaction's number: one in four milliards
-        meets a row whose number it has. Then rows of two versions are left, and that is counted.
+    def delete_old(self, before: Mapping[str, int], inserted: Mapping[str, int], mark: int) -> int:
+        """Delete the rows of some objects that existed before the last insert.
 
         Args:
-            said: By key, the rows that the ledger says were there.
-            now: By key, the rows that were inserted.
-            mark: The command of this transaction before which everything is old.
+            before: Rows of each key before the insert, by the ledger.
+            inserted: Rows of each key that were inserted.
+            mark: Rows inserted by commands of this transaction before this one are old.
 
         Returns:
             The number of rows deleted.
+
+        Raises:
+            DestinationError: Old rows would be left.
         """
-        keys = list(said)
-        gone = self._deleted(f"{_BEFORE.format(mark=int(mark))} AND t.{KEY_COLUMN} = ANY($1)", keys)
-        if gone == sum(said.values()):
-            return gone
+        # A row's xmin is the lower 32 of the 64 bits of the number of the transaction that inserted
+        # it. A row from exactly 2**32 transactions ago passes for one of this transaction, and
+        # would stay. So the rows are counted: a duplicate ends in an error, never in a commit.
+        keys = list(before)
+        old_rows = _OLD_ROWS.format(mark=int(mark))
+        deleted = self._deleted(f"{old_rows} AND t.{KEY_COLUMN} = ANY($1)", keys)
+        if deleted == sum(before.values()):
+            return deleted
         left = self._connection.one(
             f"SELECT count(*) FROM {self.sql} AS t WHERE t.{KEY_COLUMN} = ANY($1)", keys
         )
-        if left != (expected := sum(now.get(key, 0) for key in keys)):
+        if left != (expected := sum(inserted.get(key, 0) for key in keys)):
             msg = (
                 f"table {self._name!r} would have {left} rows of {len(keys)} replaced objects "
                 f"instead of {expected}, {keys[0]!r} among them. Nothing of this checkpoint is "
                 f"written; run again."
             )
             raise DestinationError(msg)
-        return gone
+        return deleted
 
-    def strays(self, owner: str, keys: Sequence[str], mark: int) -> list[tuple[str, int, int]]:
-        """Find those of some objects that had more rows than the ledger says, and both numbers.
+    def unaccounted(self, owner: str, keys: Sequence[str], mark: int) -> list[tuple[str, int, int]]:
+        """Find objects that had more rows in the table than the ledger says.
 
         Args:
             owner: The table's name in the ledger.
-            keys: Of the objects.
-            mark: As :meth:`delete_before`.
+            keys: Keys of the objects to check.
+            mark: As in :meth:`delete_old`; newer rows are not counted.
+
+        Returns:
+            Key, rows in the table and rows by the ledger.
         """
         return [
             (key, int(rows), int(said))
@@ -165,7 +177,7 @@ class Table:
                 f"{quoted(self._namespace)}.{OBJECTS} "
                 "WHERE table_name = $1 AND status = 'loaded' GROUP BY key) AS o "
                 f"ON o.key = t.{KEY_COLUMN} "
-                f"WHERE {_BEFORE.format(mark=int(mark))} AND t.{KEY_COLUMN} = ANY($2) "
+                f"WHERE {_OLD_ROWS.format(mark=int(mark))} AND t.{KEY_COLUMN} = ANY($2) "
                 "GROUP BY 1 HAVING count(*) > coalesce(max(o.said), 0) ORDER BY 1",
                 owner,
                 list(keys),
@@ -183,7 +195,7 @@ class Table:
 
 
 def _takes(there: str, kind: str) -> bool:
-    """Tell whether a column takes values of a type unchanged, or with an error."""
+    """Return whether a column of one type stores values of another unchanged, or refuses them."""
     return (
         there == kind
         or (kind == "text" and there.startswith("character varying"))

@@ -1,4 +1,4 @@
-"""Which Arrow types PostgreSQL holds, as what, and how they are sent."""
+"""Which Arrow types PostgreSQL stores, as which of its types, and how values are sent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,29 +26,29 @@ _NAMES = {
     pa.binary(): "bytea",
     pa.uuid(): "uuid",
 }
-"""Of the types that are sent as they are."""
+"""PostgreSQL's type for each Arrow type whose values are sent unchanged."""
 _DAY_MICROSECONDS = 86_400 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How PostgreSQL holds a type."""
+    """How PostgreSQL stores an Arrow type."""
 
     sql: str
-    """Its own name for it, as ``format_type`` gives it."""
+    """PostgreSQL's name of the type, as ``format_type`` returns it."""
     sent: pa.DataType
-    """The Arrow type that COPY's encoder turns into it, value for value."""
+    """The Arrow type that values are cast to for COPY's encoder."""
     bounds: tuple[int, int] | None = None
-    """Of the values, as integers; others are refused, or mean something else."""
+    """Least and greatest value, as integers; others would be refused, or taken for infinity."""
     is_json: bool = False
-    """Whether values go as JSON, so that :mod:`nested` makes them."""
+    """Whether values are stored as JSON; see :mod:`nested`."""
 
 
 _TIMESTAMPS = (-210_866_803_200_000_000, 2**63 - 1)  # 4714-11-24 BC, and all that Arrow has
 _TIMES = {
     "date": Form("date", pa.date32(), (-2_440_588, 2_145_042_905)),
     "time": Form("time without time zone", pa.time64("us"), (0, _DAY_MICROSECONDS - 1)),
-    # The driver that reads them makes nanoseconds of intervals.
+    # The driver that reads intervals converts them to nanoseconds, in 64 bits.
     "duration": Form("interval", pa.duration("us"), (-(2**63) // 1000 + 1, 2**63 // 1000 - 1)),
     "timestamp": Form("timestamp without time zone", pa.timestamp("us"), _TIMESTAMPS),
     "instant": Form("timestamp with time zone", pa.timestamp("us", "UTC"), _TIMESTAMPS),
@@ -56,7 +56,7 @@ _TIMES = {
 
 
 def form_of(kind: pa.DataType) -> Form:
-    """Say how a type is held that :func:`check_schema` let pass."""
+    """Return how a type is stored; :func:`check_schema` must have accepted it."""
     found = _plain(kind)
     if found is None and _is_list(kind):
         found = _array(kind)
@@ -64,14 +64,15 @@ def form_of(kind: pa.DataType) -> Form:
 
 
 def check_schema(schema: pa.Schema, key: str | None) -> None:
-    """Refuse what PostgreSQL would change, cut or fail on, before anything is written.
+    """Refuse a schema that PostgreSQL would change, truncate or fail on.
 
     Args:
-        schema: What is to be written.
-        key: The object it comes from, for the error.
+        schema: The schema to be written.
+        key: Key of the object it comes from, for the error.
 
     Raises:
-        UnsupportedSchemaError: It names the columns, why, and what to do.
+        UnsupportedSchemaError: A column is refused. The error names every such column, the reason,
+            and what to do.
     """
     problems = [
         f"column {name!r} has a name of more than {MOST_BYTES} bytes, which PostgreSQL cuts"
@@ -96,7 +97,7 @@ def check_schema(schema: pa.Schema, key: str | None) -> None:
 
 
 def is_in_json(kind: pa.DataType) -> bool:
-    """Tell whether JSON keeps the values of a type that is nested in nothing else."""
+    """Return whether JSON keeps the values of a type that is not nested itself."""
     types = pa.types
     return bool(
         types.is_boolean(kind)
@@ -143,7 +144,7 @@ def _time(kind: pa.DataType) -> Form | None:
 
 
 def _array(kind: pa.DataType) -> Form | None:
-    """Hold a list as an array, which in PostgreSQL may have any length."""
+    """Return the form of a list whose items can be in an array, which may have any length."""
     inner = kind.value_type
     element = _plain(inner)
     types = pa.types

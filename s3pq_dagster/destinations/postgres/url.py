@@ -1,4 +1,4 @@
-"""Database URLs: what libpq gets of one, and what anybody may see of it."""
+"""Parses database URLs: the form that libpq gets, and the form that may be shown."""
 
 import re
 from dataclasses import dataclass
@@ -21,40 +21,39 @@ _DEFAULTS = {
     "application_name": "s3pq_dagster",
 }
 _OURS = {"client_encoding": "UTF8"}
-"""What no URL changes: rows and parameters go as UTF-8, whatever the database keeps them in."""
+"""Parameters that override the URL's: rows are sent as UTF-8, whatever the database's encoding."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PostgresUrl:
-    """A URL taken apart; neither ``repr`` nor ``str`` shows a secret."""
+    """A parsed URL; neither ``repr`` nor ``str`` shows a secret."""
 
     text: str
-    """For libpq, with everything percent-encoded and our defaults for what it does not say."""
+    """The URL for libpq: percent-encoded, with default parameters where the user gave none."""
     shown: str
-    """Server and database, without user and password."""
+    """The server and the database, without user and password."""
     database: str
     secrets: tuple[str, ...]
-    """What must not be shown, in every spelling, longest first."""
+    """Passwords in every spelling, longest first."""
 
     def __repr__(self) -> str:
         return self.shown
 
     def masked(self, text: str) -> str:
-        """Replace what must not be shown."""
+        """Replace every secret in a text by ``***``."""
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
 
 
 def parsed(url: str) -> PostgresUrl:
-    """Take a URL apart.
-
-    libpq shows pieces of a URL that it does not understand, and a password with ``@``, ``/`` or
-    ``#`` in it makes such a URL. So it gets none that is not in order.
+    """Parse a URL.
 
     Raises:
-        ConfigurationError: It cannot be one. No part of it is in the message.
+        ConfigurationError: The URL is malformed. No part of it is in the message.
     """
+    # libpq quotes pieces of a URL that it cannot parse in its error, and a password with @, / or #
+    # in it makes such a URL. So libpq never gets a URL that was not parsed here first.
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -95,7 +94,7 @@ def _for_driver(user: str, password: str, hosts: str, path: str, query: dict[str
 
 
 def _encoded(part: str) -> str:
-    """Encode what may be encoded already."""
+    """Percent-encode a part that may be encoded already."""
     return quote(unquote(part), safe="")
 
 

@@ -1,4 +1,4 @@
-"""Batches as the encoder takes them, and as they were when the driver returns them."""
+"""Converts batches to what COPY's encoder takes, and back from what the driver returns."""
 
 from collections.abc import Iterator
 
@@ -8,38 +8,38 @@ import pyarrow.compute as pc
 
 from s3pq_dagster.destinations.batches import as_stored, cast_column, joined, value_refused
 from s3pq_dagster.destinations.postgres.nested import as_json, from_json
+from s3pq_dagster.destinations.postgres.pre_encoding import encoded
 from s3pq_dagster.destinations.postgres.types import Form, form_of
-from s3pq_dagster.destinations.postgres.wire import on_wire
 
 _INTO = "PostgreSQL"
 _SENT_BYTES = 512 * 1024
-"""Of a batch: the server reads it while the next is made."""
+"""Size of the pieces that are sent: the server reads one while the next is encoded."""
 
 
 def sendable(
     batches: pa.RecordBatchReader, rows: int
 ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    """Join batches up to so many rows, and convert them losslessly to what COPY's encoder takes.
+    """Join batches up to ``rows`` rows, and convert them losslessly for COPY's encoder.
 
     Yields:
-        The rows of each joined batch, in small ones, and their schema.
+        For each joined batch its converted schema, and its rows in small pieces.
 
     Raises:
-        UnsupportedSchemaError: A value cannot be held.
+        UnsupportedSchemaError: A value cannot be stored unchanged.
     """
     forms = {field.name: form_of(field.type) for field in batches.schema}
     for batch in joined(batches, rows):
-        columns = [on_wire(_sent(batch, name, form)) for name, form in forms.items()]
+        columns = [encoded(_sent(batch, name, form)) for name, form in forms.items()]
         sent = pa.record_batch(columns, names=list(forms))
         yield sent.schema, _pieces(sent)
 
 
 def returned(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.RecordBatchReader:
-    """Give columns the types and values they were written with.
+    """Convert columns back to the types and values they were written with.
 
     Args:
-        reader: What the driver returns.
-        schema: The stored one; ``None`` leaves the driver's types.
+        reader: The rows, in the types that the driver returns.
+        schema: The schema the table was written with; ``None`` keeps the driver's types.
     """
     stored = {} if schema is None else {field.name: field.type for field in schema}
     nested = {name: kind for name, kind in stored.items() if form_of(kind).is_json}
@@ -78,7 +78,7 @@ def _sent(batch: pa.RecordBatch, name: str, form: Form) -> pa.Array:
 
 
 def _outside(values: pa.Array, low: int, high: int) -> str | None:
-    """Find a value out of bounds; PostgreSQL takes the one behind some of them for infinity."""
+    """Describe a value that is out of bounds; PostgreSQL takes some of those for infinity."""
     integers = values.view(pa.int32() if pa.types.is_date32(values.type) else pa.int64())
     found = pc.min_max(integers).as_py()
     least, most = found["min"], found["max"]
@@ -88,7 +88,7 @@ def _outside(values: pa.Array, low: int, high: int) -> str | None:
 
 
 def _has_nul(texts: pa.Array) -> bool:
-    """Look for NUL, which no text of PostgreSQL's can have."""
+    """Return whether a text has NUL in it, which PostgreSQL cannot store."""
     _, offsets, data = texts.buffers()
     if data is None or not len(texts):
         return False
@@ -97,7 +97,9 @@ def _has_nul(texts: pa.Array) -> bool:
     found = np.frombuffer(data, np.uint8)[start:end]
     if np.count_nonzero(found) == len(found):
         return False
-    return bool(pc.any(pc.match_substring(texts, "\x00")).as_py())  # not only behind nulls
+    return bool(
+        pc.any(pc.match_substring(texts, "\x00")).as_py()
+    )  # bytes of null values do not count
 
 
 def _texts(column: pa.Array) -> pa.Array:

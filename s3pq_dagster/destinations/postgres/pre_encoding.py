@@ -1,7 +1,7 @@
-"""Columns as the encoder of COPY's binary format takes them.
+"""Encodes the columns that pgpq, the encoder of COPY's binary format, does not know.
 
-It knows neither decimals of more than 128 bits nor that elements of a list have a time zone. Such
-values psycopg encodes, one at a time. Bytes it writes as they are.
+pgpq knows neither decimals of more than 128 bits nor time zones of list items. psycopg encodes such
+values, one at a time, to bytes, and pgpq copies bytes unchanged.
 """
 
 from decimal import Decimal
@@ -13,11 +13,11 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.types.numeric import Int8BinaryDumper
 
 _EPOCH = 946_684_800_000_000
-"""PostgreSQL's, 2000-01-01, in microseconds of Arrow's."""
+"""PostgreSQL's epoch, 2000-01-01, in microseconds since Arrow's, 1970-01-01."""
 
 
 class _Instant(int):
-    """Microseconds since PostgreSQL's epoch; datetimes end with the year 9999."""
+    """Microseconds since PostgreSQL's epoch; Python's datetime ends with the year 9999."""
 
 
 class _InstantDumper(Int8BinaryDumper):
@@ -27,10 +27,10 @@ class _InstantDumper(Int8BinaryDumper):
 psycopg.adapters.register_dumper(_Instant, _InstantDumper)
 
 
-def on_wire(column: pa.Array) -> pa.Array:
-    """Give the bytes of a column where the encoder does not know them, else the column."""
+def encoded(column: pa.Array) -> pa.Array:
+    """Return a column as bytes if pgpq does not know its type, else unchanged."""
     if isinstance(column, pa.ExtensionArray):
-        return column.storage  # a UUID, as PostgreSQL reads it
+        return column.storage  # a UUID; its 16 bytes are PostgreSQL's binary format as well
     if pa.types.is_decimal256(column.type):
         return _dumped(column.to_pylist(), Decimal(1))
     if not pa.types.is_list(column.type):
@@ -54,7 +54,7 @@ def _instants(integers: list[int | None] | None) -> list[_Instant | None] | None
     return [None if each is None else _Instant(each - _EPOCH) for each in integers]
 
 
-def _dumped(values: list[Any], such: Any) -> pa.Array:
-    dumper = Transformer().get_dumper(such, PyFormat.BINARY)
+def _dumped(values: list[Any], example: Any) -> pa.Array:
+    dumper = Transformer().get_dumper(example, PyFormat.BINARY)
     found = [None if value is None else dumper.dump(value) for value in values]
     return pa.array([None if data is None else bytes(data) for data in found], pa.binary())
