@@ -125,3 +125,26 @@ def test_a_table_that_is_not_there_yet_is_an_error_that_says_so(lake: Lake) -> N
 def test_a_destination_has_a_kind(url: str, kind: str) -> None:
     """Dagster shows an icon by it."""
     assert build_io_manager(url).storage_kind() == kind
+
+
+@pytest.mark.parametrize(
+    ("destination", "place"),
+    [
+        ("duckdb:////data/lake.duckdb", "duckdb:///data/lake.duckdb#main"),
+        ("postgresql://me:canary@h:5432/lake", "postgresql://h:5432/lake#public"),
+        ("delta:////data/lake", "delta:///data/lake"),
+        ("parquet+s3://lake/x/", "parquet+s3://lake/x"),
+        (
+            "delta+s3://lake/x?endpoint_url=http://h:1",
+            "delta+s3://lake/x?endpoint_url=http://h:1",
+        ),
+    ],
+)
+def test_a_place_is_named_without_secrets(
+    destination: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place is shown with each materialization."""
+    monkeypatch.setenv("S3PQ_DESTINATION", destination)
+    made = build_io_manager(dg.EnvVar("S3PQ_DESTINATION"))
+    with made.process_config_and_initialize_cm() as opened:
+        assert opened.place() == place

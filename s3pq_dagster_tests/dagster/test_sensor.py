@@ -12,10 +12,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from s3pq_dagster import S3ParquetResource
-from s3pq_dagster.dagster.io_managers import build_io_manager
-from s3pq_dagster.dagster.sensor import BucketWatch
-from s3pq_dagster.dagster.sensor_listing import ListingOverTicks
 from s3pq_dagster_tests.lake import Lake, names
 from s3pq_dagster_tests.proxy import Answer
 
@@ -139,29 +135,6 @@ def test_what_another_destination_holds_does_not_count(lake: Lake, tmp_path: Pat
     assert perform(lake, definitions, tick)
     assert not lake.bucket.proxy.object_reads
     assert not lake.tick(tick.cursor, definitions=definitions).run_requests
-
-
-@pytest.mark.parametrize(
-    ("destination", "place"),
-    [
-        ("duckdb:////data/lake.duckdb", "duckdb:///data/lake.duckdb#main"),
-        ("postgresql://me:canary@h:5432/lake", "postgresql://h:5432/lake#public"),
-        ("delta:////data/lake", "delta:///data/lake"),
-        ("parquet+s3://lake/x/", "parquet+s3://lake/x"),
-        (
-            "delta+s3://lake/x?endpoint_url=http://h:1",
-            "delta+s3://lake/x?endpoint_url=http://h:1",
-        ),
-    ],
-)
-def test_a_place_is_named_without_secrets(
-    destination: str, place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The place is shown with each materialization."""
-    monkeypatch.setenv("S3PQ_DESTINATION", destination)
-    made = build_io_manager(dg.EnvVar("S3PQ_DESTINATION"))
-    with made.process_config_and_initialize_cm() as opened:
-        assert opened.place() == place
 
 
 @contextmanager
@@ -298,41 +271,3 @@ def test_a_tick_makes_one_listing_and_never_opens_the_destination(lake: Lake) ->
     lake.bucket.proxy.forget()
     assert asked(lake.tick(definitions=definitions)) == [{"a"}]
     assert [request.is_listing for request in lake.bucket.proxy.requests] == [True]
-
-
-def short_ticks(lake: Lake) -> tuple[dg.Definitions, ListingOverTicks]:
-    """Put more objects than the one page that a tick of this sensor lists."""
-    lake.bucket.proxy.page_size = 2
-    for number in range(5):
-        lake.bucket.put(f"a/{number}.parquet", 1)
-    definitions, listing = lake.definitions(), ListingOverTicks(tick_seconds=0)
-    tables = {spec.metadata["s3pq/table"]: spec for spec in definitions.resolve_all_asset_specs()}
-    watch = BucketWatch(S3ParquetResource(**lake.bucket.spec), None, tables, listing=listing)
-    assets = [a for a in definitions.assets or [] if isinstance(a, dg.AssetsDefinition)]
-    sensor = dg.SensorDefinition(name="s3_parquet_sensor", evaluation_fn=watch.tick, target=assets)
-    resources = definitions.resources
-    return dg.Definitions(assets, sensors=[sensor], resources=resources), listing
-
-
-def test_a_listing_too_long_for_a_tick_goes_on_in_the_next(lake: Lake) -> None:
-    """Dagster gives up on a tick after a minute; a million keys may take longer."""
-    definitions, _ = short_ticks(lake)
-    said = lake.tick(definitions=definitions)
-    assert "the next tick goes on" in reason(said)
-    ticks = 1
-    while not asked(said):
-        said = lake.tick(definitions=definitions)
-        ticks += 1
-        assert ticks < 10
-    assert asked(said) == [{"a"}]
-
-
-def test_a_listing_left_unfinished_for_long_begins_again(lake: Lake) -> None:
-    """A sensor that was off for a while does not use an old listing."""
-    definitions, listing = short_ticks(lake)
-    lake.bucket.proxy.forget()
-    for kept, firsts in ((3600, 1), (3600, 1), (0, 2)):
-        listing.kept_seconds = kept
-        assert "the next tick goes on" in reason(lake.tick(definitions=definitions))
-        pages = [request.query for request in lake.bucket.proxy.requests if request.is_listing]
-        assert sum(page["prefix"] == [""] and "delimiter" not in page for page in pages) == firsts
