@@ -11,95 +11,22 @@ import pyarrow as pa
 import pytest
 
 from s3pq_dagster import S3ParquetDuckDBIOManager, S3ParquetResource, discover
-from s3pq_dagster.errors import TableNameCollisionError, TableNameError
-from s3pq_dagster_tests.buckets import Bucket, parquet
+from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.command_line import headless_sync
+from s3pq_dagster_tests.dagster.hostile_names import (
+    COLUMNS,
+    EVERYTHING,
+    FIELDS,
+    KEPT,
+    LONG_PREFIX,
+    REFUSED,
+    keys,
+)
 from s3pq_dagster_tests.dagster.test_user_stories import failure
 from s3pq_dagster_tests.lake import Lake, materialized, messages
 from s3pq_dagster_tests.proxy import Answer, Proxy
 from s3pq_dagster_tests.servers import admin_client
 from s3pq_dagster_tests.unit.made import Lines, logger
-
-TEXTS = {
-    "nothing": ("", ""),
-    "dot": (".", ""),
-    "dots": ("..", ""),
-    "statement": ("'; DROP TABLE canary; --", "_DROP_TABLE_canary"),
-    "identifier": ('"; DROP TABLE canary; --', "_DROP_TABLE_canary"),
-    "quotes": ("'\"`a``b", "_a_b"),
-    "backslash": ("a\\b\\", "_a_b"),
-    "percent": ("%41%s%", "_41_s"),
-    "numbered": ("$1", "_1"),
-    "placeholders": ("?:name", "_name"),
-    "braces": ("{}{0.__class__}{{", "_0_class"),
-    "markup": ("*[a]<x>&amp;<!--", "_a_x_amp"),
-    "ARN": ("arn:aws:s3:::lake", "_arn_aws_s3_lake"),
-    "tab": ("a\tb\r", "_a_b"),
-    "NUL": ("a\x00b", "_a_b"),
-    "control": ("\x01\x1b[2J\x7f", "_2J"),
-    "C1": ("\x85\x9b2J", "_2J"),
-    "line ends": ("a\u2028b\u2029", "_a_b"),
-    "emoji": ("\U0001f469\u200d\U0001f4bb", ""),
-    "composed": ("caf\u00e9", "_caf"),
-    "decomposed": ("cafe\u0301", "_cafe"),
-    "right to left": ("a\u202egnp\u200f", "_a_gnp"),
-    "no characters": ("\ufeffa\uffff\ufffd", "_a"),
-    "spaces": (" a ", "_a"),
-    "digit": ("7days", "_7days"),
-    "upper": ("ID", "_ID"),
-    "lower": ("id", "_id"),
-    "long": ("x" * 500, "_" + "x" * 500),
-}
-"""A text to put into keys and columns, and what its segment adds to a table's name."""
-WORDS = [
-    *("select", "table", "main", "rowid", "temp", "information_schema", "lake"),
-    *("_s3pq_objects", "_s3pq_tables", "_s3pq_batches", "_s3_key", "_cq_id"),
-    *("class", "input", "load_select", "__ASSET_JOB"),
-]
-"""What is reserved somewhere: in SQL, in DuckDB, by us, in Python, in Dagster."""
-LONG_PREFIX = "y" * 1000
-NO_COLUMN = {"nothing", "NUL"}
-"""Texts no column can be named: DuckDB would make others of them."""
-CASE_TWIN = {"lower"}
-"""A column that another one, ``ID``, leaves no room for."""
-FIELDS = [*(t for n, (t, _) in TEXTS.items() if n not in NO_COLUMN | CASE_TWIN), *WORDS]
-COLUMNS = [name for name in FIELDS if name != "_s3_key"]
-
-
-def struct(*names: str) -> pa.Table:
-    """Make a table with a struct of these fields."""
-    values = [pa.array([number]) for number in range(len(names))]
-    return pa.table({"c": pa.StructArray.from_arrays(values, names=list(names))})
-
-
-def columns(*names: str) -> pa.Table:
-    """Make a table of one row with these columns, numbered."""
-    return pa.table([pa.array([number]) for number in range(len(names))], names=list(names))
-
-
-EVERYTHING = columns(*COLUMNS).append_column("struct", struct(*FIELDS)["c"])
-REFUSED = {
-    "twice": (columns("a", "b", "a"), "more than one column named 'a'"),
-    "no_name": (columns("a", ""), "column '' has a name ''"),
-    "nul": (columns("a\x00b"), r"column 'a\\x00b' has a name 'a\\x00b' in it, empty or with NUL"),
-    "case": (columns("ID", "id"), "columns 'ID' and 'id' differ only by case"),
-    "key": (columns("_s3_key"), "a column '_s3_key'"),
-    "key_case": (columns("_S3_Key"), "a column '_S3_Key': '_s3_key', in any case of letters"),
-    "field_twice": (struct("a", "a"), "more than one field 'a'"),
-    "field_case": (struct("\n", "a", "A"), "fields 'a' and 'A' differ only by case"),
-    "field_no_name": (struct("a", ""), "column 'c' has a name ''"),
-    "field_nul": (struct("a\x00"), r"column 'c' has a name 'a\\x00'"),
-}
-"""What a table cannot have, and what the error says of it."""
-KEPT = {
-    "cq_id": columns("_cq_id"),
-    "cq_id_case": columns("_CQ_Id"),
-    "cq_parent": columns("_Cq_Parent_Id"),
-    "rowid_case": columns("RowId"),
-    "looks_like_ours": columns("_s3_\u212aey", "s3_key", "_s3_key "),
-    "looks_alike": columns("k", "\u212a", "\u00e9", "e\u0301", "\u00e4", "\u00c4", "a", "a "),
-}
-"""Columns that are the file's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,22 +48,6 @@ class Loaded:
             definition_metadata={"columns": columns} if columns else {},
         )
         return manager.load_input(context)
-
-
-def keys() -> dict[str, str]:
-    """Return a key for each name, by table: as a prefix and as the last segment."""
-    made = {
-        f"k{n}{name}": f"k{n}/{text}/1{text}.parquet"
-        for n, (text, name) in enumerate(TEXTS.values())
-    }
-    made |= {word.strip("_"): f"{word}/1{word}.parquet" for word in WORDS}
-    made |= {LONG_PREFIX: f"{LONG_PREFIX}/1.parquet", "long": f"long/{'z' * 1000}.parquet"}
-    made |= {
-        "lead": "/lead/1.parquet",
-        "up": "../../up/1.parquet",
-        "2_slashes": "2_//slashes/1.parquet",
-    }
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -290,90 +201,6 @@ def test_every_description_is_one_line_of_markdown(loaded: Loaded) -> None:
                 r"\d+ objects [^`]*",
                 described,
             )
-
-
-def test_names_that_look_alike_are_replaced_apart(lake: Lake) -> None:
-    """Overwriting an object replaces the rows of exactly its key, byte by byte."""
-    twins = ["caf\u00e9", "cafe\u0301", "a\x00b", "a\x00c", "a", "A", "a ", "%61", "\uff41"]
-    keys = {f"t/{name}.parquet": rows for rows, name in enumerate(twins, 1)}
-    for key, rows in keys.items():
-        lake.bucket.put(key, rows)
-    definitions = lake.definitions(write_mode="mirror")
-    assert lake.run(definitions=definitions).success
-    for key in list(keys)[::2]:
-        lake.bucket.put(key, keys[key] + 100)
-        keys[key] += 100
-    lake.bucket.delete("t/cafe\u0301.parquet")
-    lake.bucket.delete("t/A.parquet")
-    assert lake.run(definitions=definitions).success
-    del keys["t/cafe\u0301.parquet"], keys["t/A.parquet"]
-    assert lake.rows_by_key("t") == keys
-    assert [entry["key"] for entry in lake.ledger("t") if entry["status"] == "removed"] == [
-        "t/A.parquet",
-        "t/cafe\u0301.parquet",
-    ]
-
-
-def test_a_newline_in_a_key_is_a_character_like_any_other(weed_lake: Lake) -> None:
-    """A key with a newline is listed and loaded, on a server that accepts one."""
-    key = "a\nb/object_loaded table=c\nd.parquet"
-    weed_lake.bucket.put(key, 2)
-    result = weed_lake.run()
-    assert result.success
-    assert weed_lake.rows_by_key("a_b") == {key: 2}
-    assert [entry["key"] for entry in weed_lake.ledger("a_b")] == [key]
-    found = messages(weed_lake.instance, result.run_id)
-    (said,) = [message for message in found if message.startswith("checkpoint_committed ")]
-    assert [line.split()[0] for line in said.split("\n")] == [
-        "checkpoint_committed",
-        "object_loaded",
-    ]
-
-
-def test_case_twins_stop_discovery_until_one_is_left_out(lake: Lake) -> None:
-    """One error has all collisions, and `skip_tables` avoids them."""
-    for key in ("Orders/1", "orders/1", "\u00e9/a/1", "\u00fc/a/1", "b/1"):
-        lake.bucket.put(f"{key}.parquet", 1)
-    with pytest.raises(TableNameCollisionError, match=r"Rename a prefix.*`skip_tables`") as caught:
-        lake.definitions()
-    assert [name for name, _ in caught.value.collisions] == ["Orders / orders", "a"]
-    assert lake.run(skip_tables=["Orders", "a"]).success
-    assert lake.tables() == {"orders", "b", "_s3pq_objects", "_s3pq_tables"}
-
-
-def test_prefixes_without_a_name_stop_discovery_until_they_are_left_out(lake: Lake) -> None:
-    """A table needs a name; the error says how to leave the prefix out."""
-    for prefix in ("\U0001f600", "", "..", "a"):
-        lake.bucket.put(f"{prefix}/1.parquet", 1)
-    with pytest.raises(TableNameError, match=r"`\?\*` instead of `\*` in `tables`"):
-        lake.definitions()
-    assert lake.run(tables=["?*"]).success
-    assert lake.tables() == {"a", "_s3pq_objects", "_s3pq_tables"}
-
-
-def test_a_collision_that_comes_later_stops_no_table_that_is_known(lake: Lake) -> None:
-    """Runs and ticks go on and the sensor warns; only a reload fails."""
-    lake.bucket.put("a/1.parquet", 1)
-    definitions = lake.definitions()
-    lake.run(definitions=definitions)
-    lake.bucket.put("A/1.parquet", 1)
-    lake.bucket.put("a/2.parquet", 2)
-    (request,) = lake.tick(definitions=definitions).run_requests
-    assert [key.path[-1] for key in request.asset_selection] == ["a"]
-    assert lake.run(definitions=definitions).success
-    assert lake.rows_by_key("a") == {"a/1.parquet": 1, "a/2.parquet": 2}
-    said = str(lake.tick(definitions=definitions).skip_message)
-    assert "table 'A / a' would come from prefixes 'A/', 'a/'" in said
-
-
-def test_a_column_name_that_is_no_utf8_is_quarantined(lake: Lake) -> None:
-    """The object is malformed; the other objects of its table are loaded."""
-    good = parquet(pa.table({"aXXb": [1]}), store_schema=False)
-    lake.bucket.put("a/1.parquet", good.replace(b"aXXb", b"a\xed\xa0b"))
-    lake.bucket.put("a/2.parquet", good)
-    assert lake.run().success
-    assert lake.statuses("a") == {"a/1.parquet": "quarantined", "a/2.parquet": "loaded"}
-    assert "UnicodeDecodeError" in lake.ledger("a")[0]["reason"]
 
 
 @pytest.mark.thorough
