@@ -8,13 +8,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from alembic.util import pyfiles
 from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
-from s3pq_dagster_tests.alembic_once import load_once
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Proxy
+from s3pq_dagster_tests.read_once import read_once
 from s3pq_dagster_tests.servers import admin_client, seaweedfs, use_credentials
 
 _numbers = itertools.count(1)
@@ -60,7 +59,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("DAGSTER_HOME", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
         use_credentials()
-        patch.setattr(pyfiles, "load_module_py", load_once)
+        read_once(patch)
         yield
 
 

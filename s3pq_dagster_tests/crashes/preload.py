@@ -4,7 +4,6 @@ Dagster, SQLAlchemy, botocore and DuckDB import much on first use, so it is used
 None of it starts a thread, which would not survive a fork.
 """
 
-import functools
 import logging
 import os
 import tempfile
@@ -13,11 +12,10 @@ from importlib.util import find_spec
 
 import boto3
 import dagster as dg
-from alembic.util import pyfiles
-from botocore.loaders import JSONFileLoader
+import pytest
 
 import s3pq_dagster_tests.crashes.worker  # noqa: F401
-from s3pq_dagster_tests.alembic_once import load_once
+from s3pq_dagster_tests.read_once import read_once
 
 
 @dg.asset
@@ -35,10 +33,7 @@ def _use_dagster() -> None:
     logging.disable(logging.NOTSET)
 
 
-_read = functools.cache(JSONFileLoader().load_file)
-# Each worker would read the same again: Alembic's revisions, and what botocore knows of S3.
-setattr(pyfiles, "load_module_py", load_once)  # noqa: B010 - a function of another signature
-setattr(JSONFileLoader, "load_file", lambda _self, path: _read(path))  # noqa: B010 - likewise
+read_once(pytest.MonkeyPatch())  # never undone: the workers inherit it
 _use_dagster()
 boto3.session.Session().client("s3", region_name="us-east-1").close()
 for _module in ("pandas", "pyarrow.compute"):  # DuckDB looks for them when it meets Arrow
