@@ -1,4 +1,4 @@
-# `make` or `make help` says what there is. All of it needs python3 (3.11 or later) and nothing else.
+# `make` or `make help` lists the commands. They need python3 (3.11 or later) and nothing else.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -6,16 +6,18 @@ BIN    := $(VENV)/bin
 WORKERS ?= 4
 DESTINATION ?= duckdb
 
-# The interface test drives a system Chromium. In CI it has to be there; elsewhere it may be missing.
+# The tests of the UI drive a system Chromium. CI must have one; elsewhere they are skipped without it.
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 NO_UI   := $(if $(BROWSER)$(CI),,-m "not ui")
+
+HOW_LONG := 'The tests take about five minutes on two idle cores; with ARGS=--thorough about twenty.'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 BENCHES := bench bench-arrivals bench-crashes bench-destinations bench-faults bench-malformed
 .PHONY: help demo dev dev-object test check format build clean $(BENCHES)
 
-help: ## say what there is
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  PYTHON=python3.13 chooses another interpreter, ARGS=… goes to pytest or the bench.'
 
@@ -30,10 +32,12 @@ dev-object: $(VENV)/.demo ## put one more object into the bucket of a running `m
 
 ifdef WHEEL
 test: $(VENV)-wheel/.stamp build/tree/.stamp
+	@echo $(HOW_LONG)
 	cd build/tree && ../../$(VENV)-wheel/bin/python -c "$$IS_WHEEL"
 	cd build/tree && ../../$(VENV)-wheel/bin/python -m pytest -n $(WORKERS) --dist worksteal $(NO_UI) $(ARGS)
 else
-test: $(VENV)/.dev ## run the tests, more of them with ARGS=--thorough; WHEEL=1 tests the wheel of `make build`
+test: $(VENV)/.dev ## run the tests, about five minutes; more with ARGS=--thorough; WHEEL=1 tests the wheel
+	@echo $(HOW_LONG)
 	$(if $(NO_UI),@echo 'No Chromium found: the tests that drive a browser are left out.')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(NO_UI) $(ARGS)
 endif
@@ -52,9 +56,9 @@ build: $(VENV)/.dev ## build the source archive and from it the wheel, into dist
 	rm -rf dist
 	$(BIN)/python -m build
 
-# What docs/guarantees.md says, at full size; each prints a table and fails if a promise does not hold.
+# The measurements of docs/guarantees.md. Each prints a table and fails if a promise does not hold.
 
-bench: $(VENV)/.dev ## time this beside what people would use instead; ARGS="--work small-0ms --times 1"
+bench: $(VENV)/.dev ## time this package against alternatives; ARGS="--work small-0ms --times 1"
 	$(BIN)/python -m bench $(ARGS)
 
 bench-arrivals: $(VENV)/.dev ## play a day of 5,000 objects in each write mode, and other tools' rules on the same day
@@ -72,12 +76,12 @@ bench-faults: $(VENV)/.dev ## break S3 in every way, at every stage, at 1, 20 an
 bench-malformed: $(VENV)/.dev ## read 10,000 mutated files; ARGS="--corpus DIR" adds files of yours
 	$(BIN)/python -m bench.malformed $(ARGS)
 
-clean: ## remove everything that these commands made
+clean: ## remove everything these commands made
 	rm -rf $(VENV) $(VENV)-* build dist .demo .bench
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One environment, two stages: what `demo` needs, and everything.
+# One environment in two stages: first what `demo` needs, then everything.
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is " + sys.version + "; choose with PYTHON=…")'
@@ -91,7 +95,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(VENV)/.demo $@
 
-# The wheel in an environment of its own, and the tests where the checkout's package is not beside them.
+# The wheel is installed in its own environment, and its tests run where they cannot import the checkout.
 
 define IS_WHEEL
 import s3pq_dagster

@@ -8,25 +8,26 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.examples import load_profile
 from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.read_once import read_once
 from s3pq_dagster_tests.servers import admin_client, seaweedfs, use_credentials
 
 _numbers = itertools.count(1)
 
-# A case may take its time: machines are shared.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that select tests marked ``thorough`` or ``nightly``."""
     parser.addoption("--thorough", action="store_true", help="also run the tests that take long")
     parser.addoption("--nightly", action="store_true", help="run every test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples Hypothesis tries, before tests are imported."""
+    load_profile(thorough=config.getoption("--thorough") or config.getoption("--nightly"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -122,6 +122,11 @@ KINDS = [MAKE, PIP, DEV, MATERIALIZE, MODULE, PYTEST]
 each = partial(pytest.mark.parametrize, ids=str)
 
 
+def first_and_rest(found: list[Command]) -> list[Any]:
+    """Return the first command for every run and the others for thorough runs."""
+    return [*found[:1], *(pytest.param(each, marks=pytest.mark.thorough) for each in found[1:])]
+
+
 def commands_of(kind: Callable[[Command], bool]) -> list[Command]:
     """Find the commands that one test runs; a line that appears twice is run once."""
     unique = {(tuple(c.words), tuple(c.environment)): c for c in commands() if kind(c)}
@@ -275,7 +280,7 @@ def test_each_sql_snippet_answers(block: Block, folder: Path) -> None:
     assert sorted(answers[-1]) == [(key, rows, rows) for key, rows in sorted(ORDERS.items())]
 
 
-@each("command", commands_of(MATERIALIZE))
+@each("command", first_and_rest(commands_of(MATERIALIZE)))
 def test_each_headless_command_loads_the_bucket(command: Command, folder: Path) -> None:
     """Run twice, each headless command exits with 0 and leaves each object's rows once."""
     for _ in range(2):

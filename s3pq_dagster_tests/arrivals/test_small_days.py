@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from s3pq_dagster_tests.arrivals.small_days import Step, small_days
 from s3pq_dagster_tests.arrivals.small_plays import played_by_loads, played_by_runs
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.examples import examples
 
 WRITE_MODES = [
     *(pytest.param(mode, marks=pytest.mark.thorough) for mode in ("append", "replace")),
@@ -18,7 +19,7 @@ SHARED = [HealthCheck.function_scoped_fixture]
 
 
 @pytest.mark.parametrize("write_mode", WRITE_MODES)
-@settings(max_examples=5, suppress_health_check=SHARED)
+@settings(max_examples=examples(5), suppress_health_check=SHARED)
 @given(looks=small_days(4))
 def test_whatever_arrives_is_loaded_exactly_once(
     bucket: Bucket, write_mode: str, looks: list[list[Step]]
@@ -28,7 +29,7 @@ def test_whatever_arrives_is_loaded_exactly_once(
 
 
 @pytest.mark.parametrize("write_mode", WRITE_MODES)
-@settings(max_examples=2, suppress_health_check=SHARED)
+@settings(max_examples=examples(2), suppress_health_check=SHARED)
 @given(looks=small_days(2))
 def test_sensor_and_runs_load_exactly_once_whatever_arrives(
     bucket: Bucket, write_mode: str, looks: list[list[Step]]

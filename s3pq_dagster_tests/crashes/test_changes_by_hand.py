@@ -22,25 +22,28 @@ def by_hand(lake: Lake, sql: str) -> None:
             "_s3pq_objects is not there",
             "DROP TABLE a; DROP TABLE _s3pq_tables",
         ),
-        (
+        pytest.param(
             "DROP TABLE _s3pq_tables",
             "_s3pq_tables is not there",
             "DROP TABLE a; DROP TABLE _s3pq_objects",
+            marks=pytest.mark.thorough,
         ),
-        (
+        pytest.param(
             "DROP TABLE _s3pq_tables; DROP TABLE _s3pq_objects",
             "_s3pq_objects and _s3pq_tables is not there",
             "DROP TABLE a",
+            marks=pytest.mark.thorough,
         ),
         (
             "DROP TABLE a",
             "its row in _s3pq_tables is there but the table is not",
             "DELETE FROM _s3pq_objects; DELETE FROM _s3pq_tables",
         ),
-        (
+        pytest.param(
             "DELETE FROM _s3pq_tables",
             "it has no row in _s3pq_tables",
             "DROP TABLE a; DELETE FROM _s3pq_objects",
+            marks=pytest.mark.thorough,
         ),
     ],
 )
@@ -62,7 +65,10 @@ def test_what_is_dropped_by_hand_is_never_loaded_again_silently(
     assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
 
 
-@pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
+@pytest.mark.parametrize(
+    "write_mode",
+    [*(pytest.param(m, marks=pytest.mark.thorough) for m in ("append", "mirror")), "replace"],
+)
 def test_an_object_whose_entry_was_deleted_by_hand_is_not_loaded_twice(
     lake: Lake, write_mode: str
 ) -> None:

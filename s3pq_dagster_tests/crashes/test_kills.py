@@ -20,7 +20,7 @@ thorough, nightly = pytest.mark.thorough, pytest.mark.nightly
 SCENARIO = {scenario.name: scenario for scenario in SCENARIOS}
 RANDOM_KILLS = 2
 HERE = [
-    ("duckdb", "nothing new"),
+    pytest.param("duckdb", "nothing new", marks=thorough),
     ("duckdb", "overwritten, replace"),
     pytest.param("duckdb", "deleted, mirror", marks=nightly),
     *(pytest.param(k, "overwritten, replace", marks=thorough) for k in PLACES if k != "duckdb"),

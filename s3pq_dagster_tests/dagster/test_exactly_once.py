@@ -226,7 +226,9 @@ def test_the_reason_of_a_quarantine_is_in_the_ledger(lake: Lake) -> None:
     assert any(expected in found for found in messages(lake.instance, result.run_id))
 
 
-@pytest.mark.parametrize("write_mode", ["replace", "mirror"])
+@pytest.mark.parametrize(
+    "write_mode", [pytest.param("replace", marks=pytest.mark.thorough), "mirror"]
+)
 def test_a_run_of_one_table_sees_no_more_than_a_run_of_all(lake: Lake, write_mode: str) -> None:
     """This holds if the spec's prefix ends within the last segment of a key, too."""
     lake.bucket.put("data/2023-a.parquet", 1)

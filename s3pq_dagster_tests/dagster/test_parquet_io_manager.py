@@ -38,7 +38,7 @@ def run(found: dg.Definitions, instance: dg.DagsterInstance) -> dg.ExecuteInProc
     return job.execute_in_process(instance=instance)
 
 
-@pytest.mark.parametrize("place", ["directory", "S3"])
+@pytest.mark.parametrize("place", ["directory", pytest.param("S3", marks=pytest.mark.thorough)])
 def test_a_table_is_loaded_checked_and_read_downstream(
     bucket: Bucket,
     instance: dg.DagsterInstance,

@@ -150,9 +150,9 @@ def run_in_status(
 @pytest.mark.parametrize(
     "status",
     [
-        dg.DagsterRunStatus.NOT_STARTED,
+        pytest.param(dg.DagsterRunStatus.NOT_STARTED, marks=pytest.mark.thorough),
         dg.DagsterRunStatus.STARTED,
-        dg.DagsterRunStatus.CANCELING,
+        pytest.param(dg.DagsterRunStatus.CANCELING, marks=pytest.mark.thorough),
     ],
 )
 def test_a_run_in_flight_is_waited_for(lake: Lake, status: dg.DagsterRunStatus) -> None:

@@ -211,7 +211,9 @@ def test_two_objects_with_one_last_modified_both_load_once(lake: Lake) -> None:
     assert lake.rows_by_key("a") == {f"a/{n}.parquet": 2 for n in (1, 2, 3)}
 
 
-@pytest.mark.parametrize(("rows_per_record", "batches"), [(100, 10), (500, 2)])
+@pytest.mark.parametrize(
+    ("rows_per_record", "batches"), [(100, 10), pytest.param(500, 2, marks=pytest.mark.thorough)]
+)
 def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, batches: int) -> None:
     """Story 5: 1000 rows are handed over in so many batches."""
     lake.bucket.put("a/1.parquet", 1000)
@@ -244,7 +246,10 @@ def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, ba
     assert set(seen) == {rows_per_record}
 
 
-@pytest.mark.parametrize(("concurrency", "expected"), [(1, 1), (50, 50), (-1, 60)])
+@pytest.mark.parametrize(
+    ("concurrency", "expected"),
+    [(1, 1), pytest.param(50, 50, marks=pytest.mark.thorough), (-1, 60)],
+)
 def test_concurrency_is_the_number_of_reads_in_flight(
     lake: Lake, concurrency: int, expected: int
 ) -> None:

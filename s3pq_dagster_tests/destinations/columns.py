@@ -134,3 +134,9 @@ COLUMNS: dict[str, pa.Array] = {
     "json": pa.array(['{"a": [1, 2.50]}', "null", " 1 ", None], pa.json_()),
 }
 """Columns by the type name that ``docs/types.md`` uses."""
+FAMILIES = (
+    *("null", "bool", "int64", "uint64", "float16", "float64", "decimal128(38, 0)", "string"),
+    *("binary", "date32", "time64(us)", "timestamp(us)", "timestamp(us, UTC)", "timestamp(ns)"),
+    *("duration(us)", "list(string)", "struct", "map(string, int64)", "uuid", "json"),
+)
+"""One type of each family: the others need as much time and seldom fail alone."""

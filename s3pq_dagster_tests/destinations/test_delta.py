@@ -300,13 +300,13 @@ def test_no_reader_needs_more_than_it_has_to(root: Path, destination: DeltaDesti
 @pytest.mark.parametrize(
     "where",
     [
-        "id = 150000",
+        pytest.param("id = 150000", marks=pytest.mark.thorough),
         "id > 249998",
-        "text = 'row 7'",
+        pytest.param("text = 'row 7'", marks=pytest.mark.thorough),
         "_s3_key = 'orders/b'",
         "at >= '2024-02-14T12:00:00.123457Z' and at < '2024-02-14T12:00:00.123458Z'",
         "day = '2024-02-15'",
-        "number > 1e300",
+        pytest.param("number > 1e300", marks=pytest.mark.thorough),
     ],
 )
 def test_no_row_is_skipped_by_what_the_log_says_of_files(

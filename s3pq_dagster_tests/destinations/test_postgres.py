@@ -41,6 +41,7 @@ from s3pq_dagster_tests.destinations.tables import (
     sealed,
     stream,
 )
+from s3pq_dagster_tests.examples import examples
 from s3pq_dagster_tests.unit.made import NOON, meta
 from s3pq_dagster_tests.waiting import again_while
 
@@ -670,7 +671,7 @@ def _columns(draw: st.DrawFn) -> dict[str, pa.Array]:
 
 
 @pytest.mark.thorough
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(_columns(), st.integers(1, 3000))
 def test_every_value_comes_back_from_pieces_of_any_size(
     lake: PostgresDestination, columns: dict[str, pa.Array], size: int

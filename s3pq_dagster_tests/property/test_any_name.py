@@ -18,6 +18,7 @@ from s3pq_dagster.source.listing import list_prefix
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.source.table_names import bare_name
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.examples import examples
 from s3pq_dagster_tests.key_rules import is_parquet, prefix_of
 from s3pq_dagster_tests.unit.made import listed, logger, opened, spec
 
@@ -61,7 +62,7 @@ def found_in(store: Store) -> list[TableListing] | None:
     return None
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(keys={"a/\u00e9.parquet", "a/e\u0301.parquet", "b/\x00.parquet"}, columns=["a\nb", "k"])
 @example(keys={"rowid/rowid.parquet", "../x/..y/1.parquet"}, columns=["rowid", "rowid ", "\u212a"])
 @given(keys=st.sets(KEY, min_size=1, max_size=4), columns=COLUMNS)

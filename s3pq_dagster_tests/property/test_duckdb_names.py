@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster_tests.examples import examples
 
 NAMES = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1),
@@ -26,7 +27,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(space=NAMES, table=NAMES, column=NAMES)
 def test_a_quoted_name_is_that_name(
     connection: duckdb.DuckDBPyConnection, space: str, table: str, column: str

@@ -17,6 +17,7 @@ from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places import PLACES, Place
+from s3pq_dagster_tests.examples import examples
 from s3pq_dagster_tests.unit.made import listed, logger, opened, spec
 
 KEYS = ["t/a", "t/b", "t/c"]
@@ -68,7 +69,7 @@ class Model:
 
 
 @pytest.mark.parametrize(("kind", "write_mode"), CASES)
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(
     steps=[("put", "t/a", 1), ("load", "", 0), ("put", "t/a", 2), ("load", "", 0)] * 2
 )  # a content that comes back

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from s3pq_dagster.ledger import Status, fingerprint, format_cursor
 from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster_tests.examples import examples
 from s3pq_dagster_tests.unit.made import ledger
 
 MOMENTS = st.datetimes(
@@ -42,7 +43,7 @@ def test_a_version_is_the_same_alone_and_in_columns(found: ObjectMeta) -> None:
     assert list(Listing.of([found]).with_version()["version"]) == [found.version]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(LISTINGS, ENTRIES, st.booleans(), st.booleans())
 def test_the_difference_is_the_set_difference(
     listed: list[ObjectMeta],
@@ -74,7 +75,7 @@ def test_accounted_and_pending_make_the_listing(
     assert len(accounted) + len(pending) == len(listed)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(ENTRIES, st.lists(st.sampled_from(["a", "b", "c", None]), max_size=6))
 def test_only_the_keys_whose_rows_differ_fail_to_reconcile(
     held: list[tuple[ObjectMeta, Status]], rows: list[str | None]
@@ -101,7 +102,7 @@ def test_a_fingerprint_knows_no_order(listed: list[ObjectMeta], random: object) 
     assert fingerprint(Listing.of(shuffled)) == fingerprint(Listing.of(listed))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(LISTINGS, LISTINGS)
 def test_a_fingerprint_tells_sets_apart(one: list[ObjectMeta], other: list[ObjectMeta]) -> None:
     """Two listings have one fingerprint when, and only when, they are the same set."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError
 from s3pq_dagster.source.catalog import group_by_prefix, tables_in
 from s3pq_dagster.source.table_names import table_name
+from s3pq_dagster_tests.examples import examples
 from s3pq_dagster_tests.key_rules import is_parquet, prefix_of
 from s3pq_dagster_tests.unit.made import keys, listing, meta
 
@@ -52,7 +53,7 @@ def test_a_name_is_its_own_name(key: str) -> None:
         assert table_name(f"{name}.parquet") == name
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(ANY_KEYS)
 def test_grouping_many_is_grouping_each(names: list[str]) -> None:
     """The vectorised grouping agrees with the rules for one key, whatever the keys."""
@@ -66,7 +67,7 @@ def test_grouping_many_is_grouping_each(names: list[str]) -> None:
     assert len(kept) + grouping.ignored + grouping.other == len(names)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.text("aA-_/1", min_size=1, max_size=6), unique=True, max_size=8))
 def test_tables_are_told_apart_or_nothing_is_made(stems: list[str]) -> None:
     """Either every prefix is a table with a name of its own, or the collision is an error."""

@@ -10,7 +10,7 @@ from s3pq_dagster.errors import (
     UnsupportedSchemaError,
 )
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster_tests.destinations.columns import COLUMNS, REFUSED
+from s3pq_dagster_tests.destinations.columns import COLUMNS, FAMILIES, REFUSED
 from s3pq_dagster_tests.destinations.contract.objects import A1, A2, B1
 from s3pq_dagster_tests.destinations.contract.parameters import ONE_OF_EACH_KIND
 from s3pq_dagster_tests.destinations.tables import (
@@ -24,6 +24,11 @@ from s3pq_dagster_tests.destinations.tables import (
     write,
 )
 
+EACH_COLUMN = [
+    pytest.param(column, id=name, marks=() if name in FAMILIES else pytest.mark.thorough)
+    for name, column in COLUMNS.items()
+]
+
 
 def write_column(destination: Destination, column: pa.Array, name: str = "c") -> None:
     """Load one object of one column."""
@@ -36,7 +41,7 @@ def write_column(destination: Destination, column: pa.Array, name: str = "c") ->
 
 
 @ONE_OF_EACH_KIND
-@pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS)
+@pytest.mark.parametrize("column", EACH_COLUMN)
 def test_a_column_comes_back_as_it_was_or_is_refused(
     destination: Destination, column: pa.Array
 ) -> None:
@@ -139,7 +144,13 @@ def put_twins(
     "name",
     ["select", "ID", "a b", 'a"b', "a'b", "a;--b", "ü", "\U0001f600", "a.b", "%", "rowid", "RowId"],
 )
-@pytest.mark.parametrize("append", [False, True], ids=["replace", "append"])
+@pytest.mark.parametrize(
+    "append",
+    [
+        pytest.param(False, id="replace"),
+        pytest.param(True, id="append", marks=pytest.mark.thorough),
+    ],
+)
 def test_any_name_is_a_column_like_any_other(
     destination: Destination, name: str, *, append: bool
 ) -> None:
