@@ -1,1 +1,1 @@
-"""Long runs that hold the package's promises against figures."""
+"""Long runs that measure whether the package keeps its promises."""

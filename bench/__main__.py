@@ -1,4 +1,4 @@
-"""Time this package beside what people would use instead: the same objects, the same destination.
+"""Time this package against alternatives: the same objects into the same destination.
 
 A table goes to standard output and, with ``--readme``, into the README; what happens goes to
 standard error. Objects and results are kept in ``.bench``, so that works may be run one by one.
@@ -26,7 +26,7 @@ _LATENCY_SECONDS = 0.03
 
 
 def main() -> int:
-    """Run what is asked for, and report all that was ever run."""
+    """Run the chosen works, and report these and all earlier results."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--work", choices=list(_WORKS), action="append", help="default: all")
     parser.add_argument("--contender", choices=[c.module for c in _ALL], action="append")
@@ -60,7 +60,7 @@ def _run(works: Sequence[str], chosen: Sequence[Contender], asked: argparse.Name
 
 @dataclass(frozen=True, slots=True)
 class _Ground:
-    """What a work is done on."""
+    """The bucket, files and network that a work uses."""
 
     server: str
     network: Network
@@ -101,7 +101,7 @@ _WORKS: dict[str, Callable[[_Ground], list[Score]]] = {
 
 
 def _keep(directory: Path, work: str, scores: list[Score]) -> None:
-    """Put scores beside those that are there, in place of the same contenders' earlier ones."""
+    """Store scores, replacing earlier ones of the same contenders."""
     path = directory / "results" / f"{work}.json"
     path.parent.mkdir(exist_ok=True)
     kept = {(score.work, score.name): score for score in [*_read(path), *scores]}

@@ -1,4 +1,4 @@
-"""What the bench was to show, and whether it does: each aim as the most that ours may take."""
+"""The bench's aims: the most that this package may take, and whether it does."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,26 +25,26 @@ _IDLE, _DRIP = "idle, 30 ms", "drip, 30 ms"
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The most that something may be."""
+    """The largest value that an aim allows."""
 
     value: float
     is_less: bool = False
-    """Whether it is known only that it is more: what it follows from was stopped."""
+    """Whether this is only a lower bound, because the contender it follows from was stopped."""
 
 
 class Measured:
-    """All scores, by work and name."""
+    """All scores, by work and contender."""
 
     def __init__(self, scores: Sequence[Score]) -> None:
         self._scores = {(score.work, score.name): score for score in scores}
 
     def seconds(self, work: str, name: str) -> float | None:
-        """Give the median of a contender, if it was run."""
+        """Return a contender's median, if it was run."""
         score = self._scores.get((work, name))
         return None if score is None else score.seconds
 
     def least(self, work: str, name: str) -> Bound | None:
-        """Give the median, or after what time it was stopped."""
+        """Return a contender's median, or the time after which it was stopped."""
         score = self._scores.get((work, name))
         if score is None:
             return None
@@ -53,14 +53,14 @@ class Measured:
         return Bound(score.seconds)
 
     def most_above_idle(self, work: str, name: str) -> float | None:
-        """Give the most memory of its runs, in MB above the idle process."""
+        """Return the peak memory of its runs, in MB above the idle process."""
         score = self._scores.get((work, name))
         if score is None or not score.runs:
             return None
         return max(run.peak - run.idle for run in score.runs) / 1e6
 
     def processor(self, work: str, name: str, rows: int) -> float | None:
-        """Give the least processor time of its runs, in µs a row."""
+        """Return the least processor time of its runs, in µs per row."""
         score = self._scores.get((work, name))
         if score is None or not score.runs:
             return None
@@ -69,7 +69,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """One thing that the bench was to show."""
+    """One aim of the bench."""
 
     work: str
     says: str
@@ -79,7 +79,7 @@ class Aim:
     digits: int = 1
 
     def line(self, measured: Measured) -> str:
-        """Draw it as a line of a table."""
+        """Render this aim as a row of a Markdown table."""
         allows, took = self.allows(measured), self.took(measured)
         may = (
             ""
@@ -123,7 +123,7 @@ def _within(work: str, times: float, of: str, name: str, of_work: str | None = N
 
 
 def _within_listings(work: str, name: str, times: float) -> Aim:
-    """Two listings, one for the definitions and one for the run, beside what Dagster takes."""
+    """Allow two listings, for definitions and run, in addition to what Dagster alone takes."""
 
     def allows(measured: Measured) -> Bound | None:
         listing = measured.seconds(_IDLE, LISTING)
@@ -178,11 +178,11 @@ AIMS = (
         "µs",
     ),
 )
-"""What is missed, and why, is in ``bench/README.md``."""
+"""The aims; ``bench/README.md`` says which are missed and why."""
 
 
 def table(scores: Sequence[Score]) -> str:
-    """Draw all aims as Markdown."""
+    """Render all aims as a Markdown table."""
     measured = Measured(scores)
     lines = ["| work | aim | so it may take | it took | reached |", "|---|---|--:|--:|---|"]
     return "\n".join([*lines, *(aim.line(measured) for aim in AIMS)])

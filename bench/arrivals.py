@@ -1,4 +1,4 @@
-"""A seeded day of objects in each write mode, and what others make of the same day."""
+"""A seeded day of objects in each write mode, and how other tools load the same day."""
 
 import argparse
 import itertools
@@ -42,7 +42,7 @@ Play = Callable[[Bucket, str, list[list[Step]]], dict[str, Any]]
 """Bucket, write mode and what happens to what is wrong then."""
 _RELOADS = 4
 _LOADS_A_RUN = 10
-"""Small days through the load layer for each one through sensor and runs."""
+"""How many small days go through the load layer for each one through sensor and runs."""
 
 
 def main() -> int:
@@ -81,7 +81,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _apart(part: str) -> dict[str, Any]:
-    """Run one part in a process of its own: each has a server, and Python one lock."""
+    """Run one part in its own process: each has a server, and one process has one Python lock."""
     command = [sys.executable, "-m", "bench.arrivals", *sys.argv[1:], "--part", part]
     with tempfile.TemporaryFile("w+") as said:
         done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=said, text=True)
@@ -121,7 +121,7 @@ def _day(arguments: argparse.Namespace) -> Day:
 
 
 def _small_days(bucket: Bucket, arguments: argparse.Namespace) -> str:
-    """Let Hypothesis make up days until one goes wrong, which raises with the smallest such."""
+    """Let Hypothesis generate days; a failure raises with the smallest day that fails."""
     examples = {
         played_by_loads: arguments.small_days,
         played_by_runs: max(1, arguments.small_days // _LOADS_A_RUN),
@@ -152,7 +152,7 @@ def _made_up(play: Play, bucket: Bucket, write_mode: str, examples: int, first: 
 
 @contextmanager
 def _bucket(directory: Path) -> Iterator[Bucket]:
-    """Start a server in this process, so that its stamps can be set, and a counting proxy."""
+    """Start a server whose ``LastModified`` can be set, and a proxy that counts requests."""
     os.environ |= {
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": str(directory / "aws-config"),

@@ -1,4 +1,4 @@
-"""What others would have read on the same day: their tracking rules, counted."""
+"""Other tools' tracking rules on the same day, and how many versions each would read."""
 
 import json
 import subprocess
@@ -20,14 +20,14 @@ from s3pq_dagster_tests.arrivals.stage import Stage
 from s3pq_dagster_tests.buckets import Bucket
 
 Listing = Mapping[str, datetime]
-"""LastModified by key."""
+"""``LastModified`` by key."""
 Version = tuple[int, int]
-"""Object and version."""
+"""An object's key and its version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One contender's day."""
+    """A contender's result of one day."""
 
     name: str
     code: str
@@ -40,28 +40,28 @@ class Score:
 
 
 class Contender(Protocol):
-    """Somebody who looks at a bucket now and then and reads what is new."""
+    """A tool that lists a bucket now and then and reads what its rule calls new."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def code(self) -> str:
-        """Whether it is real code, and of which version, or a rule that was transcribed."""
+        """The version of the code that runs, or that the rule was transcribed."""
 
     @property
     def note(self) -> str: ...
 
     def look(self, listing: Listing) -> Iterable[str]:
-        """Give the keys it reads now."""
+        """Return the keys that it reads from this listing."""
 
     def rows(self) -> Counter[Version] | None:
-        """Say how often each version's first row is in its own table, where it has one."""
+        """Return how often its table holds each version's first row, if it keeps a table."""
 
 
 @dataclass
 class Rule:
-    """A tracking rule as a function of a listing and what it remembers."""
+    """A tracking rule: a function of a listing and of what it remembers."""
 
     name: str
     code: str
@@ -77,7 +77,7 @@ class Rule:
 
 
 def latest_strictly(listing: Listing, memory: dict[str, Any]) -> list[str]:
-    """Take, table by table, what is later than the latest LastModified seen: cq-source-s3."""
+    """Read, per table, objects later than the latest ``LastModified`` seen, as cq-source-s3."""
     chosen = [
         key
         for key, moment in listing.items()
@@ -89,7 +89,7 @@ def latest_strictly(listing: Listing, memory: dict[str, Any]) -> list[str]:
 
 
 def names_seen(listing: Listing, memory: dict[str, Any]) -> list[str]:
-    """Take what has a name never seen: COPY history, S3Queue, Spark's and Flink's file sources."""
+    """Read keys never seen, as COPY history, S3Queue, Spark's and Flink's file sources."""
     chosen = [key for key in listing if key not in memory]
     memory.update(dict.fromkeys(chosen))
     return chosen
@@ -137,7 +137,7 @@ class DagsterAws:
 
 @dataclass
 class Worker:
-    """A script in another environment that answers a line of JSON with one."""
+    """A script in another environment that answers each line of JSON with one line."""
 
     process: subprocess.Popen[str]
 
@@ -207,7 +207,7 @@ def _worker(python: Path, script: str, *arguments: str) -> Iterator[tuple[Worker
 
 @contextmanager
 def contenders(bucket: Bucket, said: list[str]) -> Iterator[list[Contender]]:
-    """Give everybody who can be had here; say who cannot."""
+    """Return the contenders that can be installed here; print the others."""
     found: list[Contender] = [
         DagsterAws(bucket, by_key=True),
         DagsterAws(bucket, by_key=False),
@@ -242,7 +242,7 @@ def contenders(bucket: Bucket, said: list[str]) -> Iterator[list[Contender]]:
 
 
 def scores(day: Day, bucket: Bucket) -> tuple[list[Score], list[str]]:
-    """Play a day to all contenders, each looking at the very same moments, and count.
+    """Play a day to all contenders, which list at the same moments, and count what they read.
 
     Returns:
         Their scores, and what is to be said beside them.
@@ -268,7 +268,7 @@ def _score(
     sighted: set[tuple[str, Content]],
     read: Counter[tuple[str, Content]],
 ) -> Score:
-    """Count versions; without a table of its own, what is read twice is there twice."""
+    """Count versions; a contender without a table holds a version as often as it reads it."""
     if (rows := contender.rows()) is None:
         seen = sighted
         again = sum(read[version] > 1 for version in seen)

@@ -1,4 +1,4 @@
-"""Contenders at the same work, in turns, each run a process of its own whose result is checked."""
+"""Runs contenders at the same work in turns, each run in its own process, and checks results."""
 
 import json
 import os
@@ -27,18 +27,18 @@ _DUCKDB = "1.5.5"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A way to do the work."""
+    """A tool or method that does the work."""
 
     module: str
-    """Below ``bench.contenders``."""
+    """The module's name in ``bench.contenders``."""
     name: str
     packages: tuple[str, ...] = ()
-    """What it needs in an environment of its own; none where ours has all."""
+    """Packages to install in a separate environment; empty if this one has all."""
     does: Literal["load", "read", "nothing"] = "load"
-    """It writes tables, whose rows are counted; or says how many rows it read; or neither."""
+    """Whether its tables' rows are counted, it reports how many rows it read, or neither."""
 
     def python(self) -> Path | None:
-        """Give the interpreter it runs in, or ``None`` where its packages cannot be had."""
+        """Return its interpreter, or ``None`` if its packages cannot be installed."""
         if not self.packages:
             return Path(sys.executable)
         return environment(self.module.replace("_", "-"), *self.packages)
@@ -52,9 +52,9 @@ DUCKDB_S3 = Contender(
 )
 DLT = Contender("dlt_filesystem", "dlt filesystem", ("dlt[filesystem,duckdb,parquet]", "s3fs"))
 SYNC, TICK, LISTING = (f"{OURS.name}, {what}" for what in ("a sync", "a tick", "the listing alone"))
-"""Who is timed at a bucket that is loaded already."""
+"""Contenders timed on a bucket that is already loaded."""
 READER, INTO_DUCKDB = (f"{OURS.name}, {what}" for what in ("the reader alone", "into DuckDB"))
-"""Who reads the huge object."""
+"""Contenders that read the huge object."""
 LONG_BATCHES = Contender("ours_long_batches", f"{OURS.name}, rows_per_record: 65536")
 CONTENDERS = (
     OURS,
@@ -73,22 +73,22 @@ CONTENDERS = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process."""
+    """The measurements of one process."""
 
     seconds: float
     processor: float
-    """Seconds of processor time of the contender's own process."""
+    """Processor seconds of the contender's process."""
     idle: int
-    """Bytes of memory before the work."""
+    """Memory before the work, in bytes."""
     peak: int
     requests: int
     said: dict[str, Any] = field(default_factory=dict)
-    """What the contender says of itself."""
+    """Further figures that the contender reports."""
 
 
 @dataclass(slots=True)
 class Score:
-    """One contender at one work."""
+    """The runs of one contender at one work."""
 
     work: str
     name: str
@@ -96,26 +96,26 @@ class Score:
     runs: list[Run] = field(default_factory=list)
     note: str = ""
     stopped_after: float | None = None
-    """Seconds, where it took longer."""
+    """The limit in seconds, if the contender exceeded it and was stopped."""
 
     @property
     def seconds(self) -> float | None:
-        """The median."""
+        """The median time in seconds."""
         return statistics.median(run.seconds for run in self.runs) if self.runs else None
 
     def as_json(self) -> dict[str, Any]:
-        """Give what :meth:`of_json` takes."""
+        """Convert to what :meth:`of_json` accepts."""
         return asdict(self)
 
     @classmethod
     def of_json(cls, found: dict[str, Any]) -> "Score":
-        """Read a score that was kept."""
+        """Restore a stored score."""
         return cls(**found | {"runs": [Run(**run) for run in found["runs"]]})
 
 
 @dataclass(slots=True)
 class Contest:
-    """One workload at one latency."""
+    """A workload at one latency."""
 
     workload: Workload
     files: Path
@@ -129,7 +129,7 @@ class Contest:
         return f"{self.workload.name}, {self.latency_seconds * 1000:.0f} ms"
 
     def play(self, contenders: Sequence[Contender]) -> list[Score]:
-        """Run all in turns; who exceeds the limit is not run again."""
+        """Run all contenders in turns; one that exceeds the limit is not run again."""
         found = [(c, python) for c in contenders if (python := c.python()) is not None]
         scores = [Score(self.work, c.name, _version(python, c)) for c, python in found]
         for turn in range(self.times):
@@ -170,13 +170,13 @@ class Contest:
 
 
 def run_of(said: dict[str, Any], requests: int) -> Run:
-    """Take a run from what its process said."""
+    """Make a run from its process's output."""
     known = {name: said.pop(name) for name in ("seconds", "processor", "idle", "peak")}
     return Run(**known, requests=requests, said=said)
 
 
 def run(python: Path, module: str, task: Task, *, limit_seconds: float) -> dict[str, Any]:
-    """Run a contender and give what it says.
+    """Run a contender and return its output.
 
     Raises:
         subprocess.TimeoutExpired: It takes longer than that, and was killed.
@@ -231,6 +231,6 @@ def _rows(task: Task) -> int:
 
 
 def discard(directory: Path) -> None:
-    """Remove a directory, and make it anew."""
+    """Empty a directory."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

@@ -32,7 +32,7 @@ from s3pq_dagster_tests.servers import admin_client, use_credentials
 
 
 def main() -> int:
-    """Run what is asked for."""
+    """Run the chosen scenarios."""
     asked = _arguments()
     _quiet()
     chosen = [s for s in [MANY, *SCENARIOS] if asked.scenario in (None, s.name)]
@@ -78,7 +78,7 @@ def _quiet() -> None:
 
 
 def _judged(scenario: Scenario, asked: argparse.Namespace, upstream: str) -> Iterator[Verdict]:
-    """Make a scenario ready in a bucket of its own, kill its runs, and report on the way."""
+    """Prepare a scenario in its own bucket, kill its runs, and report progress."""
     name = f"lake-{[*SCENARIOS, MANY].index(scenario)}"
     client = admin_client(upstream)
     client.create_bucket(Bucket=name)
@@ -108,7 +108,7 @@ def _at_every_step(stage: Stage, _asked: argparse.Namespace, pool: Executor) -> 
 
 
 def _at_random(stage: Stage, asked: argparse.Namespace, pool: Executor) -> Iterator[Verdict]:
-    """Kill until so many runs have died; one that was over before its moment does not count."""
+    """Kill until so many runs have died; runs that end before their moment do not count."""
     drawn = moments(stage.seconds(), asked.seed)
     left = asked.kills
     while left:

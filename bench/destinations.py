@@ -1,4 +1,4 @@
-"""Time each destination beside its own fastest loader: the same rows, from the same local files.
+"""Time each destination against its own fastest loader, with the same rows from the same files.
 
 A table goes to standard output. Both write the same columns, ours among them, from Parquet files
 on the local disk; what PostgreSQL's COPY takes is prepared beforehand and not timed. Each contender
@@ -38,7 +38,7 @@ _OWNER = Owner("t", "bucket", "t/")
 
 
 def main() -> int:
-    """Run what is asked for."""
+    """Run the chosen destinations."""
     parser = argparse.ArgumentParser(prog="python -m bench.destinations", description=__doc__)
     parser.add_argument("--rows", type=int, default=8_000_000)
     parser.add_argument("--objects", type=int, default=8)
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def _make(source: Path, rows: int, objects: int) -> None:
-    """Write objects of twelve mixed columns, and ours, as they come out of the reader."""
+    """Write objects of twelve mixed columns plus the added ones, as the reader returns them."""
     source.mkdir()
     drawn = np.random.default_rng(1)
     for number in range(objects):
@@ -131,7 +131,7 @@ def _delta(source: Path, directory: Path) -> None:
 
 
 def _prepare_postgres(source: Path) -> None:
-    """Have the server write what its COPY reads, in its fastest format."""
+    """Have the server write the file that its COPY reads, in its fastest format."""
     with tempfile.TemporaryDirectory(prefix="s3pq-") as directory:
         place = PostgresPlace(Path(directory))
         _load(place, source)
@@ -145,7 +145,7 @@ def _prepare_postgres(source: Path) -> None:
 
 
 def _shared(source: Path) -> Path:
-    """Place a file that the server's user may write and read."""
+    """Make a file that the server's user may read and write."""
     source.parent.chmod(0o777)
     return source.parent / "rows.copy"
 
@@ -166,7 +166,7 @@ _THEIRS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
 
 
 def _timed(do: Callable[..., None], *arguments: object) -> tuple[float, float]:
-    """Run in a process of its own; give seconds, and the peak of its memory in MB."""
+    """Run in a child process; return seconds and peak memory in MB."""
     with tempfile.TemporaryDirectory(prefix="s3pq-") as directory:
         receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
         process = multiprocessing.get_context("spawn").Process(

@@ -1,4 +1,4 @@
-"""Environments beside ours for tools whose packages are not among ours."""
+"""Separate environments for tools whose packages this project does not install."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def environment(name: str, *requirements: str) -> Path | None:
-    """Make an environment beside ours, once; give its Python, or ``None`` where it cannot be."""
+    """Create an environment once; return its Python, or ``None`` if that fails."""
     directory = ROOT / f".venv-bench-{name}"
     python = directory / "bin" / "python"
     made = directory / ".made"

@@ -40,7 +40,7 @@ LONG = {Kind.STALLED, Kind.TOO_SLOW}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the matrix; give the exit code."""
+    """Run the matrix and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="which requests are hit")
     parser.add_argument("--workers", type=int, default=12, help="cases side by side")
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _turn(case: Case) -> tuple[bool, float]:
-    """Begin with what takes the longest and only waits, then with what is hit the most."""
+    """Order the cases: those that mostly wait first, then those with the highest rate."""
     return case.kind not in LONG, -case.rate
 
 
@@ -94,7 +94,7 @@ def _start(home: str) -> None:
 
 @cache
 def _instance() -> dg.DagsterInstance:
-    """Make a worker's instance; each run has an id of its own."""
+    """Make a worker's Dagster instance."""
     return dg.DagsterInstance.ephemeral()
 
 
@@ -106,14 +106,14 @@ def _outcome(case: Case, bucket: str, endpoint: str, home: Path) -> Outcome:
             proxy.slow_seconds = 5
             world = World(bucket, client, proxy, home / f"{bucket}.duckdb")
             return run_case(case, world, Runs(world, _instance()))
-    except Exception:  # noqa: BLE001 - one case's trouble is its own
+    except Exception:  # noqa: BLE001 - one case's failure must not end the others
         return Outcome(case, wrong=[traceback.format_exc()])
     finally:
         client.close()
 
 
 def _table(outcomes: Sequence[Outcome], seed: int, seconds: float) -> str:
-    """Write the results as one markdown table, what is wrong below it."""
+    """Write the results as a Markdown table, with broken promises below it."""
     names = ("s3pq-dagster", "dagster", "boto3", "urllib3", "pyarrow", "duckdb")
     wrong = [outcome for outcome in outcomes if outcome.wrong]
     versions = ", ".join(f"{name} {version(name)}" for name in names)

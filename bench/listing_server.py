@@ -1,4 +1,4 @@
-"""An S3 that only lists: a million keys, which no server from a package holds in a bench's time."""
+"""An S3 server that only lists: filling a real one with a million keys takes too long."""
 
 import bisect
 import sys
@@ -19,7 +19,7 @@ _OBJECT = (
 
 
 def keys(count: int) -> list[str]:
-    """Make so many, one in a hundred of them odd, sorted as S3 sorts."""
+    """Make so many keys, one in a hundred of them odd, in S3's order."""
     below = count // _TABLES
     found = (
         f"t{table:03}{ODD[number % len(ODD)] if number % 100 == 0 else '/'}{number:07}.parquet"
@@ -30,13 +30,13 @@ def keys(count: int) -> list[str]:
 
 
 class _Keys:
-    """Sorted keys, and pages of them."""
+    """Sorted keys, returned in pages."""
 
     def __init__(self, count: int) -> None:
         self._keys = keys(count)
 
     def page(self, prefix: str, delimiter: str, after: str) -> tuple[list[str], list[str], str]:
-        """Give objects, common prefixes and the token of the next page; empty is none."""
+        """Return objects, common prefixes and the next page's token, empty on the last page."""
         start = bisect.bisect_left(self._keys, prefix)
         if after:
             start = max(start, bisect.bisect_right(self._keys, after))
@@ -64,7 +64,7 @@ class _Keys:
 
 
 def main() -> None:
-    """Serve until killed; the first line on standard output is the endpoint."""
+    """Serve until killed; print the endpoint as the first line."""
     all_keys = _Keys(int(sys.argv[1]))
 
     class Handler(BaseHTTPRequestHandler):
@@ -96,7 +96,7 @@ def main() -> None:
             self.wfile.write(body)
 
         def log_message(self, *_args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)

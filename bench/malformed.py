@@ -1,4 +1,4 @@
-"""Damaged files and whole corpora through the real reader: one table of what came of them.
+"""Read damaged files and whole corpora, and print a table of the outcomes.
 
 python -m bench.malformed --mutations 10000 --seed 1 --corpus DIR --corpus DIR
 """
@@ -30,7 +30,7 @@ _ALLOWED = {RIGHT, QUARANTINED, REFUSED}
 
 @dataclass(slots=True)
 class Row:
-    """What came of the files of one source."""
+    """The outcomes of one source's files."""
 
     bound: int
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -45,12 +45,12 @@ class Row:
 
     @property
     def is_right(self) -> bool:
-        """Tell whether every outcome is allowed and within the bound."""
+        """Return whether every outcome is allowed and within the memory bound."""
         return not self.excesses and set(self.outcomes) <= _ALLOWED
 
 
 def main() -> None:
-    """Run everything, print the table, exit 1 if a promise does not hold."""
+    """Run everything, print the table, and exit with 1 if a promise does not hold."""
     asked = _asked()
     rows: dict[str, Row] = {}
     with asked.log.open("w", encoding="utf-8") as log:
@@ -76,7 +76,7 @@ def _asked() -> argparse.Namespace:
 
 
 def _sources(asked: argparse.Namespace) -> Iterator[tuple[str, int, list[dict[str, Any]]]]:
-    """Give each source's name, its bound of memory and its cases."""
+    """Return each source's name, memory bound and cases."""
     numbers = range(asked.first, asked.first + asked.mutations)
     yield "mutations", BOUND, [{"seed": asked.seed, "number": number} for number in numbers]
     yield "bombs", BOUND, [{"bomb": name} for name in BOMBS]
@@ -86,7 +86,7 @@ def _sources(asked: argparse.Namespace) -> Iterator[tuple[str, int, list[dict[st
 
 
 def files_of(corpus: Path) -> list[Path]:
-    """Find what is Parquet, or is to be taken for it, under a folder."""
+    """Find files under a folder that are Parquet or named so."""
     return sorted(
         path
         for path in corpus.rglob("*")

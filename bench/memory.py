@@ -1,4 +1,4 @@
-"""How much memory one object of 4 GB takes, in one row group and in a hundred."""
+"""The memory that one object of 4 GB takes, in one row group and in a hundred."""
 
 import sys
 import tempfile
@@ -19,23 +19,23 @@ from s3pq_dagster_tests.servers import REGION
 
 _COLUMNS = 16
 _ROWS = 32_000_000
-"""Of eight bytes each: 4.1 GB decoded."""
+"""Rows; with eight bytes a value the object decodes to 4.1 GB."""
 _DRAWN = 4
-"""Columns whose values follow from nothing; the others ascend, and take little room."""
+"""Columns of random values; the others ascend and compress well."""
 _LAYOUTS = {"1 row group": _ROWS, "100 row groups": _ROWS // 100}
 _LIMIT_SECONDS = 1200
 
 
 @dataclass(frozen=True, slots=True)
 class Huge:
-    """Two buckets of one object each."""
+    """Two buckets with one object each."""
 
     directory: Path
     server: str
     network: Network
 
     def scores(self, times: int) -> list[Score]:
-        """Read and load each; how much memory that took above the idle process is what counts."""
+        """Read and load each; what counts is the memory above the idle process."""
         found = []
         for layout, rows in _LAYOUTS.items():
             bucket = f"bench-huge-{rows}"

@@ -1,4 +1,4 @@
-"""A network between clients and a server on this machine: each request waits, each byte is paced.
+"""A simulated network to a server on this machine: requests are delayed, bytes are paced.
 
 A process of its own, and the bytes never enter it: the kernel moves them from socket to socket, so
 that a contender is measured and not what stands between it and S3.
@@ -19,33 +19,33 @@ from multiprocessing.sharedctypes import Synchronized
 from urllib.parse import urlsplit
 
 BYTES_PER_SECOND = 85_000_000
-"""What AWS's guidelines give for one request: 85 to 90 MB/s."""
+"""Bytes per second of one connection; AWS's guidelines say 85 to 90 MB/s per request."""
 _MOVED_AT_ONCE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The way to the server, and what went along it."""
+    """The simulated network, and the requests it carried."""
 
     endpoint: str
     _latency: "Synchronized[float]"
     _requests: "Synchronized[int]"
 
     def set(self, latency_seconds: float) -> None:
-        """Let requests from now on wait so long; forget those that were counted."""
+        """Set the delay of each request, and reset the count."""
         self._latency.value = latency_seconds
         with self._requests.get_lock():
             self._requests.value = 0
 
     @property
     def requests(self) -> int:
-        """Requests since :meth:`set`."""
+        """The number of requests since :meth:`set`."""
         return self._requests.value
 
 
 @contextmanager
 def network(server: str) -> Iterator[Network]:
-    """Listen on a free port, until the end of the block, for who wants to reach ``server``."""
+    """Forward connections from a free port to ``server`` until the block ends."""
     context = multiprocessing.get_context("spawn")
     latency = context.Value(ctypes.c_double, 0.0)
     requests = context.Value(ctypes.c_long, 0)
@@ -57,7 +57,7 @@ def network(server: str) -> Iterator[Network]:
     try:
         yield Network(f"http://127.0.0.1:{receiver.recv()}", latency, requests)
     finally:
-        process.kill()  # SIGTERM may be ignored where this runs, and so there
+        process.kill()  # SIGTERM may be ignored here, and a child inherits that
         process.join()
 
 
@@ -77,7 +77,7 @@ def _listen(
 
 
 class _Way:
-    """One connection."""
+    """A connection through the network."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class _Way:
         self._latency = latency
         self._requests = requests
         self._due = 0.0
-        """When the bytes so far may have arrived."""
+        """The earliest time at which the bytes so far may arrive."""
 
     def run(self) -> None:
         read, write = os.pipe()
@@ -122,7 +122,7 @@ class _Way:
                     return
 
     def _wait(self) -> None:
-        """Let a new request wait."""
+        """Delay a new request."""
         with self._requests.get_lock():
             self._requests.value += 1
         time.sleep(self._latency.value)
@@ -135,7 +135,7 @@ class _Way:
 
 
 def _move(source: socket.socket, target: socket.socket, read: int, write: int) -> int:
-    """Move what is there; give how many bytes, 0 at the end."""
+    """Move the bytes that are ready; return how many, 0 at the end."""
     moved = os.splice(source.fileno(), write, _MOVED_AT_ONCE)
     left = moved
     while left:

@@ -1,4 +1,4 @@
-"""airbyte-source-s3's cursor on listings; runs in an environment of its own.
+"""airbyte-source-s3's cursor on listings, run in a separate environment.
 
 Reads one line a look from standard input, a JSON list of ``[uri, last_modified]``, and answers with
 the uris that the connector would read, as one line of JSON.
@@ -17,7 +17,7 @@ from source_s3.v4.cursor import Cursor
 
 
 def main() -> None:
-    """Answer until standard input ends; the state passes through JSON, as between two syncs."""
+    """Answer until standard input ends; the state is stored as JSON, as between two syncs."""
     config = FileBasedStreamConfig(name="rows", format=ParquetFormat())
     state = "{}"
     for line in sys.stdin:

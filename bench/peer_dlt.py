@@ -1,4 +1,4 @@
-"""dlt's filesystem source on a bucket, as documented; runs in an environment of its own.
+"""dlt's filesystem source on a bucket, as documented, run in a separate environment.
 
 Reads one line a look from standard input and answers with one line of JSON. The line ``rows`` asks
 for what is in the destination.
@@ -19,7 +19,7 @@ from dlt.sources.filesystem import filesystem
 
 @dlt.transformer  # type: ignore[untyped-decorator] # not installed where types are checked
 def read_good_parquet(files: list[Any]) -> Iterator[Any]:
-    """Read as dlt's own ``read_parquet`` does, but pass over what is malformed.
+    """Read as dlt's own ``read_parquet`` does, but skip malformed objects.
 
     Its own fails the whole run then, and every one after it, which would say nothing of how it
     remembers.
@@ -51,7 +51,7 @@ def main() -> None:
         if line.strip() == "rows":
             answer(rows(database))
             continue
-        # What a look listed must not stand in for the next one's.
+        # A listing must not be reused for the next one.
         fsspec.get_filesystem_class("s3").clear_instance_cache()
         files = filesystem(
             bucket_url=f"s3://{bucket}",

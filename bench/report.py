@@ -1,4 +1,4 @@
-"""What was measured, as one table, and what it was to show, as another."""
+"""The report: one table of measurements and one of aims."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ _GIB = 1024**3
 
 
 def table(scores: Sequence[Score]) -> str:
-    """Draw scores and aims as Markdown, with the machine and the date below."""
+    """Render scores and aims as Markdown, with machine and date below."""
     lines = [
         "| work | who | seconds | times ours | peak MB | requests | |",
         "|---|---|--:|--:|--:|--:|---|",
@@ -51,6 +51,6 @@ def _line(score: Score, scores: Sequence[Score]) -> str:
 
 
 def _loading(score: Score) -> str:
-    """Say how much of a sync was loading tables; the rest is discovery and Dagster's run."""
+    """Return how much of a sync was loading; the rest is discovery and Dagster's run."""
     loading = statistics.median([run.said.get("loading", 0) for run in score.runs] or [0])
     return f"{loading:.1f} s of it loading" if loading else ""

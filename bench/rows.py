@@ -1,4 +1,4 @@
-"""Rows of twelve mixed columns, as warehouses have them; the same ones for the same seed."""
+"""Rows of twelve mixed columns, the same for the same seed."""
 
 import random
 
@@ -10,7 +10,7 @@ _MOMENT = 1_700_000_000_000_000
 
 
 def mixed(drawn: np.random.Generator, start: int, count: int) -> pa.RecordBatch:
-    """Draw ``count`` rows whose ``id`` begins with ``start``."""
+    """Make ``count`` random rows whose ``id`` begins at ``start``."""
     words = pa.array([f"{random.Random(n).random():.12f}" for n in range(_WORDS)])
     integers = drawn.integers(0, 2**40, (4, count))
     floats = drawn.random((3, count))

@@ -1,4 +1,4 @@
-"""What a bucket costs whose objects are loaded already: nothing new, ten new, a million listed."""
+"""The cost of a loaded bucket: nothing new, ten new objects, a million keys listed."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ class Standing:
         )
 
     def prepare(self) -> None:
-        """Put the objects there and load them, unless an earlier run did."""
+        """Create the objects and load them, unless an earlier run did."""
         made = self.directory / "standing.made"
         if made.exists():
             return
@@ -65,7 +65,7 @@ class Standing:
         made.touch()
 
     def idle(self, times: int) -> list[Score]:
-        """Time a sync and a tick with nothing new, beside the listing and Dagster alone."""
+        """Time a sync and a sensor tick with nothing new, and the listing and Dagster alone."""
         self.prepare()
         timed = {
             "ours": Score("idle, 30 ms", SYNC, _OURS),
@@ -110,7 +110,7 @@ class Standing:
 
 
 def wall(directory: Path, times: int) -> list[Score]:
-    """Time the listing of a million keys, a tenth of the odd ones of each kind."""
+    """Time the listing of a million keys; a tenth of the odd ones is of each kind."""
     score = Score("wall", LISTING, _OURS)
     with _listing_server(_WALL) as endpoint:
         task = Task(endpoint, REGION, "keys", [], "", str(directory))

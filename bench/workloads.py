@@ -1,4 +1,4 @@
-"""What is loaded: objects in a bucket, and the same files on the local disk, made once and kept."""
+"""The objects to load, in a bucket and on the local disk; created once and kept."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,14 +21,14 @@ _WIDE = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Objects of one bucket, spread over tables."""
+    """Objects of one bucket, distributed over tables."""
 
     name: str
     tables: int
     objects: int
-    """In all."""
+    """The number of objects in all tables."""
     rows: int
-    """In an object."""
+    """The number of rows in an object."""
     make: Callable[[np.random.Generator, int, int], pa.RecordBatch] = mixed
     row_group_rows: int = 131_072
 
@@ -45,13 +45,13 @@ class Workload:
         return self.objects * self.rows
 
     def keys(self) -> Iterator[str]:
-        """Give each object's key, table by table."""
+        """Return each object's key, table by table."""
         for table in self.table_names:
             for number in range(self.objects // self.tables):
                 yield f"{table}/{number:06}.parquet"
 
     def prepare(self, directory: Path, endpoint: str) -> Path:
-        """Make the files and put them into the bucket, unless an earlier run did.
+        """Create the files and put them into the bucket, unless an earlier run did.
 
         Returns:
             The directory of the files, laid out as the bucket is.
@@ -71,7 +71,7 @@ class Workload:
         return files
 
     def size(self, directory: Path) -> int:
-        """Give the bytes of all objects, once they are made."""
+        """Return the total size of all objects, once they are created."""
         return int((directory / f"{self.name}.made").read_text())
 
     def _upload(self, files: Path, endpoint: str) -> None:
@@ -83,7 +83,7 @@ class Workload:
 
 
 def open_bucket(endpoint: str, name: str) -> S3Store:
-    """Open a bucket for writing; it is made if need be."""
+    """Open a bucket for writing, and create it if needed."""
     client = admin_client(endpoint)
     if name not in {found["Name"] for found in client.list_buckets()["Buckets"]}:
         client.create_bucket(Bucket=name)
@@ -99,7 +99,7 @@ def open_bucket(endpoint: str, name: str) -> S3Store:
 
 
 def _wide(drawn: np.random.Generator, start: int, count: int) -> pa.RecordBatch:
-    """Draw rows of very many columns."""
+    """Make rows of very many columns."""
     columns = {f"c{number:04}": pa.array(drawn.random(count)) for number in range(_WIDE - 1)}
     return pa.record_batch({"id": pa.array(np.arange(count) + start), **columns})
 

@@ -11,7 +11,7 @@ from bench.contenders.task import Task, contend
 
 
 def load(task: Task) -> dict[str, int]:
-    """Run its own command with a stream a table."""
+    """Run airbyte-source-s3's command with one stream per table."""
     directory = Path(task.directory)
     streams = [
         {

@@ -1,4 +1,4 @@
-"""dlt's filesystem source into DuckDB, its rows as Arrow tables, the fastest way it has."""
+"""dlt's filesystem source into DuckDB with Arrow tables, its fastest way."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from bench.contenders.task import Task, contend
 
 @dlt.transformer  # type: ignore[untyped-decorator] # not installed where types are checked
 def read(files: list[Any]) -> Iterator[Any]:
-    """Read as its own ``read_parquet`` with ``use_pyarrow``, and add the columns that ours has."""
+    """Read as dlt's ``read_parquet`` with ``use_pyarrow``, and add the columns that ours has."""
     for file in files:
         with file.open() as opened:
             rows = pq.read_table(opened)
@@ -27,7 +27,7 @@ def read(files: list[Any]) -> Iterator[Any]:
 
 
 def load(task: Task) -> None:
-    """Run one pipeline with a resource a table."""
+    """Run one pipeline with one resource per table."""
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     os.environ["RUNTIME__LOG_LEVEL"] = "ERROR"
     credentials = dlt.sources.credentials.AwsCredentials(

@@ -1,4 +1,4 @@
-"""DuckDB from local files: the limit without a network."""
+"""DuckDB from local files: the best time without a network."""
 
 import duckdb
 

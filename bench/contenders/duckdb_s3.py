@@ -1,4 +1,4 @@
-"""DuckDB's own S3 reader, its httpfs extension, as the registry's package has it."""
+"""DuckDB's S3 reader: its httpfs extension, as the Python registry packages it."""
 
 import os
 from importlib.metadata import version

@@ -17,7 +17,7 @@ VERSION = f"s3pq_dagster {version('s3pq-dagster')}, duckdb {version('duckdb')}"
 
 
 def definitions(task: Task, **spec: Any) -> dg.Definitions:
-    """Build what the README shows, with more in its spec if need be."""
+    """Build the README's definitions, with further spec fields if given."""
     source = S3ParquetResource(
         bucket=task.bucket, region=task.region, endpoint_url=task.endpoint, **spec
     )
@@ -26,7 +26,7 @@ def definitions(task: Task, **spec: Any) -> dg.Definitions:
 
 
 def load(task: Task, **spec: Any) -> Mapping[str, Any]:
-    """Discover, load, check; say how much of it was loading."""
+    """Discover, load and check; report how much of the time was loading."""
     defs = definitions(task, **spec)
     with dg.DagsterInstance.get() as instance:
         result = defs.get_implicit_global_asset_job_def().execute_in_process(instance=instance)

@@ -1,4 +1,4 @@
-"""s3pq_dagster's listing of a bucket, and nothing else: what a sync with nothing new has to do."""
+"""s3pq_dagster's listing alone: the least that a sync with nothing new has to do."""
 
 from importlib.metadata import version
 
@@ -9,7 +9,7 @@ from s3pq_dagster.spec import S3ParquetSpec
 
 
 def load(task: Task) -> dict[str, int]:
-    """List all there is."""
+    """List the whole bucket."""
     store = Store.open(
         S3ParquetSpec(bucket=task.bucket, region=task.region, endpoint_url=task.endpoint)
     )

@@ -1,4 +1,4 @@
-"""s3pq_dagster with the longest batches anybody may get of it, instead of 500 rows at most."""
+"""s3pq_dagster with the largest ``rows_per_record`` instead of the default 500."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""s3pq_dagster's reader alone: objects to batches that nobody keeps."""
+"""s3pq_dagster's reader alone: objects to batches, which are discarded."""
 
 import logging
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""One tick of the sensor of s3pq_dagster, with nothing new."""
+"""One tick of s3pq_dagster's sensor with nothing new."""
 
 from importlib.metadata import version
 
@@ -9,7 +9,7 @@ from bench.contenders.task import Task, contend
 
 
 def load(task: Task) -> dict[str, float]:
-    """Tick as the daemon has it done; what a code location does at its start is apart."""
+    """Evaluate the sensor as the daemon does; loading the code location is not timed."""
     sensor = definitions(task).get_repository_def().get_sensor_def("s3_parquet_sensor")
     with (
         dg.DagsterInstance.get() as instance,

@@ -1,4 +1,4 @@
-"""What a contender is given, and what it says when it is done."""
+"""A contender's task, and the figures it reports at the end."""
 
 import json
 import sys
@@ -20,10 +20,10 @@ class Task:
     files: str
     """The same objects on the local disk, laid out as in the bucket."""
     directory: str
-    """Empty, for whatever the contender writes."""
+    """An empty directory for whatever the contender writes."""
 
     def begin(self) -> None:
-        """Let the time, and the memory above idle, count from here on only."""
+        """Start measuring time, and memory above idle, here."""
         _begun[:] = [_peak(), time.monotonic(), time.process_time()]
 
     @property
@@ -32,11 +32,11 @@ class Task:
 
 
 _begun: list[float] = []
-"""Most memory, time and processor time when the work began."""
+"""Peak memory, time and processor time when the work began."""
 
 
 def contend(version: str, work: Callable[[Task], Mapping[str, Any] | None]) -> None:
-    """Do the work that the command line asks for; say how long it took, and how much memory.
+    """Do the work that the command line names; print the time and memory it took.
 
     Imports are not in the time; what the work says of itself goes along.
     """
@@ -53,7 +53,7 @@ def contend(version: str, work: Callable[[Task], Mapping[str, Any] | None]) -> N
 
 
 def _peak() -> int:
-    """Give the most memory this process has had, in bytes.
+    """Return this process's peak memory in bytes.
 
     Not ``getrusage``'s, which has that of the process that started it as well.
     """
