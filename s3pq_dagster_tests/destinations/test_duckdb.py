@@ -1,4 +1,4 @@
-"""What is peculiar to a DuckDB file."""
+"""Behaviour that only the DuckDB destination has."""
 
 import functools
 import subprocess
@@ -44,18 +44,18 @@ A, B = meta("orders/a"), meta("orders/b")
 
 @pytest.fixture
 def destination(database: Path) -> DuckDBDestination:
-    """A file that is not there yet."""
+    """A destination whose file does not exist yet."""
     return DuckDBDestination(str(database), lock_timeout_seconds=5)
 
 
 def ask(database: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Look into the file as its users do."""
+    """Run a statement on the file as a user would."""
     with duckdb.connect(str(database)) as connection:
         return connection.execute(sql).fetchall()
 
 
 def test_opening_makes_no_file(database: Path, destination: DuckDBDestination) -> None:
-    """Looking and reading leave no trace."""
+    """Reading the state, or a table, leaves no file behind."""
     destination.state(OWNER)
     with pytest.raises(DestinationError, match="materialize"), destination.read("orders", None):
         pass
@@ -63,7 +63,7 @@ def test_opening_makes_no_file(database: Path, destination: DuckDBDestination) -
 
 
 def test_a_commit_goes_into_the_file(database: Path, destination: DuckDBDestination) -> None:
-    """Once, that is: nothing of it is in the .wal file, which would be read back and copied."""
+    """The .wal file stays empty: closing the file would write its rows a second time."""
     wal = database.with_name(f"{database.name}.wal")
     with destination.write(OWNER, run_id="run", append=False, refresh=False) as writer:
         for found in (A, B):
@@ -76,7 +76,7 @@ def test_a_commit_goes_into_the_file(database: Path, destination: DuckDBDestinat
 
 
 def test_directories_are_made(tmp_path: Path) -> None:
-    """A file in a directory that is not there yet gets its directory."""
+    """The directories above the file are created with it."""
     database = tmp_path / "a" / "b" / "lake.duckdb"
     load(DuckDBDestination(str(database)), (A, 1))
     assert database.exists()
@@ -131,7 +131,7 @@ def test_nothing_is_there_but_tables_and_ledger(
 
 
 def test_rows_are_stored_in_whole_groups(database: Path, destination: DuckDBDestination) -> None:
-    """However they come: DuckDB leaves gaps where it has to put pieces together."""
+    """Batches of another size are regrouped: DuckDB itself would leave row groups half full."""
     load(destination, *((meta(f"orders/{number}"), 65_536) for number in range(15)))
     groups = "SELECT sum(count) FROM pragma_storage_info('orders') WHERE segment_type = 'BIGINT'"
     counts = ask(database, f"{groups} GROUP BY row_group_id")
@@ -141,7 +141,7 @@ def test_rows_are_stored_in_whole_groups(database: Path, destination: DuckDBDest
 def test_the_ledger_has_every_documented_fact(
     database: Path, destination: DuckDBDestination
 ) -> None:
-    """Who, what, when and why of each object can be asked in SQL."""
+    """SQL finds the run, the version, the time and the reason of each object."""
     before = datetime.now(UTC)
     bad = Entry(B, Status.QUARANTINED, 0, "truncated")
     with destination.write(OWNER, run_id="run 7", append=False, refresh=False) as writer:
@@ -157,8 +157,10 @@ def test_the_ledger_has_every_documented_fact(
     assert before <= first <= last <= datetime.now(UTC)
 
 
-def test_the_ledger_has_a_line_a_table(database: Path, destination: DuckDBDestination) -> None:
-    """Owner, schema and its origin, fingerprint, cursor and format are in `_s3pq_tables`."""
+def test_the_ledger_has_a_row_for_each_table(
+    database: Path, destination: DuckDBDestination
+) -> None:
+    """`_s3pq_tables` has owner, schema and its key, fingerprint, cursor and format version."""
     with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
         writer.commit(
             stream(batch(A.key, 2)),
@@ -178,7 +180,7 @@ def test_the_ledger_has_a_line_a_table(database: Path, destination: DuckDBDestin
 
 @pytest.mark.parametrize("namespace", ["raw", "Raw Data", 'q"', "MAIN", "select"])
 def test_a_namespace_is_made_and_used(database: Path, namespace: str) -> None:
-    """Tables and ledger are in the namespace asked for, whatever its name and case."""
+    """Table and ledger are in the given namespace, whatever its name and case."""
     destination = DuckDBDestination(str(database), namespace=namespace)
     load(destination, (A, 2))
     load(destination, (B, 1))
@@ -200,7 +202,7 @@ def test_a_namespace_is_made_and_used(database: Path, namespace: str) -> None:
     ],
 )
 def test_no_name_becomes_sql(database: Path, text: str) -> None:
-    """Wherever it comes from; what was there is there, and of ours what should be."""
+    """Hostile names of tables, columns, keys, runs and namespaces leave other tables alone."""
     ask(database, "CREATE TABLE canary AS SELECT 1 AS alive")
     owner = Owner(text, text, text)
     destination = DuckDBDestination(str(database), namespace=f"s{text}")
@@ -228,7 +230,7 @@ def test_no_name_becomes_sql(database: Path, text: str) -> None:
 
 
 class Recorded:
-    """A connection that keeps the SQL it is asked."""
+    """A connection that records the SQL it runs."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -247,7 +249,7 @@ class Recorded:
 
 
 def statements_for(name: str) -> list[str]:
-    """Load, replace, remove and start over under one name; give the SQL, the name taken out."""
+    """Load, replace, remove and refresh a table; return the SQL with its name replaced."""
     owner = Owner(name, name, name)
     with duckdb.connect() as connection:
         recorded: Any = Recorded(connection)
@@ -270,12 +272,12 @@ def statements_for(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", ['"; DROP TABLE canary; --', "'x'", "?", "%s {}"])
 def test_a_name_reaches_sql_quoted_or_not_at_all(name: str) -> None:
-    """The statements are the same for every name, but for the name as an identifier."""
+    """The statements for two names differ only in the quoted identifier."""
     assert statements_for(name) == statements_for("plain")
 
 
 def test_namespaces_that_only_look_alike_are_two(database: Path) -> None:
-    """DuckDB folds ASCII letters and no others."""
+    """DuckDB ignores the case of ASCII letters only."""
     for namespace in ("\u00e4", "\u00c4", "a\u0308"):
         assert not DuckDBDestination(str(database), namespace=namespace).state(OWNER).exists
         load(DuckDBDestination(str(database), namespace=namespace), (A, 1))
@@ -283,7 +285,7 @@ def test_namespaces_that_only_look_alike_are_two(database: Path) -> None:
 
 
 def test_a_namespace_may_be_named_like_that_of_temporary_tables(database: Path) -> None:
-    """Also where a column named `rowid` needs one of these."""
+    """This also holds when a column named `rowid` requires a temporary table."""
     destination = DuckDBDestination(str(database), namespace="temp")
     for found, value in ((A, 1), (B, 2), (meta(A.key, "v2"), 3)):
         each = pa.record_batch({"rowid": [value], "_s3_key": [found.key]})
@@ -297,7 +299,7 @@ def test_a_namespace_may_be_named_like_that_of_temporary_tables(database: Path) 
 
 @pytest.mark.parametrize("name", ["temp", "system", "main", "a b'\";--", "_s3pq_new"])
 def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
-    """DuckDB names the database after it, and renames some."""
+    """DuckDB names the database after the file, except for reserved names."""
     destination = DuckDBDestination(str(tmp_path / f"{name}.duckdb"))
     load(destination, (A, 1))
     load(destination, (B, 1))
@@ -305,7 +307,7 @@ def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
 
 
 def test_namespaces_do_not_know_each_other(database: Path) -> None:
-    """One table name in two namespaces is two tables, with two ledgers."""
+    """The same table name in two namespaces means two tables and two ledgers."""
     one = DuckDBDestination(str(database), namespace="one")
     other = DuckDBDestination(str(database), namespace="other")
     load(one, (A, 2))
@@ -315,7 +317,7 @@ def test_namespaces_do_not_know_each_other(database: Path) -> None:
 
 
 def test_a_users_table_is_not_taken(database: Path, destination: DuckDBDestination) -> None:
-    """A table of that name that was there before, in any case, is refused and left alone."""
+    """An existing table of that name, in any case, is refused and left unchanged."""
     ask(database, "CREATE TABLE Orders AS SELECT 1 AS mine")
     for refresh in (False, True):
         with pytest.raises(TableNotManagedError, match="orders"):
@@ -324,7 +326,7 @@ def test_a_users_table_is_not_taken(database: Path, destination: DuckDBDestinati
 
 
 def test_a_users_view_is_not_taken(database: Path, destination: DuckDBDestination) -> None:
-    """A view of that name is refused and left alone."""
+    """An existing view of that name is refused and left unchanged."""
     ask(database, "CREATE VIEW orders AS SELECT 1 AS mine")
     for refresh in (False, True):
         with pytest.raises(DestinationError, match="orders"):
@@ -332,10 +334,10 @@ def test_a_users_view_is_not_taken(database: Path, destination: DuckDBDestinatio
     assert ask(database, "SELECT mine FROM orders") == [(1,)]
 
 
-def test_entries_without_table_and_line_are_refused(
+def test_entries_without_a_table_are_refused(
     database: Path, destination: DuckDBDestination
 ) -> None:
-    """Dropped half-way by hand: loaded objects of a table that is nowhere are not "nothing new"."""
+    """Loaded entries of a table that somebody dropped are an error, not "nothing to load"."""
     load(destination, (A, 1))
     ask(database, "DROP TABLE orders")
     ask(database, "DELETE FROM _s3pq_tables")
@@ -344,7 +346,7 @@ def test_entries_without_table_and_line_are_refused(
 
 
 def test_an_object_that_is_loaded_already_is_refused(destination: DuckDBDestination) -> None:
-    """Should two runs get that far, the second commit of one version writes nothing."""
+    """When two runs load the same version, the second commit fails and writes nothing."""
     load(destination, (A, 2))
     with pytest.raises(DestinationError, match="another run"):
         load(destination, (B, 1), (A, 2))
@@ -352,7 +354,7 @@ def test_an_object_that_is_loaded_already_is_refused(destination: DuckDBDestinat
 
 
 def test_the_reason_of_a_failed_insert_is_told(destination: DuckDBDestination) -> None:
-    """What DuckDB says of the rows is in the error, not what it says of the rollback."""
+    """The error has DuckDB's message about the rows, not the one about the rollback."""
     twice = pa.array([[("k", 1), ("k", 2)]], pa.map_(pa.string(), pa.int64()))
     each = pa.record_batch({"c": twice, "_s3_key": [A.key]})
     with (
@@ -364,7 +366,7 @@ def test_the_reason_of_a_failed_insert_is_told(destination: DuckDBDestination) -
 
 
 def test_a_memory_limit_is_duckdbs_own(database: Path) -> None:
-    """One that DuckDB does not take is named with DuckDB's words; a step does not try again."""
+    """A limit that DuckDB refuses is an error with DuckDB's message, and is not retried."""
     with pytest.raises(DestinationDeniedError, match=r"memory_limit 'many'.*number") as caught:
         load(DuckDBDestination(str(database), memory_limit="many"), (A, 1))
     assert "damaged" not in str(caught.value)
@@ -383,7 +385,7 @@ with destination.read("orders", ["id"]) as again:
 
 
 def test_a_file_that_is_open_in_this_process_is_waited_for(database: Path) -> None:
-    """DuckDB speaks of another configuration; the file is not damaged."""
+    """DuckDB's error about another configuration does not count as a damaged file."""
     destination = DuckDBDestination(str(database), lock_timeout_seconds=0.2)
     load(destination, (A, 1))
     with (
@@ -394,8 +396,8 @@ def test_a_file_that_is_open_in_this_process_is_waited_for(database: Path) -> No
     load(destination, (B, 1))
 
 
-def test_a_file_has_one_gate_whatever_its_name(database: Path, tmp_path: Path) -> None:
-    """A writer by way of a link waits for a reader, and says so."""
+def test_a_file_has_one_lock_whatever_its_name(database: Path, tmp_path: Path) -> None:
+    """A writer that opens the file by a link waits for a reader of the file."""
     load(DuckDBDestination(str(database)), (A, 1))
     link = tmp_path / "link.duckdb"
     link.symlink_to(database)
@@ -411,7 +413,7 @@ def test_a_file_has_one_gate_whatever_its_name(database: Path, tmp_path: Path) -
 def test_a_file_is_made_where_there_are_no_hard_links(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that another process made meanwhile is not replaced."""
+    """A file that another process created meanwhile is not replaced."""
 
     def hardlink_to(self: Path, made: Path) -> None:
         if self.parent.name == "taken":
@@ -428,13 +430,13 @@ def test_a_file_is_made_where_there_are_no_hard_links(
 
 
 def test_an_error_without_a_word_has_its_name() -> None:
-    """DuckDB's errors need not have a text."""
+    """An error of DuckDB without a message is shown by its class."""
     assert first_line(duckdb.IOException("")) == "IOException"
 
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[duckdb.DuckDBPyConnection]:
-    """Connections as they are opened."""
+    """All connections opened during the test, in order."""
     opened: list[duckdb.DuckDBPyConnection] = []
     connect = duckdb.connect
 
@@ -449,9 +451,9 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[duckdb.DuckDBPyConnecti
 def test_a_connection_reaches_no_file_and_draws_no_bar(
     destination: DuckDBDestination, connections: list[duckdb.DuckDBPyConnection]
 ) -> None:
-    """It reads nothing but its database, prints nothing, and nothing can change that.
+    """A connection reads only its own file and prints nothing, and no statement can change that.
 
-    Nor does a second one, which shares with the first what the process has open.
+    The same holds for a second reader, which shares the open file with the first.
     """
     load(destination, (A, 1))
     with destination.read("orders", None), destination.read("orders", None):
@@ -470,7 +472,7 @@ def test_a_connection_reaches_no_file_and_draws_no_bar(
 def test_a_writers_configuration_is_locked(
     destination: DuckDBDestination, connections: list[duckdb.DuckDBPyConnection]
 ) -> None:
-    """Nothing that runs in it can change what it may."""
+    """No statement can change what the connection may access."""
     load(destination, (A, 1))
     written = destination.write(OWNER, run_id="r", append=False, refresh=False)
     with written, pytest.raises(duckdb.Error, match="locked"):
@@ -478,7 +480,7 @@ def test_a_writers_configuration_is_locked(
 
 
 def test_many_threads_may_read_at_a_time(destination: DuckDBDestination) -> None:
-    """They share what the process has open of the file, whoever opened it first."""
+    """Readers in several threads share one open file."""
     load(destination, (A, 1))
     with ExitStack() as held:
         readers = [held.enter_context(destination.read("orders", None)) for _ in range(3)]
@@ -491,7 +493,7 @@ def test_many_threads_may_read_at_a_time(destination: DuckDBDestination) -> None
 def test_a_reader_that_stops_early_does_not_hold_the_file(
     database: Path, destination: DuckDBDestination
 ) -> None:
-    """Who reads one batch and goes leaves the file to the next; in a process we can end."""
+    """After one batch of a reader the file can be opened again; a hang ends with the process."""
     load(destination, (A, 100_000))
     done = subprocess.run(
         [sys.executable, "-c", _READ_ONE, str(database)],
@@ -503,7 +505,7 @@ def test_a_reader_that_stops_early_does_not_hold_the_file(
 
 
 def test_the_file_is_free_between_calls(database: Path, destination: DuckDBDestination) -> None:
-    """Others may have the file as soon as a call is over, in whatever way it ended."""
+    """Other connections can open the file after each call, failed calls included."""
     load(destination, (A, 1))
     destination.state(OWNER)
     ids_by_key(destination)
@@ -515,7 +517,7 @@ def test_the_file_is_free_between_calls(database: Path, destination: DuckDBDesti
 def test_rows_can_be_replaced_after_duckdb_compacted(
     database: Path, destination: DuckDBDestination
 ) -> None:
-    """Deleting, checkpointing and inserting again does not confuse old rows with new ones."""
+    """Old rows are still told from new ones after a deletion and a CHECKPOINT."""
     load(destination, (A, 200_000), (B, 5))
     with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
         writer.remove([A.key], seal=sealed)
@@ -527,7 +529,7 @@ def test_rows_can_be_replaced_after_duckdb_compacted(
 
 
 def test_no_thread_is_left(destination: DuckDBDestination) -> None:
-    """Whatever DuckDB starts ends with the connection."""
+    """DuckDB's threads end with its connection."""
     before = threading.active_count()
     load(destination, (A, 100_000))
     assert threading.active_count() <= before

@@ -1,4 +1,4 @@
-"""A DuckDB file that fails: an error of ours, nothing half-written, right once it is mended."""
+"""A DuckDB file that fails: a clear error, no partial write, and a correct load once repaired."""
 
 import resource
 from collections.abc import Callable, Iterator
@@ -20,13 +20,13 @@ ROWS = 20_000
 
 @pytest.fixture
 def destination(database: Path) -> DuckDBDestination:
-    """A file that is not there yet."""
+    """A destination whose file does not exist yet."""
     return DuckDBDestination(str(database), lock_timeout_seconds=1)
 
 
 @contextmanager
 def full_beyond(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size, as if the disk were full."""
+    """Limit the size of files, which fails writes like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -36,7 +36,7 @@ def full_beyond(size: int) -> Iterator[None]:
 
 
 def backfill(destination: DuckDBDestination) -> None:
-    """Load what is pending of many objects, each a checkpoint."""
+    """Load the pending ones of many objects, with a checkpoint for each."""
     with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
         known = writer.state().ledger
         for found in OBJECTS:
@@ -47,7 +47,7 @@ def backfill(destination: DuckDBDestination) -> None:
 def test_a_disk_that_is_full_from_the_start_leaves_nothing(
     database: Path, destination: DuckDBDestination
 ) -> None:
-    """Not even an empty file, which DuckDB would never open; with room again all is loaded."""
+    """No empty file is left, which DuckDB would refuse to open; with space again the load works."""
     with full_beyond(0), pytest.raises(DestinationError, match=r"lake\.duckdb.*Make room"):
         load(destination, (OBJECTS[0], 3))
     assert list(database.parent.iterdir()) == []
@@ -58,7 +58,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing(
 def test_a_disk_that_fills_up_leaves_the_committed_checkpoints(
     database: Path, destination: DuckDBDestination
 ) -> None:
-    """Rows and ledger of each are there or not; with room again the rest follows."""
+    """Each checkpoint has its rows and entries or neither; with space again the rest is loaded."""
     load(destination, (OBJECTS[0], ROWS))
     with (
         full_beyond(database.stat().st_size + 1_000_000),
@@ -75,7 +75,7 @@ def test_a_disk_that_fills_up_leaves_the_committed_checkpoints(
 
 
 def overwrite_header(data: bytes) -> bytes:
-    """Spoil the first block."""
+    """Overwrite the header of the file."""
     return b"\xff" * 4096 + data[4096:]
 
 
@@ -88,12 +88,12 @@ def flip_blocks(data: bytes) -> bytes:
 
 
 def cut_off(data: bytes) -> bytes:
-    """Leave the first half."""
+    """Truncate the file to its first half."""
     return data[: len(data) // 2]
 
 
 def empty(_data: bytes) -> bytes:
-    """Leave nothing."""
+    """Empty the file."""
     return b""
 
 
@@ -101,7 +101,7 @@ def empty(_data: bytes) -> bytes:
 def test_a_spoiled_file_is_an_error_of_ours_and_left_as_it_is(
     database: Path, destination: DuckDBDestination, spoil: Callable[[bytes], bytes]
 ) -> None:
-    """Whoever reads all of it is told, by the file's name; once it is put back, all goes on."""
+    """Reading it raises an error that names the file; with the good file back, loading works."""
     load(destination, (OBJECTS[0], 300_000))
     good = database.read_bytes()
     spoiled = spoil(good)
@@ -132,7 +132,7 @@ def test_a_spoiled_log_is_an_error_of_ours(database: Path, destination: DuckDBDe
 
 
 def test_a_file_whose_directory_is_not_writable_is_an_error_of_ours() -> None:
-    """Nobody, root included, can make a file under /proc; the error names it."""
+    """Not even root can create a file under /proc; the error names the directory."""
     destination = DuckDBDestination("/proc/lake.duckdb")
     with pytest.raises(DestinationError, match=r"/proc/lake\.duckdb.*allow writing to /proc"):
         load(destination, (OBJECTS[0], 1))

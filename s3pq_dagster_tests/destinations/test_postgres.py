@@ -1,4 +1,4 @@
-"""What is peculiar to a PostgreSQL database."""
+"""Behaviour that only the PostgreSQL destination has."""
 
 import datetime as dt
 import functools
@@ -51,7 +51,7 @@ OTHER = pa.record_batch({"other": [1.5], "_s3_key": [A.key]})
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[PostgresPlace]:
-    """A database of its own."""
+    """A new database."""
     found = PostgresPlace(tmp_path)
     yield found
     found.discard()
@@ -59,7 +59,7 @@ def place(tmp_path: Path) -> Iterator[PostgresPlace]:
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresDestination]:
-    """A database for all cases of a property."""
+    """One database for all examples of a property."""
     found = PostgresPlace(tmp_path_factory.mktemp("lake"))
     yield PostgresDestination(found.url)
     found.discard()
@@ -74,7 +74,7 @@ def destination(place: PostgresPlace) -> PostgresDestination:
 def load_batch(
     destination: PostgresDestination, each: pa.RecordBatch, owner: Owner = OWNER
 ) -> None:
-    """Load one object of some rows."""
+    """Load a batch as one object."""
     key = each.column("_s3_key")[0].as_py()
     with destination.write(owner, run_id="r", append=False, refresh=False) as writer:
         writer.commit(
@@ -83,16 +83,16 @@ def load_batch(
 
 
 def refresh_with(destination: PostgresDestination, each: pa.RecordBatch) -> None:
-    """Refresh the table to hold one object."""
+    """Refresh the table with a batch as its only object."""
     with destination.write(OWNER, run_id="r", append=False, refresh=True) as writer:
         writer.commit(stream(each), schema_key=A.key, seal=lambda: sealed(loaded(A, each.num_rows)))
 
 
-# What is there
+# What is created
 
 
 def test_looking_makes_nothing(place: PostgresPlace, destination: PostgresDestination) -> None:
-    """Looking and reading leave no trace."""
+    """Reading the state, an audit or a table creates nothing."""
     destination.state(OWNER)
     destination.audit(OWNER)
     with pytest.raises(DestinationError, match="materialize"), destination.read("orders", None):
@@ -103,7 +103,7 @@ def test_looking_makes_nothing(place: PostgresPlace, destination: PostgresDestin
 def test_nothing_else_is_left_in_the_database(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """The table and the ledger, whatever was loaded, replaced and refreshed."""
+    """After loads and refreshes only the table and the ledger exist."""
     load(destination, (A, 1))
     refresh_with(destination, batch(A.key, 1))
     refresh_with(destination, OTHER)
@@ -111,7 +111,7 @@ def test_nothing_else_is_left_in_the_database(
 
 
 def test_types_are_postgresqls_own(place: PostgresPlace, destination: PostgresDestination) -> None:
-    """Values can be worked with in SQL, those of nested ones too."""
+    """SQL can work with the values, nested ones included."""
     row = {"at": NOON, "tags": ["a", "b"], "nested": {"n": 5, "m": [{"k": "v"}]}, "_s3_key": "k"}
     load_batch(destination, pa.RecordBatch.from_pylist([row]))
     sql = "SELECT extract(year FROM at)::int, tags[2], nested->'m'->0->>'k' FROM orders"
@@ -120,7 +120,7 @@ def test_types_are_postgresqls_own(place: PostgresPlace, destination: PostgresDe
 
 @pytest.mark.parametrize("namespace", ["raw", "Raw Data", 'q"', "PUBLIC", "select", "ü" * 31])
 def test_a_namespace_is_made_and_used(place: PostgresPlace, namespace: str) -> None:
-    """Tables and ledger are in the namespace asked for, whatever its name and case."""
+    """Table and ledger are in the given namespace, whatever its name and case."""
     destination = PostgresDestination(place.url, namespace=namespace)
     load(destination, (A, 2))
     load(destination, (B, 1))
@@ -133,13 +133,13 @@ def test_a_namespace_is_made_and_used(place: PostgresPlace, namespace: str) -> N
 
 @pytest.mark.parametrize("namespace", ["", "a\x00b", "n" * 64, "ü" * 32])
 def test_a_namespace_that_would_be_another_is_refused(namespace: str) -> None:
-    """PostgreSQL cuts names at 63 bytes."""
+    """PostgreSQL would truncate the name to 63 bytes."""
     with pytest.raises(ConfigurationError, match="namespace"):
         PostgresDestination("postgresql://u@h/d", namespace=namespace)
 
 
 def test_namespaces_do_not_know_each_other(place: PostgresPlace) -> None:
-    """One table name in two namespaces is two tables, with two ledgers and two locks."""
+    """The same table name in two namespaces means two tables, two ledgers and two locks."""
     one = PostgresDestination(place.url, namespace="one")
     other = PostgresDestination(place.url, namespace="other")
     load(one, (A, 2))
@@ -158,7 +158,7 @@ def test_namespaces_do_not_know_each_other(place: PostgresPlace) -> None:
     ],
 )
 def test_no_name_becomes_sql(place: PostgresPlace, text: str) -> None:
-    """Wherever it comes from; what was there is there, and of ours what should be."""
+    """Hostile names of tables, columns, keys, runs and namespaces leave other tables alone."""
     place.run("CREATE TABLE canary AS SELECT 1 AS alive")
     owner = Owner(text, text, text)
     destination = PostgresDestination(place.url, namespace=f"s{text}")
@@ -183,13 +183,13 @@ def test_no_name_becomes_sql(place: PostgresPlace, text: str) -> None:
     assert place.run("SELECT alive FROM canary") == [(1,)]
 
 
-# Names and what else has a limit
+# Limits of names, columns and values
 
 
 def test_long_names_of_tables_stay_apart(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """PostgreSQL cuts them at 63 bytes and would make one table of three; they get a hash."""
+    """PostgreSQL would truncate three names to the same one, so they get a hash."""
     names = [f"{'t' * 70}{number}" for number in range(3)]
     for number, name in enumerate(names):
         load(destination, (A, number + 1), owner=Owner(name, "lake", name))
@@ -201,7 +201,7 @@ def test_long_names_of_tables_stay_apart(
 
 @pytest.mark.parametrize("table", ["t" * 63, "t" * 64, "ü" * 40, "\U0001f600" * 20])
 def test_a_stored_name_fits(table: str) -> None:
-    """One that fits is kept; another is cut between letters."""
+    """A name that fits is kept; a longer one is shortened between characters."""
     found = stored_name(table)
     assert len(found.encode()) <= 63
     assert (found == table) == (len(table.encode()) <= 63)
@@ -220,7 +220,7 @@ def test_a_stored_name_fits(table: str) -> None:
 def test_columns_that_cannot_be_made_are_refused(
     destination: PostgresDestination, names: list[str], reason: str
 ) -> None:
-    """Before anything is written, and with what to do."""
+    """The columns are refused before anything is written, and the error says what to do."""
     each = pa.record_batch({**{name: [1] for name in names}, "_s3_key": [A.key]})
     with pytest.raises(UnsupportedSchemaError, match=f"(?s){reason}.*skip_tables"):
         load_batch(destination, each)
@@ -228,7 +228,7 @@ def test_columns_that_cannot_be_made_are_refused(
 
 
 def test_a_row_that_fits_no_page_is_refused(destination: PostgresDestination) -> None:
-    """A thousand numbers and more are 8 kB; that is not tried again, and nothing is there."""
+    """A row of more than 8 kB is an error that is not retried, and nothing is written."""
     each = pa.record_batch({**{f"c{n}": [1] for n in range(1_500)}, "_s3_key": [A.key]})
     with pytest.raises(UnsupportedSchemaError, match=r"row is too big.*skip_tables"):
         load_batch(destination, each)
@@ -236,7 +236,7 @@ def test_a_row_that_fits_no_page_is_refused(destination: PostgresDestination) ->
 
 
 def test_many_columns_come_back(destination: PostgresDestination) -> None:
-    """As many as fit a page."""
+    """As many columns as fit a page can be stored and read."""
     each = pa.record_batch({**{f"c{n}": [n] for n in range(900)}, "_s3_key": [A.key]})
     load_batch(destination, each)
     with destination.read("orders", None) as reader:
@@ -244,7 +244,7 @@ def test_many_columns_come_back(destination: PostgresDestination) -> None:
 
 
 def test_large_values_come_back(destination: PostgresDestination) -> None:
-    """Tens of megabytes in one value."""
+    """A value of tens of megabytes is stored and read."""
     each = pa.record_batch({"text": ["x" * 30_000_000, "y"], "_s3_key": [A.key] * 2})
     load_batch(destination, each)
     with destination.read("orders", None) as reader:
@@ -252,7 +252,7 @@ def test_large_values_come_back(destination: PostgresDestination) -> None:
 
 
 def test_a_value_that_is_refused_names_its_object(destination: PostgresDestination) -> None:
-    """Column, object, PostgreSQL's type and what to do."""
+    """The error names column, object and PostgreSQL's type, and says what to do."""
     each = pa.record_batch({"t": ["fine", "NUL \x00"], "_s3_key": [A.key] * 2})
     with pytest.raises(
         UnsupportedSchemaError, match=r"column 't'.*as text: it has NUL.*'orders/a'.*Convert"
@@ -261,7 +261,7 @@ def test_a_value_that_is_refused_names_its_object(destination: PostgresDestinati
 
 
 def test_text_that_is_no_json_is_refused(destination: PostgresDestination) -> None:
-    """A column may say that it is JSON, and not be; the server says which and where."""
+    """A column of the JSON type with other text is refused, with what the server says."""
     each = pa.record_batch(
         [pa.array(["{}", "{no"], pa.json_()), pa.array([A.key] * 2)], ["c", "_s3_key"]
     )
@@ -276,13 +276,13 @@ def test_text_that_is_no_json_is_refused(destination: PostgresDestination) -> No
 def test_numbers_that_json_does_not_have_are_refused(
     destination: PostgresDestination, value: object
 ) -> None:
-    """Only inside nested values, which are JSON; elsewhere they are kept."""
+    """NaN and infinity are refused only inside nested values, which are stored as JSON."""
     with pytest.raises(UnsupportedSchemaError, match=r"'n'.*as json: JSON would change"):
         load_batch(destination, pa.record_batch({"n": [{"f": value}], "_s3_key": [A.key]}))
 
 
 def test_nested_values_come_back_from_many_batches(destination: PostgresDestination) -> None:
-    """With nulls at every depth, ends of ranges, and text that JSON has to escape."""
+    """Nulls at every depth, extreme values and text that JSON escapes are kept."""
     rows: list[dict[str, object] | None] = [
         None,
         {"a": None, "b": [], "at": None},
@@ -304,7 +304,7 @@ def test_nested_values_come_back_from_many_batches(destination: PostgresDestinat
 
 
 def test_a_key_with_nul_is_refused(destination: PostgresDestination) -> None:
-    """In the ledger of an object that was never read as well; a reason with NUL is shown."""
+    """A key with NUL is refused even for a quarantined object; NUL in a reason is escaped."""
     for found, reason in ((meta("orders/\x00"), "bad"), (A, "bytes \x00\x01")):
         bad = Entry(found, Status.QUARANTINED, 0, reason)
         with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
@@ -320,14 +320,14 @@ def test_a_key_with_nul_is_refused(destination: PostgresDestination) -> None:
     assert list(destination.state(OWNER).ledger.frame["reason"]) == ["bytes \\x00\x01"]
 
 
-# Whose it is
+# Ownership
 
 
 @pytest.mark.parametrize("kind", ["TABLE", "VIEW", "MATERIALIZED VIEW"])
 def test_what_is_a_users_is_not_taken(
     place: PostgresPlace, destination: PostgresDestination, kind: str
 ) -> None:
-    """A table or view of that name that was there before is refused and left alone."""
+    """An existing table or view of that name is refused and left unchanged."""
     place.run(f"CREATE {kind} orders AS SELECT 1 AS mine")
     for refresh in (False, True):
         with pytest.raises(TableNotManagedError, match="orders"):
@@ -338,7 +338,7 @@ def test_what_is_a_users_is_not_taken(
 def test_a_users_table_of_another_case_is_another(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """Quoted names are not folded."""
+    """Quoted names are case-sensitive."""
     place.run('CREATE TABLE "Orders" AS SELECT 1 AS mine')
     load(destination, (A, 1))
     assert place.run('SELECT mine FROM "Orders"') == [(1,)]
@@ -347,7 +347,7 @@ def test_a_users_table_of_another_case_is_another(
 def test_rows_without_an_entry_are_not_doubled(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """Somebody deleted entries by hand: loading again would double rows, and says so."""
+    """After entries were deleted by hand, a load that would double rows is refused."""
     load(destination, (A, 3), (B, 2))
     place.run(f"DELETE FROM _s3pq_objects WHERE key = '{A.key}'")
     with pytest.raises(TableNotManagedError, match="3 rows in the table and 0 in _s3pq_objects"):
@@ -367,10 +367,10 @@ def test_an_object_that_is_loaded_already_is_refused(destination: PostgresDestin
 def test_rows_that_do_not_go_are_not_doubled(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """Should old rows stay for whatever reason, a trigger here, nothing is committed.
+    """If old rows cannot be deleted, here because of a trigger, nothing is committed.
 
-    The same count catches a transaction that has the number of the one that inserted a row: the
-    32 bits that a row has of it come around after four milliards of them.
+    The same count catches an old row whose ``xmin`` equals the number of the present transaction:
+    a row has only 32 bits of that number.
     """
     load(destination, (A, 3))
     place.run("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
@@ -381,13 +381,13 @@ def test_rows_that_do_not_go_are_not_doubled(
     assert ids_by_key(destination) == {A.key: [0, 1, 2]}
 
 
-# Locks, and who waits for whom
+# Locks
 
 
 def test_the_lock_is_gone_with_the_writer(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """However the context ends."""
+    """The lock is released even if the context ends with an error."""
     load(destination, (A, 1))
     with (
         pytest.raises(ZeroDivisionError),
@@ -400,7 +400,7 @@ def test_the_lock_is_gone_with_the_writer(
 
 
 def test_who_holds_the_lock_is_told(place: PostgresPlace) -> None:
-    """Server process, user and since when, so that somebody can look after it."""
+    """The error names the server process, its user and its start."""
     destination = PostgresDestination(place.url, lock_timeout_seconds=0.2)
     with (
         held(place, OWNER.table),
@@ -415,7 +415,7 @@ def test_who_holds_the_lock_is_told(place: PostgresPlace) -> None:
 def test_a_writer_that_waits_for_s3_is_not_idle_in_a_transaction(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """Servers end connections that are, and their old rows could not be cleaned up."""
+    """A server may end such connections, and they keep old rows from being vacuumed."""
     sql = f"SELECT DISTINCT state FROM pg_stat_activity WHERE datname = '{place.database}'"
     other = " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
     with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
@@ -427,7 +427,7 @@ def test_a_writer_that_waits_for_s3_is_not_idle_in_a_transaction(
 def test_a_refresh_keeps_what_people_gave_the_table(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """With the same columns: rights, views and indexes stay."""
+    """A refresh with the same columns keeps privileges, views and indexes."""
     load(destination, (A, 3))
     place.run("CREATE VIEW seen AS SELECT count(*) AS n FROM orders")
     place.run("CREATE INDEX by_key ON orders (_s3_key)")
@@ -443,7 +443,7 @@ def test_a_refresh_keeps_what_people_gave_the_table(
 def test_a_refresh_with_other_columns_does_not_take_a_view_with_it(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """It fails with what depends on the table, is not tried again, and leaves the old one."""
+    """The refresh fails without a retry, names the view, and leaves the old table."""
     load(destination, (A, 3))
     place.run("CREATE VIEW seen AS SELECT count(*) AS n FROM orders")
     with pytest.raises(DestinationDeniedError, match=r"view seen depends on.*Drop what depends"):
@@ -458,7 +458,7 @@ def test_a_refresh_with_other_columns_does_not_take_a_view_with_it(
 def test_a_refresh_to_nothing_leaves_nothing(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """As a table that was never loaded."""
+    """After a refresh without objects the table does not exist."""
     load(destination, (A, 3))
     with destination.write(OWNER, run_id="r", append=False, refresh=True) as writer:
         writer.commit(None, schema_key=None, seal=sealed)
@@ -470,7 +470,7 @@ def test_a_refresh_to_nothing_leaves_nothing(
 def test_a_refresh_mends_a_table_whose_columns_somebody_changed(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """It is not filled again but made again."""
+    """A refresh creates a table that somebody altered again, instead of filling it."""
     load(destination, (A, 3))
     place.run("ALTER TABLE orders ALTER COLUMN id TYPE integer")
     refresh_with(destination, batch(A.key, 2))
@@ -479,7 +479,7 @@ def test_a_refresh_mends_a_table_whose_columns_somebody_changed(
 
 
 def test_an_open_reader_keeps_its_table(place: PostgresPlace) -> None:
-    """A refresh with other columns waits for it no longer than asked, and can be tried again."""
+    """A refresh with other columns waits for readers up to its timeout, and can be retried."""
     destination = PostgresDestination(place.url, lock_timeout_seconds=0.3)
     load(destination, (A, 3))
     with destination.read("orders", ["id"]) as reader:
@@ -494,7 +494,7 @@ def test_an_open_reader_keeps_its_table(place: PostgresPlace) -> None:
 def test_a_reader_that_stops_early_holds_nothing(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """Who reads one batch and goes leaves no connection."""
+    """After one batch of a reader its connection is closed."""
     load(destination, (A, 100_000))
     with destination.read("orders", None) as reader:
         reader.read_next_batch()
@@ -506,14 +506,14 @@ def test_a_reader_that_stops_early_holds_nothing(
 def test_columns_are_found_whatever_case_they_are_asked_in(
     destination: PostgresDestination,
 ) -> None:
-    """As everywhere else, though PostgreSQL would not find them."""
+    """Columns are found in any case, as in other destinations; PostgreSQL itself compares case."""
     load_batch(destination, pa.record_batch({"Id": [1], "_s3_key": [A.key]}))
     with destination.read("orders", ["ID"]) as reader:
         assert reader.read_all().to_pylist() == [{"Id": 1}]
 
 
 def test_no_thread_is_left(destination: PostgresDestination) -> None:
-    """Whatever the driver starts ends with the connection."""
+    """The driver's threads end with its connection."""
     before = threading.active_count()
     load(destination, (A, 100_000))
     assert threading.active_count() <= before
@@ -522,7 +522,7 @@ def test_no_thread_is_left(destination: PostgresDestination) -> None:
 def test_a_table_that_is_not_ours_can_be_read(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """With the types that the driver has for it."""
+    """A table without an entry in the ledger is read in the types of the driver."""
     place.run("CREATE TABLE mine AS SELECT 1::bigint AS n, 'x'::text AS t")
     with destination.read("mine", None) as reader:
         assert reader.read_all().to_pylist() == [{"n": 1, "t": "x"}]
@@ -530,7 +530,7 @@ def test_a_table_that_is_not_ours_can_be_read(
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "UTF8"])
 def test_no_url_changes_the_encoding(place: PostgresPlace, encoding: str) -> None:
-    """Rows and parameters go as UTF-8: else a replaced object would not be found again."""
+    """Rows and parameters are sent as UTF-8, so a key with an accent is found and replaced."""
     separator = "&" if "?" in place.url else "?"
     destination = PostgresDestination(f"{place.url}{separator}client_encoding={encoding}")
     found = meta("orders/é", "v1")
@@ -556,7 +556,7 @@ def test_no_url_changes_the_encoding(place: PostgresPlace, encoding: str) -> Non
 def test_how_people_set_up_their_database_does_not_matter(
     place: PostgresPlace, destination: PostgresDestination, setting: str, value: str
 ) -> None:
-    """The ledger reads the same."""
+    """Settings of the database do not change what is read from the ledger."""
     place.run(f"ALTER DATABASE {place.database} SET {setting} = '{value}'")
     load(destination, (A, 2))
     frame = destination.state(OWNER).ledger.frame
@@ -571,7 +571,7 @@ def test_how_people_set_up_their_database_does_not_matter(
 def test_a_column_that_was_altered_is_not_filled(
     place: PostgresPlace, destination: PostgresDestination, kind: str, shown: str
 ) -> None:
-    """COPY's binary format says nothing of types, so the server would take one for another."""
+    """COPY's binary format has no types, so the server would misread the values."""
     load(destination, (A, 2))
     place.run(f"ALTER TABLE orders ALTER COLUMN id TYPE {kind}")
     with pytest.raises(UnsupportedSchemaError, match=f"'id' is {shown}, not bigint.*full_refresh"):
@@ -584,7 +584,7 @@ def test_a_column_that_was_altered_is_not_filled(
 def test_a_text_column_may_have_a_limit(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """Which the server sees to."""
+    """A column altered to varchar is accepted; the server refuses longer text."""
     load(destination, (A, 2))
     place.run("ALTER TABLE orders ALTER COLUMN _s3_key TYPE varchar(20)")
     load(destination, (B, 1))
@@ -595,7 +595,7 @@ def test_a_text_column_may_have_a_limit(
 def test_an_interrupted_statement_is_cancelled_and_lets_the_table_go(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """Outside a transaction too; else the server would go on, and nobody could write meanwhile."""
+    """The statement is cancelled; otherwise the server would go on and keep the table locked."""
     load(destination, (A, 1))
 
     def interrupt(*_: object) -> None:
@@ -618,10 +618,10 @@ def test_an_interrupted_statement_is_cancelled_and_lets_the_table_go(
 
 
 class Interrupted(BaseException):
-    """As Dagster raises one in a signal handler."""
+    """An error like the one that Dagster raises in a signal handler."""
 
 
-# COPY's format
+# COPY's binary format
 
 
 def _decimals(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
@@ -676,7 +676,7 @@ def _columns(draw: st.DrawFn) -> dict[str, pa.Array]:
 def test_every_value_comes_back_from_pieces_of_any_size(
     lake: PostgresDestination, columns: dict[str, pa.Array], size: int
 ) -> None:
-    """Lists and texts of a piece begin in the middle of the batch they are of."""
+    """Values are kept when lists and texts of a batch are sent in slices of any size."""
     rows = len(next(iter(columns.values())))
     ours = {"row": pa.array(range(rows)), "_s3_key": pa.array([A.key] * rows)}
     written = pa.record_batch(columns | ours)
@@ -692,7 +692,7 @@ def test_every_value_comes_back_from_pieces_of_any_size(
 
 @pytest.mark.parametrize("width", [1, 1000, 50_000])
 def test_the_server_gets_rows_in_small_pieces(width: int) -> None:
-    """It reads one while the next is made; no row is left out, and no piece is without rows."""
+    """Every row is in one piece, no piece is empty, and all but single rows are small."""
     rows = 3000
     texts = pa.array(["x" * width] * rows)
     large = pa.record_batch({"id": pa.array(range(rows)), "text": texts})
@@ -708,8 +708,8 @@ def test_the_server_gets_rows_in_small_pieces(width: int) -> None:
     assert len(sizes) <= 2 + large.nbytes // (256 * 1024)
 
 
-def test_a_look_takes_one_connection(place: PostgresPlace) -> None:
-    """And so does a load; which types the server knows is asked for only to read."""
+def test_reading_the_state_takes_one_connection(place: PostgresPlace) -> None:
+    """Reading the state opens one connection each time."""
     load(place.open(), (A, 1))
     sql = f"SELECT sessions FROM pg_stat_database WHERE datname = '{place.database}'"
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server that fails or refuses: an error of ours that says what to do next."""
+"""A PostgreSQL server that fails or refuses: a clear error that says what to do next."""
 
 import time
 import uuid
@@ -45,7 +45,7 @@ CANARY = "canary@secret/#?%41"
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[PostgresPlace]:
-    """A database of its own."""
+    """A new database."""
     found = PostgresPlace(tmp_path)
     yield found
     found.discard()
@@ -53,7 +53,7 @@ def place(tmp_path: Path) -> Iterator[PostgresPlace]:
 
 @contextmanager
 def user(place: PostgresPlace, options: str = "", *rights: str) -> Iterator[PostgresDestination]:
-    """Make a user with some rights only; yields the destination as it sees it."""
+    """Create a user with some privileges, and yield the destination that connects as this user."""
     name = f"u_{uuid.uuid4().hex}"
     with role(name, "secret", options):
         for right in rights:
@@ -65,7 +65,7 @@ def user(place: PostgresPlace, options: str = "", *rights: str) -> Iterator[Post
 
 
 def refused(ask: Callable[[], object], match: str, *, retryable: bool) -> S3ParquetError:
-    """See that something fails as it should."""
+    """Check that a call fails with a matching error, and return it."""
     with pytest.raises(DestinationError, match=match) as caught:
         ask()
     assert caught.value.retryable == retryable
@@ -77,7 +77,7 @@ def refused(ask: Callable[[], object], match: str, *, retryable: bool) -> S3Parq
 
 
 def test_a_server_that_is_not_there(place: PostgresPlace) -> None:
-    """Nobody listens, or nobody knows the host: that may pass, so it is tried again."""
+    """A closed port or an unknown host may be temporary, so the error can be retried."""
     nobody = f"postgresql://me@127.0.0.1:{free_port()}/lake"
     for url in (nobody, "postgresql://me@no-such-host.invalid/lake"):
         shown = url.replace("me@", "")
@@ -98,7 +98,7 @@ def test_a_server_that_is_not_there(place: PostgresPlace) -> None:
     ],
 )
 def test_what_the_server_does_not_know(who: str, database: str, found: str) -> None:
-    """Trying again does not help; it says what is missing."""
+    """An unknown database or user is an error that names it and is not retried."""
     destination = PostgresDestination(url_of(database, who))
     refused(lambda: destination.state(OWNER), f"refuses the connection: .*{found}", retryable=False)
 
@@ -107,7 +107,7 @@ def test_what_the_server_does_not_know(who: str, database: str, found: str) -> N
 def test_a_wrong_password(
     place: PostgresPlace, given: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or none at all: the error says where one is looked for, and shows none."""
+    """With a wrong or missing password the error says where to set it, and shows none."""
     name = f"u_{uuid.uuid4().hex}"
     with role(name, CANARY), monkeypatch.context() as patch:
         patch.delenv("PGPASSWORD", raising=False)
@@ -124,7 +124,7 @@ def test_a_wrong_password(
     "spelled", ["canary%40secret%2F%23%3F%2541", "canary@secret%2F%23%3F%2541"]
 )
 def test_a_password_may_hold_anything(place: PostgresPlace, spelled: str) -> None:
-    """Percent-encoded; an @ may stand as it is."""
+    """A password may have any character if it is percent-encoded; an @ need not be."""
     name = f"u_{uuid.uuid4().hex}"
     with role(name, CANARY):
         url = url_of(place.database, f"{name}:{spelled}")
@@ -134,7 +134,7 @@ def test_a_password_may_hold_anything(place: PostgresPlace, spelled: str) -> Non
 def test_a_password_may_come_from_the_environment(
     place: PostgresPlace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The driver looks there, and into its file."""
+    """The password is taken from PGPASSWORD or the file PGPASSFILE."""
     name = f"u_{uuid.uuid4().hex}"
     with role(name, "secret"):
         destination = PostgresDestination(url_of(place.database, name))
@@ -151,7 +151,7 @@ def test_a_password_may_come_from_the_environment(
 
 
 def test_a_server_without_a_free_connection(place: PostgresPlace) -> None:
-    """That passes."""
+    """Too many connections is an error that can be retried."""
     with user(place, "CONNECTION LIMIT 0") as destination:
         refused(
             lambda: destination.state(OWNER),
@@ -172,13 +172,13 @@ def test_a_server_without_a_free_connection(place: PostgresPlace) -> None:
     ],
 )
 def test_what_libpq_cannot_use_is_a_mistake_in_the_url(url: str, found: str) -> None:
-    """A parameter, its value, a port, a host: trying again does not help."""
+    """A bad parameter, value, port or host is a configuration error, without a retry."""
     with pytest.raises(ConfigurationError, match=f"not one for libpq: .*{found}"):
         PostgresDestination(url).state(OWNER)
 
 
 def test_of_several_hosts_each_is_named_once() -> None:
-    """With what it said."""
+    """The error names each host once, with its own failure."""
     first, second = free_port(), free_port()
     url = f"postgresql://me@127.0.0.1:{first},127.0.0.1:{second}/lake"
     error = refused(
@@ -194,7 +194,7 @@ def test_of_several_hosts_each_is_named_once() -> None:
 
 
 def test_a_user_who_may_not_create(place: PostgresPlace) -> None:
-    """Neither tables in the namespace nor the namespace: the error says what to grant."""
+    """Without permission to create tables or a namespace, the error says what to grant."""
     with user(place) as destination:
         assert not destination.state(OWNER).exists
         refused(lambda: load(destination, (A, 1)), r"denied.*GRANT CREATE", retryable=False)
@@ -204,7 +204,7 @@ def test_a_user_who_may_not_create(place: PostgresPlace) -> None:
 
 
 def test_a_user_who_may_only_read(place: PostgresPlace) -> None:
-    """Looking and reading work; writing is refused, and nothing changes."""
+    """With SELECT alone, reading works, and writing is refused without a change."""
     load(place.open(), (A, 2))
     with user(place, "", "SELECT ON ALL TABLES IN SCHEMA public") as destination:
         assert destination.state(OWNER).rows == 2
@@ -219,7 +219,7 @@ def test_a_user_who_may_only_read(place: PostgresPlace) -> None:
 
 
 def test_a_user_who_may_not_look(place: PostgresPlace) -> None:
-    """It is refused, and not taken for "nothing is loaded"."""
+    """Without SELECT the state is an error, not an empty table."""
     load(place.open(), (A, 2))
     with user(place) as destination:
         for ask in (
@@ -231,7 +231,7 @@ def test_a_user_who_may_not_look(place: PostgresPlace) -> None:
 
 
 def test_the_rights_that_are_enough(place: PostgresPlace) -> None:
-    """On tables that somebody else made, a user who may not create can load, and refresh."""
+    """SELECT, INSERT, UPDATE and DELETE on existing tables are enough to load and to refresh."""
     load(place.open(), (A, 2))
     rights = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
     with user(place, "", rights) as destination:
@@ -243,7 +243,7 @@ def test_the_rights_that_are_enough(place: PostgresPlace) -> None:
 
 
 def test_a_server_that_only_reads(place: PostgresPlace) -> None:
-    """A standby, say: the error says where to go instead."""
+    """On a read-only server, for example a standby, the error points to the primary."""
     load(place.open(), (A, 2))
     rights = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
     with user(place, "SET default_transaction_read_only = on", rights) as destination:
@@ -257,7 +257,7 @@ def test_a_server_that_only_reads(place: PostgresPlace) -> None:
 
 
 def breaking(place: PostgresPlace, number: int) -> pa.RecordBatchReader:
-    """Stream rows, and end all other connections to the database on the way."""
+    """Stream rows, and end all other connections to the database before one of the batches."""
     end = (
         f"SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity "
         f"WHERE datname = '{place.database}' AND pid <> pg_backend_pid() AND query NOT LIKE '%end%'"
@@ -277,7 +277,7 @@ def breaking(place: PostgresPlace, number: int) -> pa.RecordBatchReader:
 def test_a_connection_that_is_lost_on_the_way(
     place: PostgresPlace, number: int, *, refresh: bool
 ) -> None:
-    """Committed checkpoints stand, or the old table; it can be tried again, and works then."""
+    """Committed checkpoints, or the old table in a refresh, stay; the next load works."""
     load(place.open(), (A, 3))
 
     def break_off() -> None:
@@ -298,7 +298,7 @@ def test_a_connection_that_is_lost_on_the_way(
 
 
 def test_a_connection_that_is_lost_between_checkpoints(place: PostgresPlace) -> None:
-    """The lock went with it, so that nothing more can be committed."""
+    """The lock is lost with the connection, and nothing more is committed."""
 
     def break_off() -> None:
         with place.open().write(OWNER, run_id="r", append=False, refresh=False) as writer:
@@ -311,7 +311,7 @@ def test_a_connection_that_is_lost_between_checkpoints(place: PostgresPlace) -> 
 
 
 def test_a_failed_transaction_is_not_committed(place: PostgresPlace) -> None:
-    """PostgreSQL would roll it back and call that a success."""
+    """COMMIT of a failed transaction is an error, although PostgreSQL reports success."""
     with connected(parsed(place.url)) as connection:
         connection.run("CREATE TABLE numbers (n bigint)")
 
@@ -328,7 +328,7 @@ def test_a_failed_transaction_is_not_committed(place: PostgresPlace) -> None:
 
 
 def test_a_statement_that_takes_longer_than_the_server_allows(place: PostgresPlace) -> None:
-    """The error names the setting; a batch is a statement, so a slow object takes none too long."""
+    """The error names the setting; a slow stream of small batches stays within it."""
     load(place.open(), (A, 1))
 
     def slow() -> Iterator[pa.RecordBatch]:
@@ -374,7 +374,7 @@ def test_a_statement_that_takes_longer_than_the_server_allows(place: PostgresPla
     ],
 )
 def test_what_a_server_says_when_it_refuses(said: str, kind: type[S3ParquetError]) -> None:
-    """A server that starts or is full will answer later; one that knows nobody will not."""
+    """Temporary refusals can be retried; refusals of the user or database cannot."""
     error = dbapi.OperationalError(
         f"IO: [libpq] Failed to connect: connection to server failed: FATAL:  {said}",
         status_code=AdbcStatusCode.IO,
@@ -401,7 +401,7 @@ def test_what_a_server_says_when_it_refuses(said: str, kind: type[S3ParquetError
     ],
 )
 def test_what_cannot_be_provoked_here(state: str, kind: type[S3ParquetError], said: str) -> None:
-    """Each state has its words; only what may pass is tried again."""
+    """Each SQLSTATE has its error class and advice, and no secret is shown."""
     error = dbapi.OperationalError(
         "ERROR: with secret in it", status_code=AdbcStatusCode.IO, sqlstate=state
     )

@@ -1,4 +1,4 @@
-"""Several load one table at a time, into each destination; every row is there once."""
+"""Several steps load one table at a time, in each destination; no row is lost or doubled."""
 
 import resource
 import signal
@@ -41,7 +41,7 @@ OBJECTS = {f"t/{number}": number + 1 for number in range(12)}
 
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """A place of each kind."""
+    """A new place of each kind of destination."""
     found: Place = PLACES[request.param](tmp_path)
     yield found
     found.discard()
@@ -67,22 +67,22 @@ def load(bucket: Bucket) -> Iterator[TableLoad]:
 
 
 def side_by_side(load: TableLoad, place: Place, keys: KeyRange) -> LoadReport:
-    """Load a range, as a step of its own does."""
+    """Load the objects of a range of keys, as one of several steps does."""
     return load.shard_into(place.open(lock_timeout_seconds=60), keys)
 
 
 def planned(load: TableLoad, **fields: Any) -> TableLoad:
-    """Copy a load with another plan."""
+    """Copy a load, with some fields of its plan changed."""
     return replace(load, plan=replace(load.plan, **fields))
 
 
 def rows_by_key(place: Place) -> dict[str, int]:
-    """Count what is there by the object it came from."""
+    """Count the rows in the table by key."""
     return dict(Counter(key for (key,) in place.select("t", ["_s3_key"])))
 
 
 def test_all_write_at_once(load: TableLoad, place: Place) -> None:
-    """Four make the table, and each knows what it did; who comes last has nothing left to read."""
+    """Four steps load a range each and report it; a load of the whole table then reads nothing."""
     ranges = split(load.plan.listing, 4)
     with ThreadPoolExecutor(4) as pool:
         reports = list(pool.map(lambda keys: side_by_side(load, place, keys), ranges))
@@ -99,7 +99,7 @@ def test_all_write_at_once(load: TableLoad, place: Place) -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("kind", [kind for kind in ALL_PLACES if kind not in PLACES])
 def test_all_write_at_once_in_s3(load: TableLoad, tmp_path: Path, kind: str) -> None:
-    """By turns where there is a lease; else whoever was late tries again."""
+    """Writers wait for the lease, or repeat a commit that lost against another."""
     place = ALL_PLACES[kind](tmp_path)
     some = planned(load, listing=Listing(load.plan.listing.frame.head(4)))
     with ThreadPoolExecutor(2) as pool:
@@ -111,7 +111,7 @@ def test_all_write_at_once_in_s3(load: TableLoad, tmp_path: Path, kind: str) -> 
 
 
 def test_who_was_late_where_nobody_waits_tries_again(load: TableLoad, tmp_path: Path) -> None:
-    """Delta Lake in S3: another commits between the look and the commit; no rows are read again."""
+    """Delta Lake in S3: a commit that came second is repeated, without reading rows again."""
     place = ALL_PLACES["delta on S3"](tmp_path)
     mine, others = (
         planned(load, listing=keys.of(load.plan.listing)) for keys in split(load.plan.listing, 2)
@@ -136,7 +136,7 @@ def test_who_was_late_where_nobody_waits_tries_again(load: TableLoad, tmp_path: 
 
 
 def test_nobody_waits_for_anothers_requests(load: TableLoad, bucket: Bucket, place: Place) -> None:
-    """One that gets no answer holds no lock: another commits meanwhile."""
+    """A step that waits for S3 holds no lock, so another commits meanwhile."""
     first, second = split(load.plan.listing, 2)
     slow = second.of(load.plan.listing).frame["key"][0]
     answer, asked = threading.Event(), threading.Event()
@@ -161,7 +161,7 @@ def test_nobody_waits_for_anothers_requests(load: TableLoad, bucket: Bucket, pla
 def test_who_was_taken_for_dead_commits_nothing(
     load: TableLoad, bucket: Bucket, place: Place
 ) -> None:
-    """Another run loads what it was reading; it finds that out when it is its turn."""
+    """A step finds out, when it gets the lock, that another run has loaded its objects."""
     answer, asked = threading.Event(), threading.Event()
 
     def wait(request: Request) -> None:
@@ -184,7 +184,7 @@ def test_who_was_taken_for_dead_commits_nothing(
 
 
 def test_nothing_to_do_takes_no_lock(load: TableLoad, place: Place) -> None:
-    """A range that has been loaded meanwhile is left alone."""
+    """A step whose range is loaded already does not wait for the lock."""
     load.into(place.open())
     with place.open().write(load.plan.owner, run_id="other", append=False, refresh=False):
         if isinstance(place.open(), DuckDBDestination):
@@ -195,7 +195,7 @@ def test_nothing_to_do_takes_no_lock(load: TableLoad, place: Place) -> None:
 def test_what_is_set_aside_is_counted_together(
     load: TableLoad, bucket: Bucket, place: Place
 ) -> None:
-    """Each sees a third of the malformed objects, and all of them are too many."""
+    """Each step meets a few malformed objects; the limit counts those of all steps."""
     for number in (0, 4, 9):
         bucket.put(f"t/{number}", b"PAR1 no PAR1")
     listing = listed(load.store, "t/")
@@ -210,7 +210,7 @@ def test_what_is_set_aside_is_counted_together(
 def test_others_quarantined_objects_do_not_stop_one_that_tries_again(
     load: TableLoad, bucket: Bucket, place: Place
 ) -> None:
-    """With ``retry_quarantined`` they are pending, whoever reads them."""
+    """With ``retry_quarantined`` the limit counts only quarantined objects of the step itself."""
     for number in (0, 4, 9):
         bucket.put(f"t/{number}", b"PAR1 no PAR1")
     there = planned(load, listing=listed(load.store, "t/"))
@@ -222,7 +222,7 @@ def test_others_quarantined_objects_do_not_stop_one_that_tries_again(
 
 
 def test_nothing_is_committed_once_that_is_not_wanted(load: TableLoad, place: Place) -> None:
-    """A cancelled step may have been waiting for its turn."""
+    """An abandoned writer does not commit even if it gets the lock."""
     writer = ConcurrentWriter(place.open(), load.plan.owner, run_id="run", append=False)
     writer.state()
     writer.abandon()
@@ -235,7 +235,7 @@ def test_nothing_is_committed_once_that_is_not_wanted(load: TableLoad, place: Pl
 def test_a_cancelled_step_that_waits_for_its_turn_commits_nothing(
     load: TableLoad, bucket: Bucket, place: Place
 ) -> None:
-    """Although its turn comes, since the lock is let go only after the interrupt."""
+    """The lock is released after the interrupt, and the step still commits nothing."""
     taken, release = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -265,7 +265,7 @@ def test_a_cancelled_step_that_waits_for_its_turn_commits_nothing(
 def test_a_full_disk_under_rows_that_wait(
     load: TableLoad, bucket: Bucket, place: Place, rows_in_a_batch: int
 ) -> None:
-    """It is no fault of the destination; nothing is written, and the next try goes on."""
+    """The error names the local disk; nothing is written, and the next load works."""
     body = pa.BufferOutputStream()
     pq.write_table(numbers(200_000), body, row_group_size=rows_in_a_batch)
     bucket.put("t/0", body.getvalue().to_pybytes())

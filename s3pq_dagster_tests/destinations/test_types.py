@@ -1,6 +1,6 @@
-"""``docs/types.md``: what becomes of a column of each type in each destination.
+"""``docs/types.md`` says how each destination stores a column of each Arrow type.
 
-``python -m s3pq_dagster_tests.destinations.test_types`` writes it anew.
+``python -m s3pq_dagster_tests.destinations.test_types`` writes the table in it.
 """
 
 import re
@@ -24,7 +24,7 @@ _VALUE_REASON = re.compile(r"cannot hold unchanged as (?P<kind>.*?): ")
 
 
 def becomes(place: Place, column: pa.Array) -> str:
-    """Say what becomes of a column: the type it is stored as, or why it is refused."""
+    """Return the type a column is stored as in a place, or why it is refused."""
     found = meta("orders/a", "v1")
     keys = pa.array([found.key] * len(column))
     rows = pa.record_batch([column, keys], names=["c", "_s3_key"])
@@ -47,7 +47,7 @@ def _refused(said: str) -> str:
 
 
 def table(kind: str) -> dict[str, str]:
-    """Say it for every type, in one destination."""
+    """Return, for every Arrow type, what becomes of it in one destination."""
     with tempfile.TemporaryDirectory() as directory:
         place = PLACES[kind](Path(directory))
         try:
@@ -57,7 +57,7 @@ def table(kind: str) -> dict[str, str]:
 
 
 def rendered(tables: dict[str, dict[str, str]]) -> str:
-    """Write the table of types."""
+    """Render the Markdown table of types."""
     lines = [f"| Arrow type | {' | '.join(tables)} |", "|---|" + "---|" * len(tables)]
     for name in COLUMNS:
         cells = (one_line(column[name]).replace("|", "\\|") for column in tables.values())
@@ -66,7 +66,7 @@ def rendered(tables: dict[str, dict[str, str]]) -> str:
 
 
 def documented() -> dict[str, dict[str, str]]:
-    """Read the document's table back."""
+    """Parse the table in the document."""
     head, _, *lines = DOCUMENT.read_text("utf-8").partition(_MARK)[2].strip().splitlines()
     kinds = [cell.strip() for cell in head.strip("|").split("|")][1:]
     found: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
@@ -82,7 +82,7 @@ def documented() -> dict[str, dict[str, str]]:
     ["duckdb", *(pytest.param(k, marks=pytest.mark.thorough) for k in PLACES if k != "duckdb")],
 )
 def test_the_document_says_what_becomes_of_each_type(kind: str) -> None:
-    """Of every type in every destination."""
+    """The document has the right cell for every type in every destination."""
     said = documented()
     assert list(said) == list(PLACES)
     assert {name: one_line(cell) for name, cell in table(kind).items()} == said[kind]

@@ -1,4 +1,4 @@
-"""Batches are joined, or cut to size, and every row stays where it is."""
+"""Batches are joined or regrouped, and every row keeps its place."""
 
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ ROWS = 8
 
 
 def stream(sizes: list[int]) -> pa.RecordBatchReader:
-    """Make batches of these sizes, of rows that are numbered on."""
+    """Build batches of these sizes; their rows are numbered throughout."""
     ends = np.cumsum([0, *sizes])
     batches = [
         pa.record_batch({"id": pa.array(np.arange(start, end))}) for start, end in pairwise(ends)
@@ -24,7 +24,7 @@ def stream(sizes: list[int]) -> pa.RecordBatchReader:
 
 
 def numbers(batches: list[pa.RecordBatch]) -> list[int]:
-    """Give the rows' numbers, as they come."""
+    """Return the row numbers in the order of the batches."""
     return [number for batch in batches for number in batch.column("id").to_pylist()]
 
 
@@ -35,7 +35,7 @@ def numbers(batches: list[pa.RecordBatch]) -> list[int]:
 def test_a_value_that_is_refused_is_in_one_of_its_batchs_objects(
     keys: list[str], where: str
 ) -> None:
-    """Rows of many small objects come in one batch."""
+    """The error names the first and the last object of the batch."""
     each = pa.record_batch({"c": [2**40] * len(keys), "_s3_key": keys})
     with pytest.raises(UnsupportedSchemaError, match=f"{where}.*skip_tables"):
         cast_column(each, "c", pa.int32(), into="Parquet")
@@ -43,7 +43,7 @@ def test_a_value_that_is_refused_is_in_one_of_its_batchs_objects(
 
 @given(sizes=st.lists(st.integers(0, 20), max_size=30))
 def test_every_row_stays_and_few_batches_are_small(sizes: list[int]) -> None:
-    """A small one comes only before a large one, which is not copied, or at the end."""
+    """A small batch comes only before a large one, which is not copied, or at the end."""
     found = list(joined(stream(sizes), ROWS))
     assert numbers(found) == list(range(sum(sizes)))
     counts = [batch.num_rows for batch in found]
@@ -53,7 +53,7 @@ def test_every_row_stays_and_few_batches_are_small(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("size", [ROWS // 2, ROWS, 3 * ROWS])
 def test_a_large_batch_is_not_copied(size: int) -> None:
-    """It is the very memory that came."""
+    """The batch that is yielded has the same buffers."""
     (before,) = stream([size])
     (after,) = joined(pa.RecordBatchReader.from_batches(before.schema, [before]), ROWS)
     assert after.column(0).buffers()[1].address == before.column(0).buffers()[1].address
@@ -61,7 +61,7 @@ def test_a_large_batch_is_not_copied(size: int) -> None:
 
 @given(sizes=st.lists(st.integers(0, 40), max_size=30))
 def test_every_batch_but_the_last_is_cut_to_size(sizes: list[int]) -> None:
-    """Whatever comes, what goes on is what an engine stores together."""
+    """Batches of any size become batches of the size that an engine stores together."""
     found = list(regrouped(stream(sizes), ROWS))
     assert numbers(found) == list(range(sum(sizes)))
     counts = [batch.num_rows for batch in found]
@@ -70,7 +70,7 @@ def test_every_batch_but_the_last_is_cut_to_size(sizes: list[int]) -> None:
 
 
 def test_what_is_cut_is_not_copied() -> None:
-    """A batch of many sizes goes on piece by piece, in the memory that came."""
+    """A large batch is sliced; the slices share its buffers."""
     (before,) = stream([3 * ROWS])
     pieces = list(regrouped(pa.RecordBatchReader.from_batches(before.schema, [before]), ROWS))
     assert len(pieces) == 3
@@ -82,14 +82,14 @@ def test_what_is_cut_is_not_copied() -> None:
     ("row_bytes", "counts"), [(2**20, [60, 40]), (2**19, [100]), (2**26, [1] * 100)]
 )
 def test_wide_rows_are_cut_in_halves(row_bytes: int, counts: list[int]) -> None:
-    """Of 120 rows: as many as fit 64 MiB."""
+    """Instead of 120 rows a batch has as many of its halves as fit 64 MiB."""
     row = pa.record_batch({"text": pa.array(["x" * (row_bytes - 8)])})
     wide = pa.RecordBatchReader.from_batches(row.schema, [row] * 100)
     assert [batch.num_rows for batch in regrouped(wide, 120)] == counts
 
 
 def texts(sizes: list[int]) -> pa.RecordBatch:
-    """Make a batch of rows of these sizes."""
+    """Build a batch of texts of these lengths."""
     return pa.record_batch({"text": pa.array(["x" * size for size in sizes])})
 
 
@@ -102,7 +102,7 @@ def texts(sizes: list[int]) -> pa.RecordBatch:
     ],
 )
 def test_wider_rows_are_not_joined_to_many(wide: list[list[int]], counts: list[int]) -> None:
-    """No more than 64 MiB are copied, whatever came before; what is more alone goes on as it is."""
+    """At most 64 MiB are copied at a time; a single larger row is yielded without a copy."""
     batches = [texts([0] * 10), *map(texts, wide)]
     found = list(regrouped(pa.RecordBatchReader.from_batches(batches[0].schema, batches), 120))
     assert [batch.num_rows for batch in found] == counts

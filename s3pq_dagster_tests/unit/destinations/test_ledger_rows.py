@@ -1,4 +1,4 @@
-"""How entries fold into a ledger that is rewritten."""
+"""Entries are merged into a ledger that a destination rewrites as a whole."""
 
 import polars as pl
 import pytest
@@ -23,13 +23,13 @@ Said = tuple[ObjectMeta, Status]
 
 
 def rows(*entries: Said) -> pl.DataFrame:
-    """Make rows of a ledger, three table rows for what is loaded."""
+    """Build ledger rows; each loaded entry has three rows in the table."""
     made = [Entry(found, status, 3 if status is LOADED else 0) for found, status in entries]
     return entry_rows(made, OWNER, "run")
 
 
 def said(frame: pl.DataFrame) -> list[tuple[str, str | None, str]]:
-    """Give key, e_tag and status of each entry."""
+    """Return key, e_tag and status of each entry."""
     return frame.select("key", "e_tag", "status").rows()
 
 
@@ -60,7 +60,7 @@ def said(frame: pl.DataFrame) -> list[tuple[str, str | None, str]]:
 def test_an_entry_takes_the_place_of_what_was_said_before(
     before: list[Said], new: Said, replaced: list[str], appended: list[str]
 ) -> None:
-    """Of its key alone; another object's entries stay."""
+    """Only entries of the same key are replaced."""
     for append, wanted in ((False, replaced), (True, appended)):
         after = entries_after(rows(*before, (OTHER, LOADED)), rows(new), append=append)
         mine = [f"{e_tag} {status}" for key, e_tag, status in said(after) if key == "a"]
@@ -69,7 +69,7 @@ def test_an_entry_takes_the_place_of_what_was_said_before(
 
 
 def test_columns_of_a_destinations_own_are_kept() -> None:
-    """In the order it has them."""
+    """Further columns of a destination are kept, in their order."""
     before = rows((OTHER, LOADED)).with_columns(file=pl.lit("b.parquet"))
     new = rows((V1, LOADED)).select(pl.lit("a.parquet").alias("file"), *OBJECT_COLUMNS)
     after = entries_after(before, new, append=False)
@@ -78,7 +78,7 @@ def test_columns_of_a_destinations_own_are_kept() -> None:
 
 
 def test_a_removed_key_is_marked_with_the_run_that_did_it() -> None:
-    """Each loaded entry of it; the rows that go are counted, and nothing else is touched."""
+    """Every loaded entry of the key is marked and its rows are counted; others do not change."""
     before = rows((V1, LOADED), (V2, LOADED), (OTHER, LOADED), (meta("c"), QUARANTINED))
     after, count = entries_removed(before, ["a", "c"], "run 2")
     assert count == 6
@@ -104,12 +104,12 @@ def test_a_removed_key_is_marked_with_the_run_that_did_it() -> None:
 def test_only_what_is_loaded_in_this_very_version_is_loaded_again(
     before: Said, again: list[str]
 ) -> None:
-    """Another version, or one that was set aside or removed, is not."""
+    """Another version, or a quarantined or removed entry, does not count."""
     assert loaded_already(rows(before), rows((V1, LOADED))) == again
     assert loaded_already(rows(before), rows((V1, QUARANTINED))) == []
 
 
 def test_without_an_e_tag_size_and_time_tell_versions_apart() -> None:
-    """As they do in a listing."""
+    """Versions without an e_tag are compared by size and time, as in a listing."""
     assert loaded_already(rows((NO_TAG, LOADED)), rows((NO_TAG, LOADED))) == ["a"]
     assert loaded_already(rows((NO_TAG, LOADED)), rows((NO_TAG_LATER, LOADED))) == []

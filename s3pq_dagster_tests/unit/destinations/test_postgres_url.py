@@ -1,4 +1,4 @@
-"""Database URLs: what is taken, what is refused, and that no secret shows."""
+"""Database URLs are parsed or refused, and no secret is shown."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,7 +26,7 @@ from s3pq_dagster.errors import ConfigurationError
     ],
 )
 def test_a_url_is_taken_apart(url: str, shown: str, database: str) -> None:
-    """What is shown is neither user nor password."""
+    """The shown form has neither user nor password."""
     found = parsed(url)
     assert (found.shown, found.database) == (shown, database)
     assert f"{found} {found!r} {found!s}" == " ".join([shown] * 3)
@@ -37,7 +37,7 @@ def test_a_url_is_taken_apart(url: str, shown: str, database: str) -> None:
 
 
 def test_the_driver_gets_everything_encoded() -> None:
-    """And defaults for what the URL does not say."""
+    """Every part is percent-encoded, and missing parameters get defaults."""
     found = parsed("postgresql://u%20u:p@s%2Fs%@h:1/a%2Fb?connect_timeout=3&options=-c%20a%3Db")
     parts = urlsplit(found.text)
     assert parts.netloc == "u%20u:p%40s%2Fs%25@h:1"
