@@ -18,9 +18,9 @@ from deltalake.exceptions import DeltaError
 from s3pq_dagster.destinations.delta import DeltaDestination
 from s3pq_dagster.destinations.delta.changes import Change, new_row
 from s3pq_dagster.destinations.delta.intents import Intent, Intents
-from s3pq_dagster.destinations.delta.local import LocalDirectory
 from s3pq_dagster.destinations.delta.snapshot import Looking
 from s3pq_dagster.destinations.ledger_rows import entry_rows
+from s3pq_dagster.destinations.storage.local import LocalStorage
 from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.errors import (
     DestinationError,
@@ -480,9 +480,9 @@ def carried(root: Path) -> int:
     return number
 
 
-def storage(root: Path) -> LocalDirectory:
+def storage(root: Path) -> LocalStorage:
     """Open the root as the destination does."""
-    return LocalDirectory(root, lock_timeout_seconds=1, log=logger())
+    return LocalStorage(root, lock_timeout_seconds=1, log=logger())
 
 
 @pytest.mark.parametrize("in_table", [False, True])

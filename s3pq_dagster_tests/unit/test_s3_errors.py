@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from s3pq_dagster.destinations.delta.s3 import S3Prefix
-from s3pq_dagster.destinations.parquet.requests import Requests
-from s3pq_dagster.destinations.parquet.s3 import S3Storage
+from s3pq_dagster.destinations.delta.log import Log
+from s3pq_dagster.destinations.storage.requests import Requests
+from s3pq_dagster.destinations.storage.s3 import S3Storage
 from s3pq_dagster.errors import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -86,18 +86,21 @@ def of_source(endpoint: str) -> str | None:
 
 
 def of_delta(endpoint: str) -> str | None:
-    """Read a file of a Delta lake, and say what the answer was taken for."""
-    lake = S3Prefix("lake", "", endpoint_url=endpoint, region="us-east-1")
-    return of_destination(lambda: lake.get("a"))
+    """Open a Delta table with delta-rs, and say what the answer was taken for."""
+    return of_destination(lambda: Log(storage_at(endpoint), "a").open())
 
 
-def of_parquet(endpoint: str) -> str | None:
-    """Read a Parquet destination's file, and say what the answer was taken for."""
+def of_storage(endpoint: str) -> str | None:
+    """Read a file of a destination, and say what the answer was taken for."""
+    return of_destination(lambda: storage_at(endpoint).get("a"))
+
+
+def storage_at(endpoint: str) -> S3Storage:
+    """Open a bucket as the destinations do that keep files in S3."""
     requests = Requests.open("lake", endpoint_url=endpoint, region="us-east-1", profile=None)
-    root = S3Storage(
+    return S3Storage(
         requests, "", lock_timeout_seconds=1, lease_seconds=1, log=logging.getLogger(__name__)
     )
-    return of_destination(lambda: root.get("a"))
 
 
 def of_destination(ask: Callable[[], object]) -> str | None:
@@ -137,9 +140,13 @@ def caught(ask: Callable[[], object]) -> S3ParquetError | None:
 @pytest.mark.parametrize("code", ANSWERS)
 def test_a_code_means_the_same_to_source_and_destinations(code: str) -> None:
     """Whoever asks gets the same meaning of the same answer."""
+    _, meaning = ANSWERS[code]
+    asking = [of_source, of_storage]
+    if meaning != GONE:  # delta-rs lists first, and S3 does not answer that to a listing
+        asking.append(of_delta)
     with saying([answer(code)]) as server, ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda ask: ask(server.endpoint), (of_source, of_delta, of_parquet)))
-    assert found == [ANSWERS[code][1]] * 3
+        found = list(pool.map(lambda ask: ask(server.endpoint), asking))
+    assert found == [meaning] * len(asking)
 
 
 def test_a_redirect_of_the_bucket_itself_is_followed_once() -> None:
@@ -147,5 +154,5 @@ def test_a_redirect_of_the_bucket_itself_is_followed_once() -> None:
     with saying([answer("PermanentRedirect")]) as server:
         of_source(server.endpoint)
         asked = len(server.requests)
-        of_parquet(server.endpoint)
+        of_storage(server.endpoint)
     assert (asked, len(server.requests)) == (2, 4)

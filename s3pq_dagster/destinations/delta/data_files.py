@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from s3pq_dagster.destinations.delta.log import DataFile
-from s3pq_dagster.destinations.delta.storage import Storage
+from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.schemas import KEY_COLUMN
 
 READ_ROWS = 65_536
@@ -64,7 +64,7 @@ class DataFiles:
         return list(counted.items())
 
     def _opened(self, file: DataFile) -> pq.ParquetFile:
-        opened = self._storage.open_file(f"{self._table}/{file.path}")
+        opened = self._storage.open(f"{self._table}/{file.path}")
         return pq.ParquetFile(opened, pre_buffer=False)
 
     @staticmethod

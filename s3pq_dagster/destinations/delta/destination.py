@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -12,18 +11,18 @@ from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
 from s3pq_dagster.destinations.delta.data_files import DataFiles
 from s3pq_dagster.destinations.delta.failures import translated
-from s3pq_dagster.destinations.delta.local import LocalDirectory
 from s3pq_dagster.destinations.delta.publish import Publisher
 from s3pq_dagster.destinations.delta.refresh import Refresh
-from s3pq_dagster.destinations.delta.s3 import S3Prefix
 from s3pq_dagster.destinations.delta.session import Session
 from s3pq_dagster.destinations.delta.snapshot import Look, Looking
-from s3pq_dagster.destinations.delta.storage import Storage
+from s3pq_dagster.destinations.storage.protocol import Storage
+from s3pq_dagster.destinations.storage.root import Root
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.schemas import folded
 
 DEFAULT_TARGET_FILE_BYTES = 128 * 1024 * 1024
+_LOCKS = "_s3pq_locks"
 
 
 class DeltaDestination:
@@ -57,44 +56,38 @@ class DeltaDestination:
         self._partition_by = list(partition_by)
         self._target_file_bytes = target_file_bytes
         parts = urlsplit(root)
-        self._storage: Storage
-        if parts.scheme == "s3":
-            self._storage = S3Prefix(
-                parts.netloc,
-                parts.path,
-                endpoint_url=endpoint_url,
-                region=region,
-                profile=profile,
-            )
-        else:
-            self._storage = LocalDirectory(
-                Path(root).absolute(),
-                lock_timeout_seconds=lock_timeout_seconds,
-                log=log or logging.getLogger(__name__),
-            )
+        self._root = Root(
+            f"s3://{parts.netloc}/{parts.path.strip('/')}" if parts.scheme == "s3" else root,
+            endpoint_url=endpoint_url,
+            region=region,
+            profile=profile,
+            lock_timeout_seconds=lock_timeout_seconds,
+            log=log or logging.getLogger(__name__),
+        )
 
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
-        return self._look(owner).state()
+        with self._root.open() as storage:
+            return _look(storage, owner).state()
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
-        found = self._look(owner)
-        state = found.state()
-        if found.version is None or not state.exists:
-            return TableAudit.of(state, [])
-        with translated(self._shown(owner.table)):
-            counts = DataFiles(self._storage, owner.table).rows_by_key(found.version.files)
-        return TableAudit.of(state, counts)
+        with self._root.open() as storage:
+            found = _look(storage, owner)
+            state = found.state()
+            if found.version is None or not state.exists:
+                return TableAudit.of(state, [])
+            with translated(f"{storage.root}/{owner.table}"):
+                counts = DataFiles(storage, owner.table).rows_by_key(found.version.files)
+            return TableAudit.of(state, counts)
 
     @contextmanager
     def write(
         self, owner: Owner, *, run_id: str, append: bool, refresh: bool
     ) -> Iterator[Session | Refresh]:
         """See :meth:`Destination.write`."""
-        self._storage.make_root()
-        with self._storage.lock(owner.table, wait=True):
-            publisher = Publisher(self._storage, owner, self._partition_by, self._target_file_bytes)
+        with self._root.open() as storage, _locked(storage, owner.table, wait=True):
+            publisher = Publisher(storage, owner, self._partition_by, self._target_file_bytes)
             publisher.begin()
             session = Session(
                 publisher, owner, run_id=run_id, append=append, partition_by=self._partition_by
@@ -102,7 +95,7 @@ class DeltaDestination:
             if not refresh:
                 yield session
                 return
-            reading = DataFiles(self._storage, owner.table)
+            reading = DataFiles(storage, owner.table)
             anew = Refresh(session, publisher, reading, owner, run_id=run_id, append=append)
             try:
                 yield anew
@@ -114,33 +107,57 @@ class DeltaDestination:
     @contextmanager
     def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
         """See :meth:`Destination.read`."""
-        found = Looking(self._storage, table).look()
-        if found.version is None or found.schema is None:
-            msg = f"{self._shown(table)} is not there yet: materialize the table {table!r} first"
-            raise DestinationError(msg)
-        there = found.version.schema
-        if columns is not None:
-            check_chosen(table, columns, there.names)
-            names = {folded(name): name for name in there.names}
-            there = pa.schema([there.field(names[folded(name)]) for name in columns])
-        reading = DataFiles(self._storage, table)
-        files = found.version.files
-        with translated(self._shown(table)):
-            batches = (batch for file in files for batch in reading.batches(file, there))
-            yield as_stored(pa.RecordBatchReader.from_batches(there, batches), found.schema)
+        with self._root.open() as storage:
+            shown = f"{storage.root}/{table}"
+            found = Looking(storage, table).look()
+            if found.version is None or found.schema is None:
+                msg = f"{shown} is not there yet: materialize the table {table!r} first"
+                raise DestinationError(msg)
+            there = found.version.schema
+            if columns is not None:
+                check_chosen(table, columns, there.names)
+                names = {folded(name): name for name in there.names}
+                there = pa.schema([there.field(names[folded(name)]) for name in columns])
+            reading = DataFiles(storage, table)
+            files = found.version.files
+            with translated(shown):
+                batches = (batch for file in files for batch in reading.batches(file, there))
+                yield as_stored(pa.RecordBatchReader.from_batches(there, batches), found.schema)
 
-    def _look(self, owner: Owner) -> Look:
-        """Look at a table, and finish what a run left unfinished, if nobody else is at it."""
-        looking = Looking(self._storage, owner.table)
-        found = looking.look()
-        found.check(owner)
-        if found.pending is None:
-            return found
-        # Whoever may only read sees the same; the next writer finishes it then.
-        with suppress(DestinationError), self._storage.lock(owner.table, wait=False) as alone:
-            if alone:
-                return looking.finish(found, alone=self._storage.takes_turns)
+
+def _look(storage: Storage, owner: Owner) -> Look:
+    """Look at a table, and finish what a run left unfinished, if nobody else is at it."""
+    looking = Looking(storage, owner.table)
+    found = looking.look()
+    found.check(owner)
+    if found.pending is None:
         return found
+    # Whoever may only read sees the same; the next writer finishes it then.
+    with suppress(DestinationError), _locked(storage, owner.table, wait=False):
+        return looking.finish(found, alone=storage.is_local)
+    return found
 
-    def _shown(self, table: str) -> str:
-        return f"{self._storage.shown}/{table}"
+
+@contextmanager
+def _locked(storage: Storage, table: str, *, wait: bool) -> Iterator[None]:
+    """Keep other writers of a table out, in a directory; in S3 the first commit wins instead.
+
+    Raises:
+        DestinationLockedError: Another writer has it.
+        DestinationError: The lock file cannot be made.
+    """
+    if not storage.is_local:
+        yield
+        return
+    storage.check_folder("")
+    with ExitStack() as held:
+        try:
+            held.enter_context(storage.lock(f"{_LOCKS}/{table}.lock", wait=wait))
+        except OSError as error:
+            msg = (
+                f"cannot lock table {table!r} in {storage.root}: {error}. Make room there, or "
+                f"allow writing to {storage.root} or, to make it, to the directory above it; then "
+                f"run again: nothing is written yet."
+            )
+            raise DestinationError(msg) from error
+        yield

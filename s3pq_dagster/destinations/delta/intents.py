@@ -12,8 +12,8 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations.delta.changes import Change
-from s3pq_dagster.destinations.delta.storage import Storage
 from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS
+from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.errors import DestinationError
 
 INTENTS = "_s3pq_intents"
@@ -55,6 +55,7 @@ class Intents:
     def write(self, intent: Intent) -> None:
         """Write an intent down, durably."""
         self._storage.put(self._path(intent.number), _to_bytes(intent))
+        self._storage.flush(self._directory)
 
     def numbers(self) -> list[int]:
         """List what is written down, oldest first."""
@@ -67,14 +68,14 @@ class Intents:
         Raises:
             DestinationError: It is damaged.
         """
-        data = self._storage.get(self._path(number))
-        if data is None:
+        found = self._storage.get(self._path(number))
+        if found is None:
             return None
         try:
-            return _from_bytes(number, data)
+            return _from_bytes(number, found.content)
         except (pa.ArrowException, ValueError, KeyError) as error:
             msg = (
-                f"{self._storage.shown}/{self._path(number)} cannot be read: {error}. It says what "
+                f"{self._storage.root}/{self._path(number)} cannot be read: {error}. It says what "
                 f"the last commit of its table loaded: put back a copy of it."
             )
             raise DestinationError(msg) from error

@@ -13,8 +13,8 @@ from s3pq_dagster.destinations.delta.data_files import DataFiles
 from s3pq_dagster.destinations.delta.intents import Intent
 from s3pq_dagster.destinations.delta.log import DataFile, Log, OutdatedError, Version
 from s3pq_dagster.destinations.delta.stage import Stage
-from s3pq_dagster.destinations.delta.storage import Storage
 from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS, OBJECTS, TABLE_COLUMNS, TABLES
+from s3pq_dagster.destinations.storage.protocol import Storage
 
 _PARTITION_BY = ["table_name"]
 _FILE_BYTES = 128 * 1024 * 1024

@@ -18,7 +18,7 @@ from s3pq_dagster.destinations.delta.failures import (
     short,
     translated,
 )
-from s3pq_dagster.destinations.delta.storage import Storage
+from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 from s3pq_dagster.schemas import KEY_COLUMN
 
@@ -109,7 +109,7 @@ class Log:
     def __init__(self, storage: Storage, table: str) -> None:
         self._storage = storage
         self.table = table
-        self.shown = f"{storage.shown}/{table}"
+        self.shown = f"{storage.root}/{table}"
 
     def open(self) -> Version | None:
         """Look at the latest version; ``None`` if there is no Delta table.
@@ -117,10 +117,10 @@ class Log:
         Raises:
             DestinationError: The log is damaged, or the table needs what we do not have.
         """
-        self._storage.check_directory(self.table)
+        self._storage.check_folder(self.table)
         try:
             table = deltalake.DeltaTable(
-                self._storage.uri(self.table), storage_options=self._storage.options()
+                self.shown, storage_options=self._storage.object_store_options()
             )
         except TableNotFoundError:
             return None
@@ -128,7 +128,7 @@ class Log:
             if "Path does not exist" in str(error):
                 return None
             raise self._damaged(error) from error
-        if self._storage.may_tear:
+        if self._storage.is_local:
             self._check_last(table.version())
         self._check_features(table)
         return Version(table)
@@ -213,11 +213,11 @@ class Log:
     ) -> None:
         try:
             deltalake.transaction.create_table_with_add_actions(
-                self._storage.uri(self.table),
+                self.shown,
                 deltalake.Schema.from_arrow(schema),
                 adds,
                 partition_by=list(partition_by),
-                storage_options=self._storage.options(),
+                storage_options=self._storage.object_store_options(),
                 commit_properties=properties,
             )
         except CommitFailedError as error:
@@ -230,12 +230,13 @@ class Log:
     def _settle(self, version: int) -> None:
         """Make a commit durable, with whatever delta-rs wrote after it: it never does so itself."""
         made = (f"{version:020}.json", f"{version:020}.checkpoint.parquet", "_last_checkpoint")
-        self._storage.settle(f"{self.table}/{_LOG}/{name}" for name in made)
+        self._storage.flush_files(f"{self.table}/{_LOG}/{name}" for name in made)
 
     def _check_last(self, version: int) -> None:
         """Refuse a last commit without a byte, which delta-rs takes for one that does nothing."""
         path = f"{self.table}/{_LOG}/{version:020}.json"
-        if self._storage.size(path) == 0:
+        found = self._storage.stat(path)
+        if found is not None and found.size == 0:
             msg = (
                 f"the last commit of the Delta table {self.shown} is empty: {path} has 0 bytes, as "
                 f"after a loss of power. Put back a copy of it, or delete it if that version is "

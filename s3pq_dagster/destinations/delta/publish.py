@@ -24,7 +24,7 @@ from s3pq_dagster.destinations.delta.log import DataFile, OutdatedError, Version
 from s3pq_dagster.destinations.delta.replace import without
 from s3pq_dagster.destinations.delta.snapshot import Look, Looking
 from s3pq_dagster.destinations.delta.stage import OURS, Stage
-from s3pq_dagster.destinations.delta.storage import Storage
+from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.table_errors import not_managed, unaccounted_rows
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import DestinationError
@@ -73,9 +73,9 @@ class Publisher:
         """
         found = self._looking.look()
         found.check(self._owner)
-        with translated(self._storage.shown):
+        with translated(self._storage.root):
             self._looking.ledger.create()
-        self._look = self._looking.finish(found, alone=self._storage.takes_turns)
+        self._look = self._looking.finish(found, alone=self._storage.is_local)
 
     def stage(self, version: Version | None, schema: pa.Schema) -> Stage:
         """Make room for new files of the table."""
@@ -215,7 +215,7 @@ class Publisher:
             found = self._looking.log.open()  # an answer that got lost looks like a failure
             if found is None or found.transaction() != intent.number:
                 # A request that was given up may arrive yet, unless its place is taken.
-                if isinstance(error, OutdatedError) or self._storage.takes_turns:
+                if isinstance(error, OutdatedError) or self._storage.is_local:
                     self._in_doubt = False
                     self._looking.intents.delete(intent.number)
                 raise
@@ -245,7 +245,7 @@ class Publisher:
 
     def _refuse_strangers(self) -> None:
         """Stop if a directory of the table's name is there with something that is not ours."""
-        names = self._storage.names(self._owner.table)
+        names = self._storage.names(self._owner.table, recursive=True)
         strange = [name for name in names if not name.rpartition("/")[2].startswith(OURS)]
         if strange:
             raise not_managed(
@@ -258,7 +258,8 @@ class Publisher:
     def _refuse_missing(self, files: Sequence[DataFile]) -> None:
         """Stop if somebody deleted files since they were written, by a vacuum of everything."""
         for file in files:
-            if self._storage.size(f"{self._owner.table}/{file.path}") != file.size:
+            found = self._storage.stat(f"{self._owner.table}/{file.path}")
+            if found is None or found.size != file.size:
                 msg = (
                     f"{self._looking.log.shown}/{file.path} is gone before it was committed: "
                     f"somebody deletes files that are in no version of the table. Vacuum with a "

@@ -23,8 +23,8 @@ from s3pq_dagster.destinations.delta.failures import translated
 from s3pq_dagster.destinations.delta.intents import Intent, Intents
 from s3pq_dagster.destinations.delta.ledger_tables import LedgerTables, row_of
 from s3pq_dagster.destinations.delta.log import Log, OutdatedError, Version
-from s3pq_dagster.destinations.delta.storage import Storage
 from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES, as_ledger
+from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.table_errors import check_version, not_managed
 from s3pq_dagster.destinations.table_state import Owner, TableState
 from s3pq_dagster.errors import DestinationError, TableNotManagedError
@@ -90,7 +90,7 @@ class Look:
         """
         if self.row is None:
             return TableState.empty()
-        with translated(f"{self.storage.shown}/{self.table}"):
+        with translated(f"{self.storage.root}/{self.table}"):
             schema = self.schema
             return TableState(
                 as_ledger(self.entries),

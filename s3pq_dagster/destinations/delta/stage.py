@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 from s3pq_dagster.destinations.delta.log import DataFile
 from s3pq_dagster.destinations.delta.partitions import Partition, directory, parts
 from s3pq_dagster.destinations.delta.stats import stats
-from s3pq_dagster.destinations.delta.storage import Storage
+from s3pq_dagster.destinations.storage.protocol import Storage
 
 OURS = "s3pq-"
 """What the name of each data file of ours begins with."""
@@ -35,9 +34,8 @@ class _Open:
     """A file under way."""
 
     path: str
-    opened: AbstractContextManager[Path]
-    local: Path
-    sink: pa.OSFile
+    opened: AbstractContextManager[pa.NativeFile]
+    sink: pa.NativeFile
     writer: Any
     footers: list[pq.FileMetaData]
 
@@ -91,7 +89,7 @@ class Stage:
             self._flush(partition)
         for partition in list(self._open):
             self._close(partition)
-        self._storage.settle(f"{self._table}/{file.path}" for file in self.files)
+        self._storage.flush_files(f"{self._table}/{file.path}" for file in self.files)
         return self.files
 
     def discard(self) -> None:
@@ -122,7 +120,7 @@ class Stage:
         file = self._open.pop(partition, None) or self._begin(partition)
         self._open[partition] = file  # the last one is the one used last
         file.writer.write_table(rows, row_group_size=len(rows))
-        if file.local.stat().st_size >= self._target_bytes:
+        if file.sink.tell() >= self._target_bytes:
             self._close(partition)
         elif len(self._open) > _MOST_OPEN:
             self._close(next(iter(self._open)))
@@ -131,11 +129,10 @@ class Stage:
         name = f"{OURS}{self._name}-{len(self._begun):05}.parquet"
         path = directory(self._partition_by, partition) + name
         self._begun.append(path)
-        opened = self._storage.new_file(f"{self._table}/{path}")
-        local = opened.__enter__()
+        opened = self._storage.create(f"{self._table}/{path}")
+        sink = opened.__enter__()
         footers: list[pq.FileMetaData] = []
         try:
-            sink = pa.OSFile(str(local), "wb")
             writer = _Writer(
                 sink,
                 self._schema,
@@ -147,15 +144,14 @@ class Stage:
         except BaseException as error:
             opened.__exit__(type(error), error, None)
             raise
-        return _Open(path, opened, local, sink, writer, footers)
+        return _Open(path, opened, sink, writer, footers)
 
     def _close(self, partition: Partition) -> None:
         file = self._open.pop(partition)
         try:
             file.writer.close()
-            file.sink.close()
             said, (lowest, highest) = stats(self._schema, file.footers[0])
-            size = file.local.stat().st_size
+            size = file.sink.tell()
         except BaseException as error:
             _give_up(file, error)
             raise
@@ -182,8 +178,6 @@ def _give_up(file: _Open, why: BaseException) -> None:
     with suppress(OSError, pa.ArrowException, RuntimeError):
         file.writer.close()
     file.writer.is_open = False  # or it is closed once more when it is collected
-    with suppress(OSError):
-        file.sink.close()
     with suppress(OSError):
         file.opened.__exit__(type(why), why, None)
 

@@ -7,14 +7,12 @@ from contextlib import closing, contextmanager
 import pyarrow as pa
 
 from s3pq_dagster.destinations.parquet.failures import translated
-from s3pq_dagster.destinations.parquet.local import LocalStorage
 from s3pq_dagster.destinations.parquet.paths import check_table, lock_path
 from s3pq_dagster.destinations.parquet.reading import TableReader, audit_of, not_loaded, state_of
-from s3pq_dagster.destinations.parquet.requests import Requests
-from s3pq_dagster.destinations.parquet.s3 import S3Storage
 from s3pq_dagster.destinations.parquet.session import Session
 from s3pq_dagster.destinations.parquet.snapshot import Look, consistently
-from s3pq_dagster.destinations.parquet.storage import Storage, UncertainSwapError
+from s3pq_dagster.destinations.storage.protocol import Storage, UncertainSwapError
+from s3pq_dagster.destinations.storage.root import Root
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 
 
@@ -49,10 +47,16 @@ class ParquetDestination:
             local_profile: AWS profile, instead of the usual chain.
             log: Gets a line each time a table has to be waited for.
         """
-        self._root, self._compression = root, compression
-        self._lock_timeout_seconds, self._lease_seconds = lock_timeout_seconds, lease_seconds
-        self._endpoint_url, self._region, self._profile = endpoint_url, region, local_profile
-        self._log = log or logging.getLogger(__name__)
+        self._compression = compression
+        self._root = Root(
+            root,
+            endpoint_url=endpoint_url,
+            region=region,
+            profile=local_profile,
+            lock_timeout_seconds=lock_timeout_seconds,
+            lease_seconds=lease_seconds,
+            log=log or logging.getLogger(__name__),
+        )
 
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
@@ -67,11 +71,11 @@ class ParquetDestination:
     @contextmanager
     def write(self, owner: Owner, *, run_id: str, append: bool, refresh: bool) -> Iterator[Session]:
         """See :meth:`Destination.write`."""
-        with self._opened(owner.table) as storage, storage.turn(lock_path(owner.table)) as turn:
+        with self._opened(owner.table) as storage, storage.lock(lock_path(owner.table)) as lock:
             session = Session(
                 storage,
                 owner,
-                turn,
+                lock,
                 run_id=run_id,
                 append=append,
                 refresh=refresh,
@@ -104,25 +108,5 @@ class ParquetDestination:
     @contextmanager
     def _opened(self, table: str) -> Iterator[Storage]:
         check_table(table)
-        with translated(self._root), closing(self._storage()) as storage:
+        with translated(self._root.url), self._root.open() as storage:
             yield storage
-
-    def _storage(self) -> Storage:
-        if not self._root.startswith("s3://"):
-            return LocalStorage(
-                self._root, lock_timeout_seconds=self._lock_timeout_seconds, log=self._log
-            )
-        bucket, _, prefix = self._root.removeprefix("s3://").partition("/")
-        requests = Requests.open(
-            bucket,
-            endpoint_url=self._endpoint_url,
-            region=self._region,
-            profile=self._profile,
-        )
-        return S3Storage(
-            requests,
-            f"{prefix.rstrip('/')}/" if prefix.rstrip("/") else "",
-            lock_timeout_seconds=self._lock_timeout_seconds,
-            lease_seconds=self._lease_seconds,
-            log=self._log,
-        )

@@ -16,7 +16,7 @@ from s3pq_dagster.destinations.parquet.failures import damage_told
 from s3pq_dagster.destinations.parquet.paths import final_path
 from s3pq_dagster.destinations.parquet.rows_file import opened, rows_by_key
 from s3pq_dagster.destinations.parquet.snapshot import Look, check_still, checked, open_file
-from s3pq_dagster.destinations.parquet.storage import Storage
+from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.errors import DestinationError
 

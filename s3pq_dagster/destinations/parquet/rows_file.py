@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.parquet.storage import Storage
+from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.errors import UnsupportedSchemaError
 
 _KEY = "s3pq"

@@ -18,8 +18,8 @@ from s3pq_dagster.destinations.parquet.paths import (
 from s3pq_dagster.destinations.parquet.settling import put_in_place, settle
 from s3pq_dagster.destinations.parquet.snapshot import Look, checked, consistently, staged_ids
 from s3pq_dagster.destinations.parquet.staging import Staging
-from s3pq_dagster.destinations.parquet.storage import Storage, Turn, UncertainSwapError
 from s3pq_dagster.destinations.parquet.types import check_schema
+from s3pq_dagster.destinations.storage.protocol import Lock, Storage, UncertainSwapError
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.ledger import Status
@@ -32,7 +32,7 @@ class Session:
         self,
         storage: Storage,
         owner: Owner,
-        turn: Turn,
+        lock: Lock,
         *,
         run_id: str,
         append: bool,
@@ -44,13 +44,13 @@ class Session:
         Raises:
             DestinationError: As :meth:`Destination.state`.
         """
-        self._storage, self._owner, self._turn = storage, owner, turn
+        self._storage, self._owner, self._lock = storage, owner, lock
         self._run_id, self._append, self._refresh = run_id, append, refresh
         self._compression = compression
         look = self._look()
         self._stands = look.manifest
         """As it is in the storage."""
-        if turn.is_taken_over:  # whoever had it can commit no more, so what he staged is void
+        if lock.is_taken_over:  # whoever had it can commit no more, so what he staged is void
             self._stands = self._swapped(look.manifest)
             look = self._look()
         self._settle(look)
@@ -124,14 +124,14 @@ class Session:
     def _swapped(self, after: Manifest) -> Manifest:
         """Commit: from here on the manifest is what all look by."""
         table = self._owner.table
-        self._turn.check()
+        self._lock.check()
         self._storage.flush(staged_folder(table))
         try:
             version = self._storage.swap(
                 manifest_path(table), after.encoded(), self._stands.version
             )
         except UncertainSwapError:
-            self._turn.abandon()
+            self._lock.abandon()
             raise
         return replace(after, version=version)
 
@@ -158,7 +158,7 @@ class Session:
             return
         path, report = report_path(look.manifest.table), look.manifest.report()
         found = self._storage.get(path)
-        if found is None or found[0] != report:
+        if found is None or found.content != report:
             self._storage.put(path, report)
 
 

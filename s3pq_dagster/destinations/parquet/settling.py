@@ -5,7 +5,7 @@ import polars as pl
 from s3pq_dagster.destinations.parquet.manifest import Manifest
 from s3pq_dagster.destinations.parquet.paths import final_path, staged_path
 from s3pq_dagster.destinations.parquet.snapshot import Look
-from s3pq_dagster.destinations.parquet.storage import Storage
+from s3pq_dagster.destinations.storage.protocol import Storage
 
 
 def settle(storage: Storage, look: Look) -> None:

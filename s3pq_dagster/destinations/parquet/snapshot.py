@@ -22,7 +22,7 @@ from s3pq_dagster.destinations.parquet.paths import (
     staged_path,
 )
 from s3pq_dagster.destinations.parquet.rows_file import mark_of, opened
-from s3pq_dagster.destinations.parquet.storage import Storage
+from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.table_errors import not_managed
 from s3pq_dagster.destinations.table_state import Owner, TableState
 from s3pq_dagster.errors import DestinationError, TableNotManagedError
@@ -98,7 +98,8 @@ def check_still(storage: Storage, manifest: Manifest) -> None:
     Raises:
         MovedOnError: It is not.
     """
-    if storage.version(manifest_path(manifest.table)) != manifest.version:
+    found = storage.stat(manifest_path(manifest.table))
+    if (None if found is None else found.version) != manifest.version:
         msg = (
             f"table {manifest.table!r} was changed while it was being read. Read it again; in one "
             f"go it is not mixed with what was there before."
@@ -164,10 +165,10 @@ def _look(storage: Storage, table: str) -> Look | None:
     inside = {name for name in storage.names(table) if name.endswith(SUFFIX)}
     if manifest is not None:
         return Look(manifest, staged, inside)
-    reported = storage.version(report_path(table)) is not None
+    reported = storage.stat(report_path(table)) is not None
     if not inside and not reported:
         return None
-    if storage.version(manifest_path(table)) is not None:
+    if storage.stat(manifest_path(table)) is not None:
         raise MovedOnError(f"table {table!r} is being loaded for the first time; look again")
     found = f"{len(inside)} files in {table}/" if inside else f"{report_path(table)}"
     raise _not_managed(table, f"there is {found} but no {manifest_path(table)}")
@@ -179,7 +180,7 @@ def _manifest(storage: Storage, table: str) -> Manifest | None:
     if found is None:
         return None
     try:
-        return decoded(table, *found)
+        return decoded(table, found.content, found.version)
     except (
         ValueError,
         KeyError,

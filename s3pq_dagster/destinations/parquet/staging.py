@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.parquet.paths import new_id, staged_path
 from s3pq_dagster.destinations.parquet.rows_file import Mark, RowsFile
-from s3pq_dagster.destinations.parquet.storage import Storage
 from s3pq_dagster.destinations.parquet.types import as_written, written_schema
+from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.errors import DestinationError
 
 _WORKERS = 4

@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import botocore.client
 import deltalake.transaction
-import obstore
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from s3pq_dagster_tests.crashes.steps import Steps
 
 _DELTA_LOG = "_delta_log"
+_LOOKS = ("Get", "Head", "List")
+_REQUESTS = {"PutObject": "put", "DeleteObjects": "delete"}
 
 
 def watch_delta(steps: Steps) -> None:
@@ -28,8 +31,7 @@ def watch_delta(steps: Steps) -> None:
         "create_table_with_add_actions",
         lambda uri, *_: f"create {_table(uri)}",
     )
-    for name in ("put", "delete"):
-        _watch(steps, obstore, name, lambda _, path, *__, name=name: f"{name} {_kind(path)}")
+    _watch_requests(steps)
     for name in ("replace", "unlink"):
         _watch(steps, os, name, lambda path, *_, name=name: f"{name} {_kind(os.fspath(path))}")
 
@@ -41,6 +43,21 @@ def _watch(steps: Steps, owner: Any, name: str, named: Callable[..., str]) -> No
         return steps.step(named(*args), lambda: do(*args, **options))
 
     setattr(owner, name, watched)
+
+
+def _watch_requests(steps: Steps) -> None:
+    """Count requests that change something in S3; the source bucket is only read."""
+    client: Any = botocore.client.BaseClient
+    call = client._make_api_call  # noqa: SLF001 - where all of them pass
+
+    def watched(self: Any, operation: str, asked: dict[str, Any]) -> Any:
+        send = partial(call, self, operation, asked)
+        if operation.startswith(_LOOKS):
+            return send()
+        key = asked["Key"] if "Key" in asked else asked["Delete"]["Objects"][0]["Key"]
+        return steps.step(f"{_REQUESTS.get(operation, operation)} {_kind(key)}", send)
+
+    client._make_api_call = watched  # noqa: SLF001 - as above
 
 
 def _named_commit(table: DeltaTable, *_: Any) -> str:

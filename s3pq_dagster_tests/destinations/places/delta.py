@@ -13,9 +13,9 @@ from s3pq_dagster.destinations.delta import DeltaDestination
 from s3pq_dagster.destinations.protocol import Destination
 
 _HOLD_LOCK = """
-import sys
-from filelock import FileLock
-with FileLock(sys.argv[1]):
+import fcntl, sys
+with open(sys.argv[1], "ab") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -16,9 +16,10 @@ from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 from s3pq_dagster.s3_errors import Meaning, follow_one_redirect, of_answer, of_exception
 
 _ATTEMPTS = 4
-_CONNECT_SECONDS = 5
+CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 _CONNECTIONS = 64
+_DEFAULT_REGION = "us-east-1"
 
 
 @functools.cache
@@ -27,15 +28,15 @@ def _models() -> Any:
     return botocore.loaders.create_loader()
 
 
-class OutdatedError(Exception):
+class PreconditionFailedError(Exception):
     """A condition on a write did not hold: what was expected there is not."""
 
 
 class Requests:
     """A client and a bucket; botocore repeats what fails on the way."""
 
-    def __init__(self, bucket: str, client: Any) -> None:
-        self.bucket, self.client = bucket, client
+    def __init__(self, bucket: str, client: Any, session: boto3.session.Session) -> None:
+        self.bucket, self.client, self._session = bucket, client, session
 
     @classmethod
     def open(
@@ -55,7 +56,7 @@ class Requests:
                 region_name=region,
                 endpoint_url=endpoint_url,
                 config=Config(
-                    connect_timeout=_CONNECT_SECONDS,
+                    connect_timeout=CONNECT_SECONDS,
                     read_timeout=_READ_SECONDS,
                     max_pool_connections=_CONNECTIONS,
                     retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
@@ -64,12 +65,28 @@ class Requests:
             )
         except (boto_errors.BotoCoreError, ValueError) as error:
             msg = (
-                f"cannot ask S3 for bucket {bucket!r} of the Parquet files: {error}. Check "
+                f"cannot ask S3 for bucket {bucket!r} of the destination: {error}. Check "
                 f"`local_profile`, `region` and `endpoint_url`."
             )
             raise DestinationDeniedError(msg) from error
         client.meta.events.register_last("before-parameter-build.s3", follow_one_redirect)
-        return cls(bucket, client)
+        return cls(bucket, client, session)
+
+    @property
+    def endpoint(self) -> str:
+        """The URL that requests go to."""
+        return str(self.client.meta.endpoint_url)
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for."""
+        found = self.client.meta.region_name
+        return _DEFAULT_REGION if found in {None, "aws-global"} else str(found)
+
+    def credentials(self) -> Any:
+        """Return botocore's credentials as they are now; ``None`` if there are none."""
+        found = self._session.get_credentials()
+        return None if found is None else found.get_frozen_credentials()
 
     def ask(self, method: str, permission: str, **asked: Any) -> dict[str, Any]:
         """Send one request.
@@ -81,7 +98,7 @@ class Requests:
 
         Raises:
             FileNotFoundError: The key is not there.
-            OutdatedError: A condition did not hold.
+            PreconditionFailedError: A condition did not hold.
             DestinationError: Anything else, after retries.
         """
         answer: dict[str, Any] = self.translated(
@@ -101,7 +118,7 @@ class Requests:
             if of_exception(error) is Meaning.MISSING_CREDENTIALS:
                 raise self._no_credentials(error) from error
             msg = (
-                f"cannot reach S3 at {self.client.meta.endpoint_url} for {self._where(key)}: "
+                f"cannot reach S3 at {self.endpoint} for {self._where(key)}: "
                 f"{error}. Check `endpoint_url`, `region` and the network, then run again: what "
                 f"is committed is not read again."
             )
@@ -111,7 +128,6 @@ class Requests:
         said = error.response.get("Error", {})
         code = str(said.get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        endpoint = self.client.meta.endpoint_url
         match of_answer(code, status):
             case Meaning.NO_BUCKET:
                 return self._no_bucket()
@@ -133,23 +149,22 @@ class Requests:
             case Meaning.NO_OBJECT | Meaning.NOT_FOUND:
                 return FileNotFoundError(key)
             case Meaning.CONDITION_FAILED:
-                return OutdatedError(key)
+                return PreconditionFailedError(key)
         return DestinationError(
-            f"{endpoint} answered {status} {code} about {self._where(key)}: "
+            f"{self.endpoint} answered {status} {code} about {self._where(key)}: "
             f"{said.get('Message', 'no message')}. Run again; if it stays, ask whoever runs this "
             f"S3."
         )
 
     def _no_bucket(self, found: str = "") -> DestinationError:
         return DestinationDeniedError(
-            f"bucket {self.bucket!r} of the Parquet files not found at "
-            f"{self.client.meta.endpoint_url}{found}. Check `root`, `region` and `endpoint_url`, "
-            f"or make the bucket."
+            f"bucket {self.bucket!r} of the destination not found at {self.endpoint}{found}. Check "
+            f"`root`, `region` and `endpoint_url`, or create the bucket."
         )
 
     def _no_credentials(self, found: object) -> DestinationError:
         return DestinationDeniedError(
-            f"no usable AWS credentials for bucket {self.bucket!r} of the Parquet files: {found}. "
+            f"no usable AWS credentials for bucket {self.bucket!r} of the destination: {found}. "
             f"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `local_profile`, or run where a "
             f"role gives credentials; if they are temporary, renew them."
         )

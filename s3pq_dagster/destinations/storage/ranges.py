@@ -4,7 +4,7 @@ import io
 import os
 from typing import Any
 
-from s3pq_dagster.destinations.parquet.requests import OutdatedError, Requests
+from s3pq_dagster.destinations.storage.requests import PreconditionFailedError, Requests
 
 _TAIL_BYTES = 64 * 1024
 """Holds the footer of nearly every file, so that opening one is one request."""
@@ -67,7 +67,7 @@ class RangedObject(io.RawIOBase):
             return self._tail[start - tail : end - tail]
         try:
             answer = self._get(f"bytes={start}-{end - 1}", IfMatch=self._e_tag)
-        except OutdatedError as error:
+        except PreconditionFailedError as error:
             raise FileNotFoundError(self._key) from error
         return self._requests.translated(  # type: ignore[no-any-return]
             answer["Body"].read, "s3:GetObject", self._key

@@ -1,4 +1,4 @@
-"""A root that is a local directory."""
+"""A directory as a storage: atomic and durable writes, and locks that the kernel guards."""
 
 import errno
 import fcntl
@@ -11,78 +11,99 @@ from pathlib import Path
 import pyarrow as pa
 
 from s3pq_dagster.destinations.lock_wait import wait_for_lock
-from s3pq_dagster.destinations.parquet.storage import UncertainSwapError
+from s3pq_dagster.destinations.storage.protocol import FileInfo, StoredFile, UncertainSwapError
 from s3pq_dagster.errors import DestinationError, DestinationLockedError
 
 
-class LocalTurn:
-    """A turn that the kernel guards: it ends with its process."""
+class LocalLock:
+    """A lock that the kernel frees when its process ends."""
 
     is_taken_over = False
 
     def check(self) -> None:
-        """See :meth:`Turn.check`."""
+        """See :meth:`Lock.check`: nobody can take it over."""
 
     def abandon(self) -> None:
-        """See :meth:`Turn.abandon`: nobody else's write is still on its way to a disk."""
+        """See :meth:`Lock.abandon`: no write is under way once its process has returned from it."""
 
 
 class LocalStorage:
-    """Files below a local directory; see :class:`Storage`."""
+    """Files below a directory of a local or mounted file system; see :class:`Storage`."""
 
-    def __init__(self, root: str, *, lock_timeout_seconds: float, log: logging.Logger) -> None:
-        self._root = Path(root).absolute()
+    is_local = True
+
+    def __init__(self, root: Path, *, lock_timeout_seconds: float, log: logging.Logger) -> None:
+        self._root = root
         self._lock_timeout_seconds = lock_timeout_seconds
         self._log = log
+        self.root = str(root)
 
-    def names(self, folder: str) -> set[str]:
+    def object_store_options(self) -> None:
+        """See :meth:`Storage.object_store_options`: a path says it all."""
+
+    def check_folder(self, path: str) -> None:
+        """See :meth:`Storage.check_folder`."""
+        for each in (self._root, self._root / path):
+            if each.exists() and not each.is_dir():
+                msg = f"{each} is a file, not a directory: move it away, or name another root"
+                raise DestinationError(msg)
+
+    def names(self, folder: str, *, recursive: bool = False) -> set[str]:
         """See :meth:`Storage.names`."""
+        top = self._root / folder
+        if recursive:
+            return {
+                str(Path(parent, name).relative_to(top))
+                for parent, _, names in os.walk(top)
+                for name in names
+            }
         try:
-            with os.scandir(self._root / folder) as found:
+            with os.scandir(top) as found:
                 return {entry.name for entry in found if not entry.is_dir()}
         except FileNotFoundError:
             return set()
 
-    def get(self, path: str) -> tuple[bytes, str] | None:
+    def stat(self, path: str) -> FileInfo | None:
+        """See :meth:`Storage.stat`."""
+        try:
+            return _info((self._root / path).stat())
+        except FileNotFoundError:
+            return None
+
+    def get(self, path: str) -> StoredFile | None:
         """See :meth:`Storage.get`."""
         try:
             with (self._root / path).open("rb") as file:
-                return file.read(), _version(os.fstat(file.fileno()))
+                return StoredFile(file.read(), _info(os.fstat(file.fileno())).version)
         except FileNotFoundError:
             return None
 
-    def version(self, path: str) -> str | None:
-        """See :meth:`Storage.version`."""
-        try:
-            return _version((self._root / path).stat())
-        except FileNotFoundError:
-            return None
-
-    def swap(self, path: str, content: bytes, version: str | None) -> str:
-        """See :meth:`Storage.swap`."""
-        if self.version(path) != version:
-            msg = (
-                f"{self._root / path} was changed by somebody who did not wait for his turn; "
-                f"nothing of this checkpoint is written. Run again."
-            )
-            raise DestinationError(msg)
-        target = self._root / path
-        made = self._written(target, content)
-        made.replace(target)
-        try:
-            _sync(target.parent)
-            return _version(target.stat())
-        except OSError as error:
-            msg = f"{target} is written, but perhaps not safely on its disk: {error}. Run again."
-            raise UncertainSwapError(msg) from error
+    def open(self, path: str) -> pa.NativeFile:
+        """See :meth:`Storage.open`: an open file stays what it was when another replaces it."""
+        return pa.OSFile(str(self._root / path), "rb")
 
     def put(self, path: str, content: bytes) -> None:
         """See :meth:`Storage.put`."""
         self._written(self._root / path, content).replace(self._root / path)
 
-    def open(self, path: str) -> pa.NativeFile:
-        """See :meth:`Storage.open`."""
-        return pa.OSFile(str(self._root / path), "rb")
+    def swap(self, path: str, content: bytes, version: str | None) -> str:
+        """See :meth:`Storage.swap`."""
+        target = self._root / path
+        found = self.stat(path)
+        if (None if found is None else found.version) != version:
+            msg = (
+                f"{target} was changed by a process that did not take the table's lock; nothing of "
+                f"this checkpoint is written. Run again."
+            )
+            raise DestinationError(msg)
+        made = self._written(target, content)
+        made.replace(target)
+        try:
+            _sync(target.parent)
+            return _info(target.stat()).version
+        except OSError as error:
+            msg = f"{target} is written, but perhaps not safely on its disk: {error}. Run again."
+            raise UncertainSwapError(msg) from error
 
     @contextmanager
     def create(self, path: str) -> Iterator[pa.NativeFile]:
@@ -102,6 +123,15 @@ class LocalStorage:
         with suppress(FileNotFoundError):
             _sync(self._root / folder)
 
+    def flush_files(self, paths: Iterable[str]) -> None:
+        """See :meth:`Storage.flush_files`."""
+        files = [self._root / path for path in paths]
+        folders = {parent for file in files for parent in file.parents}
+        below = {folder for folder in folders if folder.is_relative_to(self._root)}
+        for each in [*files, *sorted(below, reverse=True)]:
+            with suppress(FileNotFoundError):
+                _sync(each)
+
     def move(self, moves: Mapping[str, str]) -> None:
         """See :meth:`Storage.move`."""
         folders = {(self._root / target).parent for target in moves.values()}
@@ -119,30 +149,30 @@ class LocalStorage:
             (self._root / path).unlink(missing_ok=True)
 
     @contextmanager
-    def turn(self, path: str) -> Iterator[LocalTurn]:
-        """See :meth:`Storage.turn`."""
-        lock = self._root / path
-        self._make(lock.parent)
-        with lock.open("ab") as file:
+    def lock(self, path: str, *, wait: bool = True) -> Iterator[LocalLock]:
+        """See :meth:`Storage.lock`."""
+        file = self._root / path
+        self._make(file.parent)
+        with file.open("ab") as opened:
             wait_for_lock(
-                lambda: _take(file.fileno(), lock),
-                timeout_seconds=self._lock_timeout_seconds,
+                lambda: _take(opened.fileno(), file),
+                timeout_seconds=self._lock_timeout_seconds if wait else 0,
                 log=self._log,
                 first_pause_seconds=0.02,
                 longest_pause_seconds=2,
-                root=self._root,
+                lock=file,
             )
             try:
-                yield LocalTurn()
+                yield LocalLock()
             finally:
                 # Explicitly: a process forked meanwhile has the file open as well.
-                fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+                fcntl.flock(opened.fileno(), fcntl.LOCK_UN)
 
     def close(self) -> None:
         """See :meth:`Storage.close`: nothing is open."""
 
     def _written(self, target: Path, content: bytes) -> Path:
-        """Write beside a file, under a name that no glob finds."""
+        """Write a file beside another, under a name that no glob finds."""
         made = target.with_name(f"{target.name}.new")
         self._make(target.parent)
         try:
@@ -171,7 +201,7 @@ def _take(descriptor: int, lock: Path) -> None:
     except OSError as error:
         if error.errno not in {errno.EAGAIN, errno.EACCES}:
             raise
-        msg = f"another process or thread writes this table: it has locked {lock}"
+        msg = f"another process, or thread, writes this table: it has locked {lock}"
         raise DestinationLockedError(msg) from error
 
 
@@ -183,5 +213,6 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _version(found: os.stat_result) -> str:
-    return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
+def _info(found: os.stat_result) -> FileInfo:
+    version = f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
+    return FileInfo(found.st_size, version)

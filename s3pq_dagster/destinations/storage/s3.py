@@ -1,4 +1,4 @@
-"""A root that is a prefix of an S3 bucket."""
+"""A prefix of an S3 bucket as a storage."""
 
 import logging
 import tempfile
@@ -10,21 +10,35 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from s3pq_dagster.destinations.parquet.lease import Lease, put_if
-from s3pq_dagster.destinations.parquet.ranges import RangedObject
-from s3pq_dagster.destinations.parquet.requests import OutdatedError, Requests
-from s3pq_dagster.destinations.parquet.storage import Turn, UncertainSwapError
+from s3pq_dagster.destinations.storage.lease import Lease, put_if
+from s3pq_dagster.destinations.storage.protocol import (
+    FileInfo,
+    Lock,
+    StoredFile,
+    UncertainSwapError,
+)
+from s3pq_dagster.destinations.storage.ranges import RangedObject
+from s3pq_dagster.destinations.storage.requests import (
+    CONNECT_SECONDS,
+    PreconditionFailedError,
+    Requests,
+)
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 
 _WORKERS = 16
 _MOST_DELETED = 1000
 """Keys a request deletes at most, by S3's rule."""
-_IN_MEMORY = 8 * 1024 * 1024
-"""What is larger waits for its upload in a temporary file, and goes in parts."""
+_IN_MEMORY = 1024 * 1024
+"""What is larger waits for its upload in a temporary file: Delta Lake has up to 64 open."""
+_AT_ONCE = 8 * 1024 * 1024
+"""What is larger is uploaded in parts."""
+_REQUEST_SECONDS, _RETRIES, _RETRY_SECONDS = 60, 4, 30
 
 
 class S3Storage:
-    """Objects below a prefix; see :class:`Storage`."""
+    """Objects below a prefix; see :class:`Storage`. There are no folders."""
+
+    is_local = False
 
     def __init__(
         self,
@@ -36,25 +50,63 @@ class S3Storage:
         log: logging.Logger,
     ) -> None:
         self._requests = requests
-        self._prefix = prefix
+        self._prefix = f"{prefix}/" if prefix else ""
+        self.root = f"s3://{requests.bucket}/{self._prefix}".rstrip("/")
         self._lock_timeout_seconds, self._lease_seconds = lock_timeout_seconds, lease_seconds
         self._log = log
 
-    def names(self, folder: str) -> set[str]:
+    def object_store_options(self) -> dict[str, str]:
+        """See :meth:`Storage.object_store_options`."""
+        credentials = self._requests.credentials()
+        if credentials is None:
+            msg = (
+                f"no AWS credentials for the destination {self.root}. Set AWS_ACCESS_KEY_ID and "
+                f"AWS_SECRET_ACCESS_KEY, or `local_profile`, or run where a role gives credentials."
+            )
+            raise DestinationDeniedError(msg)
+        endpoint, region = self._requests.endpoint, self._requests.region
+        found = {
+            "aws_access_key_id": credentials.access_key,
+            "aws_secret_access_key": credentials.secret_key,
+            "aws_session_token": credentials.token,
+            "aws_region": region,
+            "aws_conditional_put": "etag",
+            "connect_timeout": f"{CONNECT_SECONDS}s",
+            "timeout": f"{_REQUEST_SECONDS}s",
+            "max_retries": str(_RETRIES),
+            "retry_timeout": f"{_RETRY_SECONDS}s",
+        }
+        if ".amazonaws.com" not in endpoint:
+            found["endpoint_url"] = endpoint
+            found["allow_http"] = str(endpoint.startswith("http://")).lower()
+        return {name: value for name, value in found.items() if value is not None}
+
+    def check_folder(self, path: str) -> None:
+        """See :meth:`Storage.check_folder`."""
+
+    def names(self, folder: str, *, recursive: bool = False) -> set[str]:
         """See :meth:`Storage.names`."""
         prefix = self._key(folder) + "/"
+        asked = {} if recursive else {"Delimiter": "/"}
         found: set[str] = set()
-        asked: dict[str, str] = {}
         while True:
-            page = self._requests.ask(
-                "list_objects_v2", "s3:ListBucket", Prefix=prefix, Delimiter="/", **asked
-            )
-            found |= {each["Key"].removeprefix(prefix) for each in page.get("Contents", ())}
+            page = self._requests.ask("list_objects_v2", "s3:ListBucket", Prefix=prefix, **asked)
+            keys = (each["Key"] for each in page.get("Contents", ()))
+            # A key that ends in a slash stands for a folder that somebody made.
+            found |= {key.removeprefix(prefix) for key in keys if not key.endswith("/")}
             if not page["IsTruncated"]:
                 return found
-            asked = {"ContinuationToken": page["NextContinuationToken"]}
+            asked["ContinuationToken"] = page["NextContinuationToken"]
 
-    def get(self, path: str) -> tuple[bytes, str] | None:
+    def stat(self, path: str) -> FileInfo | None:
+        """See :meth:`Storage.stat`."""
+        try:
+            answer = self._requests.ask("head_object", "s3:GetObject", Key=self._key(path))
+        except FileNotFoundError:
+            return None
+        return FileInfo(answer["ContentLength"], answer["ETag"])
+
+    def get(self, path: str) -> StoredFile | None:
         """See :meth:`Storage.get`."""
         key = self._key(path)
         try:
@@ -62,24 +114,16 @@ class S3Storage:
         except FileNotFoundError:
             return None
         body = self._requests.translated(answer["Body"].read, "s3:GetObject", key)
-        return body, answer["ETag"]
-
-    def version(self, path: str) -> str | None:
-        """See :meth:`Storage.version`."""
-        try:
-            answer = self._requests.ask("head_object", "s3:GetObject", Key=self._key(path))
-        except FileNotFoundError:
-            return None
-        return str(answer["ETag"])
+        return StoredFile(body, answer["ETag"])
 
     def swap(self, path: str, content: bytes, version: str | None) -> str:
         """See :meth:`Storage.swap`: a request whose answer got lost is asked again by botocore."""
         try:
             return put_if(self._requests, self._key(path), content, version)
-        except (OutdatedError, DestinationDeniedError) as error:
+        except (PreconditionFailedError, DestinationDeniedError) as error:
             found = self.get(path)
-            if found is not None and found[0] == content:
-                return found[1]
+            if found is not None and found.content == content:
+                return found.version
             if isinstance(error, DestinationDeniedError):
                 raise
             msg = (
@@ -111,6 +155,9 @@ class S3Storage:
     def flush(self, folder: str) -> None:
         """See :meth:`Storage.flush`: S3 answers once an object is safe."""
 
+    def flush_files(self, paths: Iterable[str]) -> None:
+        """See :meth:`Storage.flush_files`: likewise."""
+
     def move(self, moves: Mapping[str, str]) -> None:
         """See :meth:`Storage.move`: all are copied, then the originals deleted."""
         with ThreadPoolExecutor(_WORKERS, "s3pq-move") as pool:
@@ -136,10 +183,10 @@ class S3Storage:
                 )
                 raise DestinationError(msg)
 
-    def turn(self, path: str) -> AbstractContextManager[Turn]:
-        """See :meth:`Storage.turn`."""
+    def lock(self, path: str, *, wait: bool = True) -> AbstractContextManager[Lock]:
+        """See :meth:`Storage.lock`: it is a lease."""
         lease = Lease(self._requests, self._key(path), self._lease_seconds)
-        return lease.held(self._lock_timeout_seconds, self._log)
+        return lease.held(self._lock_timeout_seconds if wait else 0, self._log)
 
     def close(self) -> None:
         """See :meth:`Storage.close`."""
@@ -152,7 +199,7 @@ class S3Storage:
         size = spooled.seek(0, 2)
         spooled.seek(0)
         key = self._key(path)
-        if size <= _IN_MEMORY:
+        if size <= _AT_ONCE:
             self._requests.ask("put_object", "s3:PutObject", Key=key, Body=spooled.read())
             return
         self._requests.translated(

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,8 +12,7 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from s3pq_dagster.destinations.lock_wait import wait_for_lock
-from s3pq_dagster.destinations.parquet.paths import new_id
-from s3pq_dagster.destinations.parquet.requests import OutdatedError, Requests
+from s3pq_dagster.destinations.storage.requests import PreconditionFailedError, Requests
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError, DestinationLockedError
 
 _FREE = b"free"
@@ -29,14 +29,14 @@ class _Found:
 
 
 class Lease:
-    """A turn at a table, renewed in a thread of its own; see :class:`Turn`.
+    """A turn at a table, renewed in a thread of its own; see :class:`Lock`.
 
     Who took it over from a writer that fell silent has to shut him out: he may only have slept.
     """
 
     def __init__(self, requests: Requests, key: str, seconds: float) -> None:
         self._requests, self._key, self._seconds = requests, key, seconds
-        self._holder = f"{socket.gethostname()} pid {os.getpid()} {new_id()}"
+        self._holder = f"{socket.gethostname()} pid {os.getpid()} {secrets.token_hex(12)}"
         self._renewals = 0
         self._e_tag = ""
         self._ended = threading.Event()
@@ -68,7 +68,7 @@ class Lease:
             self._release()
 
     def check(self) -> None:
-        """See :meth:`Turn.check`."""
+        """See :meth:`Lock.check`."""
         if self._lost:
             msg = (
                 f"the turn at {self._where} was lost: {self._lost}. Nothing of this checkpoint is "
@@ -77,7 +77,7 @@ class Lease:
             raise DestinationLockedError(msg)
 
     def abandon(self) -> None:
-        """See :meth:`Turn.abandon`."""
+        """See :meth:`Lock.abandon`."""
         self._is_kept = True
 
     @property
@@ -116,7 +116,7 @@ class Lease:
     def _put_first(self, e_tag: str | None) -> None:
         try:
             self._put(e_tag)
-        except OutdatedError as error:
+        except PreconditionFailedError as error:
             msg = f"another process was quicker to take {self._where}"
             raise DestinationLockedError(msg) from error
 
@@ -130,12 +130,12 @@ class Lease:
             kept = self._e_tag
             try:
                 self._put(condition)
-            except OutdatedError:
+            except PreconditionFailedError:
                 self._e_tag = kept
                 continue
             self._requests.ask("delete_object", "s3:DeleteObject", Key=self._key)
             msg = (
-                f"{self._requests.client.meta.endpoint_url} does not heed If-Match and "
+                f"{self._requests.endpoint} does not heed If-Match and "
                 f"If-None-Match on PutObject, without which two runs could overwrite each other's "
                 f"ledger. Use an S3 that does, or another destination. Nothing is written."
             )
@@ -151,7 +151,7 @@ class Lease:
         while not self._ended.wait(self._seconds / 4):
             try:
                 self._put(self._e_tag)
-            except OutdatedError:
+            except PreconditionFailedError:
                 found = self._look()
                 if found is not None and found.holder.startswith(self._holder.encode()):
                     self._e_tag = found.e_tag  # an answer got lost, and it was asked again
@@ -166,7 +166,7 @@ class Lease:
             return
         try:
             put_if(self._requests, self._key, _FREE, self._e_tag)
-        except (OutdatedError, DestinationError):
+        except (PreconditionFailedError, DestinationError):
             return  # it is taken for dead in time
 
 
@@ -180,12 +180,12 @@ def put_if(requests: Requests, key: str, content: bytes, e_tag: str | None) -> s
         e_tag: Of what was there; ``None`` if nothing was.
 
     Raises:
-        OutdatedError: Something else is.
+        PreconditionFailedError: Something else is.
         DestinationError: Nobody can say whether it was put.
     """
     condition = {"IfNoneMatch": "*"} if e_tag is None else {"IfMatch": e_tag}
     try:
         answer = requests.ask("put_object", "s3:PutObject", Key=key, Body=content, **condition)
     except FileNotFoundError as error:
-        raise OutdatedError(key) from error
+        raise PreconditionFailedError(key) from error
     return str(answer["ETag"])

@@ -1,0 +1,1 @@
+"""Files below a root, local or in S3, for the destinations that are made of files."""
