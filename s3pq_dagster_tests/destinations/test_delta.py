@@ -16,9 +16,10 @@ import pytest
 from deltalake.exceptions import DeltaError
 
 from s3pq_dagster.destinations.delta import DeltaDestination
+from s3pq_dagster.destinations.delta.apply_intents import finish_last_run
 from s3pq_dagster.destinations.delta.changes import Change, new_row
 from s3pq_dagster.destinations.delta.intents import Intent, Intents
-from s3pq_dagster.destinations.delta.snapshot import Looking
+from s3pq_dagster.destinations.delta.snapshot import TableLogs
 from s3pq_dagster.destinations.ledger_rows import entry_rows
 from s3pq_dagster.destinations.storage.local import LocalStorage
 from s3pq_dagster.destinations.table_state import Commit, Owner
@@ -82,7 +83,7 @@ def data_files(root: Path) -> set[str]:
 # What is there
 
 
-def test_looking_makes_nothing(root: Path, destination: DeltaDestination) -> None:
+def test_logs_makes_nothing(root: Path, destination: DeltaDestination) -> None:
     """Neither directory nor lock is left by state, audit and read."""
     destination.state(OWNER)
     destination.audit(OWNER)
@@ -510,10 +511,10 @@ def test_without_a_lock_an_intent_stays_as_long_as_it_may_be_committed(
     """Somebody may be about to commit upon the version that is there; upon none before it."""
     load(destination, (A, 3))
     load(destination, (C, 1))
-    looking = Looking(storage(root), OWNER.table)
-    looking.intents.write(intent(5, upon, in_table=in_table))
-    looking.finish(looking.look(), alone=False)
-    assert looking.intents.numbers() == ([5] if is_kept else [])
+    logs = TableLogs(storage(root), OWNER.table)
+    logs.intents.write(intent(5, upon, in_table=in_table))
+    finish_last_run(logs, logs.snapshot(), alone=False)
+    assert logs.intents.numbers() == ([5] if is_kept else [])
 
 
 def test_a_committed_intent_counts_before_it_is_in_the_ledger(
@@ -523,12 +524,13 @@ def test_a_committed_intent_counts_before_it_is_in_the_ledger(
     load(destination, (A, 3))
     (root / "saved").mkdir()
     number = carried(root)
-    looking = Looking(storage(root), OWNER.table)
-    found = looking.look()
+    logs = TableLogs(storage(root), OWNER.table)
+    found = logs.snapshot()
     assert found.number == number
+    assert found.version is not None
     made = intent(number + 1, 0, after=number)
-    looking.intents.write(made)
-    looking.log.commit(found.version, number=made.number, added=[], schema=SCHEMA)
+    logs.intents.write(made)
+    logs.log.commit(found.version, number=made.number, added=[], schema=SCHEMA)
     (root / "_s3pq_locks" / "orders.lock").unlink()
     (root / "_s3pq_locks" / "orders.lock").mkdir()  # so that who looks cannot finish it
     expected = [(A.key, "v1", "loaded"), (B.key, "v1", "loaded")]
@@ -538,7 +540,7 @@ def test_a_committed_intent_counts_before_it_is_in_the_ledger(
     (root / "_s3pq_locks" / "orders.lock").rmdir()
     assert entries(destination) == expected
     assert sorted(objects()["key"]) == [A.key, B.key]
-    assert looking.intents.numbers() == []
+    assert logs.intents.numbers() == []
 
 
 def test_a_damaged_intent_that_counts_is_an_error(
@@ -546,9 +548,11 @@ def test_a_damaged_intent_that_counts_is_an_error(
 ) -> None:
     """It says what the last commit loaded; without it rows would be loaded twice."""
     load(destination, (A, 3))
-    looking = Looking(storage(root), OWNER.table)
+    logs = TableLogs(storage(root), OWNER.table)
     number = carried(root) + 1
-    looking.log.commit(looking.look().version, number=number, added=[], schema=SCHEMA)
+    version = logs.log.open()
+    assert version is not None
+    logs.log.commit(version, number=number, added=[], schema=SCHEMA)
     with pytest.raises(TableNotManagedError, match=f"it is at {number}"):
         destination.state(OWNER)
     storage(root).put(f"_s3pq_intents/orders/{number}.arrow", b"not Arrow")

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from s3pq_dagster.destinations.delta.log import DataFile
+from s3pq_dagster.destinations.delta.version import DataFile
 from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.schemas import KEY_COLUMN
 

@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
+from s3pq_dagster.destinations.delta.apply_intents import finish_last_run
 from s3pq_dagster.destinations.delta.data_files import DataFiles
 from s3pq_dagster.destinations.delta.failures import translated
 from s3pq_dagster.destinations.delta.publish import Publisher
 from s3pq_dagster.destinations.delta.refresh import Refresh
 from s3pq_dagster.destinations.delta.session import Session
-from s3pq_dagster.destinations.delta.snapshot import Look, Looking
+from s3pq_dagster.destinations.delta.snapshot import Snapshot, TableLogs
 from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.storage.root import Root
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
@@ -68,12 +69,12 @@ class DeltaDestination:
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
         with self._root.open() as storage:
-            return _look(storage, owner).state()
+            return _snapshot(storage, owner).state()
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
         with self._root.open() as storage:
-            found = _look(storage, owner)
+            found = _snapshot(storage, owner)
             state = found.state()
             if found.version is None or not state.exists:
                 return TableAudit.of(state, [])
@@ -109,7 +110,7 @@ class DeltaDestination:
         """See :meth:`Destination.read`."""
         with self._root.open() as storage:
             shown = f"{storage.root}/{table}"
-            found = Looking(storage, table).look()
+            found = TableLogs(storage, table).snapshot()
             if found.version is None or found.schema is None:
                 msg = f"{shown} is not there yet: materialize the table {table!r} first"
                 raise DestinationError(msg)
@@ -125,16 +126,16 @@ class DeltaDestination:
                 yield as_stored(pa.RecordBatchReader.from_batches(there, batches), found.schema)
 
 
-def _look(storage: Storage, owner: Owner) -> Look:
-    """Look at a table, and finish what a run left unfinished, if nobody else is at it."""
-    looking = Looking(storage, owner.table)
-    found = looking.look()
+def _snapshot(storage: Storage, owner: Owner) -> Snapshot:
+    """Read a table, and finish what a run left unfinished, if nobody else is writing it."""
+    logs = TableLogs(storage, owner.table)
+    found = logs.snapshot()
     found.check(owner)
     if found.pending is None:
         return found
     # Whoever may only read sees the same; the next writer finishes it then.
     with suppress(DestinationError), _locked(storage, owner.table, wait=False):
-        return looking.finish(found, alone=storage.is_local)
+        return finish_last_run(logs, found, alone=storage.is_local)
     return found
 
 

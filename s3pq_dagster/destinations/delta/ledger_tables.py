@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.delta.data_files import DataFiles
 from s3pq_dagster.destinations.delta.intents import Intent
-from s3pq_dagster.destinations.delta.log import DataFile, Log, OutdatedError, Version
+from s3pq_dagster.destinations.delta.log import ConcurrentCommitError, Log
 from s3pq_dagster.destinations.delta.stage import Stage
+from s3pq_dagster.destinations.delta.version import DataFile, Version
 from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS, OBJECTS, TABLE_COLUMNS, TABLES
 from s3pq_dagster.destinations.storage.protocol import Storage
 
@@ -59,10 +60,8 @@ class LedgerTable:
     def create(self) -> None:
         """Make it if it is not there."""
         if self.log.open() is None:
-            with suppress(OutdatedError):
-                self.log.commit(
-                    None, number=0, added=[], schema=self.schema, partition_by=_PARTITION_BY
-                )
+            with suppress(ConcurrentCommitError):
+                self.log.create(number=0, added=[], schema=self.schema, partition_by=_PARTITION_BY)
 
     def read(self, version: Version | None) -> pl.DataFrame:
         """Read the rows of the user's table."""
@@ -72,7 +71,7 @@ class LedgerTable:
         """Bring an intent in, upon this very version.
 
         Raises:
-            OutdatedError: Somebody else committed since; nothing is committed.
+            ConcurrentCommitError: Somebody else committed since; nothing is committed.
         """
         if self.name == TABLES:
             row = {name: intent.change.row[name] for name in self.columns}
@@ -111,7 +110,7 @@ class LedgerTable:
             self.log.commit(
                 version, number=number, added=files, removed=old, schema=self.schema, app=self.app
             )
-        except OutdatedError:
+        except ConcurrentCommitError:
             stage.discard()  # of what else fails nobody knows whether it is committed
             raise
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.delta.changes import Change, new_row
 from s3pq_dagster.destinations.delta.data_files import DataFiles
-from s3pq_dagster.destinations.delta.log import DataFile
 from s3pq_dagster.destinations.delta.publish import Publisher
-from s3pq_dagster.destinations.delta.replace import without
+from s3pq_dagster.destinations.delta.replace import rewrite_without
 from s3pq_dagster.destinations.delta.session import Session
 from s3pq_dagster.destinations.delta.stage import Stage
 from s3pq_dagster.destinations.delta.types import stored
+from s3pq_dagster.destinations.delta.version import DataFile
 from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS, as_ledger, entry_rows
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 
@@ -120,9 +120,9 @@ class Refresh:
         keys = change.replaced(self._entries)
         if not keys:
             return 0
-        stage = self._publisher.stage(self._publisher.look.version, schema)
+        stage = self._publisher.stage(self._publisher.snapshot.version, schema)
         self._stages.append(stage)
-        removed, gone = without(
+        removed, gone = rewrite_without(
             keys, self._files, schema=schema, reading=self._reading, stage=stage
         )
         self._files = [file for file in self._files if file not in removed] + stage.files

@@ -6,12 +6,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from s3pq_dagster.destinations.delta.data_files import DataFiles
-from s3pq_dagster.destinations.delta.log import DataFile
 from s3pq_dagster.destinations.delta.stage import Stage
+from s3pq_dagster.destinations.delta.version import DataFile
 from s3pq_dagster.schemas import KEY_COLUMN
 
 
-def without(
+def rewrite_without(
     keys: Iterable[str],
     files: Sequence[DataFile],
     *,

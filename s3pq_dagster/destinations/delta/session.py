@@ -10,11 +10,11 @@ from s3pq_dagster.destinations.batches import converted as converting
 from s3pq_dagster.destinations.batches import joined
 from s3pq_dagster.destinations.delta.changes import Change, new_row
 from s3pq_dagster.destinations.delta.failures import translated
-from s3pq_dagster.destinations.delta.log import Version
 from s3pq_dagster.destinations.delta.partitions import check_partition_by
 from s3pq_dagster.destinations.delta.publish import Publisher
 from s3pq_dagster.destinations.delta.stage import Stage
 from s3pq_dagster.destinations.delta.types import check_schema, converted, stored
+from s3pq_dagster.destinations.delta.version import Version
 from s3pq_dagster.destinations.ledger_rows import entry_rows
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 from s3pq_dagster.errors import DestinationError
@@ -44,7 +44,7 @@ class Session:
 
     def state(self) -> TableState:
         """See :meth:`TableWriter.state`."""
-        return self._publisher.look.state()
+        return self._publisher.snapshot.state()
 
     def commit(
         self,
@@ -57,7 +57,7 @@ class Session:
         if batches is None:
             self._publisher.publish(self._change(seal()))
             return
-        with self.staged(batches, schema_key, self._publisher.look.schema) as stage:
+        with self.staged(batches, schema_key, self._publisher.snapshot.schema) as stage:
             change = self._change(seal(), batches.schema, schema_key)
             self._publisher.publish(change, stage.files, stored(batches.schema))
 
@@ -85,7 +85,7 @@ class Session:
             raise DestinationError(msg)
         schema = stored(batches.schema if known is None else known)
         check_partition_by(schema, self._partition_by, schema_key)
-        version = self._publisher.look.version
+        version = self._publisher.snapshot.version
         self._check_same_partitions(version)
         stage = self._publisher.stage(version, schema)
         larger = pa.RecordBatchReader.from_batches(batches.schema, joined(batches, JOIN_ROWS))
@@ -110,7 +110,7 @@ class Session:
         *,
         removed: Sequence[str] = (),
     ) -> Change:
-        row = self._publisher.look.row
+        row = self._publisher.snapshot.row
         return Change(
             entry_rows(sealed.entries, self._owner, self._run_id),
             new_row(self._owner, row, sealed, schema, schema_key, run_id=self._run_id),

@@ -1,10 +1,10 @@
-"""A table and its ledger at one moment, with what is committed but not in the ledger's tables yet.
+"""A table and its ledger at one moment, entries included that only an intent has so far.
 
-The number that the commit of a table carries says which intent was committed last; the number that
-the ledger's tables carry says which was brought in last. Where the two differ, the intent is read.
+The number in the table's last commit says which intent was committed last; the numbers in the
+ledger's two tables say which was applied last. Where they differ, the entries come from the intent.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,71 +22,72 @@ from s3pq_dagster.destinations.delta.data_files import DataFiles
 from s3pq_dagster.destinations.delta.failures import translated
 from s3pq_dagster.destinations.delta.intents import Intent, Intents
 from s3pq_dagster.destinations.delta.ledger_tables import LedgerTables, row_of
-from s3pq_dagster.destinations.delta.log import Log, OutdatedError, Version
+from s3pq_dagster.destinations.delta.log import Log
+from s3pq_dagster.destinations.delta.version import Version
 from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES, as_ledger
 from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.table_errors import check_version, not_managed
 from s3pq_dagster.destinations.table_state import Owner, TableState
-from s3pq_dagster.errors import DestinationError, TableNotManagedError
+from s3pq_dagster.errors import TableNotManagedError
 from s3pq_dagster.ledger import Status
 
-_LOOKS = 8
-_APPLIES = 200
+_READS = 8
 
 
-class _MovingError(Exception):
-    """The table was written between two looks."""
+class _InconsistentReadError(Exception):
+    """The table and the ledger were read at different moments, and no intent lies between them."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was found."""
+class Snapshot:
+    """A table and its ledger at one moment."""
 
     storage: Storage
-    version: Version | None
-    """Of the Delta table; ``None`` if there is none."""
-    number: int | None
-    """Of what was committed last."""
-    pending: Intent | None
-    """What is committed, but not in both of the ledger's tables."""
-    stored: pl.DataFrame
-    """Entries in ``_s3pq_objects``, those of ``pending`` perhaps among them."""
-    stored_row: dict[str, Any] | None
-    is_entered: bool
-    """Whether ``pending`` is in ``_s3pq_objects``."""
     table: str
+    version: Version | None
+    """Latest version of the Delta table; ``None`` if there is none."""
+    number: int | None
+    """Number of the last committed change; ``None`` if nothing was ever committed."""
+    pending: Intent | None
+    """The last committed change, unless both tables of the ledger have it."""
+    is_entered: bool
+    """Whether ``_s3pq_objects`` has the last committed change."""
+    stored: pl.DataFrame
+    """The table's rows in ``_s3pq_objects``."""
+    stored_row: dict[str, Any] | None
+    """The table's row in ``_s3pq_tables``."""
 
     @cached_property
     def entries(self) -> pl.DataFrame:
-        """All entries, as :data:`OBJECT_COLUMNS` has them."""
+        """All ledger entries, with the columns of :data:`OBJECT_COLUMNS`."""
         if self.pending is None or self.is_entered:
             return self.stored
         return self.pending.change.applied(self.stored)
 
     @property
     def row(self) -> dict[str, Any] | None:
-        """The row of ``_s3pq_tables``."""
+        """The table's row of ``_s3pq_tables``, as the last committed change left it."""
         return self.stored_row if self.pending is None else self.pending.change.row
 
     @property
     def schema(self) -> pa.Schema | None:
-        """The Arrow schema the table was made with."""
+        """The Arrow schema the table was created with; ``None`` if it has no columns yet."""
         data = None if self.row is None else self.row["arrow_schema"]
         return None if data is None else schemas.from_bytes(data)
 
     @cached_property
     def rows(self) -> int:
-        """Rows in the table."""
+        """The number of rows in the table."""
         if self.version is None:
             return 0
         reading = DataFiles(self.storage, self.table)
         return sum(map(reading.rows, self.version.files))
 
     def state(self) -> TableState:
-        """Say it as the protocol does.
+        """Convert to the :class:`TableState` that :meth:`Destination.state` returns.
 
-        A table that was emptied by a refresh without objects is as good as not there: Delta Lake
-        has no table without columns.
+        A table that a refresh without objects emptied counts as not existing, although its
+        directory does: Delta Lake has no table without columns.
         """
         if self.row is None:
             return TableState.empty()
@@ -101,7 +102,7 @@ class Look:
             )
 
     def check(self, owner: Owner) -> None:
-        """See that table and ledger are ours and belong together.
+        """Raise unless table and ledger belong to the owner and to each other.
 
         Raises:
             DestinationError: As :meth:`Destination.state`.
@@ -121,173 +122,67 @@ class Look:
             raise _not_managed(self.table, f"its objects are in {OBJECTS} but the table is not")
 
 
-class Looking:
-    """Looks at one table, and finishes what somebody left unfinished."""
+class TableLogs:
+    """The logs of a table and of the ledger, and the table's intents."""
 
     def __init__(self, storage: Storage, table: str) -> None:
         self._storage = storage
-        self._table = table
+        self.table = table
         self.log = Log(storage, table)
         self.ledger = LedgerTables.of(storage, table)
         self.intents = Intents(storage, table)
 
-    def look(self) -> Look:
-        """Look, without writing anything.
+    def snapshot(self) -> Snapshot:
+        """Read a snapshot; nothing is written.
 
         Raises:
-            TableNotManagedError: Table and ledger are of different moments, and nothing says what
-                is between them.
+            TableNotManagedError: Table and ledger are of different moments, and no intent says
+                what lies between them.
             DestinationError: Something cannot be read.
         """
         with translated(self.log.shown):
             try:
                 return Retrying(
-                    retry=retry_if_exception_type(_MovingError),
-                    stop=stop_after_attempt(_LOOKS),
+                    retry=retry_if_exception_type(_InconsistentReadError),
+                    stop=stop_after_attempt(_READS),
                     wait=wait_random_exponential(multiplier=0.02, max=0.5),
                     reraise=True,
-                )(self._once)
-            except _MovingError as error:
-                raise _not_managed(self._table, str(error)) from error
+                )(self._read)
+            except _InconsistentReadError as error:
+                raise _not_managed(self.table, str(error)) from error
 
-    def _once(self) -> Look:
+    def _read(self) -> Snapshot:
+        # A writer commits to the table first and to the ledger's tables after it. They are opened
+        # in the opposite order, so the ledger is never ahead of the table; where it is behind, the
+        # intent has what it lacks, or is deleted by now, and all is read again.
         objects, tables = self.ledger.objects.log.open(), self.ledger.tables.log.open()
         version = self.log.open()
         entered = self.ledger.objects.number_in(objects)
         listed = self.ledger.tables.number_in(tables)
         if version is not None and version.transaction() is None:
             found = "no commit of it is ours"
-            raise not_managed(self._table, found, f"move {self.log.shown} away")
+            raise not_managed(self.table, found, f"move {self.log.shown} away")
         is_known = entered is not None or listed is not None or version is not None
         if is_known and (objects is None or tables is None):
             missing = [n for n, found in ((OBJECTS, objects), (TABLES, tables)) if found is None]
-            raise _not_managed(self._table, f"{' and '.join(missing)} not there")
+            raise _not_managed(self.table, f"{' and '.join(missing)} not there")
         number = entered if version is None else version.transaction()
-        stored = self.ledger.objects.read(objects)
-        row = row_of(self.ledger.tables.read(tables))
         pending = None
         if (entered, listed) != (number, number):
             pending = self.intents.read(number) if number is not None else None
             if pending is None:
                 msg = f"it is at {number}, {OBJECTS} at {entered} and {TABLES} at {listed}"
-                raise _MovingError(msg)
-        return Look(
+                raise _InconsistentReadError(msg)
+        return Snapshot(
             self._storage,
+            self.table,
             version,
             number,
             pending,
-            stored,
-            row,
             is_entered=entered == number,
-            table=self._table,
+            stored=self.ledger.objects.read(objects),
+            stored_row=row_of(self.ledger.tables.read(tables)),
         )
-
-    def after(self, before: Look, intent: Intent) -> Look:
-        """Give what is there once an intent is brought in, without reading all of it again."""
-        version = self.log.open()
-        if version is not None and version.transaction() != intent.number:
-            return self.look()  # others have gone on
-        return replace(
-            before,
-            version=version,
-            number=intent.number,
-            pending=None,
-            stored=intent.change.applied(before.entries),
-            stored_row=intent.change.row,
-        )
-
-    def finish(self, found: Look, *, alone: bool) -> Look:
-        """Bring what is committed into the ledger's tables, and forget what never will be.
-
-        Whoever else does so at the same time is not in the way.
-
-        Args:
-            found: What :meth:`look` gave.
-            alone: Nobody else writes the table now, so that no intent is somebody's who is about
-                to commit.
-        """
-        with translated(self.log.shown):
-            if found.pending is not None:
-                self.apply(found.pending)
-                self.intents.delete(found.pending.number)
-                found = self.look()
-            for number in self.intents.numbers():
-                intent = None if alone else self.intents.read(number)
-                if alone or intent is None or self._is_over(intent, found):
-                    self.intents.delete(number)
-        return found
-
-    def apply(self, intent: Intent) -> None:
-        """Bring a committed intent into both tables, unless somebody else has done so.
-
-        Raises:
-            DestinationError: The tables could not be written.
-        """
-        try:
-            Retrying(
-                retry=retry_if_exception_type(OutdatedError),
-                stop=stop_after_attempt(_APPLIES),
-                wait=wait_random_exponential(multiplier=0.01, max=0.5),
-                reraise=True,
-            )(self._apply, intent)
-        except OutdatedError as error:
-            msg = (
-                f"the ledger of table {self._table!r} could not be written, because others wrote "
-                f"it all the time: {error}. Its rows are committed; the next run enters them."
-            )
-            raise DestinationError(msg) from error
-
-    def enter(self, intent: Intent) -> None:
-        """Commit an intent without rows: the ledger's own commit is what counts.
-
-        Raises:
-            OutdatedError: The ledger has gone on, or somebody committed to it since.
-        """
-        objects = self.ledger.objects.log.open()
-        if objects is None or self.ledger.objects.number_in(objects) != intent.after:
-            raise OutdatedError
-        try:
-            self.ledger.objects.apply(objects, intent)
-        except OutdatedError:  # perhaps by ourselves, if the answer got lost
-            if self.ledger.objects.number_in(self.ledger.objects.log.open()) != intent.number:
-                raise
-
-    def _apply(self, intent: Intent) -> None:
-        objects = self.ledger.objects.log.open()
-        entered = self.ledger.objects.number_in(objects)
-        if entered != intent.number:
-            if entered != intent.after and not self._is_last(intent, entered):
-                return  # somebody has entered it, and has gone on
-            assert objects is not None  # noqa: S101 - made before anything is committed
-            self.ledger.objects.apply(objects, intent)
-        tables = self.ledger.tables.log.open()
-        listed = self.ledger.tables.number_in(tables)
-        if tables is None or listed == intent.number:
-            return
-        if listed != intent.after:  # perhaps somebody has gone on, and its row is there
-            now = self.ledger.objects.number_in(self.ledger.objects.log.open())
-            if now != intent.number:
-                return
-        self.ledger.tables.apply(tables, intent)
-
-    def _is_last(self, intent: Intent, entered: int | None) -> bool:
-        """Tell whether nothing was committed after an intent that is not entered."""
-        if not intent.in_table:
-            return entered == intent.number
-        version = self.log.open()
-        return version is not None and version.transaction() == intent.number
-
-    def _is_over(self, intent: Intent, found: Look) -> bool:
-        """Tell whether an intent cannot be committed any more: another commit is in its place.
-
-        One that still can is somebody's who is about to; it is left alone.
-        """
-        if intent.number == found.number:
-            return True  # and entered: see finish()
-        if not intent.in_table:
-            return intent.after != found.number or found.version is not None
-        at = -1 if found.version is None else found.version.number
-        return at > (-1 if intent.upon is None else intent.upon)
 
 
 def _not_managed(table: str, found: str) -> TableNotManagedError:

@@ -9,9 +9,9 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s3pq_dagster.destinations.delta.log import DataFile
 from s3pq_dagster.destinations.delta.partitions import Partition, directory, parts
 from s3pq_dagster.destinations.delta.stats import stats
+from s3pq_dagster.destinations.delta.version import DataFile
 from s3pq_dagster.destinations.storage.protocol import Storage
 
 OURS = "s3pq-"
