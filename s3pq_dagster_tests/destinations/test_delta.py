@@ -83,7 +83,7 @@ def data_files(root: Path) -> set[str]:
 # What is there
 
 
-def test_logs_makes_nothing(root: Path, destination: DeltaDestination) -> None:
+def test_reading_makes_nothing(root: Path, destination: DeltaDestination) -> None:
     """Neither directory nor lock is left by state, audit and read."""
     destination.state(OWNER)
     destination.audit(OWNER)

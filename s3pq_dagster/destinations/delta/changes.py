@@ -1,4 +1,4 @@
-"""What a commit does to the ledger."""
+"""A change of a table's ledger: the entries that come, and those that go."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,31 +19,32 @@ _LOADED = pl.col("status") == Status.LOADED
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """New entries of a table, and what becomes of the old ones."""
+    """New ledger entries of a table, and what they replace."""
 
     entries: pl.DataFrame
     """New rows of ``_s3pq_objects``."""
     row: dict[str, Any]
     """The new row of ``_s3pq_tables``, and the ``run_id``."""
     append: bool = False
+    """Whether the rows and entries of earlier versions of an object stay."""
     refresh: bool = False
-    """Whether all entries that are there go, and all rows."""
+    """Whether all earlier entries go, and all rows."""
     removed: Sequence[str] = ()
     """Keys whose entries are marked removed, and whose rows go."""
 
     @property
     def loaded_keys(self) -> list[str]:
-        """Keys of the objects that are loaded."""
+        """Keys of the objects that the change enters as loaded."""
         return list(self.entries.filter(_LOADED)["key"].unique())
 
     def replaced(self, before: pl.DataFrame) -> set[str]:
-        """Name the keys whose rows go, given the entries before."""
+        """Return the keys whose rows go, given the entries before."""
         if self.append:
             return set(self.removed)
         return set(self.removed) | (set(before.filter(_LOADED)["key"]) & set(self.loaded_keys))
 
     def gone(self, before: pl.DataFrame) -> pl.Series:
-        """Tell of each entry whether it goes."""
+        """Return for each entry before whether it goes."""
         if self.refresh:
             return pl.repeat(value=True, n=before.height, dtype=pl.Boolean, eager=True)
         new = self.entries.select(
@@ -66,7 +67,7 @@ class Change:
         )
 
     def added(self, before: pl.DataFrame) -> pl.DataFrame:
-        """Give the entries that come, those that are marked removed among them."""
+        """Return the entries that come, with those that are marked as removed."""
         if self.refresh:
             return self.entries
         marked = before.filter(self._is_marked()).with_columns(
@@ -77,14 +78,14 @@ class Change:
         return pl.concat([self.entries, marked.select(self.entries.columns)])
 
     def applied(self, before: pl.DataFrame) -> pl.DataFrame:
-        """Give all entries after it."""
+        """Return all entries after the change."""
         return pl.concat([before.filter(~self.gone(before)), self.added(before)])
 
     def check(self, owner: Owner, before: pl.DataFrame) -> None:
-        """Stop if another writer loaded one of these since the ledger was asked.
+        """Raise if an object that is to be entered is loaded already.
 
         Raises:
-            DestinationError: It names one of them.
+            DestinationError: Another run loaded it since this run read the ledger.
         """
         new = self.entries.filter(_LOADED).select("key", "e_tag")
         again = before.filter(_LOADED).join(new, on=["key", "e_tag"], how="semi")
@@ -104,7 +105,7 @@ def new_row(
     *,
     run_id: str,
 ) -> dict[str, Any]:
-    """Make the row of ``_s3pq_tables``; what was there of schema and fingerprint stays."""
+    """Build the row of ``_s3pq_tables``; a schema stays, and a fingerprint without a new one."""
     old = before or {"arrow_schema": None, "schema_key": None, "fingerprint": None}
     if old["arrow_schema"] is None and schema is not None:
         plain = schemas.to_bytes(schema.remove_metadata())

@@ -1,4 +1,4 @@
-"""Reading the Parquet files of a Delta table, whoever wrote them."""
+"""Reading the data files of a Delta table, whatever wrote them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,16 +14,16 @@ READ_ROWS = 65_536
 
 
 class DataFiles:
-    """The files of one Delta table."""
+    """Reads the data files of one Delta table."""
 
     def __init__(self, storage: Storage, table: str) -> None:
         self._storage = storage
         self._table = table
 
     def batches(self, file: DataFile, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Read some columns of a file, in its order and in bounded memory.
+        """Read columns of a file, in the order of its rows and in bounded memory.
 
-        A column that is not in the file is the partition's value or null, as Delta has it.
+        A column that is not in the file has the partition's value or is null, as Delta defines.
         """
         with self._opened(file) as opened:
             there = set(opened.schema_arrow.names)
@@ -45,8 +45,11 @@ class DataFiles:
         """Count the rows of each object, in a pass over one column.
 
         Args:
-            files: Where to look.
-            keys: Of these objects only; ``None`` is all.
+            files: The files to read.
+            keys: The objects to count; ``None`` counts all.
+
+        Returns:
+            Key and number of rows, for each object that has rows.
         """
         sought = None if keys is None else sorted(keys)
         wanted = pa.array(sought or [], pa.string())

@@ -1,4 +1,4 @@
-"""The root: a directory or prefix with a Delta table a table, opened anew for each call."""
+"""The Delta Lake destination: a root in a directory or in S3, which each call opens again."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ _LOCKS = "_s3pq_locks"
 
 
 class DeltaDestination:
-    """Delta tables below one root, and the ledger beside them."""
+    """Delta tables below one root, and two more for the ledger."""
 
     def __init__(
         self,
@@ -41,17 +41,17 @@ class DeltaDestination:
         lock_timeout_seconds: float = 300,
         log: logging.Logger | None = None,
     ) -> None:
-        """Name the root; nothing is looked at yet.
+        """Name the root; nothing is opened yet.
 
         Args:
-            root: A directory, or ``s3://bucket/prefix``; it is made when first written.
+            root: A directory, created when first written, or ``s3://bucket/prefix``.
             partition_by: Columns to partition new tables by.
-            target_file_bytes: A data file is ended once it is of that size.
-            endpoint_url: Of an S3 that is not AWS's.
-            region: Of the bucket.
-            profile: Of the AWS credentials.
-            lock_timeout_seconds: How long to wait for another writer of a table; on S3 nobody
-                waits.
+            target_file_bytes: Size at which a data file is ended.
+            endpoint_url: Endpoint of an S3 that is not AWS's.
+            region: Region of the bucket.
+            profile: AWS profile, instead of the usual chain of credentials.
+            lock_timeout_seconds: How long to wait for another writer of a table. In S3 nobody
+                waits: the commit that comes second fails.
             log: Gets a line each time a lock has to be waited for.
         """
         self._partition_by = list(partition_by)
@@ -97,12 +97,12 @@ class DeltaDestination:
                 yield session
                 return
             reading = DataFiles(storage, owner.table)
-            anew = Refresh(session, publisher, reading, owner, run_id=run_id, append=append)
+            replacing = Refresh(session, publisher, reading, owner, run_id=run_id, append=append)
             try:
-                yield anew
-                anew.end()
+                yield replacing
+                replacing.end()
             except BaseException:
-                anew.discard()
+                replacing.discard()
                 raise
 
     @contextmanager
@@ -133,7 +133,7 @@ def _snapshot(storage: Storage, owner: Owner) -> Snapshot:
     found.check(owner)
     if found.pending is None:
         return found
-    # Whoever may only read sees the same; the next writer finishes it then.
+    # Without the lock, or the right to write, the snapshot still has the entries of the intent.
     with suppress(DestinationError), _locked(storage, owner.table, wait=False):
         return finish_last_run(logs, found, alone=storage.is_local)
     return found
@@ -141,11 +141,11 @@ def _snapshot(storage: Storage, owner: Owner) -> Snapshot:
 
 @contextmanager
 def _locked(storage: Storage, table: str, *, wait: bool) -> Iterator[None]:
-    """Keep other writers of a table out, in a directory; in S3 the first commit wins instead.
+    """Lock a table against other writers in a directory; in S3 the first commit wins instead.
 
     Raises:
-        DestinationLockedError: Another writer has it.
-        DestinationError: The lock file cannot be made.
+        DestinationLockedError: Another writer holds the lock.
+        DestinationError: The lock file cannot be created.
     """
     if not storage.is_local:
         yield

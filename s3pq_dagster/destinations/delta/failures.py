@@ -1,4 +1,4 @@
-"""What delta-rs and object_store raise, in our words."""
+"""Errors of delta-rs and of the object_store library, as errors of the destination."""
 
 import re
 from collections.abc import Iterator
@@ -53,11 +53,11 @@ _UNREACHABLE = re.compile(
 
 
 def failed(shown: str, error: BaseException) -> DestinationError:
-    """Make the error for what the storage or delta-rs raised.
+    """Return the destination's error for one of delta-rs, pyarrow or the file system.
 
     Args:
-        shown: Where that was.
-        error: It; no credentials are in its text, nor in the requests it quotes.
+        shown: The root or the table's directory.
+        error: The error. Neither its text nor the requests it quotes have credentials in them.
     """
     found = short(error)
     if (cause := _CAUSES.get(_meaning(str(error)))) is not None:
@@ -68,7 +68,7 @@ def failed(shown: str, error: BaseException) -> DestinationError:
             f"{_AGAIN}"
         )
         return DestinationError(msg)
-    return DestinationError(f"Delta Lake could not do as asked in {shown}: {found}. {_AGAIN}")
+    return DestinationError(f"Delta Lake failed in {shown}: {found}. {_AGAIN}")
 
 
 def _meaning(text: str) -> Meaning:
@@ -81,12 +81,12 @@ def _meaning(text: str) -> Meaning:
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Tell whether nothing has answered."""
+    """Return whether an error says that no server answered."""
     return _UNREACHABLE.search(str(error)) is not None
 
 
 def short(error: BaseException) -> str:
-    """Give what matters of a message: no colours, no backtrace, one line."""
+    """Return an error's message as one line, without colours and backtrace."""
     text = _BACKTRACE.sub("", _TERMINAL.sub("", str(error)))
     text = " ".join(_XML_ONLY.sub(" ", text).replace("↳", "").split())
     return text[:_LONGEST].rstrip(". ")
@@ -94,10 +94,10 @@ def short(error: BaseException) -> str:
 
 @contextmanager
 def translated(shown: str) -> Iterator[None]:
-    """Turn whatever delta-rs, pyarrow and the file system raise into a :class:`DestinationError`.
+    """Raise errors of delta-rs, pyarrow and the file system as :class:`DestinationError`.
 
     Args:
-        shown: Where that was.
+        shown: The root or the table's directory.
     """
     try:
         yield
@@ -106,7 +106,7 @@ def translated(shown: str) -> Iterator[None]:
 
 
 def written_meanwhile(table: str) -> DestinationConflictError:
-    """Make the error for a table that another run wrote since it was looked at."""
+    """Return the error for a table that another run wrote since this run read it."""
     return DestinationConflictError(
         f"another run wrote table {table!r} meanwhile, so that nothing of this checkpoint is "
         f"written. Run again: what the other run loaded will not be read."

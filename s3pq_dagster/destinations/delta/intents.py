@@ -1,4 +1,4 @@
-"""What is to go into the ledger once the rows are committed, written down before they are."""
+"""Intents: files with the ledger entries of a change, written before its rows are committed."""
 
 import base64
 import json
@@ -19,28 +19,28 @@ from s3pq_dagster.errors import DestinationError
 INTENTS = "_s3pq_intents"
 _META = b"s3pq"
 _SPREAD = 1024
-"""Two writers that ask for a number at the same time get different ones."""
+"""Random part of a number, so that two writers do not draw the same one at the same time."""
 _SUFFIX = ".arrow"
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One change of a table's ledger, and how to tell whether it is committed."""
+    """A change of a table's ledger, and the number that tells whether it is committed."""
 
     number: int
-    """Which the commit of the rows carries: if the table has it, this is committed."""
+    """Number in the commit of the rows: the change is committed once the table has it."""
     after: int | None
-    """The number of the change before."""
+    """Number of the change before; ``None`` for the first."""
     upon: int | None
-    """The version of the Delta table that the commit is built upon; ``None`` if there is none."""
+    """Version of the Delta table that the commit follows; ``None`` if there is no table."""
     in_table: bool
-    """Whether rows go with it, or at least a commit of the table; if not, that of the ledger says
-    whether this is committed."""
+    """Whether a commit of the table goes with it. If not, the table does not exist, and the commit
+    of ``_s3pq_objects`` carries the number."""
     change: Change
 
 
 def next_number(last: int | None) -> int:
-    """Make a number that nobody else has: the time in nanoseconds, or more."""
+    """Return a number that no other change has, above the last one: about the time in ns."""
     drawn = time.time_ns() // _SPREAD * _SPREAD + random.randrange(_SPREAD)  # noqa: S311 - no secret
     return max(drawn, (last or 0) + 1)
 
@@ -53,17 +53,17 @@ class Intents:
         self._directory = f"{INTENTS}/{table}"
 
     def write(self, intent: Intent) -> None:
-        """Write an intent down, durably."""
+        """Write an intent durably."""
         self._storage.put(self._path(intent.number), _to_bytes(intent))
         self._storage.flush(self._directory)
 
     def numbers(self) -> list[int]:
-        """List what is written down, oldest first."""
+        """List the numbers of the intents that exist, oldest first."""
         stems = [name.removesuffix(_SUFFIX) for name in self._storage.names(self._directory)]
         return sorted(int(stem) for stem in stems if stem.isdecimal())
 
     def read(self, number: int) -> Intent | None:
-        """Read an intent; ``None`` if it is not there.
+        """Read an intent; ``None`` if it does not exist.
 
         Raises:
             DestinationError: It is damaged.
@@ -81,7 +81,7 @@ class Intents:
             raise DestinationError(msg) from error
 
     def delete(self, number: int) -> None:
-        """Forget an intent that is applied, or void."""
+        """Delete an intent that is applied, or void."""
         self._storage.delete([self._path(number)])
 
     def _path(self, number: int) -> str:

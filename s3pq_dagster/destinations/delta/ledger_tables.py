@@ -1,4 +1,4 @@
-"""The ledger as two Delta tables, a partition for each table of the user's."""
+"""The ledger as two Delta tables, with a partition for each loaded table."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -20,29 +20,29 @@ from s3pq_dagster.destinations.storage.protocol import Storage
 _PARTITION_BY = ["table_name"]
 _FILE_BYTES = 128 * 1024 * 1024
 _GROWTH = 2
-"""A file of fewer rows than so many times those that are written anyway is written with them, so
-that a ledger of any size is in few files, and each entry was written few times."""
+"""Files of at most so many times the rows that are written anyway are rewritten with them. Thus a
+ledger of any size is in few files, and each entry is rewritten few times."""
 Columns = Mapping[str, pl.DataType | type[pl.DataType]]
 
 
 @dataclass(frozen=True)
 class LedgerTable:
-    """One of the two tables, as far as one table of the user's is concerned."""
+    """The rows of one loaded table in ``_s3pq_objects`` or ``_s3pq_tables``."""
 
     storage: Storage
     name: str
     columns: Columns
     table: str
-    """The user's."""
+    """Name of the loaded table."""
 
     @cached_property
     def log(self) -> Log:
-        """Its log."""
+        """Log of the ledger's table."""
         return Log(self.storage, self.name)
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Its columns."""
+        """Arrow schema of the ledger's table."""
         frame = pl.DataFrame(schema=dict(self.columns))
         large = frame.to_arrow().schema
         plain = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
@@ -50,28 +50,28 @@ class LedgerTable:
 
     @property
     def app(self) -> str:
-        """The name under which its commits carry the number of what they apply."""
+        """The application under which commits carry the number of the intent they apply."""
         return f"s3pq/{self.table}"
 
     def number_in(self, version: Version | None) -> int | None:
-        """Give the number of what was applied last."""
+        """Return the number of the intent that was applied last; ``None`` without any."""
         return None if version is None else version.transaction(self.app)
 
     def create(self) -> None:
-        """Make it if it is not there."""
+        """Create the ledger's table if it does not exist."""
         if self.log.open() is None:
             with suppress(ConcurrentCommitError):
                 self.log.create(number=0, added=[], schema=self.schema, partition_by=_PARTITION_BY)
 
     def read(self, version: Version | None) -> pl.DataFrame:
-        """Read the rows of the user's table."""
+        """Read the rows of the loaded table."""
         return self._concat([frame for _, frame in self._frames(version)])
 
     def apply(self, version: Version, intent: Intent) -> None:
-        """Bring an intent in, upon this very version.
+        """Commit the entries of an intent, if ``version`` still is the latest.
 
         Raises:
-            ConcurrentCommitError: Somebody else committed since; nothing is committed.
+            ConcurrentCommitError: Another run committed since, perhaps for another table.
         """
         if self.name == TABLES:
             row = {name: intent.change.row[name] for name in self.columns}
@@ -111,7 +111,7 @@ class LedgerTable:
                 version, number=number, added=files, removed=old, schema=self.schema, app=self.app
             )
         except ConcurrentCommitError:
-            stage.discard()  # of what else fails nobody knows whether it is committed
+            stage.discard()  # after any other error it may be committed all the same
             raise
 
     def _files(self, version: Version) -> list[DataFile]:
@@ -131,25 +131,25 @@ class LedgerTable:
 
 @dataclass(frozen=True, slots=True)
 class LedgerTables:
-    """Both of them."""
+    """Both of the ledger's tables."""
 
     objects: LedgerTable
     tables: LedgerTable
 
     @classmethod
     def of(cls, storage: Storage, table: str) -> "LedgerTables":
-        """Name them; nothing is looked at."""
+        """Name the tables; nothing is opened yet."""
         return cls(
             LedgerTable(storage, OBJECTS, OBJECT_COLUMNS, table),
             LedgerTable(storage, TABLES, TABLE_COLUMNS, table),
         )
 
     def create(self) -> None:
-        """Make those that are not there."""
+        """Create the tables that do not exist."""
         self.objects.create()
         self.tables.create()
 
 
 def row_of(frame: pl.DataFrame) -> dict[str, Any] | None:
-    """Give the row of ``_s3pq_tables``; ``None`` if there is none."""
+    """Return the only row of a frame; ``None`` if it is empty."""
     return frame.row(0, named=True) if frame.height else None

@@ -1,4 +1,4 @@
-"""Values of partition columns, as the Delta protocol writes them."""
+"""Partition columns: which are possible, and their values as the Delta protocol writes them."""
 
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
@@ -15,15 +15,15 @@ Partition = tuple[str | None, ...]
 
 
 def check_partition_by(schema: pa.Schema, partition_by: Sequence[str], key: str | None) -> None:
-    """Refuse to partition by what is no column, or whose values are no plain text.
+    """Refuse to partition by a column that does not exist, or is of an unsuitable type.
 
     Args:
-        schema: Of the columns as they are stored.
-        partition_by: Their names.
+        schema: The columns as they are stored.
+        partition_by: Names of the partition columns.
         key: The object the schema comes from.
 
     Raises:
-        UnsupportedSchemaError: It says which columns there are.
+        UnsupportedSchemaError: A column is refused, or no other column would be left.
     """
     missing = [name for name in partition_by if name not in schema.names]
     if missing:
@@ -49,7 +49,7 @@ def check_partition_by(schema: pa.Schema, partition_by: Sequence[str], key: str 
 def parts(
     batch: pa.RecordBatch, partition_by: Sequence[str]
 ) -> Iterator[tuple[Partition, pa.RecordBatch]]:
-    """Part a batch by the values of some columns, which are then left out of it.
+    """Split a batch by the values of the partition columns, and drop these columns.
 
     Raises:
         UnsupportedSchemaError: A value is an empty string, which Delta reads as null.
@@ -68,7 +68,7 @@ def parts(
 
 
 def directory(partition_by: Sequence[str], values: Partition) -> str:
-    """Name a partition's directory as Hive does; engines take the values from the log."""
+    """Name a partition's directory as Hive does; engines read the values from the log."""
     return "".join(
         f"{quote(name, safe='')}={_NULL if value is None else quote(value, safe='')}/"
         for name, value in zip(partition_by, values, strict=True)

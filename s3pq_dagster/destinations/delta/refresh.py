@@ -1,4 +1,4 @@
-"""A whole table written anew: nothing of it is seen before all of it is."""
+"""A refresh: a whole table is replaced in one commit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 
 
 class Refresh:
-    """Checkpoints are files and entries in memory; :meth:`end` commits them all at once."""
+    """A table whose checkpoints are kept as files and entries until :meth:`end` commits them."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Refresh:
         return gone
 
     def end(self) -> None:
-        """Make all of it the table, in one commit."""
+        """Replace the table by all checkpoints, in one commit."""
         nothing = Commit([], None, None)
         change = Change(
             self._entries,
@@ -94,7 +94,7 @@ class Refresh:
         self._publisher.publish(change, self._files, None if schema is None else stored(schema))
 
     def discard(self) -> None:
-        """Delete what was written, unless it may be the table by now."""
+        """Delete the files that were written, unless they may be committed."""
         if not self._publisher.in_doubt:
             for stage in self._stages:
                 stage.discard()
@@ -116,7 +116,7 @@ class Refresh:
         self._row = change.row
 
     def _replace(self, change: Change, schema: pa.Schema) -> int:
-        """Take rows that a later checkpoint replaces out of the files of earlier ones."""
+        """Remove rows that a checkpoint replaces from the files of earlier ones; count them."""
         keys = change.replaced(self._entries)
         if not keys:
             return 0

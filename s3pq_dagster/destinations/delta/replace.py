@@ -1,4 +1,4 @@
-"""Rows of some objects taken out of the files they are in, without touching a file."""
+"""Removing the rows of some objects from data files, by writing the other rows to new files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -19,17 +19,17 @@ def rewrite_without(
     reading: DataFiles,
     stage: Stage,
 ) -> tuple[list[DataFile], int]:
-    """Write the other rows of the files that hold rows of some objects anew.
+    """Rewrite the data files that hold rows of some objects, without these rows.
 
     Args:
-        keys: Of the objects.
-        files: Of the table.
-        schema: Of the table.
-        reading: Reads them.
-        stage: Gets the rows that stay, and is finished.
+        keys: Keys of the objects whose rows go.
+        files: The table's data files; they are left as they are.
+        schema: The table's columns as they are stored.
+        reading: Reads the files.
+        stage: Gets the rows that stay; it is finished afterwards.
 
     Returns:
-        The files whose rows are gone or in ``stage`` now, and the number of rows that are gone.
+        The files that ``stage`` replaces, and the number of rows left out.
     """
     wanted = sorted(keys)
     removed = []

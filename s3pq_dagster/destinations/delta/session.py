@@ -1,4 +1,4 @@
-"""One table open for writing, each checkpoint a commit of its own."""
+"""One table open for writing; each checkpoint is one commit."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +20,11 @@ from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 from s3pq_dagster.errors import DestinationError
 
 JOIN_ROWS = 32_768
-"""Batches are joined up to this many rows: each costs, however few rows are in it."""
+"""Batches are joined up to this many rows, since each has a cost however few rows it has."""
 
 
 class Session:
-    """One table open for writing."""
+    """One table open for writing; see :class:`TableWriter`."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class Session:
     def staged(
         self, batches: pa.RecordBatchReader, schema_key: str | None, known: pa.Schema | None
     ) -> Iterator[Stage]:
-        """Drain a stream into files; they go again if the context ends with an error.
+        """Write a stream to data files, which are deleted if the context ends with an error.
 
         Args:
             batches: The stream.
-            schema_key: The object its schema is of.
+            schema_key: The object its schema comes from.
             known: The table's schema, if it has one.
         """
         check_schema(batches.schema, schema_key)
@@ -123,7 +123,7 @@ class Session:
             msg = (
                 f"the Delta table {self._shown} is partitioned by {version.partition_by}, and "
                 f"`partition_by` says {self._partition_by}. Delta Lake cannot change that: set "
-                f"`partition_by` back or, to load the table anew, delete its directory and its "
+                f"`partition_by` back or, to load the table again, delete its directory and its "
                 f"rows in _s3pq_objects and _s3pq_tables."
             )
             raise DestinationError(msg)

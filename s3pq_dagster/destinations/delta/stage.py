@@ -1,4 +1,4 @@
-"""New data files: written beside the table, part of it only once they are committed."""
+"""Writing new data files: they are in the table's directory, and part of it once committed."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -15,7 +15,7 @@ from s3pq_dagster.destinations.delta.version import DataFile
 from s3pq_dagster.destinations.storage.protocol import Storage
 
 OURS = "s3pq-"
-"""What the name of each data file of ours begins with."""
+"""Beginning of the name of each data file of ours."""
 ROW_GROUP_ROWS = 131_072
 _ROW_GROUP_BYTES = 64 * 1024 * 1024
 _WAITING_BYTES = 256 * 1024 * 1024
@@ -23,15 +23,15 @@ _MOST_OPEN = 64
 
 
 class _Writer(pq.ParquetWriter):  # type: ignore[misc]  # pyarrow has no types
-    """Is closed or given up by who opened it, and writes nothing when it is collected."""
+    """A writer that writes nothing when it is garbage-collected, since the disk may be full."""
 
     def __del__(self) -> None:
-        """Leave the file as it is: the disk may be full."""
+        """Leave the file as it is: whoever opened the writer closes it, or gives it up."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """A file under way."""
+    """A file that is being written."""
 
     path: str
     opened: AbstractContextManager[pa.NativeFile]
@@ -42,7 +42,7 @@ class _Open:
 
 @dataclass(slots=True)
 class _Waiting:
-    """Rows that are not yet a row group."""
+    """Rows that wait until they are enough for a row group."""
 
     batches: list[pa.RecordBatch] = field(default_factory=list)
     rows: int = 0
@@ -52,8 +52,8 @@ class _Waiting:
 class Stage:
     """Data files of one table that are not committed yet.
 
-    Rows come in any number of batches, in the table's own columns. A file is begun anew once it is
-    of the size aimed at; in a partitioned table each partition has files of its own.
+    Rows come in any number of batches, in the columns as they are stored. A new file begins once
+    one has the target size; in a partitioned table each partition has files of its own.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Stage:
         self._waiting: dict[Partition, _Waiting] = {}
         self._begun: list[str] = []
         self.files: list[DataFile] = []
-        """Those that are in their place."""
+        """The files that are complete."""
 
     def write(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Add rows."""
@@ -84,7 +84,7 @@ class Stage:
                 self._add(partition, part)
 
     def finish(self) -> list[DataFile]:
-        """Close every file; give those that were written."""
+        """Complete every file, durably; return all of them."""
         for partition in list(self._waiting):
             self._flush(partition)
         for partition in list(self._open):
@@ -93,7 +93,7 @@ class Stage:
         return self.files
 
     def discard(self) -> None:
-        """Delete what was written: nobody has committed it."""
+        """Delete every file; only for files that are not committed."""
         for file in self._open.values():
             _give_up(file, _DiscardedError())
         self._open.clear()
@@ -118,7 +118,7 @@ class Stage:
         if not rows.num_rows:
             return
         file = self._open.pop(partition, None) or self._begin(partition)
-        self._open[partition] = file  # the last one is the one used last
+        self._open[partition] = file  # the first is the least recently used
         file.writer.write_table(rows, row_group_size=len(rows))
         if file.sink.tell() >= self._target_bytes:
             self._close(partition)
@@ -170,20 +170,20 @@ class Stage:
 
 
 class _DiscardedError(Exception):
-    """Tells a file under way that it is not wanted."""
+    """Ends the context in which a storage writes a file, so that it deletes the file."""
 
 
 def _give_up(file: _Open, why: BaseException) -> None:
-    """Leave nothing of a file, even where it cannot be written any more."""
+    """Stop writing a file and delete it, even if the disk is full."""
     with suppress(OSError, pa.ArrowException, RuntimeError):
         file.writer.close()
-    file.writer.is_open = False  # or it is closed once more when it is collected
+    file.writer.is_open = False  # or pyarrow closes it again when it is collected
     with suppress(OSError):
         file.opened.__exit__(type(why), why, None)
 
 
 def _worth_a_dictionary(schema: pa.Schema) -> list[str]:
-    """Name the columns whose values repeat often: for others a dictionary costs half the time."""
+    """Return columns whose values may repeat: for others, a dictionary costs half the time."""
     types = pa.types
     return [
         each.name

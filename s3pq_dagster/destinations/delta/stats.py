@@ -1,7 +1,7 @@
-"""What the log says of a file, so that engines can skip it.
+"""Statistics of a data file in the log, by which engines skip files.
 
-"Per-file Statistics" in the Delta protocol. Too narrow a bound would hide rows; in doubt there is
-none. https://github.com/delta-io/delta/blob/master/PROTOCOL.md#per-file-statistics
+"Per-file Statistics" in the Delta protocol. A bound that is too narrow would hide rows; in doubt
+there is none. https://github.com/delta-io/delta/blob/master/PROTOCOL.md#per-file-statistics
 """
 
 import datetime as dt
@@ -22,11 +22,11 @@ Bounds = tuple[Any, Any]
 
 
 def stats(schema: pa.Schema, metadata: pq.FileMetaData) -> tuple[str, Bounds]:
-    """Sum up a file's own statistics.
+    """Sum up the statistics of a file's row groups.
 
     Args:
-        schema: Of the file.
-        metadata: Its footer.
+        schema: The file's columns.
+        metadata: The file's footer.
 
     Returns:
         The statistics as JSON, and the bounds of ``_s3_key``, if they are known.
@@ -53,7 +53,7 @@ def stats(schema: pa.Schema, metadata: pq.FileMetaData) -> tuple[str, Bounds]:
 
 
 def _flat(schema: pa.Schema) -> Iterator[tuple[pa.Field, int]]:
-    """Pair columns without fields with their number among the file's leaves."""
+    """Pair each column that is not nested with its number among the file's leaf columns."""
     leaf = 0
     for number, field in enumerate(schema):
         if not pa.types.is_nested(field.type) and (number < _COLUMNS or field.name == KEY_COLUMN):
@@ -68,9 +68,9 @@ def _leaves(kind: pa.DataType) -> int:
 
 
 def _bounds(field: pa.Field, each: Iterable[Any]) -> Bounds | None:
-    """Give the bounds as JSON has them; ``None`` where that may not be exact enough.
+    """Return the bounds as JSON writes them; ``None`` if they may not be exact.
 
-    Half of the numbers are not ordered in all engines alike: those that may be NaN.
+    Floating point has none, since engines do not agree on the order of NaN.
     """
     kind = field.type
     types = pa.types
@@ -95,7 +95,7 @@ def _bounds(field: pa.Field, each: Iterable[Any]) -> Bounds | None:
 
 
 def _timestamps(low: dt.datetime, high: dt.datetime, zone: str) -> Bounds | None:
-    """Write times outward to whole milliseconds, which is what the protocol cuts them to."""
+    """Round times outward to whole milliseconds, to which the protocol truncates them."""
     try:
         high += _MILLISECOND
     except OverflowError:

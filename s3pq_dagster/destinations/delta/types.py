@@ -1,4 +1,4 @@
-"""Which Delta type holds an Arrow type unchanged, and the way there."""
+"""Which Delta type holds an Arrow type unchanged, and the conversion to it."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +15,14 @@ _HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 
 
 def check_schema(schema: pa.Schema, key: str | None) -> None:
-    """Refuse what Delta Lake would change, cut or fail on, before anything is written.
+    """Refuse columns that Delta Lake would change, cut or fail on, before anything is written.
 
     Args:
-        schema: What is to be written.
-        key: The object it comes from, for the error.
+        schema: The columns to be written.
+        key: The object they come from, for the error.
 
     Raises:
-        UnsupportedSchemaError: It names the columns, why, and what to do.
+        UnsupportedSchemaError: Some columns are refused; it says which, why, and what to do.
     """
     check_columns(
         schema,
@@ -45,15 +45,15 @@ def check_schema(schema: pa.Schema, key: str | None) -> None:
 
 
 def stored(schema: pa.Schema) -> pa.Schema:
-    """Give the Arrow types in which Delta Lake keeps the columns of a checked schema."""
+    """Return the schema in which Delta Lake stores the columns of a checked schema."""
     return pa.schema([(field.name, stored_type(field.type)) for field in schema])
 
 
 def stored_type(kind: pa.DataType) -> pa.DataType:
-    """Give the type, at any depth, that Delta Lake has and that every value fits without change.
+    """Return the type of Delta Lake that holds a type's values unchanged, at any depth.
 
-    Only the values say it of nanoseconds, which have to be whole microseconds, and of seconds and
-    milliseconds, which microseconds may be too narrow for.
+    For some timestamps that depends on the value: nanoseconds must be whole microseconds, and
+    seconds and milliseconds must not be beyond the range of microseconds.
     """
     types = pa.types
     if isinstance(kind, pa.UuidType):
@@ -70,7 +70,7 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
 
 
 def converted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Bring a batch into the columns and types of :func:`stored`.
+    """Convert a batch to the columns and types of :func:`stored`.
 
     Raises:
         UnsupportedSchemaError: A value would be changed or cut.
@@ -85,7 +85,7 @@ def converted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _within(kind: pa.DataType) -> pa.DataType:
-    """As :func:`stored_type`, but for an id, which no cast turns into text down there."""
+    """As :func:`stored_type`, but a nested UUID stays binary: no cast makes text of it."""
     return pa.binary() if isinstance(kind, pa.UuidType) else stored_type(kind)
 
 
@@ -111,7 +111,7 @@ def _stored_scalar(kind: pa.DataType) -> pa.DataType:
 
 
 def _texts(column: pa.Array) -> pa.Array:
-    """Write ids as their text of 36 characters."""
+    """Write UUIDs as text of 36 characters."""
     storage = column.storage
     bytes_ = np.frombuffer(storage.buffers()[1] or b"", dtype=np.uint8)
     start = storage.offset * 16
@@ -152,7 +152,7 @@ def _unsupported(kind: pa.DataType) -> str | None:
 
 
 def _twins(names: list[str]) -> list[tuple[str, str]]:
-    """Pair names that differ by the case of letters beyond ASCII's, as delta-rs folds them."""
+    """Pair names that differ only by the case of letters beyond ASCII, which delta-rs folds."""
     plain = set(case_twins(names))
     first: dict[str, str] = {}
     pairs = [(first.setdefault(name.lower(), name), name) for name in names]

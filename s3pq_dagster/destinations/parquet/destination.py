@@ -1,4 +1,4 @@
-"""The root: opened for each call, local or in S3."""
+"""The Parquet destination: a root in a directory or in S3, which each call opens again."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,17 +10,17 @@ from s3pq_dagster.destinations.parquet.failures import translated
 from s3pq_dagster.destinations.parquet.paths import check_table, lock_path
 from s3pq_dagster.destinations.parquet.reading import TableReader, audit_of, not_loaded, state_of
 from s3pq_dagster.destinations.parquet.session import Session
-from s3pq_dagster.destinations.parquet.snapshot import Look, consistently
+from s3pq_dagster.destinations.parquet.snapshot import Snapshot, read_consistently
 from s3pq_dagster.destinations.storage.protocol import Storage, UncertainSwapError
 from s3pq_dagster.destinations.storage.root import Root
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 
 
 class ParquetDestination:
-    """A directory a table, of one Parquet file an object.
+    """Tables as directories with one Parquet file for each object.
 
-    Engines read a table by ``<root>/<table>/*.parquet``; whoever needs whole checkpoints reads by
-    the manifest, ``<root>/_s3pq_objects/<table>.parquet``, as :meth:`read` does.
+    Engines read a table by ``<root>/<table>/*.parquet``. Readers that need whole checkpoints read
+    the files named by the manifest, ``<root>/_s3pq_objects/<table>.parquet``, as :meth:`read` does.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class ParquetDestination:
         """Name the root; nothing is opened yet.
 
         Args:
-            root: A directory, made when first written, or ``s3://bucket/prefix``.
-            compression: Of the files, as pyarrow names it.
+            root: A directory, created when first written, or ``s3://bucket/prefix``.
+            compression: Compression of the files, as pyarrow names it.
             lock_timeout_seconds: How long to wait for a table that another run writes.
-            lease_seconds: In S3, after how long of silence a writer is taken for dead.
-            endpoint_url: Of an S3 that is not AWS's.
-            region: Of the bucket.
-            local_profile: AWS profile, instead of the usual chain.
+            lease_seconds: In S3, how long a writer's lock lasts without being renewed.
+            endpoint_url: Endpoint of an S3 that is not AWS's.
+            region: Region of the bucket.
+            local_profile: AWS profile, instead of the usual chain of credentials.
             log: Gets a line each time a table has to be waited for.
         """
         self._compression = compression
@@ -61,12 +61,16 @@ class ParquetDestination:
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
         with self._opened(owner.table) as storage:
-            return consistently(storage, owner.table, lambda look: state_of(storage, owner, look))
+            return read_consistently(
+                storage, owner.table, lambda snapshot: state_of(storage, owner, snapshot)
+            )
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
         with self._opened(owner.table) as storage:
-            return consistently(storage, owner.table, lambda look: audit_of(storage, owner, look))
+            return read_consistently(
+                storage, owner.table, lambda snapshot: audit_of(storage, owner, snapshot)
+            )
 
     @contextmanager
     def write(self, owner: Owner, *, run_id: str, append: bool, refresh: bool) -> Iterator[Session]:
@@ -94,14 +98,14 @@ class ParquetDestination:
     def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
         """See :meth:`Destination.read`."""
 
-        def once(look: Look | None) -> TableReader:
-            if look is None:
+        def open_reader(snapshot: Snapshot | None) -> TableReader:
+            if snapshot is None:
                 raise not_loaded(table)
-            return TableReader(storage, look, columns)
+            return TableReader(storage, snapshot, columns)
 
         with (
             self._opened(table) as storage,
-            closing(consistently(storage, table, once)) as reader,
+            closing(read_consistently(storage, table, open_reader)) as reader,
         ):
             yield reader.batches()
 

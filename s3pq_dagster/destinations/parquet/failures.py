@@ -1,4 +1,4 @@
-"""What goes wrong below the root, in our words."""
+"""Errors of the file system and of pyarrow, as errors of the destination."""
 
 import errno
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ _NO_DIRECTORY = {errno.ENOTDIR, errno.EEXIST}
 
 @contextmanager
 def translated(root: str) -> Iterator[None]:
-    """Turn what the file system and pyarrow raise into a :class:`DestinationError`.
+    """Raise errors of the file system and of pyarrow as :class:`DestinationError`.
 
     Args:
-        root: Named in it.
+        root: The root, which the error names.
     """
     try:
         yield
     except (OSError, pa.ArrowException) as error:
         number = error.errno if isinstance(error, OSError) else None
         msg = (
-            f"cannot do as asked in the Parquet files below {root}: {first_line(error)}. "
+            f"cannot read or write the Parquet files below {root}: {first_line(error)}. "
             f"{_advice(number, root)} What is committed stands and is not read again; "
             f"nothing else is visible."
         )
@@ -34,11 +34,11 @@ def translated(root: str) -> Iterator[None]:
 
 
 @contextmanager
-def damage_told(path: str, table: str) -> Iterator[None]:
-    """Name the file of which something cannot be read.
+def damaged_file_named(path: str, table: str) -> Iterator[None]:
+    """Raise errors of reading a Parquet file as a :class:`DestinationError` that names it.
 
     Raises:
-        FileNotFoundError: It is not there, which is for others to judge.
+        FileNotFoundError: It does not exist. The caller knows what that means.
         DestinationError: It is damaged.
     """
     try:
@@ -54,7 +54,7 @@ def damage_told(path: str, table: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Give what matters of a message."""
+    """Return the first line of an error's message, or its class if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -1,4 +1,4 @@
-"""A table's ledger as one Parquet file: its entries as rows, the table's facts beside them."""
+"""A table's manifest: a Parquet file with its ledger entries, and its facts as metadata."""
 
 import base64
 import json
@@ -30,16 +30,16 @@ COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "file": pl.String,
     "file_id": pl.String,
 }
-"""Those of ``_s3pq_objects``, and what holds an object's rows: the file's name and its mark."""
+"""The columns of ``_s3pq_objects``, then name and id of the file with the object's rows."""
 _REPEATED = ["table_name", "bucket", "prefix", "status", "reason", "run_id", "loaded_at"]
-"""Columns whose values are few; looking for repetition in the others takes half the time."""
+"""Columns with few different values. A dictionary for the others costs half the time of writing."""
 _KEY = b"s3pq"
 _IS_LOADED = pl.col("status") == Status.LOADED
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is true of a table as a whole."""
+    """Facts of a table as a whole."""
 
     bucket: str
     prefix: str
@@ -49,8 +49,10 @@ class Facts:
     cursor: datetime | None = None
     updated_at: datetime | None = None
 
-    def after(self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None) -> "Facts":
-        """Take over what a commit says; a schema only if there is none yet."""
+    def after_commit(
+        self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None
+    ) -> "Facts":
+        """Return the facts after a commit; the schema stays if there is one."""
         known = self.schema is not None
         return replace(
             self,
@@ -69,54 +71,54 @@ class Manifest:
     table: str
     facts: Facts
     frame: pl.DataFrame
-    """Of :data:`COLUMNS`."""
+    """The ledger entries, with the columns of :data:`COLUMNS`."""
     version: str | None = None
-    """Which the storage gave to its file; ``None`` as long as it is in none."""
+    """Version of its file in the storage; ``None`` before it is written."""
 
     @classmethod
     def new(cls, owner: Owner, version: str | None = None) -> "Manifest":
-        """Be the ledger of a table that is loaded for the first time, or anew."""
+        """Return the empty manifest of a table that is new, or is to be refreshed."""
         frame = pl.DataFrame(schema=COLUMNS)
         return cls(owner.table, Facts(owner.bucket, owner.prefix), frame, version)
 
     @property
     def ledger(self) -> Ledger:
-        """What every destination's ledger is."""
+        """The entries as a :class:`Ledger`."""
         return as_ledger(self.frame)
 
     @property
     def files(self) -> pl.DataFrame:
-        """Give ``key``, ``rows``, ``file`` and ``file_id`` of what is loaded, in loading order."""
+        """``key``, ``rows``, ``file`` and ``file_id`` of the loaded objects, in loading order."""
         return self.frame.filter(_IS_LOADED).select("key", "rows", "file", "file_id")
 
-    def entered(self, new: pl.DataFrame, *, append: bool) -> "Manifest":
-        """Be this with more entries.
+    def with_entries(self, new: pl.DataFrame, *, append: bool) -> "Manifest":
+        """Return a copy with new entries, without those they replace.
 
         Args:
-            new: As :func:`with_files` gave them.
-            append: Whether earlier versions' rows stay.
+            new: Entries that :func:`assign_files` returned.
+            append: Whether the rows of earlier versions of an object stay.
 
         Raises:
-            DestinationError: One of its objects is loaded already.
+            DestinationError: A version of an object that is to be entered is loaded already.
         """
         if again := loaded_already(self.frame, new):
             raise loaded_meanwhile(self.table, again)
         return replace(self, frame=entries_after(self.frame, new, append=append))
 
-    def stating(
+    def with_facts(
         self, sealed: Commit, schema: pa.Schema | None = None, schema_key: str | None = None
     ) -> "Manifest":
-        """Be this with the facts that a commit states."""
-        return replace(self, facts=self.facts.after(sealed, schema, schema_key))
+        """Return a copy with the facts of a commit."""
+        return replace(self, facts=self.facts.after_commit(sealed, schema, schema_key))
 
-    def removed(self, keys: Sequence[str], run_id: str) -> tuple["Manifest", int]:
-        """Be this with the entries of some keys marked as removed; also give how many rows go."""
+    def with_removed(self, keys: Sequence[str], run_id: str) -> tuple["Manifest", int]:
+        """Return a copy with the entries of some keys marked as removed, and their rows' number."""
         frame, rows = entries_removed(self.frame, keys, run_id)
         held = [pl.when(_IS_LOADED).then(pl.col(name)).alias(name) for name in ("file", "file_id")]
         return replace(self, frame=frame.with_columns(held)), rows
 
     def encoded(self) -> bytes:
-        """Write it as a Parquet file."""
+        """Encode the manifest as a Parquet file."""
         rows = self.frame.to_arrow(compat_level=pl.CompatLevel.oldest())
         facts = {
             "format_version": FORMAT_VERSION,
@@ -127,7 +129,7 @@ class Manifest:
         return _file_of(rows)
 
     def report(self) -> bytes:
-        """Write its facts as a Parquet file of one row, with the columns of ``_s3pq_tables``."""
+        """Encode the facts as a Parquet file of one row, with the columns of ``_s3pq_tables``."""
         row = self._row() | {"table_name": self.table, "format_version": FORMAT_VERSION}
         frame = pl.DataFrame([row], schema=TABLE_COLUMNS, orient="row")
         return _file_of(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
@@ -146,11 +148,12 @@ class Manifest:
 
 
 def decoded(table: str, content: bytes, version: str) -> Manifest:
-    """Read what :meth:`Manifest.encoded` wrote.
+    """Decode a file that :meth:`Manifest.encoded` wrote.
 
     Raises:
         LedgerVersionError: A newer release wrote it.
-        ValueError: It is damaged, or something else.
+        ValueError: It is no manifest.
+        OSError: It is damaged; so are all other errors of pyarrow, polars and json.
     """
     rows = pq.read_table(
         pa.BufferReader(content), page_checksum_verification=True, use_threads=False
@@ -180,16 +183,19 @@ def decoded(table: str, content: bytes, version: str) -> Manifest:
     )
 
 
-def with_files(
+def assign_files(
     entries: pl.DataFrame, file_ids: dict[str, str], taken: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Say of entries which file holds their rows.
+    """Add to entries the name and the id of the file that holds their rows.
 
     Args:
-        entries: With the columns of ``_s3pq_objects``.
-        file_ids: By key, of what is loaded.
-        taken: ``key`` and ``file`` of the objects that have a file already, whose place the new
-            one is to take; ``None`` if none is to.
+        entries: Entries with the columns of ``_s3pq_objects``.
+        file_ids: The file's id by key, for loaded objects.
+        taken: ``key`` and ``file`` of objects that have a file, whose name the new one takes over;
+            ``None`` to give every file a new name.
+
+    Returns:
+        Entries with the columns of :data:`COLUMNS`.
     """
     ids = [
         file_ids[key] if status == Status.LOADED else None

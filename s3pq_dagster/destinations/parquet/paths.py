@@ -1,4 +1,4 @@
-"""Where everything is below the root, and what files are called."""
+"""Paths below the root, and the names of files."""
 
 import re
 import secrets
@@ -7,22 +7,22 @@ from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES
 from s3pq_dagster.errors import DestinationDeniedError
 
 STAGED = "_s3pq_staged"
-"""Holds what is written and not yet at its place; outside of every table's glob."""
+"""Folder of files that are written but not moved to their table yet; no table's glob finds it."""
 SUFFIX = ".parquet"
 _LONGEST_STEM = 100
 _LONGEST_TABLE = 200
-"""Most file systems end at 255 bytes a name."""
+"""Most bytes in a table's name: most file systems allow 255 for a file's."""
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 _ID = re.compile(r"[0-9a-f]{24}")
 _EDGES = "._-"
-"""Engines leave out files whose names begin with a dot or an underscore."""
+"""Not at the edges of a name: engines skip files that begin with a dot or an underscore."""
 
 
 def check_table(table: str) -> None:
-    """Refuse a table's name that would be a path, ours, or too long for a file.
+    """Refuse a table whose name is a path, reserved for us, or too long for a file.
 
     Raises:
-        DestinationDeniedError: It says why.
+        DestinationDeniedError: The name is one of these.
     """
     is_path = table in {"", ".", ".."} or any(c in table for c in "/\\\x00")
     if is_path or table.startswith("_s3pq_") or len(table.encode()) > _LONGEST_TABLE:
@@ -35,46 +35,48 @@ def check_table(table: str) -> None:
 
 
 def manifest_path(table: str) -> str:
-    """Place a table's ledger."""
+    """Return the path of a table's manifest, which is its ledger."""
     return f"{OBJECTS}/{table}{SUFFIX}"
 
 
 def report_path(table: str) -> str:
-    """Place what is said of a table as a whole."""
+    """Return the path of a table's row of ``_s3pq_tables``."""
     return f"{TABLES}/{table}{SUFFIX}"
 
 
 def lock_path(table: str) -> str:
-    """Place the lock, or lease, of a table's one writer."""
+    """Return the path of the lock of a table's writer."""
     return f"{STAGED}/{table}.lock"
 
 
 def staged_folder(table: str) -> str:
-    """Place what a writer has under way."""
+    """Return the folder of a table's files that are not moved yet."""
     return f"{STAGED}/{table}"
 
 
 def staged_path(table: str, file_id: str) -> str:
-    """Place a file until it is committed and moved."""
+    """Return the path of a file until it is committed and moved."""
     return f"{STAGED}/{table}/{file_id}{SUFFIX}"
 
 
 def final_path(table: str, name: str) -> str:
-    """Place a file where engines find it."""
+    """Return the path of a file where engines find it."""
     return f"{table}/{name}"
 
 
 def new_id() -> str:
-    """Draw what no other file ever has."""
+    """Return a random id that no other file has."""
     return secrets.token_hex(12)
 
 
 def file_name(key: str, file_id: str) -> str:
     """Name the file of an object that has none yet.
 
-    The id makes it one that never was there, so whatever comes late, a deletion or a copy, cannot
-    hit another's file. The rest is for people. No part of a key becomes a path.
+    No part of a key becomes a path; what is readable of it is for people.
     """
+    # The id makes the name one that was never used, and that is never used again after the file
+    # is deleted. So a deletion or a copy that arrives late, from a writer that lost its lock,
+    # cannot hit the file of another object or of a later load.
     last = key.rstrip("/").rpartition("/")[2]
     stem = last[: -len(SUFFIX)] if last.lower().endswith(SUFFIX) else last
     readable = _ODD.sub("_", stem)[:_LONGEST_STEM].strip(_EDGES) or "object"
@@ -82,6 +84,6 @@ def file_name(key: str, file_id: str) -> str:
 
 
 def is_file_name_of(name: str, key: str) -> bool:
-    """Tell whether a name is one that :func:`file_name` gives to a key."""
+    """Return whether :func:`file_name` gives such a name to this key."""
     file_id = name.removesuffix(SUFFIX).rpartition("-")[2]
     return _ID.fullmatch(file_id) is not None and file_name(key, file_id) == name

@@ -1,4 +1,4 @@
-"""Reading a table by its manifest: whole rows of whole checkpoints, or an error that says so."""
+"""Reading a table by its manifest: all rows of whole checkpoints, or an error."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,18 +12,24 @@ import pyarrow.parquet as pq
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
-from s3pq_dagster.destinations.parquet.failures import damage_told
+from s3pq_dagster.destinations.parquet.failures import damaged_file_named
 from s3pq_dagster.destinations.parquet.paths import final_path
-from s3pq_dagster.destinations.parquet.rows_file import opened, rows_by_key
-from s3pq_dagster.destinations.parquet.snapshot import Look, check_still, checked, open_file
+from s3pq_dagster.destinations.parquet.rows_file import open_parquet, rows_by_key
+from s3pq_dagster.destinations.parquet.snapshot import (
+    Snapshot,
+    check_current,
+    check_snapshot,
+    open_file,
+)
 from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.errors import DestinationError
 
 _OPEN_FILES = 100
-"""So many are open before the first batch is handed on: a table of no more is read whole."""
+"""Files opened before the first batch: a table of no more is read to its end in any case, since
+open files stay readable when a writer replaces them."""
 _WORKERS = 8
-_FILES_A_TURN = 4096
+_FILES_AT_ONCE = 4096
 _BATCH_ROWS = 65_536
 
 
@@ -37,25 +43,25 @@ class _File(NamedTuple):
 
 
 class TableReader:
-    """A table that is being read; its files are opened some way ahead."""
+    """The rows of a table; its files are opened early, in other threads."""
 
-    def __init__(self, storage: Storage, look: Look, columns: Sequence[str] | None) -> None:
+    def __init__(self, storage: Storage, snapshot: Snapshot, columns: Sequence[str] | None) -> None:
         """Open the first files.
 
         Raises:
-            MovedOnError: A writer replaced the manifest meanwhile.
-            DestinationError: The table was never loaded, has no such column, or misses a file.
+            ManifestReplacedError: A writer replaced the manifest meanwhile.
+            DestinationError: The table was never loaded, lacks a column, or a file is missing.
         """
-        self._storage, self._manifest = storage, look.manifest
-        schema = look.manifest.facts.schema
+        self._storage, self._manifest = storage, snapshot.manifest
+        schema = snapshot.manifest.facts.schema
         if schema is None:
-            raise not_loaded(look.manifest.table)
+            raise not_loaded(snapshot.manifest.table)
         if columns is not None:
-            check_chosen(look.manifest.table, columns, schema.names)
+            check_chosen(snapshot.manifest.table, columns, schema.names)
             there = {schemas.folded(field.name): field for field in schema}
             schema = pa.schema([there[schemas.folded(name)] for name in columns])
         self._schema = schema
-        self._files = map(_File._make, look.files.iter_rows())
+        self._files = map(_File._make, snapshot.files.iter_rows())
         self._pool = ThreadPoolExecutor(_WORKERS, "s3pq-read")
         self._open: deque[tuple[_File, Future[pq.ParquetFile]]] = deque()
         self._open_more(_OPEN_FILES)
@@ -71,7 +77,7 @@ class TableReader:
         return pa.RecordBatchReader.from_batches(self._schema, self._batches())
 
     def close(self) -> None:
-        """Close the files that are open."""
+        """Close all files that are open."""
         self._pool.shutdown()
         while self._open:
             _, opening = self._open.popleft()
@@ -83,9 +89,9 @@ class TableReader:
             wanted, opening = self._open.popleft()
             file = opening.result()
             try:
-                yield from self._of(wanted, file)
-            except FileNotFoundError as error:  # in S3 it may go while it is being read
-                raise self._gone(wanted) from error
+                yield from self._rows_of(wanted, file)
+            except FileNotFoundError as error:  # in S3, a file may be deleted while it is read
+                raise self._missing(wanted) from error
             finally:
                 file.close(force=True)
             self._open_more(1)
@@ -94,7 +100,7 @@ class TableReader:
         for wanted in islice(self._files, count):
             self._open.append((wanted, self._pool.submit(self._opened, wanted)))
 
-    def _of(self, wanted: _File, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    def _rows_of(self, wanted: _File, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
         names, table = self._schema.names, self._manifest.table
         stored = pa.schema([file.schema_arrow.field(name) for name in names]).remove_metadata()
         found = file.iter_batches(_BATCH_ROWS, columns=names)
@@ -103,7 +109,7 @@ class TableReader:
         )
         typed = as_stored(read, self._schema)
         while True:
-            with damage_told(final_path(table, wanted.file), table):
+            with damaged_file_named(final_path(table, wanted.file), table):
                 batch = next(typed, None)
             if batch is None:
                 return
@@ -116,15 +122,15 @@ class TableReader:
                 self._storage, table, wanted.file, wanted.file_id, is_staged=wanted.is_staged
             )
         except FileNotFoundError as error:
-            raise self._gone(wanted) from error
+            raise self._missing(wanted) from error
 
-    def _gone(self, wanted: _File) -> DestinationError:
-        """Make the error for a file that is not there, unless a writer moved on.
+    def _missing(self, wanted: _File) -> DestinationError:
+        """Return the error for a missing file, unless a writer replaced the manifest.
 
         Raises:
-            MovedOnError: He did.
+            ManifestReplacedError: One did.
         """
-        check_still(self._storage, self._manifest)
+        check_current(self._storage, self._manifest)
         table = self._manifest.table
         return DestinationError(
             f"the file of object {wanted.key!r}, {final_path(table, wanted.file)}, is gone or was "
@@ -133,34 +139,36 @@ class TableReader:
         )
 
 
-def state_of(storage: Storage, owner: Owner, look: Look | None) -> TableState:
+def state_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> TableState:
     """See :meth:`Destination.state`."""
-    return TableState.empty() if look is None else checked(look, storage, owner).state
+    return (
+        TableState.empty() if snapshot is None else check_snapshot(snapshot, storage, owner).state
+    )
 
 
-def audit_of(storage: Storage, owner: Owner, look: Look | None) -> TableAudit:
+def audit_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> TableAudit:
     """See :meth:`Destination.audit`: rows are counted in the files themselves."""
-    if look is None:
+    if snapshot is None:
         return TableAudit.of(TableState.empty(), [])
-    checked(look, storage, owner)
+    check_snapshot(snapshot, storage, owner)
     counts: dict[str | None, int] = {}
     with ThreadPoolExecutor(_WORKERS, "s3pq-audit") as pool:
-        files = map(_File._make, look.files.iter_rows())
-        while some := list(islice(files, _FILES_A_TURN)):
-            for found in pool.map(lambda wanted: _counted(storage, look, wanted), some):
+        files = map(_File._make, snapshot.files.iter_rows())
+        while some := list(islice(files, _FILES_AT_ONCE)):
+            for found in pool.map(lambda wanted: _counted(storage, snapshot, wanted), some):
                 for key, rows in found.items():
                     counts[key] = counts.get(key, 0) + rows
-    return TableAudit.of(look.state, list(counts.items()))
+    return TableAudit.of(snapshot.state, list(counts.items()))
 
 
 def not_loaded(table: str) -> DestinationError:
-    """Make the error for a table that is not there to be read."""
+    """Return the error for a table that was never loaded."""
     return DestinationError(f"table {table!r} is not there yet: materialize it first")
 
 
-def _counted(storage: Storage, look: Look, wanted: _File) -> dict[str | None, int]:
-    """Count a file's rows; none where it is gone, whatever it says where it was replaced."""
-    table = look.manifest.table
+def _counted(storage: Storage, snapshot: Snapshot, wanted: _File) -> dict[str | None, int]:
+    """Count a file's rows by key: none if it is gone; the other file's if it was replaced."""
+    table = snapshot.manifest.table
     try:
         return _counts_of(
             open_file(storage, table, wanted.file, wanted.file_id, is_staged=wanted.is_staged),
@@ -168,16 +176,16 @@ def _counted(storage: Storage, look: Look, wanted: _File) -> dict[str | None, in
             table,
         )
     except FileNotFoundError:
-        check_still(storage, look.manifest)
+        check_current(storage, snapshot.manifest)
     try:
-        return _counts_of(opened(storage, final_path(table, wanted.file)), wanted, table)
+        return _counts_of(open_parquet(storage, final_path(table, wanted.file)), wanted, table)
     except FileNotFoundError:
         return {}
 
 
 def _counts_of(file: pq.ParquetFile, wanted: _File, table: str) -> dict[str | None, int]:
     try:
-        with damage_told(final_path(table, wanted.file), table):
+        with damaged_file_named(final_path(table, wanted.file), table):
             return rows_by_key(file)
     finally:
         file.close(force=True)

@@ -1,4 +1,4 @@
-"""One object's rows as one Parquet file, with a mark in it that tells it from every other."""
+"""A Parquet file with the rows of one object, and a mark inside that no other file has."""
 
 import json
 from contextlib import ExitStack, suppress
@@ -17,7 +17,7 @@ _KEY = "s3pq"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a file says of itself."""
+    """Metadata that identifies a file, whatever its name."""
 
     table: str
     key: str
@@ -25,11 +25,11 @@ class Mark:
 
 
 class _DiscardedError(Exception):
-    """Tells a storage that a file is not wanted."""
+    """Ends the context in which a storage writes a file, so that it deletes the file."""
 
 
 class RowsFile:
-    """A file that is being written; its calls come one after the other, from any thread."""
+    """A file that is being written: by one thread at a time, but not always the same."""
 
     def __init__(
         self, storage: Storage, path: str, schema: pa.Schema, mark: Mark, compression: str
@@ -43,9 +43,9 @@ class RowsFile:
         """Write batches as one row group.
 
         Raises:
-            UnsupportedSchemaError: A value cannot be held.
+            UnsupportedSchemaError: Parquet cannot hold a value unchanged.
         """
-        writer = self._writer or self._started()
+        writer = self._writer or self._start()
         rows = pa.Table.from_batches(batches, self._schema)
         if not rows.num_rows:
             return
@@ -60,22 +60,22 @@ class RowsFile:
             raise UnsupportedSchemaError(msg) from error
 
     def close(self) -> None:
-        """Finish it; it is durable afterwards."""
-        writer = self._writer or self._started()
+        """Finish the file: its content is durable afterwards."""
+        writer = self._writer or self._start()
         writer.add_key_value_metadata({_KEY: json.dumps(asdict(self.mark))})
         writer.close()
-        self._writer = None  # a checkpoint may have many of them
+        self._writer = None  # frees memory: a checkpoint may have many files
         self._open.close()
 
     def discard(self) -> None:
-        """Leave nothing of it."""
+        """Stop writing the file, and delete it."""
         if self._writer is not None:
             with suppress(OSError, pa.ArrowException):
-                self._writer.close()  # or it would be closed when nobody expects it
+                self._writer.close()  # or the garbage collector closes it at any time
         with suppress(_DiscardedError), self._open:
             raise _DiscardedError
 
-    def _started(self) -> pq.ParquetWriter:
+    def _start(self) -> pq.ParquetWriter:
         sink = self._open.enter_context(self._storage.create(self.path))
         self._writer = pq.ParquetWriter(
             sink, self._schema, compression=self._compression, write_page_checksum=True
@@ -83,12 +83,12 @@ class RowsFile:
         return self._writer
 
 
-def opened(storage: Storage, path: str) -> pq.ParquetFile:
-    """Open a file for reading; what is read is held against its checksums.
+def open_parquet(storage: Storage, path: str) -> pq.ParquetFile:
+    """Open a file for reading, with its checksums verified.
 
     Raises:
-        FileNotFoundError: It is not there.
-        OSError: It is damaged, or no Parquet.
+        FileNotFoundError: It does not exist.
+        OSError: It is damaged, or no Parquet file.
         pa.ArrowException: Likewise.
     """
     source = storage.open(path)
@@ -99,8 +99,8 @@ def opened(storage: Storage, path: str) -> pq.ParquetFile:
         raise
 
 
-def mark_of(file: pq.ParquetFile) -> Mark | None:
-    """Read a file's mark; ``None`` if it has none of ours."""
+def read_mark(file: pq.ParquetFile) -> Mark | None:
+    """Return a file's mark; ``None`` if it has none."""
     found: bytes | None = (file.metadata.metadata or {}).get(_KEY.encode())
     if found is None:
         return None
@@ -111,7 +111,7 @@ def mark_of(file: pq.ParquetFile) -> Mark | None:
 
 
 def rows_by_key(file: pq.ParquetFile) -> dict[str | None, int]:
-    """Count a file's rows by their key; what its footer says is enough for files of ours."""
+    """Count a file's rows by key, from its footer if that says enough, as it does in our files."""
     names = [file.schema.column(leaf).path for leaf in range(len(file.schema))]
     if schemas.KEY_COLUMN not in names:
         return {None: file.metadata.num_rows}

@@ -1,4 +1,4 @@
-"""One table whose turn to be written has come: what it stages, swaps in and puts in place."""
+"""One table open for writing: files are staged, the manifest is swapped, the files are moved."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,15 +8,20 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations.ledger_rows import entry_rows
-from s3pq_dagster.destinations.parquet.manifest import Manifest, with_files
+from s3pq_dagster.destinations.parquet.manifest import Manifest, assign_files
 from s3pq_dagster.destinations.parquet.paths import (
     manifest_path,
     report_path,
     staged_folder,
     staged_path,
 )
-from s3pq_dagster.destinations.parquet.settling import put_in_place, settle
-from s3pq_dagster.destinations.parquet.snapshot import Look, checked, consistently, staged_ids
+from s3pq_dagster.destinations.parquet.placement import finish_last_commit, place_files
+from s3pq_dagster.destinations.parquet.snapshot import (
+    Snapshot,
+    check_snapshot,
+    read_consistently,
+    staged_ids,
+)
 from s3pq_dagster.destinations.parquet.staging import Staging
 from s3pq_dagster.destinations.parquet.types import check_schema
 from s3pq_dagster.destinations.storage.protocol import Lock, Storage, UncertainSwapError
@@ -26,7 +31,7 @@ from s3pq_dagster.ledger import Status
 
 
 class Session:
-    """One table whose turn to be written has come; see :class:`TableWriter`."""
+    """One table open for writing; see :class:`TableWriter`."""
 
     def __init__(
         self,
@@ -39,7 +44,7 @@ class Session:
         refresh: bool,
         compression: str,
     ) -> None:
-        """Finish or undo what the writer before left.
+        """Finish or undo what the last writer left.
 
         Raises:
             DestinationError: As :meth:`Destination.state`.
@@ -47,21 +52,24 @@ class Session:
         self._storage, self._owner, self._lock = storage, owner, lock
         self._run_id, self._append, self._refresh = run_id, append, refresh
         self._compression = compression
-        look = self._look()
-        self._stands = look.manifest
-        """As it is in the storage."""
-        if lock.is_taken_over:  # whoever had it can commit no more, so what he staged is void
-            self._stands = self._swapped(look.manifest)
-            look = self._look()
-        self._settle(look)
-        self._now = Manifest.new(owner) if refresh else self._stands
-        """As this writer sees it: in a refresh it is nobody else's before the end."""
+        snapshot = self._snapshot()
+        self._stored = snapshot.manifest
+        """The manifest as it is in the storage."""
+        if lock.is_taken_over:
+            # The last writer may only have slept, and wake up before its swap. The manifest is
+            # swapped for the same content with another version, so that its swap will fail: what
+            # it staged is never committed, and can be deleted.
+            self._stored = self._commit(snapshot.manifest)
+            snapshot = self._snapshot()
+        self._finish_last_commit(snapshot)
+        self._current = Manifest.new(owner) if refresh else self._stored
+        """The manifest as this writer sees it; in a refresh others see it only at the end."""
 
     def state(self) -> TableState:
         """See :meth:`TableWriter.state`."""
         if not self._refresh:
-            return self._look().state
-        return Look(self._now, set(self._now.files["file_id"]), set()).state
+            return self._snapshot().state
+        return Snapshot(self._current, set(self._current.files["file_id"]), set()).state
 
     def commit(
         self,
@@ -74,31 +82,31 @@ class Session:
         arriving = None if batches is None else batches.schema
         if arriving is not None:
             check_schema(arriving, schema_key)
-        schema = self._now.facts.schema or arriving or pa.schema([])
+        schema = self._current.facts.schema or arriving or pa.schema([])
         staging = Staging(self._storage, self._owner.table, schema, self._compression)
         with _discarded_if_it_fails(staging):
             if batches is not None:
                 staging.drain(batches)
             sealed = seal()
-            after = self._now.entered(self._entries(sealed, staging), append=self._append)
-            after = self._swapped_in(after.stating(sealed, arriving, schema_key))
-        self._move_on(after)
+            after = self._current.with_entries(self._entries(sealed, staging), append=self._append)
+            after = self._commit_or_defer(after.with_facts(sealed, arriving, schema_key))
+        self._advance(after)
 
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
         """See :meth:`TableWriter.remove`."""
-        removed, rows = self._now.removed(keys, self._run_id)
-        self._move_on(self._swapped_in(removed.stating(seal())))
+        removed, rows = self._current.with_removed(keys, self._run_id)
+        self._advance(self._commit_or_defer(removed.with_facts(seal())))
         return rows
 
     def finish(self) -> None:
-        """Put a refreshed table in the place of the old one."""
+        """Commit a refresh, which replaces the whole table."""
         if self._refresh:
-            self._stands = self._swapped(self._now)
-            self._settle(self._look())
+            self._stored = self._commit(self._current)
+            self._finish_last_commit(self._snapshot())
 
     def abandon(self) -> None:
-        """Leave nothing of a refresh that broke off."""
-        never = self._now.files.join(self._stands.files, on="file_id", how="anti")
+        """Delete the files of a refresh that failed."""
+        never = self._current.files.join(self._stored.files, on="file_id", how="anti")
         self._storage.delete(
             staged_path(self._owner.table, file_id) for file_id in never["file_id"]
         )
@@ -109,54 +117,54 @@ class Session:
         if len(rows) != len(loaded):
             raise DestinationError("an object is to be entered twice. Report this as a bug.")
         entries = entry_rows(sealed.entries, self._owner, self._run_id)
-        return with_files(entries, staging.finish(rows), self._taken())
+        return assign_files(entries, staging.finish(rows), self._replaceable())
 
-    def _taken(self) -> pl.DataFrame | None:
-        """Give the files whose place a new one of the same object takes."""
+    def _replaceable(self) -> pl.DataFrame | None:
+        """Return the files whose names new files of the same objects take over."""
         if self._refresh:
-            return self._stands.files.join(self._now.files, on="file", how="anti")
-        return None if self._append else self._stands.files
+            return self._stored.files.join(self._current.files, on="file", how="anti")
+        return None if self._append else self._stored.files
 
-    def _swapped_in(self, after: Manifest) -> Manifest:
-        """Commit, unless a refresh does so at its end."""
-        return after if self._refresh else self._swapped(after)
+    def _commit_or_defer(self, after: Manifest) -> Manifest:
+        """Commit a manifest; in a refresh, leave that to :meth:`finish`."""
+        return after if self._refresh else self._commit(after)
 
-    def _swapped(self, after: Manifest) -> Manifest:
-        """Commit: from here on the manifest is what all look by."""
+    def _commit(self, after: Manifest) -> Manifest:
+        """Swap the manifest: from then on every reader goes by the new one."""
         table = self._owner.table
         self._lock.check()
         self._storage.flush(staged_folder(table))
         try:
             version = self._storage.swap(
-                manifest_path(table), after.encoded(), self._stands.version
+                manifest_path(table), after.encoded(), self._stored.version
             )
         except UncertainSwapError:
             self._lock.abandon()
             raise
         return replace(after, version=version)
 
-    def _move_on(self, after: Manifest) -> None:
-        before, self._now = self._now, after
+    def _advance(self, after: Manifest) -> None:
+        before, self._current = self._current, after
         if not self._refresh:
-            self._stands = after
+            self._stored = after
             self._storage.put(report_path(after.table), after.report())
-            put_in_place(self._storage, before, after)
+            place_files(self._storage, before, after)
 
-    def _look(self) -> Look:
-        def once(look: Look | None) -> Look:
-            if look is None:
+    def _snapshot(self) -> Snapshot:
+        def check(snapshot: Snapshot | None) -> Snapshot:
+            if snapshot is None:
                 staged = staged_ids(self._storage, self._owner.table)
-                return Look(Manifest.new(self._owner), staged, set())
-            return checked(look, self._storage, self._owner)
+                return Snapshot(Manifest.new(self._owner), staged, set())
+            return check_snapshot(snapshot, self._storage, self._owner)
 
-        return consistently(self._storage, self._owner.table, once)
+        return read_consistently(self._storage, self._owner.table, check)
 
-    def _settle(self, look: Look) -> None:
-        """Bring what is there into agreement with the manifest, and the report too."""
-        settle(self._storage, look)
-        if look.manifest.version is None:
+    def _finish_last_commit(self, snapshot: Snapshot) -> None:
+        """Make files and report agree with the manifest."""
+        finish_last_commit(self._storage, snapshot)
+        if snapshot.manifest.version is None:
             return
-        path, report = report_path(look.manifest.table), look.manifest.report()
+        path, report = report_path(snapshot.manifest.table), snapshot.manifest.report()
         found = self._storage.get(path)
         if found is None or found.content != report:
             self._storage.put(path, report)
@@ -167,7 +175,7 @@ def _discarded_if_it_fails(staging: Staging) -> Iterator[None]:
     try:
         yield
     except UncertainSwapError:
-        raise  # it may be committed: whoever comes next finds out
+        raise  # it may be committed: the next writer finds out
     except BaseException:
         staging.discard()
         raise

@@ -1,4 +1,4 @@
-"""A stream of rows into one file an object, outside of every table's glob, encoded in threads."""
+"""Writing a stream of rows to one staged file for each object, encoded in threads."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -32,10 +32,10 @@ class _Object:
     waiting_rows: int = 0
     waiting_bytes: int = 0
     last: Future[None] | None = None
-    """What has to be written before the next."""
+    """The write that must end before the next one begins."""
 
     def add(self, batch: pa.RecordBatch) -> bool:
-        """Take rows; tell whether they are enough for a row group."""
+        """Keep rows to be written; return whether they are enough for a row group."""
         self.waiting.append(batch)
         self.rows += batch.num_rows
         self.waiting_rows += batch.num_rows
@@ -43,8 +43,8 @@ class _Object:
         return self.waiting_rows >= _GROUP_ROWS or self.waiting_bytes >= _GROUP_BYTES
 
 
-class _UnderWay:
-    """Files that are encoded in other threads, within bounds of memory."""
+class _EncodingQueue:
+    """Row groups that other threads encode, within a bound of bytes and of tasks."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool = pool
@@ -52,7 +52,7 @@ class _UnderWay:
         self._bytes = 0
 
     def send(self, found: _Object, *, ends: bool) -> None:
-        """Have written what waits of an object, after what was sent of it before."""
+        """Write the waiting rows of an object in another thread, after its earlier ones."""
         size = found.waiting_bytes
         write = _write_last if ends else _write
         found.last = self._pool.submit(write, found.last, found.file, found.waiting)
@@ -60,21 +60,21 @@ class _UnderWay:
         self._tasks.append((found.last, size))
         self._bytes += size
         while self._bytes > _BYTES_UNDER_WAY or len(self._tasks) > _TASKS_UNDER_WAY:
-            self._first()
+            self._wait_for_first()
 
     def wait(self) -> None:
-        """See all of it written, or raise what went wrong first."""
+        """Wait until all is written; raise the first error."""
         while self._tasks:
-            self._first()
+            self._wait_for_first()
 
-    def _first(self) -> None:
+    def _wait_for_first(self) -> None:
         task, size = self._tasks.popleft()
         task.result()
         self._bytes -= size
 
 
 class Staging:
-    """The files of one checkpoint, as long as nobody else sees them."""
+    """The files of one checkpoint until it is committed; no table's glob finds them."""
 
     def __init__(self, storage: Storage, table: str, schema: pa.Schema, compression: str) -> None:
         self._storage, self._table, self._compression = storage, table, compression
@@ -82,42 +82,42 @@ class Staging:
         self._objects: dict[str, _Object] = {}
 
     def drain(self, batches: pa.RecordBatchReader) -> None:
-        """Write a stream's rows; they come object by object.
+        """Write all rows of a stream, whose objects come one after the other.
 
         Raises:
-            DestinationError: They do not.
-            UnsupportedSchemaError: A value cannot be held.
+            DestinationError: The rows of an object are not together, or have no key.
+            UnsupportedSchemaError: Parquet cannot hold a value unchanged.
         """
         with ThreadPoolExecutor(_WORKERS, "s3pq-encode") as pool:
-            under_way = _UnderWay(pool)
+            queue = _EncodingQueue(pool)
             found: _Object | None = None
             for batch in batches:
                 for key, rows in _by_key(as_written(batch, self._schema)):
                     if found is None or found.file.mark.key != key:
                         if found is not None:
-                            under_way.send(found, ends=True)
-                        found = self._begun(key)
+                            queue.send(found, ends=True)
+                        found = self._begin(key)
                     if found.add(rows):
-                        under_way.send(found, ends=False)
+                        queue.send(found, ends=False)
             if found is not None:
-                under_way.send(found, ends=True)
-            under_way.wait()
+                queue.send(found, ends=True)
+            queue.wait()
 
     def finish(self, rows: dict[str, int]) -> dict[str, str]:
-        """Hold what was written against what is to be entered; objects without rows get a file.
+        """Compare the rows written with those to be entered; objects without rows get a file.
 
         Args:
-            rows: Of each loaded object, by key.
+            rows: Number of rows by key, for each object to be entered as loaded.
 
         Returns:
-            The id of each one's file, by key.
+            The id of each object's file, by key.
 
         Raises:
-            DestinationError: They differ.
+            DestinationError: The numbers differ.
         """
         for key in (key for key, count in rows.items() if not count):
             if key not in self._objects:
-                self._begun(key).file.close()
+                self._begin(key).file.close()
         written = {key: found.rows for key, found in self._objects.items()}
         if written != rows:
             wrong = sorted(key for key in written | rows if written.get(key) != rows.get(key))
@@ -130,12 +130,12 @@ class Staging:
         return {key: found.file.mark.file_id for key, found in self._objects.items()}
 
     def discard(self) -> None:
-        """Leave nothing of it."""
+        """Delete every file."""
         for found in self._objects.values():
             found.file.discard()
         self._storage.delete([found.file.path for found in self._objects.values()])
 
-    def _begun(self, key: str) -> _Object:
+    def _begin(self, key: str) -> _Object:
         if key in self._objects:
             msg = f"the rows of object {key!r} did not come one after the other"
             raise DestinationError(msg)
@@ -148,7 +148,7 @@ class Staging:
 
 def _write(before: Future[None] | None, file: RowsFile, batches: list[pa.RecordBatch]) -> None:
     if before is not None:
-        before.result()  # it was sent first, so a thread has it
+        before.result()  # cannot block for ever: it was sent first, so a thread is at it
     if batches:
         file.write(batches)
 

@@ -1,4 +1,4 @@
-"""Which Arrow types Parquet files hold unchanged, and what they are written as."""
+"""Which Arrow types Parquet files hold unchanged, and the types they are written as."""
 
 import functools
 
@@ -12,20 +12,20 @@ from s3pq_dagster.errors import UnsupportedSchemaError
 
 
 def check_schema(schema: pa.Schema, key: str | None) -> None:
-    """Refuse what would not be read back as it is, before anything is written.
+    """Refuse columns that would not be read back unchanged, before anything is written.
 
     Args:
-        schema: What is to be written.
-        key: The object it comes from, for the error.
+        schema: The columns to be written.
+        key: The object they come from, for the error.
 
     Raises:
-        UnsupportedSchemaError: It names the columns, why, and what to do.
+        UnsupportedSchemaError: Some columns are refused; it says which, why, and what to do.
     """
     check_columns(schema, key, destination="Parquet", unusable=_unusable, unsupported=_unsupported)
 
 
 def written_schema(schema: pa.Schema) -> pa.Schema:
-    """Give the schema of the files: Parquet has no timestamps in seconds."""
+    """Return the schema of the files: Parquet has no timestamps in seconds."""
     return pa.schema([field.with_type(_written(field.type)) for field in schema])
 
 
@@ -33,11 +33,11 @@ def as_written(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Put a batch's columns into the order and the types of the files.
 
     Args:
-        batch: Rows of some objects.
-        schema: What :func:`written_schema` gave.
+        batch: Rows of any objects.
+        schema: The schema that :func:`written_schema` returned.
 
     Raises:
-        UnsupportedSchemaError: A value would be changed, or the columns are others.
+        UnsupportedSchemaError: A value would be changed, or the columns are not the table's.
     """
     if batch.schema.equals(schema):
         return batch
@@ -62,7 +62,7 @@ def _written(kind: pa.DataType) -> pa.DataType:
 
 
 def _unusable(name: str) -> str | None:
-    """Say why engines that read the files would not keep a name: DuckDB cuts at NUL."""
+    """Return why engines would not keep a column's name: DuckDB cuts it at NUL."""
     return None if name and "\x00" not in name else "empty or with NUL"
 
 
@@ -76,7 +76,7 @@ def _unsupported(kind: pa.DataType) -> str | None:
 
 @functools.cache
 def _can_be_written(kind: pa.DataType) -> bool:
-    """Try it: what pyarrow writes is its own affair, and changes."""
+    """Try to write the type, since what pyarrow can write changes between releases."""
     nothing = pa.schema([("c", kind)]).empty_table()
     try:
         pq.write_table(nothing, pa.BufferOutputStream())

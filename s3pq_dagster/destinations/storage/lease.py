@@ -1,4 +1,4 @@
-"""A writer's turn at a table in S3: an object that is his as long as he renews it."""
+"""A lock in S3: an object that its holder renews, and that others may take once he falls silent."""
 
 import logging
 import os
@@ -20,18 +20,22 @@ _FREE = b"free"
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The lease's object as it is."""
+    """The lease's object as it was read."""
 
     e_tag: str
     holder: bytes
+    """Who holds the lease, or ``free``."""
     age: timedelta
-    """By the server's clock alone."""
+    """Time since it was last written, by the server's clock alone."""
 
 
 class Lease:
-    """A turn at a table, renewed in a thread of its own; see :class:`Lock`.
+    """A lock that is renewed in a thread of its own; see :class:`Lock`.
 
-    Who took it over from a writer that fell silent has to shut him out: he may only have slept.
+    The lease only spares runs from writing the same table at the same time. A holder that slept
+    longer than the lease lasts does not know that it is lost, and may still write. So whoever
+    takes it over replaces the manifest by the same content, which gives it another e_tag: the
+    conditional swap of the former holder then fails.
     """
 
     def __init__(self, requests: Requests, key: str, seconds: float) -> None:
@@ -46,10 +50,10 @@ class Lease:
 
     @contextmanager
     def held(self, timeout_seconds: float, log: logging.Logger) -> Iterator["Lease"]:
-        """Wait for the turn, and hand it on at the end.
+        """Take the lease, waiting for another holder, and release it when the context ends.
 
         Raises:
-            DestinationLockedError: It did not come in time.
+            DestinationLockedError: Another writer held it until the timeout.
         """
         wait_for_lock(
             self._take,
@@ -71,7 +75,7 @@ class Lease:
         """See :meth:`Lock.check`."""
         if self._lost:
             msg = (
-                f"the turn at {self._where} was lost: {self._lost}. Nothing of this checkpoint is "
+                f"the lease {self._where} was lost: {self._lost}. Nothing of this checkpoint is "
                 f"written. Run again: what is committed is not read again."
             )
             raise DestinationLockedError(msg)
@@ -85,13 +89,18 @@ class Lease:
         return f"s3://{self._requests.bucket}/{self._key}"
 
     def _take(self) -> None:
-        found = self._look()
+        """Take the lease, if it is free or its holder has fallen silent.
+
+        Raises:
+            DestinationLockedError: Another writer holds it.
+        """
+        found = self._read()
         if found is None:
             self._put_first(None)
             self._check_conditions()
             return
         if found.holder.startswith(self._holder.encode()):
-            self._e_tag = found.e_tag  # an answer got lost
+            self._e_tag = found.e_tag  # we took it before, but the answer got lost
             return
         if found.holder != _FREE and found.age < timedelta(seconds=self._seconds):
             msg = (
@@ -102,9 +111,9 @@ class Lease:
         self.is_taken_over = found.holder != _FREE
         self._put_first(found.e_tag)
         if self.is_taken_over:
-            self._check_conditions()  # whoever had it may have been stopped while he did so
+            self._check_conditions()  # the former holder may have died before it checked them
 
-    def _look(self) -> _Found | None:
+    def _read(self) -> _Found | None:
         try:
             answer = self._requests.ask("get_object", "s3:GetObject", Key=self._key)
         except FileNotFoundError:
@@ -121,10 +130,10 @@ class Lease:
             raise DestinationLockedError(msg) from error
 
     def _check_conditions(self) -> None:
-        """See that conditions are heeded, by two that do not hold.
+        """Check that the server honours conditions on writes, with two that do not hold.
 
         Raises:
-            DestinationDeniedError: One was not.
+            DestinationDeniedError: It ignored one.
         """
         for condition in (None, '"00000000000000000000000000000000"'):
             kept = self._e_tag
@@ -148,18 +157,19 @@ class Lease:
         )
 
     def _renew(self) -> None:
+        """Write the lease again four times in the time it lasts, until the context ends."""
         while not self._ended.wait(self._seconds / 4):
             try:
                 self._put(self._e_tag)
             except PreconditionFailedError:
-                found = self._look()
+                found = self._read()
                 if found is not None and found.holder.startswith(self._holder.encode()):
-                    self._e_tag = found.e_tag  # an answer got lost, and it was asked again
+                    self._e_tag = found.e_tag  # our own renewal, whose answer got lost
                     continue
-                self._lost = "another run took this one for dead"
+                self._lost = "another run took it, since it was not renewed in time"
                 return
             except DestinationError:
-                continue  # it is ours until somebody takes it, and shuts this writer out
+                continue  # the lease is ours until another takes it
 
     def _release(self) -> None:
         if self._lost or self._is_kept:
@@ -167,20 +177,23 @@ class Lease:
         try:
             put_if(self._requests, self._key, _FREE, self._e_tag)
         except (PreconditionFailedError, DestinationError):
-            return  # it is taken for dead in time
+            return  # it expires by itself
 
 
 def put_if(requests: Requests, key: str, content: bytes, e_tag: str | None) -> str:
-    """Put an object if what is there is what was.
+    """Put an object, only if the one that is there has an expected e_tag.
 
     Args:
-        requests: To its bucket.
-        key: The object's.
-        content: The new one.
-        e_tag: Of what was there; ``None`` if nothing was.
+        requests: Requests to its bucket.
+        key: The object's key.
+        content: Its new content.
+        e_tag: The e_tag it must have; ``None`` if it must not exist.
+
+    Returns:
+        The new e_tag.
 
     Raises:
-        PreconditionFailedError: Something else is.
+        PreconditionFailedError: It has another e_tag.
         DestinationError: Nobody can say whether it was put.
     """
     condition = {"IfNoneMatch": "*"} if e_tag is None else {"IfMatch": e_tag}

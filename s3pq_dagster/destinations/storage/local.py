@@ -24,7 +24,7 @@ class LocalLock:
         """See :meth:`Lock.check`: nobody can take it over."""
 
     def abandon(self) -> None:
-        """See :meth:`Lock.abandon`: no write is under way once its process has returned from it."""
+        """See :meth:`Lock.abandon`: a local write does not arrive later, so nobody has to wait."""
 
 
 class LocalStorage:
@@ -39,7 +39,7 @@ class LocalStorage:
         self.root = str(root)
 
     def object_store_options(self) -> None:
-        """See :meth:`Storage.object_store_options`: a path says it all."""
+        """See :meth:`Storage.object_store_options`: a path needs none."""
 
     def check_folder(self, path: str) -> None:
         """See :meth:`Storage.check_folder`."""
@@ -165,14 +165,14 @@ class LocalStorage:
             try:
                 yield LocalLock()
             finally:
-                # Explicitly: a process forked meanwhile has the file open as well.
+                # Not by closing the file: a process forked meanwhile has it open too.
                 fcntl.flock(opened.fileno(), fcntl.LOCK_UN)
 
     def close(self) -> None:
         """See :meth:`Storage.close`: nothing is open."""
 
     def _written(self, target: Path, content: bytes) -> Path:
-        """Write a file beside another, under a name that no glob finds."""
+        """Write content beside a file, durably, under a name that no glob finds."""
         made = target.with_name(f"{target.name}.new")
         self._make(target.parent)
         try:
@@ -186,7 +186,7 @@ class LocalStorage:
         return made
 
     def _make(self, folder: Path) -> None:
-        """Make a directory, durably."""
+        """Create a directory and those above it, durably."""
         if folder.is_dir():
             return
         if folder != folder.parent:
@@ -196,6 +196,7 @@ class LocalStorage:
 
 
 def _take(descriptor: int, lock: Path) -> None:
+    """Lock an open file; the kernel frees it when the process ends, however that comes about."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -206,6 +207,7 @@ def _take(descriptor: int, lock: Path) -> None:
 
 
 def _sync(path: Path) -> None:
+    """Flush a file's content, or the names in a directory, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

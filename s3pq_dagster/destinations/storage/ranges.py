@@ -1,4 +1,4 @@
-"""An object in S3 as a file that is read in any order, all of it of one version."""
+"""An object in S3 as a file for random access, all of it of one version."""
 
 import io
 import os
@@ -7,17 +7,17 @@ from typing import Any
 from s3pq_dagster.destinations.storage.requests import PreconditionFailedError, Requests
 
 _TAIL_BYTES = 64 * 1024
-"""Holds the footer of nearly every file, so that opening one is one request."""
+"""The first request gets this much of the end: nearly every footer, so it is the only one."""
 
 
 class RangedObject(io.RawIOBase):
-    """An object of which only what is asked for is fetched."""
+    """An object of which only the byte ranges that are read are fetched."""
 
     def __init__(self, requests: Requests, key: str) -> None:
-        """Fetch its end.
+        """Fetch the end of the object, and its size.
 
         Raises:
-            FileNotFoundError: It is not there.
+            FileNotFoundError: It does not exist.
         """
         super().__init__()
         self._requests, self._key, self._at = requests, key, 0
@@ -46,10 +46,10 @@ class RangedObject(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """Read from where it is, all there is if ``size`` is negative.
+        """Read from the current position; to the end if ``size`` is negative.
 
         Raises:
-            FileNotFoundError: The object is another by now.
+            FileNotFoundError: The object was replaced or deleted since it was opened.
         """
         end = self._size if size < 0 else min(self._at + size, self._size)
         start, self._at = self._at, max(self._at, end)

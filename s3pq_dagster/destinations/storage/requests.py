@@ -1,4 +1,4 @@
-"""Requests to the bucket of a root, and S3's answers in our words."""
+"""Requests to the bucket of a destination, and the errors for what S3 answers."""
 
 import functools
 from collections.abc import Callable
@@ -24,16 +24,16 @@ _DEFAULT_REGION = "us-east-1"
 
 @functools.cache
 def _models() -> Any:
-    """Keep what botocore knows of S3, of which reading takes longer than most requests."""
+    """Return a loader that reads botocore's description of S3 once, which takes long."""
     return botocore.loaders.create_loader()
 
 
 class PreconditionFailedError(Exception):
-    """A condition on a write did not hold: what was expected there is not."""
+    """A condition of a request did not hold: the object has another e_tag, or exists."""
 
 
 class Requests:
-    """A client and a bucket; botocore repeats what fails on the way."""
+    """Requests to one bucket; botocore retries those that fail on the way."""
 
     def __init__(self, bucket: str, client: Any, session: boto3.session.Session) -> None:
         self.bucket, self.client, self._session = bucket, client, session
@@ -42,10 +42,10 @@ class Requests:
     def open(
         cls, bucket: str, *, endpoint_url: str | None, region: str | None, profile: str | None
     ) -> "Requests":
-        """Make a client; nothing is sent yet.
+        """Create a client; nothing is sent yet.
 
         Raises:
-            DestinationError: The profile is not there, or what it says is no use.
+            DestinationDeniedError: The profile does not exist, or it or the endpoint is invalid.
         """
         try:
             core = botocore.session.Session()
@@ -92,14 +92,17 @@ class Requests:
         """Send one request.
 
         Args:
-            method: boto3's name of it.
-            permission: What it takes, for the error.
-            asked: Its parameters, without the bucket.
+            method: The client's method.
+            permission: The IAM permission it takes, for the error.
+            asked: The method's parameters, without the bucket.
+
+        Returns:
+            The answer, as boto3 parses it.
 
         Raises:
-            FileNotFoundError: The key is not there.
+            FileNotFoundError: The key does not exist.
             PreconditionFailedError: A condition did not hold.
-            DestinationError: Anything else, after retries.
+            DestinationError: It failed otherwise, after retries.
         """
         answer: dict[str, Any] = self.translated(
             lambda: getattr(self.client, method)(Bucket=self.bucket, **asked),
@@ -109,7 +112,7 @@ class Requests:
         return answer
 
     def translated(self, do: Callable[[], Any], permission: str, key: str) -> Any:
-        """Do something with the client; see :meth:`ask`."""
+        """Call a function that uses the client; errors as of :meth:`ask`."""
         try:
             return do()
         except boto_errors.ClientError as error:

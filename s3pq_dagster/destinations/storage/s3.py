@@ -27,11 +27,11 @@ from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 
 _WORKERS = 16
 _MOST_DELETED = 1000
-"""Keys a request deletes at most, by S3's rule."""
+"""Most keys in a request that deletes, by S3's rule."""
 _IN_MEMORY = 1024 * 1024
-"""What is larger waits for its upload in a temporary file: Delta Lake has up to 64 open."""
+"""Larger new files wait in a temporary file for their upload: Delta Lake has up to 64 open."""
 _AT_ONCE = 8 * 1024 * 1024
-"""What is larger is uploaded in parts."""
+"""Larger files are uploaded in parts."""
 _REQUEST_SECONDS, _RETRIES, _RETRY_SECONDS = 60, 4, 30
 
 
@@ -117,10 +117,12 @@ class S3Storage:
         return StoredFile(body, answer["ETag"])
 
     def swap(self, path: str, content: bytes, version: str | None) -> str:
-        """See :meth:`Storage.swap`: a request whose answer got lost is asked again by botocore."""
+        """See :meth:`Storage.swap`."""
         try:
             return put_if(self._requests, self._key(path), content, version)
         except (PreconditionFailedError, DestinationDeniedError) as error:
+            # botocore repeats a request whose answer got lost: the second attempt then finds the
+            # content of the first, and its condition does not hold.
             found = self.get(path)
             if found is not None and found.content == content:
                 return found.version
@@ -140,12 +142,12 @@ class S3Storage:
         self._requests.ask("put_object", "s3:PutObject", Key=self._key(path), Body=content)
 
     def open(self, path: str) -> pa.NativeFile:
-        """See :meth:`Storage.open`: what is read is all of one version of the object."""
+        """See :meth:`Storage.open`: each range is fetched with the e_tag of the first."""
         return pa.PythonFile(RangedObject(self._requests, self._key(path)), "r")
 
     @contextmanager
     def create(self, path: str) -> Iterator[pa.NativeFile]:
-        """See :meth:`Storage.create`: it is uploaded at the end."""
+        """See :meth:`Storage.create`: the file is uploaded when the context ends."""
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spooled:
             sink = pa.PythonFile(spooled, "w")  # closing it would close the temporary file
             yield sink
@@ -153,13 +155,13 @@ class S3Storage:
             self._upload(path, spooled)
 
     def flush(self, folder: str) -> None:
-        """See :meth:`Storage.flush`: S3 answers once an object is safe."""
+        """See :meth:`Storage.flush`: S3 answers once an object is durable."""
 
     def flush_files(self, paths: Iterable[str]) -> None:
-        """See :meth:`Storage.flush_files`: likewise."""
+        """See :meth:`Storage.flush_files`: S3 answers once an object is durable."""
 
     def move(self, moves: Mapping[str, str]) -> None:
-        """See :meth:`Storage.move`: all are copied, then the originals deleted."""
+        """See :meth:`Storage.move`: all objects are copied, then the originals are deleted."""
         with ThreadPoolExecutor(_WORKERS, "s3pq-move") as pool:
             waiting = iter(moves.items())
             while some := list(islice(waiting, _MOST_DELETED)):
@@ -184,7 +186,7 @@ class S3Storage:
                 raise DestinationError(msg)
 
     def lock(self, path: str, *, wait: bool = True) -> AbstractContextManager[Lock]:
-        """See :meth:`Storage.lock`: it is a lease."""
+        """See :meth:`Storage.lock`: the lock is a lease."""
         lease = Lease(self._requests, self._key(path), self._lease_seconds)
         return lease.held(self._lock_timeout_seconds if wait else 0, self._log)
 
@@ -209,10 +211,10 @@ class S3Storage:
         )
 
     def _copy(self, source: str, target: str) -> None:
-        """Copy an object; one of more than 5 GB in parts, since S3 does not do it at once."""
+        """Copy an object; in parts if it has more than 5 GB, which S3 does not copy at once."""
         bucket, key = self._requests.bucket, self._key(target)
         there = {"Bucket": bucket, "Key": self._key(source)}
-        with suppress(FileNotFoundError):  # whoever had the turn before was just behind
+        with suppress(FileNotFoundError):  # an earlier writer moved it already
             try:
                 self._requests.ask("copy_object", "s3:PutObject", Key=key, CopySource=there)
             except DestinationError as error:
@@ -224,5 +226,5 @@ class S3Storage:
 
 
 def _code_of(error: DestinationError) -> Any:
-    """Give S3's word for what was wrong."""
+    """Return S3's error code; ``None`` if S3 did not answer with one."""
     return getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
