@@ -1,4 +1,4 @@
-"""What is peculiar to Delta tables: one commit a checkpoint, other engines, other writers."""
+"""Delta tables: one commit a checkpoint, other engines, other writers, intents, partitions."""
 
 import datetime as dt
 import functools
@@ -50,13 +50,13 @@ A, A2, B, C = meta("orders/a"), meta("orders/a", "v2"), meta("orders/b"), meta("
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Where a destination may be made."""
+    """A directory that does not exist yet."""
     return tmp_path / "lake"
 
 
 @pytest.fixture
 def destination(root: Path) -> DeltaDestination:
-    """A root that is not there yet."""
+    """A destination whose root does not exist yet."""
     return DeltaDestination(str(root), lock_timeout_seconds=5)
 
 
@@ -74,7 +74,7 @@ def put(destination: DeltaDestination, found: Any, columns: dict[str, Any]) -> N
 
 
 def data_files(root: Path) -> set[str]:
-    """Name the data files that are there, in a version or not."""
+    """List the data files in the directory, whether a version has them or not."""
     return {
         path.name for path in (root / "orders").rglob("*.parquet") if "_delta_log" not in path.parts
     }
@@ -95,7 +95,7 @@ def test_reading_makes_nothing(root: Path, destination: DeltaDestination) -> Non
 def test_a_table_is_a_directory_with_a_delta_table(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """And so are the two of the ledger; what else is there has no log, and no intent is left."""
+    """So are the ledger's two tables; other directories have no log, and no intent is left."""
     load(destination, (A, 1))
     load(destination, (A2, 1))
     logs = {path.parent.name for path in root.glob("*/_delta_log")}
@@ -130,7 +130,7 @@ def test_the_ledger_has_every_documented_fact(root: Path, destination: DeltaDest
 def test_a_ledger_of_many_commits_is_in_few_files(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """Entries are written anew with those that come, few times each."""
+    """Old entries are rewritten with new ones, each of them few times."""
     with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
         for number in range(40):
             commit(writer, (meta(f"orders/{number}"), 1))
@@ -145,7 +145,7 @@ def test_a_ledger_of_many_commits_is_in_few_files(
 def test_every_version_of_a_table_has_each_object_once(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """Replaced, removed and refreshed: who reads any version sees old rows or new ones."""
+    """After replacing, removing and refreshing, each version has the old rows or the new ones."""
     load(destination, (A, 3), (B, 2))
     load(destination, (A2, 4), (C, 1), start=10)
     with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
@@ -204,7 +204,7 @@ def test_one_writer_commits_the_same_key_twice(destination: DeltaDestination) ->
 def test_a_refresh_without_objects_leaves_an_empty_table(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """A Delta table cannot go in one commit; it counts as not there, and takes any schema."""
+    """The table stays, as no commit can delete it; it counts as missing, and takes any schema."""
     load(destination, (A, 3))
     with destination.write(OWNER, run_id="r", append=False, refresh=True) as writer:
         writer.commit(None, schema_key=None, seal=sealed)
@@ -226,7 +226,7 @@ def test_an_object_that_is_loaded_already_is_refused(destination: DeltaDestinati
 
 
 def test_rows_without_an_entry_are_not_doubled(root: Path, destination: DeltaDestination) -> None:
-    """Somebody deleted an entry: loading its object again is refused, and says how to go on."""
+    """An object whose entry somebody deleted is not loaded again; the error says how to go on."""
     load(destination, (A, 2), (B, 1))
     table(root, "_s3pq_objects").delete(f"key = '{A.key}'")
     with pytest.raises(TableNotManagedError, match=r"orders/a.*2 rows.*full_refresh"):
@@ -237,7 +237,7 @@ def test_rows_without_an_entry_are_not_doubled(root: Path, destination: DeltaDes
 
 
 def test_other_columns_than_the_tables_are_refused(destination: DeltaDestination) -> None:
-    """The reader compares schemas; should one get here all the same, nothing is written."""
+    """Should the reader let other columns through, the destination writes nothing."""
     load(destination, (A, 2))
     with pytest.raises(DestinationError, match=r"column 'other'.*full_refresh"):
         put(destination, B, {"other": [1]})
@@ -261,7 +261,7 @@ MIXED: dict[str, Any] = {
 
 
 def test_every_engine_reads_the_same_rows(root: Path, destination: DeltaDestination) -> None:
-    """polars, pyarrow's dataset and DataFusion, after replacing and after compaction too."""
+    """polars, pyarrow and DataFusion read the same, after replacing and after compaction too."""
     put(destination, A, MIXED)
     put(destination, B, MIXED)
     put(destination, A2, {name: column[:2] for name, column in MIXED.items()})
@@ -290,7 +290,7 @@ def _comparable(row: dict[str, Any]) -> str:
 
 
 def test_no_reader_needs_more_than_it_has_to(root: Path, destination: DeltaDestination) -> None:
-    """Protocol 1 and 2, unless a column is a time without a zone."""
+    """Tables have protocol 1 and 2, unless a column is a time without a zone."""
     load(destination, (A, 1))
     protocol = table(root).protocol()
     assert (protocol.min_reader_version, protocol.min_writer_version) == (1, 2)
@@ -313,7 +313,7 @@ def test_no_reader_needs_more_than_it_has_to(root: Path, destination: DeltaDesti
 def test_no_row_is_skipped_by_what_the_log_says_of_files(
     root: Path, destination: DeltaDestination, where: str
 ) -> None:
-    """Files are skipped by bounds that are never too narrow: microseconds, NaN."""
+    """The bounds by which engines skip files are never too narrow, for microseconds and NaN too."""
     moment = 1_707_912_000_123_457
     small = DeltaDestination(str(root), target_file_bytes=1)
     for number, found in enumerate((A, B)):
@@ -377,7 +377,7 @@ def widened(found: deltalake.DeltaTable) -> None:
 def test_tables_may_be_tended_between_loads(
     root: Path, destination: DeltaDestination, tend: Callable[[deltalake.DeltaTable], None]
 ) -> None:
-    """Compacted, vacuumed, checkpointed or with one more column: replacing and removing go on."""
+    """After compaction, vacuum, a log checkpoint or a new column, replacing and removing go on."""
     load(destination, (A, 3), (B, 2))
     load(destination, (C, 2))
     for name in ("orders", "_s3pq_objects", "_s3pq_tables"):
@@ -414,7 +414,7 @@ def test_a_table_may_be_compacted_while_it_is_loaded(
 
 
 def test_others_may_commit_all_the_time(root: Path, destination: DeltaDestination) -> None:
-    """Commits that come between look and commit make ours be built anew."""
+    """If somebody commits between our read and our commit, ours is built again."""
     load(destination, (A, 3))
     over = threading.Event()
 
@@ -468,14 +468,14 @@ def test_a_feature_that_hides_rows_is_refused(root: Path, destination: DeltaDest
 
 
 def intent(number: int, upon: int | None, *, in_table: bool = True, after: int = 4) -> Intent:
-    """Make what a run writes down before it commits an object's rows."""
+    """Build the intent that a run writes before it commits an object's rows."""
     row = new_row(OWNER, None, sealed(), SCHEMA, B.key, run_id="r")
     change = Change(entry_rows([loaded(B, 1)], OWNER, "r"), row)
     return Intent(number, after, upon, in_table=in_table, change=change)
 
 
 def carried(root: Path) -> int:
-    """Give the number of the last commit of ours."""
+    """Return the number in our last commit."""
     number = table(root).transaction_version("s3pq")
     assert number is not None
     return number
@@ -490,7 +490,7 @@ def storage(root: Path) -> LocalStorage:
 def test_an_intent_that_nothing_carries_is_void(
     root: Path, destination: DeltaDestination, *, in_table: bool
 ) -> None:
-    """It is in no state, and the next writer, who has the lock, forgets it."""
+    """No state has its entries, and the next writer, who holds the lock, deletes it."""
     load(destination, (A, 3))
     written = Intents(storage(root), OWNER.table)
     written.write(intent(5, 0, in_table=in_table))
@@ -508,7 +508,7 @@ def test_an_intent_that_nothing_carries_is_void(
 def test_without_a_lock_an_intent_stays_as_long_as_it_may_be_committed(
     root: Path, destination: DeltaDestination, upon: int | None, *, in_table: bool, is_kept: bool
 ) -> None:
-    """Somebody may be about to commit upon the version that is there; upon none before it."""
+    """Another run may be about to commit upon the latest version, but upon no earlier one."""
     load(destination, (A, 3))
     load(destination, (C, 1))
     logs = TableLogs(storage(root), OWNER.table)
@@ -520,7 +520,7 @@ def test_without_a_lock_an_intent_stays_as_long_as_it_may_be_committed(
 def test_a_committed_intent_counts_before_it_is_in_the_ledger(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """A run died in between: the entries count, and whoever looks brings them in."""
+    """A run died in between: its entries count, and whoever reads the table applies them."""
     load(destination, (A, 3))
     (root / "saved").mkdir()
     number = carried(root)
@@ -546,7 +546,7 @@ def test_a_committed_intent_counts_before_it_is_in_the_ledger(
 def test_a_damaged_intent_that_counts_is_an_error(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """It says what the last commit loaded; without it rows would be loaded twice."""
+    """It has the entries of the last commit, without which rows would be loaded twice."""
     load(destination, (A, 3))
     logs = TableLogs(storage(root), OWNER.table)
     number = carried(root) + 1
@@ -577,7 +577,7 @@ REGIONS = ["eu", "a/b", "x=y z", "ü%", "it's", ".", None]
 
 
 def test_rows_are_parted_by_columns(root: Path) -> None:
-    """Whatever the values; replaced and removed rows go; every engine reads the same."""
+    """Whatever the values, rows are replaced and removed, and every engine reads the same."""
     destination = DeltaDestination(str(root), partition_by=["region", "day"])
     days = [dt.date(2024, 2, 14), None]
     columns = {
@@ -634,7 +634,7 @@ def test_rows_are_parted_by_columns(root: Path) -> None:
 def test_what_cannot_part_rows_is_refused(
     root: Path, partition_by: list[str], rest: dict[str, Any], said: str
 ) -> None:
-    """No such column, values that are no plain text, an empty text; nothing is written."""
+    """A missing column, a wrong type, an empty text or all columns are refused, without a write."""
     destination = DeltaDestination(str(root), partition_by=partition_by)
     with pytest.raises(UnsupportedSchemaError, match=said):
         put(destination, A, {"id": [1, 2], "text": ["a", ""]} | rest)
@@ -666,7 +666,7 @@ def test_stats_are_json_that_delta_lake_knows(root: Path, destination: DeltaDest
 
 
 def test_many_tables_have_one_ledger(root: Path, destination: DeltaDestination) -> None:
-    """A partition for each."""
+    """Each table has a partition of the ledger."""
     for name in ("b", "a"):
         load(destination, (A, 1), owner=Owner(name, "lake", f"{name}/"))
     assert sorted(path.name for path in (root / "_s3pq_objects").glob("table_name=*")) == [

@@ -1,4 +1,4 @@
-"""A root that is wrong or fails: an error of ours, nothing half-written, right once mended."""
+"""A wrong, damaged or full root: a clear error, nothing half-written, all loads once repaired."""
 
 import resource
 from collections.abc import Callable, Iterator
@@ -22,18 +22,18 @@ ROWS = 20_000
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Where a destination may be made."""
+    """A directory that does not exist yet."""
     return tmp_path / "lake"
 
 
 @pytest.fixture
 def destination(root: Path) -> DeltaDestination:
-    """A root that is not there yet."""
+    """A destination whose root does not exist yet."""
     return DeltaDestination(str(root), lock_timeout_seconds=1)
 
 
 def asks(destination: DeltaDestination) -> list[Callable[[], object]]:
-    """Name everything that can be asked of a destination."""
+    """Return a call of each method of the destination."""
     return [
         lambda: destination.state(OWNER),
         lambda: destination.audit(OWNER),
@@ -50,7 +50,7 @@ def asks(destination: DeltaDestination) -> list[Callable[[], object]]:
 def test_a_file_in_place_of_a_directory_is_named(
     root: Path, destination: DeltaDestination, path: str
 ) -> None:
-    """It is left as it is."""
+    """The error names the file, which is left as it is."""
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_text("mine")
     for ask in asks(destination):
@@ -66,7 +66,7 @@ def test_a_root_that_cannot_be_made_is_an_error_of_ours() -> None:
 
 
 def test_somebody_elses_delta_table_is_not_taken(root: Path, destination: DeltaDestination) -> None:
-    """Of the name of one of ours: refused, and left alone."""
+    """A Delta table that has the name of one of ours is refused and left alone."""
     deltalake.write_deltalake(root / "orders", pa.table({"mine": [1]}))
     for ask in asks(destination):
         with pytest.raises(TableNotManagedError, match=r"orders.*no commit of it is ours"):
@@ -77,7 +77,7 @@ def test_somebody_elses_delta_table_is_not_taken(root: Path, destination: DeltaD
 def test_a_directory_with_other_things_in_it_is_not_taken(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """A Delta table in it would have them in its directory, for a vacuum to delete."""
+    """A table in that directory would let a vacuum delete the other files."""
     (root / "orders").mkdir(parents=True)
     (root / "orders" / "mine.csv").write_text("1")
     for refresh in (False, True):
@@ -92,7 +92,7 @@ def test_a_directory_with_other_things_in_it_is_not_taken(
 def test_what_a_killed_first_load_left_is_no_hindrance(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """Data files of ours in a directory without a log."""
+    """Data files of ours in a directory without a log do not keep the table from being loaded."""
     (root / "orders").mkdir(parents=True)
     (root / "orders" / "s3pq-0123-00000.parquet").write_bytes(b"half")
     load(destination, (A, 1))
@@ -102,7 +102,7 @@ def test_what_a_killed_first_load_left_is_no_hindrance(
 def test_a_table_that_is_deleted_as_told_is_loaded_anew(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """Its directory and its rows in the ledger's two tables; other tables stay."""
+    """Its directory and its rows in the ledger's two tables are deleted; other tables stay."""
     load(destination, (A, 3), (B, 1))
     for path in sorted((root / "orders").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
@@ -120,7 +120,7 @@ def test_a_table_that_is_deleted_as_told_is_loaded_anew(
 
 
 def last_commit(root: Path, table: str) -> Path:
-    """Name the file of a Delta table's last commit."""
+    """Return the file of a Delta table's last commit."""
     return max((root / table / "_delta_log").glob("*.json"))
 
 
@@ -128,7 +128,7 @@ def last_commit(root: Path, table: str) -> Path:
 def test_a_last_commit_without_a_byte_is_an_error(
     root: Path, destination: DeltaDestination, table: str
 ) -> None:
-    """As after a loss of power; delta-rs takes it for a commit that does nothing."""
+    """A loss of power leaves one; delta-rs takes it for a commit that does nothing."""
     load(destination, (A, 3))
     load(destination, (B, 1))
     path = last_commit(root, table)
@@ -144,7 +144,7 @@ def test_a_last_commit_without_a_byte_is_an_error(
 def test_a_loss_of_power_during_a_commit_is_mended_as_told(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """The empty commit is deleted, and what it had is loaded again."""
+    """The empty commit is deleted, and the object it loaded is loaded again."""
     load(destination, (A, 3))
     ledger = {name: last_commit(root, name) for name in ("_s3pq_objects", "_s3pq_tables")}
     load(destination, (B, 1))
@@ -160,7 +160,7 @@ def test_a_loss_of_power_during_a_commit_is_mended_as_told(
 
 @pytest.mark.parametrize("table", ["orders", "_s3pq_objects"])
 def test_a_torn_commit_is_an_error(root: Path, destination: DeltaDestination, table: str) -> None:
-    """The message names the log, and is one line."""
+    """The error names the log, in one line."""
     load(destination, (A, 3))
     path = last_commit(root, table)
     good = path.read_bytes()
@@ -176,7 +176,7 @@ def test_a_torn_commit_is_an_error(root: Path, destination: DeltaDestination, ta
 def test_a_table_that_was_put_back_to_an_earlier_version_is_refused(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """Its ledger is of a later moment: what is in it would never be loaded again."""
+    """Its ledger is later; what only the ledger has would never be loaded again."""
     load(destination, (A, 3))
     load(destination, (B, 1))
     last_commit(root, "orders").unlink()
@@ -199,7 +199,7 @@ def flip(data: bytes) -> bytes:
 def test_a_spoiled_data_file_is_an_error_of_ours(
     root: Path, destination: DeltaDestination, spoil: Callable[[bytes], bytes] | None
 ) -> None:
-    """Or one that is gone: whoever reads it, or has to write it anew, is told; nothing is lost."""
+    """Reading or rewriting a damaged or missing file is an error; put back, it has all its rows."""
     load(destination, (A, 3), (B, 2))
     (path,) = (root / "orders").glob("*.parquet")
     good = path.read_bytes()
@@ -233,7 +233,7 @@ def full_beyond(size: int) -> Iterator[None]:
 def test_a_disk_that_is_full_at_any_point_loses_and_doubles_nothing(
     root: Path, destination: DeltaDestination, size: int
 ) -> None:
-    """Whichever file it is that does not fit; with room again all is loaded."""
+    """Whichever file does not fit: rows and ledger agree, and with room again all is loaded."""
     load(destination, (A, 2))
     with full_beyond(size), suppress(DestinationError):
         load(destination, (B, 200))
@@ -247,7 +247,7 @@ def test_a_disk_that_is_full_at_any_point_loses_and_doubles_nothing(
 def test_a_disk_that_is_full_from_the_start_leaves_nothing(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """With room again all is loaded."""
+    """Nothing exists afterwards, and with room again all is loaded."""
     with full_beyond(0), pytest.raises(DestinationError, match=str(root)):
         load(destination, (A, 3))
     assert not destination.state(OWNER).exists
@@ -256,7 +256,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing(
 
 
 def backfill(destination: DeltaDestination, rows_an_object: int) -> None:
-    """Load what is pending of many objects, each a checkpoint."""
+    """Load the pending ones of many objects, each in a checkpoint of its own."""
     with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
         known = writer.state().ledger
         for number, found in enumerate(OBJECTS):
@@ -267,7 +267,7 @@ def backfill(destination: DeltaDestination, rows_an_object: int) -> None:
 def test_a_disk_that_fills_up_leaves_the_committed_checkpoints(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """Rows and ledger of each are there or not; with room again the rest follows."""
+    """Each checkpoint is there with rows and ledger or not at all; with room again, all loads."""
     load(destination, (OBJECTS[0], ROWS))
     (path,) = (root / "orders").glob("*.parquet")
     with (

@@ -1,4 +1,4 @@
-"""Delta tables on S3: what answers, who may, and who is second."""
+"""Delta tables in S3: servers, permissions, and two writers at the same time."""
 
 import time
 from collections.abc import Iterator
@@ -31,18 +31,18 @@ READER = Identity("reader", "reader-secret", ("Read", "List"))
 
 @pytest.fixture(scope="module")
 def checking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A SeaweedFS that knows somebody who may only read."""
+    """A SeaweedFS with a user who may only read."""
     with seaweedfs(tmp_path_factory.mktemp("delta"), READER) as endpoint:
         yield endpoint
 
 
 def at(bucket: Bucket, endpoint: str | None, prefix: str = "lake/") -> DeltaDestination:
-    """Name a prefix of a bucket."""
+    """Return a destination below a prefix of a bucket."""
     return DeltaDestination(f"s3://{bucket.name}/{prefix}", endpoint_url=endpoint, region=REGION)
 
 
 def test_a_faithful_server_takes_everything(weed_bucket: Bucket, weed: str) -> None:
-    """First load, overwritten, mirror, refresh: SeaweedFS honours `If-None-Match`."""
+    """SeaweedFS honours `If-None-Match`: first load, overwritten objects, mirror and refresh."""
     destination = at(weed_bucket, weed)
     load(destination, (A, 3), (B, 2))
     load(destination, (A2, 1), start=10)
@@ -57,7 +57,7 @@ def test_a_faithful_server_takes_everything(weed_bucket: Bucket, weed: str) -> N
 
 
 def test_who_commits_second_fails_and_runs_again(weed_bucket: Bucket, weed: str) -> None:
-    """Nothing of the second's checkpoint is there, its files included."""
+    """Nothing of the second checkpoint is there, not even its files, and running again loads it."""
     one, other = at(weed_bucket, weed), at(weed_bucket, weed)
     load(one, (meta("orders/c"), 1))
     with (
@@ -80,7 +80,7 @@ def _data_files(bucket: Bucket) -> list[str]:
 
 
 def test_a_bucket_of_its_own_needs_no_prefix(weed_bucket: Bucket, weed: str) -> None:
-    """Tables are right in it."""
+    """With an empty prefix, tables are right below the bucket."""
     destination = at(weed_bucket, weed, prefix="")
     load(destination, (A, 3))
     assert ids_by_key(destination) == {A.key: [0, 1, 2]}
@@ -90,7 +90,7 @@ def test_a_bucket_of_its_own_needs_no_prefix(weed_bucket: Bucket, weed: str) -> 
 def test_the_environment_may_say_where_it_is(
     weed_bucket: Bucket, weed: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As for everything else that uses AWS's own libraries."""
+    """The endpoint comes from the same variables as in AWS's own libraries."""
     monkeypatch.setenv(variable, weed)
     load(at(weed_bucket, None), (A, 1))
     assert ids_by_key(at(weed_bucket, None)) == {A.key: [0]}
@@ -99,7 +99,7 @@ def test_the_environment_may_say_where_it_is(
 def test_renewed_credentials_are_used(
     weed_bucket: Bucket, weed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are asked for each time a table is opened."""
+    """Credentials are read each time a table is opened."""
     with monkeypatch.context() as patch:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "not yet")
         with pytest.raises(DestinationDeniedError):
@@ -112,7 +112,7 @@ def test_renewed_credentials_are_used(
 
 
 def _fails(destination: DeltaDestination, said: str) -> list[str]:
-    """Ask everything of it; give what was said."""
+    """Read, load and query; each must fail with this error. Return the messages."""
     found = []
     for ask in (
         lambda: destination.state(OWNER),
@@ -128,7 +128,7 @@ def _fails(destination: DeltaDestination, said: str) -> list[str]:
 
 
 def test_a_bucket_that_is_not_there_is_told(weed: str) -> None:
-    """By name, and what to check; trying again does not help."""
+    """The error names the bucket and what to check; it is not retried."""
     destination = DeltaDestination("s3://no-such-bucket/lake", endpoint_url=weed, region=REGION)
     _fails(destination, r"s3://no-such-bucket/lake.*bucket does not exist.*Check its name")
 
@@ -137,7 +137,7 @@ def test_a_bucket_that_is_not_there_is_told(weed: str) -> None:
 def test_wrong_credentials_are_told(
     weed_bucket: Bucket, weed: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without showing them."""
+    """The error says that credentials are refused, and does not show them."""
     monkeypatch.setenv(variable, "wrong-and-secret")
     for said in _fails(at(weed_bucket, weed), "credentials are not accepted.*renew them"):
         assert "wrong-and-secret" not in said or variable == "AWS_ACCESS_KEY_ID"
@@ -146,14 +146,14 @@ def test_wrong_credentials_are_told(
 def test_no_credentials_are_told(
     weed_bucket: Bucket, weed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before anything is asked."""
+    """The error comes before any request is sent."""
     for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
         monkeypatch.delenv(variable)
     _fails(at(weed_bucket, weed), r"no AWS credentials for the destination.*AWS_ACCESS_KEY_ID")
 
 
 def test_a_profile_that_is_not_there_is_told(weed_bucket: Bucket, weed: str) -> None:
-    """By name."""
+    """The error names the profile."""
     destination = DeltaDestination(
         f"s3://{weed_bucket.name}/lake", endpoint_url=weed, profile="nobody"
     )
@@ -161,7 +161,7 @@ def test_a_profile_that_is_not_there_is_told(weed_bucket: Bucket, weed: str) -> 
 
 
 def test_who_may_only_read_can_read(checking: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And is told which permissions writing takes."""
+    """Reading works; the error of writing names the permission that is missing."""
     destination = DeltaDestination("s3://shared/lake", endpoint_url=checking, region=REGION)
     admin_client(checking).create_bucket(Bucket="shared")
     load(destination, (A, 1))
@@ -179,7 +179,7 @@ def test_who_may_only_read_can_read(checking: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_server_that_does_not_answer_is_told_within_a_minute(weed_bucket: Bucket) -> None:
-    """Nobody listens there."""
+    """An endpoint where nobody listens is an error that is retried."""
     started = time.monotonic()
     destination = at(weed_bucket, f"http://127.0.0.1:{free_port()}")
     with pytest.raises(
@@ -196,7 +196,7 @@ def test_a_server_that_does_not_answer_is_told_within_a_minute(weed_bucket: Buck
 def test_a_run_may_be_killed_on_s3(
     scenario: Scenario, bucket: Bucket, moto: str, tmp_path: Path
 ) -> None:
-    """After each commit, replacing objects or the whole table: nothing lost, doubled or re-read."""
+    """Killed after each commit of a replace or a refresh: nothing lost, doubled or read again."""
     stage = Stage(scenario, bucket, moto, tmp_path, "delta on S3")
     telling = [name for name in stage.steps() if name in TELLING["delta on S3"]]
     assert telling

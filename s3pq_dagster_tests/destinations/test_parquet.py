@@ -1,4 +1,4 @@
-"""What is peculiar to a directory of Parquet files."""
+"""Parquet files in a directory: names, engines, crashes, foreign and damaged files, streams."""
 
 import re
 from collections.abc import Callable
@@ -44,30 +44,30 @@ LEDGER = "_s3pq_objects/orders.parquet"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A directory that is not there yet."""
+    """A directory that does not exist yet."""
     return tmp_path / "lake"
 
 
 @pytest.fixture
 def destination(root: Path) -> ParquetDestination:
-    """A destination in it."""
+    """A destination in that directory."""
     return ParquetDestination(str(root), lock_timeout_seconds=5)
 
 
 def files(root: Path) -> list[str]:
-    """Name everything below a root but locks."""
+    """List every file below a root except locks."""
     found = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
     return sorted(name for name in found if not name.endswith(".lock"))
 
 
 def table_files(root: Path) -> dict[str, list[int]]:
-    """Give each of the table's files, as a glob finds them, with its ids."""
+    """Return the ids in each of the table's files, as a glob finds them."""
     found = sorted(root.glob("orders/*.parquet"))
     return {path.name: pq.read_table(path).column("id").to_pylist() for path in found}
 
 
 def unmoved(root: Path, key: str) -> tuple[Path, Path]:
-    """Bring about what a kill between commit and move leaves; give both places of the file."""
+    """Undo the move of a file, as a kill between commit and move does; return both its paths."""
     ledger = pl.read_parquet(root / LEDGER).filter(pl.col("key") == key)
     ((name, file_id),) = ledger.select("file", "file_id").rows()
     staged = root / "_s3pq_staged" / "orders" / f"{file_id}.parquet"
@@ -80,7 +80,7 @@ def unmoved(root: Path, key: str) -> tuple[Path, Path]:
 
 
 def test_looking_makes_nothing(root: Path, destination: ParquetDestination) -> None:
-    """Neither the root nor anything in it."""
+    """Reading creates neither the root nor anything in it."""
     destination.state(OWNER)
     destination.audit(OWNER)
     with pytest.raises(DestinationError, match="materialize"), destination.read("orders", None):
@@ -89,7 +89,7 @@ def test_looking_makes_nothing(root: Path, destination: ParquetDestination) -> N
 
 
 def test_one_object_is_one_file(root: Path, destination: ParquetDestination) -> None:
-    """Beside them the ledger, and nothing staged."""
+    """Beside the files there is only the ledger; nothing is left staged."""
     load(destination, (A, 3), (B, 0))
     one, other = table_files(root)
     assert re.fullmatch(r"a-[0-9a-f]{24}\.parquet", one)
@@ -131,7 +131,7 @@ def test_no_key_becomes_a_path(
 def test_a_table_that_cannot_be_a_directory_is_refused(
     root: Path, destination: ParquetDestination, table: str
 ) -> None:
-    """A path, a name of ours, one too long for a file: before anything is made."""
+    """A path, a reserved name, or one too long for a file is refused before anything is created."""
     for look in (
         lambda: load(destination, (A, 1), owner=Owner(table, "lake", "orders/")),
         lambda: destination.state(Owner(table, "lake", "orders/")),
@@ -143,7 +143,7 @@ def test_a_table_that_cannot_be_a_directory_is_refused(
 
 
 def test_an_overwritten_object_keeps_its_file(root: Path, destination: ParquetDestination) -> None:
-    """So a glob sees it old or new, and never twice."""
+    """The new file replaces the old one, so that a glob sees one of them and never both."""
     load(destination, (A, 3), (B, 1))
     before = list(table_files(root))
     load(destination, (A2, 2), start=10)
@@ -152,7 +152,7 @@ def test_an_overwritten_object_keeps_its_file(root: Path, destination: ParquetDe
 
 
 def test_appended_versions_have_a_file_each(root: Path, destination: ParquetDestination) -> None:
-    """And replace them all once the write mode is replace."""
+    """Each appended version has a file; loading in mode replace replaces all of them."""
     load(destination, (A, 3), append=True)
     load(destination, (A2, 2), append=True, start=10)
     assert sorted(table_files(root).values()) == [[0, 1, 2], [10, 11]]
@@ -163,7 +163,7 @@ def test_appended_versions_have_a_file_each(root: Path, destination: ParquetDest
 def test_a_refresh_keeps_the_names_of_objects_that_stay(
     root: Path, destination: ParquetDestination
 ) -> None:
-    """The others' files go."""
+    """Objects that stay keep their file's name; the files of others are deleted."""
     load(destination, (A, 3), (B, 1))
     name, _ = table_files(root)
     load(destination, (A2, 2), refresh=True, start=10)
@@ -173,7 +173,7 @@ def test_a_refresh_keeps_the_names_of_objects_that_stay(
 def test_an_object_that_comes_back_has_another_file(
     root: Path, destination: ParquetDestination
 ) -> None:
-    """A deletion that comes late can then not hit it."""
+    """A deletion that arrives late then cannot hit the new file."""
     load(destination, (A, 3), (B, 1))
     before = set(table_files(root))
     with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
@@ -206,7 +206,7 @@ def by_pyarrow(path: str) -> list[tuple[Any, ...]]:
 def test_engines_that_know_nothing_of_us_read_the_same_rows(
     root: Path, destination: ParquetDestination, read: Callable[[str], list[tuple[Any, ...]]]
 ) -> None:
-    """By the table's glob; an empty object and an overwritten one among them."""
+    """Engines read the table's glob, with an empty object and an overwritten one in it."""
     load(destination, (A, 3), (B, 2), (meta("orders/c"), 0))
     load(destination, (A2, 4), start=10)
     ours = [tuple(row.values()) for row in rows(destination)]
@@ -246,7 +246,7 @@ def test_the_ledger_can_be_asked_for_all_tables(
 
 
 def test_a_reader_keeps_what_it_began_with(destination: ParquetDestination) -> None:
-    """A table of few files is read whole, though it is refreshed meanwhile."""
+    """A table of few files is read to its end although it is refreshed meanwhile."""
     load(destination, (A, 3), (B, 2))
     with destination.read("orders", ["id"]) as reader:
         load(destination, (A2, 1), refresh=True, start=10)
@@ -257,7 +257,7 @@ def test_a_reader_keeps_what_it_began_with(destination: ParquetDestination) -> N
 def test_a_reader_of_many_files_is_told_when_they_were_replaced(
     destination: ParquetDestination,
 ) -> None:
-    """Rather than given some rows of before and some of after."""
+    """The reader gets an error instead of rows of two versions."""
     objects = [(meta(f"orders/{number}"), 1) for number in range(250)]
     load(destination, *objects)
     with destination.read("orders", ["id"]) as reader:
@@ -268,7 +268,7 @@ def test_a_reader_of_many_files_is_told_when_they_were_replaced(
 
 
 def test_types_come_back_in_the_order_of_the_table(destination: ParquetDestination) -> None:
-    """Also where a column is named as a field within another is addressed."""
+    """Columns come in the table's order, also if one is named like the path of a nested field."""
     struct = pa.array([{"b": 1}, {"b": 2}])
     each = pa.record_batch({"a": struct, "a.b": ["x", "y"], "_s3_key": [A.key] * 2})
     with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
@@ -280,7 +280,7 @@ def test_types_come_back_in_the_order_of_the_table(destination: ParquetDestinati
 
 
 def test_columns_may_be_chosen_in_any_case(destination: ParquetDestination) -> None:
-    """As in every destination; they come under the names they have."""
+    """Chosen columns come under the names they have in the table."""
     load(destination, (A, 2))
     with destination.read("orders", ["ID", "Text"]) as reader:
         assert reader.read_all().schema.names == ["id", "text"]
@@ -292,7 +292,7 @@ def test_columns_may_be_chosen_in_any_case(destination: ParquetDestination) -> N
 def test_a_commit_that_was_not_moved_is_read_and_then_moved(
     root: Path, destination: ParquetDestination
 ) -> None:
-    """By us and by the documented list of files; the next writer finishes it."""
+    """We and the documented list of files read it where it is staged; the next writer moves it."""
     load(destination, (A, 3), (B, 2))
     staged, final = unmoved(root, A.key)
     assert destination.state(OWNER).rows == 5
@@ -307,7 +307,7 @@ def test_a_commit_that_was_not_moved_is_read_and_then_moved(
 def test_a_commit_that_was_not_moved_hides_what_it_replaces(
     root: Path, destination: ParquetDestination
 ) -> None:
-    """The old version at its place is not read by the ledger."""
+    """Readers by the manifest do not read the old version that is still in the table's folder."""
     load(destination, (A, 3))
     (old,) = root.glob("orders/*.parquet")
     content = old.read_bytes()
@@ -323,7 +323,7 @@ def test_a_commit_that_was_not_moved_hides_what_it_replaces(
 def test_what_was_never_committed_is_deleted_by_the_next_writer(
     root: Path, destination: ParquetDestination
 ) -> None:
-    """Whether the table was there or not, and nobody reads it meanwhile."""
+    """Nobody reads it before, whether the table exists or not."""
     void = root / "_s3pq_staged" / "orders" / "0123.parquet"
     for found in (A, B):
         void.parent.mkdir(parents=True, exist_ok=True)
@@ -354,7 +354,7 @@ def test_what_was_not_deleted_is_not_read_and_then_deleted(
 def test_a_report_that_was_not_written_is_by_the_next_writer(
     root: Path, destination: ParquetDestination
 ) -> None:
-    """What is said of the table as a whole is right again before anything is loaded."""
+    """The next writer writes the table's row of `_s3pq_tables` before it loads anything."""
     load(destination, (A, 1))
     report = root / "_s3pq_tables" / "orders.parquet"
     good = report.read_bytes()
@@ -370,7 +370,7 @@ def test_a_report_that_was_not_written_is_by_the_next_writer(
 def test_a_foreign_file_in_a_table_is_refused(
     root: Path, destination: ParquetDestination, name: str
 ) -> None:
-    """Engines would read it too; it is named and left alone, a copy of one of ours included."""
+    """Engines would read it too: the error names it, and it is left alone, even a copy of ours."""
     load(destination, (A, 1))
     (ours,) = root.glob("orders/*.parquet")
     foreign = root / "orders" / name
@@ -434,7 +434,7 @@ def other_parquet(_data: bytes) -> bytes:
 def test_a_spoiled_ledger_is_refused_and_left_as_it_is(
     root: Path, destination: ParquetDestination, spoil: Callable[[bytes], bytes]
 ) -> None:
-    """By its name, with what to do; once it is put back, all goes on."""
+    """The error names it and says what to do; once it is put back, loading goes on."""
     load(destination, (A, 3))
     good = (root / LEDGER).read_bytes()
     (root / LEDGER).write_bytes(spoil(good))
@@ -455,7 +455,7 @@ def test_a_spoiled_ledger_is_refused_and_left_as_it_is(
 def test_a_spoiled_file_is_named(
     root: Path, destination: ParquetDestination, spoil: Callable[[bytes], bytes]
 ) -> None:
-    """A flipped bit too: pages carry checksums. A refresh mends it."""
+    """A flipped bit is found too, since pages have checksums. A refresh repairs the table."""
     load(destination, (A, 300), (B, 1))
     (file,) = root.glob("orders/a-*.parquet")
     file.write_bytes(spoil(file.read_bytes()))
@@ -468,7 +468,7 @@ def test_a_spoiled_file_is_named(
 def test_a_file_that_somebody_replaced_is_not_read(
     root: Path, destination: ParquetDestination
 ) -> None:
-    """Its mark is missing; an audit says what is in it."""
+    """Reading it is an error, since it has no mark; an audit counts the rows it has."""
     load(destination, (A, 3), (B, 1))
     (file,) = root.glob("orders/a-*.parquet")
     pq.write_table(pq.read_table(file).slice(0, 2).replace_schema_metadata(None), file)
@@ -479,7 +479,7 @@ def test_a_file_that_somebody_replaced_is_not_read(
 
 
 def test_a_file_that_is_gone_is_named(root: Path, destination: ParquetDestination) -> None:
-    """Reading stops there; what is left is counted."""
+    """Reading is an error that names it; the state counts the rows that are left."""
     load(destination, (A, 3), (B, 1))
     next(root.glob("orders/a-*.parquet")).unlink()
     with pytest.raises(DestinationError, match=r"object 'orders/a'.*is gone"):
@@ -488,7 +488,7 @@ def test_a_file_that_is_gone_is_named(root: Path, destination: ParquetDestinatio
 
 
 def test_a_file_in_place_of_the_root_is_named(tmp_path: Path) -> None:
-    """With what to do about it, and it is not tried again."""
+    """The error says what to do, and is not retried."""
     (tmp_path / "file").write_text("x")
     for root in (tmp_path / "file", tmp_path / "file" / "lake"):
         destination = ParquetDestination(str(root))
@@ -507,7 +507,7 @@ def test_a_root_that_is_not_writable_is_named() -> None:
 
 
 def test_rows_of_a_large_object_stay_in_order(destination: ParquetDestination, root: Path) -> None:
-    """Across row groups, which are written in other threads."""
+    """Rows keep their order across row groups, which other threads write."""
     batches = [batch(A.key, 10_000, start=10_000 * i) for i in range(40)]
     with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
         writer.commit(stream(*batches), schema_key=A.key, seal=lambda: sealed(loaded(A, 400_000)))
@@ -518,7 +518,7 @@ def test_rows_of_a_large_object_stay_in_order(destination: ParquetDestination, r
 
 
 def test_a_batch_may_hold_rows_of_several_objects(destination: ParquetDestination) -> None:
-    """It is parted where the key changes."""
+    """A batch is split where the key changes."""
     both = pa.Table.from_batches([batch(A.key, 2), batch(B.key, 3)]).combine_chunks()
     with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
         writer.commit(
@@ -541,7 +541,7 @@ def test_a_batch_may_hold_rows_of_several_objects(destination: ParquetDestinatio
 def test_rows_that_are_not_those_that_are_entered_are_refused(
     root: Path, destination: ParquetDestination, batches: list[pa.RecordBatch], said: str
 ) -> None:
-    """Before anything of them is there."""
+    """Nothing of the checkpoint is left."""
     with (
         pytest.raises(DestinationError, match=said),
         destination.write(OWNER, run_id="r", append=False, refresh=False) as writer,
@@ -553,7 +553,7 @@ def test_rows_that_are_not_those_that_are_entered_are_refused(
 
 
 def test_a_row_without_a_key_is_refused(root: Path, destination: ParquetDestination) -> None:
-    """It would be of no object."""
+    """A row without a key would belong to no object."""
     each = pa.record_batch([pa.array([1]), pa.array([None], pa.string())], ["id", "_s3_key"])
     with (
         pytest.raises(DestinationError, match="no _s3_key"),
@@ -564,7 +564,7 @@ def test_a_row_without_a_key_is_refused(root: Path, destination: ParquetDestinat
 
 
 def test_other_columns_than_the_tables_are_refused(destination: ParquetDestination) -> None:
-    """A glob would read two schemas."""
+    """A glob would otherwise read two schemas."""
     load(destination, (A, 1))
     each = pa.record_batch({"other": [1], "_s3_key": [B.key]})
     with (
@@ -599,7 +599,7 @@ def test_one_writer_commits_the_same_key_twice(root: Path, destination: ParquetD
 
 @pytest.mark.parametrize("compression", ["zstd", "snappy", "gzip", "none"])
 def test_files_are_compressed_as_asked(root: Path, compression: str) -> None:
-    """And carry checksums."""
+    """Each column chunk has the compression that was asked for."""
     load(ParquetDestination(str(root), compression=compression), (A, 100))
     (file,) = root.glob("orders/*.parquet")
     chunk = pq.ParquetFile(file).metadata.row_group(0).column(0)
@@ -610,7 +610,7 @@ def test_files_are_compressed_as_asked(root: Path, compression: str) -> None:
 def test_nothing_is_left_of_a_writer_that_changes_nothing(
     root: Path, destination: ParquetDestination
 ) -> None:
-    """Opening a table for writing alone makes no table."""
+    """Opening a table for writing does not create it."""
     with destination.write(OWNER, run_id="r", append=False, refresh=False):
         pass
     assert files(root) == []

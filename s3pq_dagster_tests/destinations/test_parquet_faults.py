@@ -1,4 +1,4 @@
-"""A disk that is full while Parquet files are written: nothing half-written, right once mended."""
+"""A full disk while Parquet files are written: nothing half-written, and all loads later."""
 
 import resource
 from collections.abc import Iterator
@@ -28,12 +28,12 @@ def full_beyond(size: int) -> Iterator[None]:
 
 
 def files(root: Path) -> list[Path]:
-    """Give every file below a root but locks."""
+    """Return every file below a root except locks."""
     return sorted(p for p in root.rglob("*") if p.is_file() and p.suffix != ".lock")
 
 
 def test_a_disk_that_is_full_from_the_start_leaves_nothing(tmp_path: Path) -> None:
-    """Not even an empty file; with room again all is loaded."""
+    """Not even an empty file is left; with room again all is loaded."""
     destination = ParquetDestination(str(tmp_path))
     with full_beyond(0), pytest.raises(DestinationError, match=f"{tmp_path}.*Make room"):
         load(destination, (OBJECTS[0], 3))
@@ -45,7 +45,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("rows", [3, 200_000])
 def test_a_disk_without_room_for_the_ledger_keeps_the_old_one(tmp_path: Path, rows: int) -> None:
-    """Whether it is the rows or only the ledger that have no room: what is committed stands."""
+    """Whether the rows or only the ledger do not fit, what is committed stands."""
     destination = ParquetDestination(str(tmp_path))
     load(destination, *((found, 3) for found in OBJECTS[:3]))
     before = files(tmp_path)
@@ -59,7 +59,7 @@ def test_a_disk_without_room_for_the_ledger_keeps_the_old_one(tmp_path: Path, ro
 
 
 def test_a_disk_that_fills_up_in_a_refresh_leaves_the_old_table(tmp_path: Path) -> None:
-    """Whole; what was staged by then is gone."""
+    """The old table is whole, and the files of the refresh are deleted."""
     destination = ParquetDestination(str(tmp_path))
     load(destination, (OBJECTS[0], 3), (OBJECTS[1], 2))
     before = files(tmp_path)

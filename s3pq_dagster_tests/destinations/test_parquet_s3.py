@@ -1,4 +1,4 @@
-"""What is peculiar to Parquet files in S3: turns, conditions, and answers that are none."""
+"""Parquet files in S3: locks, conditional writes, lost answers, permissions and kills."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ def either(request: pytest.FixtureRequest) -> Bucket:
 
 
 def test_a_table_lives_in_s3_as_in_a_directory(either: Bucket) -> None:
-    """Loaded, overwritten, removed from, refreshed and read, with one object an object."""
+    """A table is loaded, overwritten, removed from, refreshed and read; each object is one file."""
     destination = destination_in(either)
     load(destination, (A, 3), (B, 2), (C, 0))
     load(destination, (A2, 2), start=10)
@@ -91,7 +91,7 @@ def test_a_table_lives_in_s3_as_in_a_directory(either: Bucket) -> None:
 
 
 def test_a_large_object_goes_up_in_parts_and_comes_back_in_ranges(bucket: Bucket) -> None:
-    """Only what is asked for is fetched, all of it of one version."""
+    """Reading a column fetches only its byte ranges, all of one version of the file."""
     noise = os.urandom(24 * 1024 * 1024)
     rows = [noise[start : start + 4096] for start in range(0, len(noise), 4096)]
     each = pa.record_batch({"id": range(len(rows)), "noise": rows, "_s3_key": [A.key] * len(rows)})
@@ -110,7 +110,7 @@ def test_a_large_object_goes_up_in_parts_and_comes_back_in_ranges(bucket: Bucket
 
 
 def test_few_requests_are_made_for_each_object(bucket: Bucket) -> None:
-    """Put, copied, and deleted with others; the rest is by table and checkpoint."""
+    """A file is put, copied, and deleted with others; others are by checkpoint or table."""
     destination = destination_in(bucket, lease_seconds=60)
     load(destination, (C, 1))
     counts = []
@@ -124,7 +124,7 @@ def test_few_requests_are_made_for_each_object(bucket: Bucket) -> None:
 def test_the_urls_endpoint_comes_from_the_environment(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As for every tool that asks S3."""
+    """The endpoint comes from the same variables as in AWS's own libraries."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", bucket.proxy.endpoint)
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     manager = build_io_manager(f"parquet+s3://{bucket.name}/lake/")
@@ -134,7 +134,7 @@ def test_the_urls_endpoint_comes_from_the_environment(
 
 
 def test_the_root_may_be_a_bucket_as_a_whole(bucket: Bucket) -> None:
-    """Without a prefix there is no slash in front."""
+    """Without a prefix, keys do not begin with a slash."""
     destination = ParquetDestination(
         f"s3://{bucket.name}", endpoint_url=bucket.proxy.endpoint, region=REGION
     )
@@ -188,7 +188,7 @@ def other(bucket: Bucket) -> Iterator[subprocess.Popen[str]]:
 def test_a_living_writer_is_waited_for_however_long_his_lease(
     bucket: Bucket, other: subprocess.Popen[str]
 ) -> None:
-    """He renews it; the wait is told, and ends with an error that names him."""
+    """It renews its lease; the wait is logged, and ends with an error that names the writer."""
     lines = Lines()
     waiting = destination_in(bucket, lock_timeout_seconds=2 * LEASE + 1, log=logger(lines))
     with pytest.raises(DestinationLockedError, match=f"another process.* pid {other.pid}"):
@@ -203,7 +203,7 @@ def test_a_living_writer_is_waited_for_however_long_his_lease(
 def test_a_dead_writer_is_waited_for_until_his_lease_ends(
     bucket: Bucket, other: subprocess.Popen[str]
 ) -> None:
-    """What he committed stands, what he staged is gone."""
+    """What the dead writer committed stands; what it staged is deleted."""
     other.kill()
     destination = destination_in(bucket)
     load(destination, (C, 1))
@@ -214,7 +214,7 @@ def test_a_dead_writer_is_waited_for_until_his_lease_ends(
 def test_a_writer_that_slept_too_long_commits_nothing_more(
     bucket: Bucket, other: subprocess.Popen[str]
 ) -> None:
-    """Another took his turn and shut him out; the very object he wanted is loaded once."""
+    """Another writer took the lease over; the object that both wanted to load is there once."""
     other.send_signal(signal.SIGSTOP)
     destination = destination_in(bucket)
     load(destination, (B, 2), start=10)
@@ -228,7 +228,7 @@ def test_a_writer_that_slept_too_long_commits_nothing_more(
 
 
 def test_a_turn_that_was_handed_on_is_not_waited_for(bucket: Bucket) -> None:
-    """However long the lease is."""
+    """A released lease is free at once, however long leases last."""
     destination = destination_in(bucket, lease_seconds=3600, lock_timeout_seconds=0)
     for found in (A, B):
         load(destination, (found, 1))
@@ -236,7 +236,7 @@ def test_a_turn_that_was_handed_on_is_not_waited_for(bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
 def test_an_s3_that_heeds_no_conditions_is_refused(bucket: Bucket, header: str) -> None:
-    """Two runs could overwrite each other's ledger there; it is tried out before anything."""
+    """Two runs could overwrite each other's ledger there, so conditions are tried out first."""
 
     class Heedless(Proxy):
         def answer(self, request: Request, path: str, headers: dict[str, str], body: bytes) -> Any:
@@ -256,7 +256,7 @@ def test_an_s3_that_heeds_no_conditions_is_refused(bucket: Bucket, header: str) 
 
 
 def test_a_commit_whose_answer_got_lost_is_found_committed(bucket: Bucket) -> None:
-    """It is asked again, finds itself there already, and is no error."""
+    """The request is repeated and finds its own content there, which is no error."""
     destination = destination_in(bucket)
     load(destination, (A, 1))
     lost: list[str] = []
@@ -276,7 +276,7 @@ def test_a_commit_whose_answer_got_lost_is_found_committed(bucket: Bucket) -> No
 
 
 def test_a_commit_that_nobody_knows_of_is_left_to_the_next_writer(bucket: Bucket) -> None:
-    """It was done, and every answer about it got lost: its rows are there once in the end."""
+    """Its answers got lost, but it was done: the next one finds it, and each row is there once."""
     destination = destination_in(bucket)
     load(destination, (A, 1))
 
@@ -296,7 +296,7 @@ def test_a_commit_that_nobody_knows_of_is_left_to_the_next_writer(bucket: Bucket
 
 
 def test_a_reader_whose_file_is_replaced_under_way_is_told(bucket: Bucket) -> None:
-    """Ranges of two versions are never put together."""
+    """Byte ranges of two versions are never joined: the reader gets an error."""
     destination = destination_in(bucket)
     for version, start in ((A, 0), (A2, 1)):
         with destination.write(OWNER, run_id="r", append=False, refresh=False) as writer:
@@ -316,7 +316,7 @@ def test_a_reader_whose_file_is_replaced_under_way_is_told(bucket: Bucket) -> No
 
 
 def test_a_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
-    """With what to look at, and it is not tried again."""
+    """The error names the bucket and what to check, and is not retried."""
     destination = ParquetDestination(
         "s3://no-such-bucket/lake", endpoint_url=bucket.proxy.endpoint, region=REGION
     )
@@ -326,7 +326,7 @@ def test_a_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
-    """Its address, and what to look at."""
+    """The error names the endpoint and what to check."""
     destination = ParquetDestination(
         "s3://lake/x", endpoint_url="http://127.0.0.1:9", region=REGION
     )
@@ -335,7 +335,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
 
 
 def test_a_profile_that_is_not_there_is_named() -> None:
-    """Before anything is asked."""
+    """The error comes before any request is sent."""
     destination = ParquetDestination("s3://lake/x", region=REGION, local_profile="nobody")
     with pytest.raises(DestinationDeniedError, match=r"nobody.*`local_profile`"):
         destination.state(OWNER)
@@ -352,7 +352,7 @@ def test_a_profile_that_is_not_there_is_named() -> None:
     ],
 )
 def test_what_is_denied_is_named(bucket: Bucket, method: str, key: str, permission: str) -> None:
-    """The permission that is missing; once it is there, every row is there once."""
+    """The error names the permission; once it is granted, all loads and each row is there once."""
     destination = destination_in(bucket)
     load(destination, (A, 1))
 
@@ -372,7 +372,7 @@ def test_what_is_denied_is_named(bucket: Bucket, method: str, key: str, permissi
 def test_credentials_are_in_no_message(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither where they are wrong, nor in what the destination is shown as."""
+    """Neither errors nor the destination's representation show a secret."""
     assert bucket
     with seaweedfs(tmp_path / "weed", Identity("reader", "reader-secret", ("Read", "List"))) as at:
         client = admin_client(at)
@@ -398,7 +398,7 @@ def test_credentials_are_in_no_message(
 
 
 def agrees(place: ParquetS3Place, *, refresh: bool) -> None:
-    """See that ledger, rows and the documented list of files say one thing."""
+    """Check that ledger, rows and the documented list of files agree."""
     destination = place.open()
     audit = destination.audit(OWNER)
     assert audit.state.ledger.reconcile(audit.rows_by_key).is_empty()
