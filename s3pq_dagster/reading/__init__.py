@@ -1,1 +1,1 @@
-"""Objects to checked Arrow batches, fetched ahead of time and within bounds."""
+"""Objects to checked Arrow batches, prefetched and within bounds of memory and requests."""

@@ -1,4 +1,4 @@
-"""The columns we add to a file's: CloudQuery's row ids and the object's key."""
+"""The columns this package adds to a file's own: CloudQuery's row ids and the object's key."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,23 +19,23 @@ _WAY_OUT = (
     "Rename the column in every object of the table, or leave the table out with `skip_tables`."
 )
 _JOINED_BYTES = 2 * MIB
-"""Small batches are joined to some of no more than so many, and no more than there may be rows."""
+"""Most bytes of a batch that small batches are joined to."""
 
 
 def schema_with_added_columns(schema: pa.Schema, key: str, *, add_cq_ids: bool) -> pa.Schema:
-    """Add our columns to an object's schema.
+    """Append the added columns to an object's schema.
 
-    A file that has ``_cq_id`` or ``_cq_parent_id`` keeps its own, in whatever case of letters:
-    destinations fold case, so two would be one.
+    A file that has ``_cq_id`` or ``_cq_parent_id``, in any case of letters, keeps its own:
+    destinations fold case, so a second one would have the same name.
 
     Args:
-        schema: Canonical, the file's own columns.
-        key: The object's, for the error.
-        add_cq_ids: Whether CloudQuery's columns are wanted.
+        schema: Canonical schema of the file's own columns.
+        key: Key of the object, for the error.
+        add_cq_ids: Whether CloudQuery's two columns are added.
 
     Raises:
-        UnsupportedSchemaError: Two columns have one name, or one is named ``_s3_key`` in whatever
-            case of letters.
+        UnsupportedSchemaError: Two columns have one name, or one is named ``_s3_key`` in any case
+            of letters.
     """
     if names := schemas.duplicates(schema.names):
         msg = (
@@ -62,16 +62,25 @@ class RowSpan:
 
     object: ObjectMeta
     first: int
-    """The number, within the object, of the first of them."""
+    """Number of the first row within its object, from 0."""
     count: int
+    """How many rows."""
 
 
 def joined(
     pieces: Iterable[tuple[pa.RecordBatch, RowSpan]], most_rows: int
 ) -> Iterator[tuple[pa.RecordBatch, list[RowSpan]]]:
-    """Join small batches, in order: what is done to each takes as long as a thousand rows.
+    """Join small batches, in order; a batch that is not small is yielded as it is.
 
-    Rows are counted as well as bytes: of nulls any number takes none, until our columns are there.
+    The work on each batch takes as long as that on a thousand rows, so small ones are slow. The
+    bound of rows matters where values take no bytes, as nulls do until columns are added.
+
+    Args:
+        pieces: Batches, and whose rows they are.
+        most_rows: Most rows in a joined batch.
+
+    Yields:
+        Batches, and whose rows they are, in order.
     """
     waiting: list[pa.RecordBatch] = []
     rows: list[RowSpan] = []
@@ -101,7 +110,7 @@ def batches_with_added_columns(
     *,
     join_rows: int | None,
 ) -> Iterator[pa.RecordBatch]:
-    """Add our columns to the rows of several objects, in order.
+    """Yield the rows of several objects, in order, with the added columns.
 
     Args:
         pieces: Batches of the files' own columns, each of one object.
@@ -117,13 +126,13 @@ def batches_with_added_columns(
 def add_columns(
     batch: pa.RecordBatch, rows: Sequence[RowSpan], bucket: str, schema: pa.Schema
 ) -> pa.RecordBatch:
-    """Fill our columns in.
+    """Add the columns' values to a batch.
 
     Args:
         batch: The files' own columns.
-        rows: Whose its rows are, in their order.
+        rows: The objects that the rows come from, in the order of the rows.
         bucket: The objects' bucket.
-        schema: What :func:`schema_with_added_columns` gave; the batch that is returned has it.
+        schema: As of :func:`schema_with_added_columns`; the returned batch has it.
     """
     columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
     names = schema.names
@@ -147,7 +156,7 @@ def cq_ids(rows: Sequence[RowSpan], bucket: str) -> pa.Array:
     nothing to store.
 
     Args:
-        rows: Which, of which objects.
+        rows: The rows, and the objects they belong to.
         bucket: The objects' bucket.
 
     Returns:
@@ -158,8 +167,8 @@ def cq_ids(rows: Sequence[RowSpan], bucket: str) -> pa.Array:
     low = [0b10 << 62 | (seed & 0xF) << 58 for seed in seeds]
     numbers = [np.arange(some.first, some.first + some.count, dtype=np.uint64) for some in rows]
     words = np.empty((sum(some.count for some in rows), 2), dtype=">u8")
-    words[:, 0] = _each(high, rows)
-    words[:, 1] = np.concatenate(numbers) | _each(low, rows)
+    words[:, 0] = _for_each_row(high, rows)
+    words[:, 1] = np.concatenate(numbers) | _for_each_row(low, rows)
     storage = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(16), len(words), [None, pa.py_buffer(words.tobytes())]
     )
@@ -176,10 +185,12 @@ def _keys(rows: Sequence[RowSpan]) -> pa.Array:
     if len(rows) == 1:
         return pa.repeat(pa.scalar(rows[0].object.key, pa.string()), rows[0].count)
     keys = pa.array([some.object.key for some in rows], pa.string())
-    return keys.take(pa.array(_each(range(len(rows)), rows)))
+    return keys.take(pa.array(_for_each_row(range(len(rows)), rows)))
 
 
-def _each(values: Iterable[int], rows: Sequence[RowSpan]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Repeat what is there once for some rows for each of them."""
-    of_objects = np.fromiter(values, np.uint64, len(rows))
-    return np.repeat(of_objects, [some.count for some in rows])
+def _for_each_row(
+    values: Iterable[int], rows: Sequence[RowSpan]
+) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """Repeat each value, of which there is one for each span, for every row of its span."""
+    of_spans = np.fromiter(values, np.uint64, len(rows))
+    return np.repeat(of_spans, [some.count for some in rows])

@@ -1,4 +1,4 @@
-"""Small, ordinary objects decoded before their turn; any other one is left to it."""
+"""Which fetched objects may be decoded early, before they are needed, and how."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -17,78 +17,86 @@ from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
 
 _SHARE = 128
-"""Decoding an object ahead takes at most this part of ``max_decoded_bytes``, and so do its rows:
+"""Decoding an object early takes at most this part of ``max_decoded_bytes``, and so do its rows:
 8 MiB by default."""
 _MOST_ROWS = 65_536
 _MOST_COLUMNS = 64
 _MOST_GROUPS = 16
-_SECONDS = 2
-"""After these an object is left to its turn."""
+_MOST_SECONDS = 2
+"""Early decoding of one object is given up after so long."""
 _COLUMN_BYTES = 4096
-"""What a column takes in a footer that was read, and in a batch, whatever is in it: 3,400 were
-seen."""
+"""Bytes that a column takes in a parsed footer, and in a batch, besides its values; 3,400 were
+measured."""
 
 
 def build_fetcher(
     store: Store, objects: Iterable[ObjectMeta], spec: S3ParquetSpec, *, shares: int = 1
 ) -> Fetcher:
-    """Fetch objects, and open small, ordinary ones while they wait; see :class:`Fetcher`."""
-    opening = partial(decode_early, spec=spec)
-    return Fetcher(store, objects, spec, shares=shares, decode_early=opening)
+    """Build a :class:`Fetcher` that decodes small, ordinary objects while they wait."""
+    within_bounds = partial(decode_early, spec=spec)
+    return Fetcher(store, objects, spec, shares=shares, decode_early=within_bounds)
 
 
 def decode_early(
-    fetched: ObjectBytes, is_wanted: Callable[[], bool], *, spec: S3ParquetSpec
+    fetched: ObjectBytes,
+    is_wanted: Callable[[], bool],
+    *,
+    spec: S3ParquetSpec,
+    max_seconds: float = _MOST_SECONDS,
 ) -> DecodedObject | None:
-    """Decode an object before its turn, if its page headers show that this takes little.
+    """Decode an object before it is needed, if its page headers show that this takes little.
 
-    Nothing is tried in another process, and nothing is written to a disk.
+    No sandbox process is started, and nothing is written to disk.
 
     Args:
-        fetched: Its bytes.
-        is_wanted: Asked now and then; where it says no, this ends.
-        spec: The bounds.
+        fetched: The object's bytes.
+        is_wanted: Asked now and then; ``False`` ends the decoding.
+        spec: The bounds of memory.
+        max_seconds: Longest time it may take.
 
     Returns:
-        ``None`` says nothing about the object: its turn will tell what there is to tell.
+        All rows; ``None`` says nothing about the object, not even that it is malformed: it will be
+        opened when it is needed.
     """
-    until = time.monotonic() + _SECONDS
+    until = time.monotonic() + max_seconds
 
-    def go_on() -> None:
+    def check_wanted() -> None:
         if not is_wanted() or time.monotonic() > until:
-            raise _LeftToItsTurnError
+            raise _GivenUpError
 
     try:
         with fetched.open() as source:
-            return _opened(source, spec.max_decoded_bytes // _SHARE, go_on)
-    except Exception:  # noqa: BLE001 - the same comes again when it is its turn, and is told then
+            return _decoded(source, spec.max_decoded_bytes // _SHARE, check_wanted)
+    except Exception:  # noqa: BLE001 - the same is raised, and handled, when the object is needed
         return None
 
 
-class _LeftToItsTurnError(Exception):
-    """This is not for now."""
+class _GivenUpError(Exception):
+    """Decoding takes too long, or nobody wants the rows any more."""
 
 
-def _opened(source: pa.NativeFile, most: int, go_on: Callable[[], None]) -> DecodedObject | None:
-    if source.size() > most or not is_footer_within(footer_bytes(source), most):
+def _decoded(
+    source: pa.NativeFile, max_bytes: int, check_wanted: Callable[[], None]
+) -> DecodedObject | None:
+    if source.size() > max_bytes or not is_footer_within(footer_bytes(source), max_bytes):
         return None
     file = open_file(source)
     footer = file.metadata
-    if not _is_ordinary(footer, most):
+    if not _is_ordinary(footer, max_bytes):
         return None
     rows = max(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
-    # One batch a row group: of many small ones each takes far more than its values.
-    if safe_plan(file, source, most, go_on, rows) != Plan(rows):
+    # One batch a row group: each of many small batches would take far more than its values.
+    if safe_plan(file, source, max_bytes, check_wanted, rows) != Plan(rows):
         return None
     batches: list[pa.RecordBatch] = []
     left, size = footer.num_rows, 0
     for batch in decode(file, rows):
-        go_on()
+        check_wanted()
         batches.append(batch)
         left -= batch.num_rows
         size += batch.get_total_buffer_size()
-        # Its pages may hold more than it says.
-        if left < 0 or len(batches) > footer.num_row_groups or size > most:
+        # The pages may hold more than the footer states.
+        if left < 0 or len(batches) > footer.num_row_groups or size > max_bytes:
             return None
     if left:
         return None
@@ -96,13 +104,13 @@ def _opened(source: pa.NativeFile, most: int, go_on: Callable[[], None]) -> Deco
     return DecodedObject(schemas.canonical(file.schema_arrow), footer.num_rows, batches, file, size)
 
 
-def _is_ordinary(footer: pq.FileMetaData, most: int) -> bool:
-    """Tell by what a footer says of its file whether it is worth a closer look."""
+def _is_ordinary(footer: pq.FileMetaData, max_bytes: int) -> bool:
+    """Return whether the counts and sizes in a footer are those of a small file."""
     groups = range(footer.num_row_groups)
-    said_bytes = sum(max(0, footer.row_group(group).total_byte_size) for group in groups)
+    stated_bytes = sum(max(0, footer.row_group(group).total_byte_size) for group in groups)
     return bool(
         0 < footer.num_columns <= _MOST_COLUMNS
         and 0 < footer.num_row_groups <= _MOST_GROUPS
         and 0 < footer.num_rows <= _MOST_ROWS
-        and said_bytes <= most
+        and stated_bytes <= max_bytes
     )

@@ -1,4 +1,4 @@
-"""Objects opened while they wait for their turn."""
+"""A queue of fetched objects that one thread decodes early, before they are needed."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,32 +7,33 @@ from threading import Condition
 from s3pq_dagster.reading.object_bytes import DecodedObject, ObjectBytes
 
 DecodeEarly = Callable[[ObjectBytes, Callable[[], bool]], DecodedObject | None]
-"""Open an object if that takes little, whatever its bytes are; asks now and then whether somebody
-still wants it. ``None`` says nothing about the object. Raises nothing."""
+"""Decode an object if that takes little memory and time. The second argument tells whether anybody
+still wants the rows, and is asked now and then. ``None`` says nothing about the object. Raises
+nothing."""
 
 _LEAST_COST = 64 * 1024
-"""What the smallest object counts against the bound."""
+"""Bytes that the smallest decoded object counts as."""
 _WAIT_SECONDS = 1
 
 
 class EarlyQueue:
-    """Open fetched objects ahead, one at a time, in a thread of its own.
+    """Decode fetched objects one at a time in a thread of its own.
 
-    Nobody waits for an object that is not begun. The thread never waits for room, or for more to
-    do: it would keep the process from ending.
+    Nobody waits for an object that is still queued: whoever needs it decodes it itself. The thread
+    ends when there is nothing to do or no room; a waiting thread would keep the process alive.
     """
 
     def __init__(self, decode_early: DecodeEarly, max_bytes: int) -> None:
-        """Get ready.
+        """Start no thread yet.
 
         Args:
-            decode_early: How to open.
-            max_bytes: Once opened objects hold so much, no more are opened.
+            decode_early: Decodes one object.
+            max_bytes: No further object is decoded while decoded ones hold so many bytes.
         """
         self._decode_early = decode_early
         self._max_bytes = max_bytes
         self._changed = Condition()
-        self._waiting: dict[ObjectBytes, None] = {}  # a set in order
+        self._queued: dict[ObjectBytes, None] = {}  # a set in order
         self._current: ObjectBytes | None = None
         self._is_running = False
         self._is_closed = False
@@ -41,35 +42,34 @@ class EarlyQueue:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="s3pq-open")
 
     def add(self, fetched: ObjectBytes) -> None:
-        """Have an object opened once there is room."""
+        """Queue an object; it is decoded once there is room."""
         with self._changed:
             if not self._is_closed:
-                self._waiting[fetched] = None
-                self._go_on()
+                self._queued[fetched] = None
+                self._start()
 
     def settle(self, fetched: ObjectBytes, while_waiting: Callable[[], None]) -> None:
-        """See that nobody opens an object from now on.
+        """Take an object out of the queue, and wait if it is being decoded right now.
 
         Args:
-            fetched: It; waited for while it is being opened, in small steps in which a cancel is
-                heard.
-            while_waiting: Called after each of them; may raise.
+            fetched: The object; when this returns, no thread works on it.
+            while_waiting: Called every second of the wait; may raise, to cancel.
         """
         while not self._is_settled(fetched):
             while_waiting()
 
     def release(self, fetched: ObjectBytes) -> None:
-        """Let others be opened in its place."""
+        """Drop an object's decoded rows and let others be decoded in their place."""
         with self._changed:
             fetched.decoded = None
             self._held -= self._costs.pop(fetched, 0)
-            self._go_on()
+            self._start()
 
     def close(self, *, wait: bool) -> None:
-        """Stop, and free what was opened; see :meth:`Fetcher.close`."""
+        """Stop, and drop all decoded rows; see :meth:`Fetcher.close`."""
         with self._changed:
             self._is_closed = True
-            self._waiting.clear()
+            self._queued.clear()
             for fetched in self._costs:
                 fetched.decoded = None
             self._costs.clear()
@@ -77,40 +77,40 @@ class EarlyQueue:
 
     def _is_settled(self, fetched: ObjectBytes) -> bool:
         with self._changed:
-            self._waiting.pop(fetched, None)
+            self._queued.pop(fetched, None)
             if self._current is fetched:
                 self._changed.wait(_WAIT_SECONDS)
             return self._current is not fetched
 
-    def _go_on(self) -> None:
-        if self._waiting and self._has_room() and not (self._is_running or self._is_closed):
-            self._pool.submit(self._open_on)
+    def _start(self) -> None:
+        if self._queued and self._has_room() and not (self._is_running or self._is_closed):
+            self._pool.submit(self._run)
             self._is_running = True
 
     def _has_room(self) -> bool:
         return self._held < self._max_bytes
 
-    def _open_on(self) -> None:
+    def _run(self) -> None:
         while (fetched := self._next()) is not None:
-            opened: DecodedObject | None = None
+            decoded: DecodedObject | None = None
             try:
-                opened = self._decode_early(fetched, lambda: not self._is_closed)
+                decoded = self._decode_early(fetched, lambda: not self._is_closed)
             finally:
-                self._keep(fetched, opened)
+                self._keep(fetched, decoded)
 
     def _next(self) -> ObjectBytes | None:
         with self._changed:
-            self._current = next(iter(self._waiting), None) if self._has_room() else None
+            self._current = next(iter(self._queued), None) if self._has_room() else None
             if self._current is not None:
-                del self._waiting[self._current]
+                del self._queued[self._current]
             self._is_running = self._current is not None
             return self._current
 
-    def _keep(self, fetched: ObjectBytes, opened: DecodedObject | None) -> None:
+    def _keep(self, fetched: ObjectBytes, decoded: DecodedObject | None) -> None:
         with self._changed:
-            if opened is not None and not self._is_closed:
-                fetched.decoded = opened
-                self._costs[fetched] = max(opened.held_bytes, _LEAST_COST)
+            if decoded is not None and not self._is_closed:
+                fetched.decoded = decoded
+                self._costs[fetched] = max(decoded.held_bytes, _LEAST_COST)
                 self._held += self._costs[fetched]
             self._current = None
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What the tails of objects say: a table's schema, and how many rows there are."""
+"""Footers read without their objects: a table's schema, and how many rows there are."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -24,15 +24,16 @@ from s3pq_dagster.source.store import Store
 _TAIL_BYTES = 64 * 1024
 _MAGIC = b"PAR1"
 _MOST_TRIED = 3
+"""Objects whose footers are tried for a table's schema."""
 _MOST_READS = 2
-"""How often a footer is read before an object is taken to have none."""
+"""How often a footer is read before the object counts as having none."""
 MOST_AT_A_TIME = 32
-"""Footers read side by side."""
+"""Footers read at the same time."""
 _MOST_BYTES = 64 * 1024 * 1024
-"""A footer that is longer is read when its object is."""
+"""A longer footer is not read here, but only when its object is loaded."""
 _TRIAL_BYTES = 256 * 1024 * 1024
 _TRIAL_SECONDS = 60
-"""What parsing a footer may take in memory and time."""
+"""Bounds of memory and time for parsing a long footer in a sandbox process."""
 
 
 def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
@@ -51,16 +52,16 @@ def read_footer(store: Store, found: ObjectMeta) -> pq.ParquetFile:
     """Read an object's footer in one ranged request, two if it is over 64 KiB.
 
     Returns:
-        A file without its rows.
+        A file with its metadata, from which no rows can be read.
 
     Raises:
         MalformedObjectError: There is no Parquet footer.
-        TrialError: Its footer is long, and no process could be started to parse it first.
+        TrialError: Its footer is long, and no sandbox process could be started to parse it.
         StoreError: As :meth:`Store.read`.
     """
     if found.size < 2 * len(_MAGIC) + END_BYTES:
         raise MalformedObjectError(found.key, f"it has only {found.size} bytes")
-    # Never the whole object: the magic at its start is of no use here.
+    # The magic at its start is left out: so no request is for the whole object.
     tail = store.read(found, max(len(_MAGIC), found.size - _TAIL_BYTES), found.size)
     if tail[-4:] != _MAGIC:
         raise MalformedObjectError(found.key, f"it ends in {tail[-4:]!r}, not in {_MAGIC!r}")
@@ -68,15 +69,15 @@ def read_footer(store: Store, found: ObjectMeta) -> pq.ParquetFile:
     if length > found.size - len(_MAGIC):
         raise MalformedObjectError(found.key, f"its footer of {length} bytes is longer than it")
     if length > _MOST_BYTES:
-        reason = f"its footer of {length} bytes is too long to look at"
+        reason = f"its footer of {length} bytes is too long to be read alone"
         raise MalformedObjectError(found.key, reason)
     if length > len(tail):
         tail = store.read(found, found.size - length, found.size - len(tail)) + tail
-    return _opened(found.key, _MAGIC + tail[-length:])
+    return _parsed(found.key, _MAGIC + tail[-length:])
 
 
-def _opened(key: str, footer: bytes) -> pq.ParquetFile:
-    """Parse a footer; a long one elsewhere first."""
+def _parsed(key: str, footer: bytes) -> pq.ParquetFile:
+    """Parse a footer; a long one is parsed in a sandbox process first."""
     if not is_footer_within(len(footer), _TRIAL_BYTES):
         rows_after_trial(key, footer, 0, max_bytes=_TRIAL_BYTES, max_seconds=_TRIAL_SECONDS)
     try:
@@ -86,17 +87,17 @@ def _opened(key: str, footer: bytes) -> pq.ParquetFile:
 
 
 def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:
-    """Read how many rows the footers of some objects say they have, many at a time.
+    """Read the numbers of rows that the footers of some objects state, many at a time.
 
     Args:
         store: Where the objects are.
-        listing: The objects; one that is gone or changed since it was listed is left out.
+        listing: The objects; one that was deleted or overwritten since it was listed is left out.
 
     Returns:
-        ``key``, ``version`` and ``footer_rows``, which are none where there is no footer to read.
+        ``key``, ``version`` and ``footer_rows``, which is null where no footer can be read.
 
     Raises:
-        StoreError: The store failed otherwise than for one object.
+        StoreError: The store failed for another reason than the state of one object.
     """
 
     def rows_of(found: ObjectMeta) -> tuple[str, str, int | None] | None:
@@ -105,7 +106,7 @@ def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:
             try:
                 rows = read_footer(store, found).metadata.num_rows
                 break
-            except MalformedObjectError:  # once may be a fault of the transfer
+            except MalformedObjectError:  # the transfer may be at fault
                 continue
             except (ObjectChangedError, ObjectNotFoundError):
                 return None
@@ -124,15 +125,15 @@ def table_schema(
 
     Args:
         store: Where the objects are.
-        table: For the log.
+        table: Name of the table, for the log.
         listing: The table's objects.
-        log: Gets a warning for each object that gives none.
+        log: Gets a warning for each object whose schema cannot be read.
 
     Returns:
-        Schema and object; ``None`` when the first three give none.
+        Schema and object; ``None`` if the first three objects have no readable schema.
 
     Raises:
-        StoreError: The store failed otherwise than for one object.
+        StoreError: The store failed for another reason than the state of one object.
     """
     for found in Listing(listing.in_reading_order().frame.head(_MOST_TRIED)):
         try:

@@ -15,7 +15,7 @@ LEAST_COST = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class DecodedObject:
-    """All rows of a small object that was decoded before its turn."""
+    """All rows of a small object that was decoded early, before it was needed."""
 
     schema: pa.Schema
     """Canonical schema of the file's own columns."""
@@ -55,7 +55,7 @@ class ObjectBytes:
     unmatched: list[str] = field(default_factory=list, kw_only=True)
     """Digests of the reads of a large object that did not match ``md5``."""
     decoded: DecodedObject | None = field(default=None, kw_only=True)
-    """Decoded rows, if this object was decoded before its turn."""
+    """Decoded rows, if this object was decoded early."""
 
     def parts(self, part_bytes: int) -> "list[Part]":
         """Return the requests that fetch all of it: one if it is small, ranges if it is large."""

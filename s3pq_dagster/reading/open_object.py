@@ -15,33 +15,34 @@ from s3pq_dagster.decoding.parquet_file import decode, footer_bytes, is_footer_w
 from s3pq_dagster.decoding.sandbox import rows_after_trial, too_slow
 from s3pq_dagster.errors import DiskError, MalformedObjectError, ReadAbandonedError, TrialError
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.reading.object_bytes import ObjectBytes
+from s3pq_dagster.reading.object_bytes import DecodedObject, ObjectBytes
 from s3pq_dagster.spec import MIB, S3ParquetSpec
 
 _KEPT_BYTES = 32 * MIB
-"""Rows of a small object are kept up to this; one that has more of them is decoded twice."""
+"""Decoded rows of a small object are kept if they take no more; otherwise it is decoded twice."""
 _REASON_CHARACTERS = 500
-_DISK = 16
-"""How many times the bound of memory a row group may take on disk, decoded in parts."""
+_DISK_FACTOR = 16
+"""A row group decoded in groups of columns may take so many times the bound of memory on disk."""
 
 
 @dataclass(slots=True, eq=False)
 class OpenObject:
-    """One object, opened as Parquet."""
+    """One object, opened as Parquet; :meth:`close` it before its bytes are freed."""
 
     fetched: ObjectBytes
     schema: pa.Schema
-    """Canonical, the file's own columns."""
+    """Canonical schema of the file's own columns."""
     rows: int
+    """Number of rows that the footer states."""
     file: pq.ParquetFile
     plan: Plan
     spec: S3ParquetSpec
     while_waiting: Callable[[], None] = lambda: None
-    """Called while a trial is waited for."""
+    """Called while a sandbox process is waited for."""
     decoded: list[pa.RecordBatch] | None = None
-    """All rows, where they were decoded whole."""
+    """All rows, if they were decoded and kept; with ``None`` they are decoded as they stream."""
     _seconds: float = field(default=0.0, init=False)
-    """Spent decoding so far."""
+    """Time spent decoding so far."""
 
     @property
     def object(self) -> ObjectMeta:
@@ -50,15 +51,15 @@ class OpenObject:
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Size of the object in bytes."""
         return self.fetched.object.size
 
     def close(self) -> None:
-        """Let go of the bytes; not while another thread decodes."""
+        """Close the file; not while another thread decodes it."""
         self.file.close(force=True)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Give the rows; batches have the schema.
+        """Yield the rows in order; each batch has :attr:`schema`.
 
         Raises:
             MalformedObjectError: A page cannot be decoded, rows are missing, or it takes too long.
@@ -79,7 +80,7 @@ class OpenObject:
         rows, parts = self.plan.rows, self.plan.parts
         if not parts:
             return decode(self.file, rows)
-        most = _DISK * self.spec.max_decoded_bytes
+        most = _DISK_FACTOR * self.spec.max_decoded_bytes
         return decode_in_parts(self.file, rows, parts, most)
 
     def _next(self, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
@@ -88,16 +89,15 @@ class OpenObject:
             batch = next(batches, None)
         except Exception as error:
             if _is_doubtful(error):
-                # It is the machine's, unless the same happens where there is enough of everything.
-                # There all columns would be decoded together, and parts were chosen for a reason.
+                # The machine is short of something, unless the same happens in a sandbox process,
+                # which raises MalformedObjectError. Not for a plan in groups of columns: a sandbox
+                # process decodes all columns together, which is what the plan avoids.
                 if not self.plan.parts:
-                    _try_apart(self.fetched, self.spec, self.plan.rows, self.while_waiting)
+                    _rows_after_sandbox(self.fetched, self.spec, self.plan.rows, self.while_waiting)
                 raise
             if self.plan.parts and isinstance(error, OSError) and error.errno:
-                aside = (
-                    f"columns of object {self.object.key!r}, which has too many to decode together,"
-                )
-                raise DiskError(aside, tempfile.gettempdir(), str(error)) from error
+                held = f"columns of object {self.object.key!r}, too many to decode together,"
+                raise DiskError(held, tempfile.gettempdir(), str(error)) from error
             raise _malformed(self.object.key, error) from error
         self._seconds += time.monotonic() - started
         if self._seconds > self.spec.max_decode_seconds:
@@ -114,57 +114,58 @@ def open_object(
 ) -> OpenObject:
     """Open an object as Parquet.
 
-    What cannot be shown to stay within the bounds by its page headers is decoded for trial in
-    another process first.
+    An object whose page headers do not show that it stays within the bounds is decoded in a sandbox
+    process first.
 
     Args:
-        fetched: Its bytes.
+        fetched: The object's bytes.
         spec: The bounds of memory and time.
-        whole: Decode everything now, to find what is malformed before a row is handed on. The
-            rows of a small object are kept if they are not many; others are decoded again. Nothing
-            is left to do where it was opened ahead.
-        on_batch: Called for each batch that is decoded now, and while a trial is waited for.
+        whole: Decode everything now, to find malformed pages before a row is handed on. The rows of
+            a small object are kept if they are not many; others are decoded again. Nothing is left
+            to do for an object that was decoded early.
+        on_batch: Called for each batch that is decoded now, and while a sandbox process is waited
+            for; may raise, to cancel.
 
     Raises:
-        MalformedObjectError: It cannot be read within the bounds, whatever is tried.
-        TrialError: It could not be tried.
-        StoreError: Its bytes could not be had.
+        MalformedObjectError: It cannot be read within the bounds.
+        TrialError: The sandbox process could not be started.
+        StoreError: Its bytes could not be fetched.
+        DiskError: Its temporary file failed.
     """
     if fetched.error is not None:
         raise fetched.error
-    if (ahead := fetched.decoded) is not None:
-        plan = Plan(max(1, ahead.rows))
-        return OpenObject(
-            fetched, ahead.schema, ahead.rows, ahead.file, plan, spec, on_batch, ahead.batches
-        )
-    key = fetched.object.key
-    if fetched.object.size == 0:
-        raise MalformedObjectError(key, "it has 0 bytes")
+    if fetched.decoded is not None:
+        return _decoded_early(fetched, fetched.decoded, spec)
     try:
-        opened = _opened(fetched, spec, on_batch)
+        opened = _open(fetched, spec, on_batch)
     except (MalformedObjectError, TrialError, ReadAbandonedError):
         raise
     except Exception as error:
-        raise _malformed(key, error) from error
+        raise _malformed(fetched.object.key, error) from error
     if whole:
-        try:
-            _decode_whole(opened, on_batch)
-        except BaseException:
-            opened.close()
-            raise
+        _decode_whole(opened, on_batch)
     return opened
 
 
-def _opened(fetched: ObjectBytes, spec: S3ParquetSpec, on_batch: Callable[[], None]) -> OpenObject:
+def _decoded_early(fetched: ObjectBytes, early: DecodedObject, spec: S3ParquetSpec) -> OpenObject:
+    plan = Plan(max(1, early.rows))
+    return OpenObject(
+        fetched, early.schema, early.rows, early.file, plan, spec, decoded=early.batches
+    )
+
+
+def _open(fetched: ObjectBytes, spec: S3ParquetSpec, on_batch: Callable[[], None]) -> OpenObject:
+    if fetched.object.size == 0:
+        raise MalformedObjectError(fetched.object.key, "it has 0 bytes")
     source = fetched.open()
     try:
-        return _opened_source(source, fetched, spec, on_batch)
+        return _open_source(source, fetched, spec, on_batch)
     except BaseException:
         source.close()
         raise
 
 
-def _opened_source(
+def _open_source(
     source: pa.NativeFile,
     fetched: ObjectBytes,
     spec: S3ParquetSpec,
@@ -172,11 +173,11 @@ def _opened_source(
 ) -> OpenObject:
     max_bytes = _decoding_bytes(spec)
     if not is_footer_within(footer_bytes(source), max_bytes):
-        _try_apart(fetched, spec, 0, on_batch)
+        _rows_after_sandbox(fetched, spec, 0, on_batch)
     file = open_file(source)
     schema = schemas.canonical(file.schema_arrow)
     if not schema.names and file.metadata.num_rows:
-        reason = f"it has no columns, and {file.metadata.num_rows} rows of them"
+        reason = f"it has {file.metadata.num_rows} rows, and no columns"
         raise MalformedObjectError(fetched.object.key, reason)
     deadline = time.monotonic() + spec.max_decode_seconds
 
@@ -187,16 +188,16 @@ def _opened_source(
 
     plan = safe_plan(file, source, max_bytes, on_page)
     if plan is None:
-        plan = Plan(_try_apart(fetched, spec, usual_rows(file.metadata), on_batch))
+        plan = Plan(_rows_after_sandbox(fetched, spec, usual_rows(file.metadata), on_batch))
     return OpenObject(fetched, schema, file.metadata.num_rows, file, plan, spec, on_batch)
 
 
 def _decoding_bytes(spec: S3ParquetSpec) -> int:
-    """Give half of the bound; the other half is for the copies on the way to the destination."""
+    """Return half of the bound; the other half is for the copies on the way to the destination."""
     return max(1, spec.max_decoded_bytes // 2)
 
 
-def _try_apart(
+def _rows_after_sandbox(
     fetched: ObjectBytes,
     spec: S3ParquetSpec,
     rows_at_a_time: int,
@@ -213,28 +214,35 @@ def _try_apart(
 
 
 def _decode_whole(opened: OpenObject, on_batch: Callable[[], None]) -> None:
+    """Decode all rows now; keep those of a small object if they are not many."""
+    most = min(_KEPT_BYTES, opened.spec.max_decoded_bytes // 4)
     kept: list[pa.RecordBatch] | None = [] if opened.fetched.spool is None else None
     kept_bytes = 0
-    for batch in opened.batches():
-        on_batch()
-        kept_bytes += batch.nbytes
-        if kept is not None and kept_bytes <= min(_KEPT_BYTES, opened.spec.max_decoded_bytes // 4):
-            kept.append(batch)
-        else:
-            kept = None
+    try:
+        for batch in opened.batches():
+            on_batch()
+            kept_bytes += batch.nbytes
+            if kept is not None and kept_bytes <= most:
+                kept.append(batch)
+            else:
+                kept = None
+    except BaseException:
+        opened.close()
+        raise
     opened.decoded = kept
 
 
 def _is_doubtful(error: Exception) -> bool:
-    """Tell whether an error may come of what this machine is short of: memory, threads."""
+    """Return whether the machine, short of memory or threads, may be the cause of an error."""
     return isinstance(error, MemoryError) or type(error) is pa.ArrowException  # "Unknown error"
 
 
 def _malformed(key: str, error: Exception) -> MalformedObjectError:
-    """Tell what is wrong with an object from what is wrong with this machine.
+    """Return the error for an object that does not decode.
 
     Raises:
-        Exception: The error itself, when memory, disk or descriptors ran out.
+        Exception: The given error itself, if memory, disk or descriptors of this machine ran out:
+            nothing is wrong with the object then.
     """
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
         raise error

@@ -104,7 +104,7 @@ class ReadableObjects:
         self._next = None
 
     def take_quarantined(self) -> list[Entry]:
-        """Return the entries of :attr:`quarantined`, and start to collect anew."""
+        """Return the entries of :attr:`quarantined`, and clear them."""
         entries, self.quarantined = self.quarantined, []
         return entries
 
@@ -114,7 +114,7 @@ class ReadableObjects:
         self._fetcher.release(opened.fetched)
 
     def quarantine(self, found: ObjectMeta, error: MalformedObjectError) -> Entry:
-        """Return the entry of a malformed object; log it, and tell the load."""
+        """Return the entry of a malformed object; log it, and notify the load."""
         self.progress.count_quarantined(found, error.reason)
         entry = Entry(found, Status.QUARANTINED, 0, error.reason)
         self._rules.on_quarantine(entry)

@@ -21,11 +21,11 @@ class Refetch(Enum):
     """Why an object is fetched again."""
 
     EARLY = auto()
-    """It failed while it was prefetched; the cause may be gone now that its table is loaded."""
+    """Fetching failed while the object was prefetched; the cause may be gone by now."""
     CHANGED = auto()
-    """It was overwritten while it was read: the object that is there now is fetched instead."""
+    """The object was overwritten while it was read: its new version is fetched instead."""
     RANGES = auto()
-    """It is large, and its ranges together do not match its MD5: one transfer may be at fault."""
+    """The ranges of a large object do not match its MD5: one transfer may be at fault."""
 
 
 def refetch_cause(fetched: ObjectBytes) -> Refetch | None:

@@ -1,4 +1,4 @@
-"""The columns we add to a file's."""
+"""The columns this package adds to a file's own."""
 
 import uuid
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ def test_no_rows_have_no_ids() -> None:
     [(True, ["id", "_cq_id", "_cq_parent_id", "_s3_key"]), (False, ["id", "_s3_key"])],
 )
 def test_our_columns_follow_the_files(names: list[str], *, add_cq_ids: bool) -> None:
-    """Ours come last; CloudQuery's can be left out, the key cannot."""
+    """Added columns come last; CloudQuery's can be left out, the key cannot."""
     assert schema_with_added_columns(OWN, "a", add_cq_ids=add_cq_ids).names == names
 
 
@@ -97,7 +97,7 @@ def test_our_columns_have_their_values() -> None:
 
 
 def test_rows_of_several_objects_have_the_ids_they_have_alone() -> None:
-    """It does not show in a row what it was joined with."""
+    """Joining with rows of other objects changes no row."""
     objects = [RowSpan(meta("a/x.parquet"), 0, 3), RowSpan(meta("a/empty"), 0, 0)]
     objects += [RowSpan(meta("a/y.parquet", None), 5, 2), RowSpan(meta("b/z.parquet"), 0, 1)]
     schema = schema_with_added_columns(OWN, "a", add_cq_ids=True)
@@ -117,14 +117,14 @@ def test_rows_of_several_objects_have_the_ids_they_have_alone() -> None:
 
 
 def pieces(column: pa.Array, count: int) -> Iterator[tuple[pa.RecordBatch, RowSpan]]:
-    """Give so many objects of one column."""
+    """Yield the batches of so many objects that have one column."""
     for number in range(count):
         batch = pa.record_batch([column], names=["c"])
         yield batch, RowSpan(meta(f"a/{number}"), 0, len(column))
 
 
 def test_rows_are_joined_by_their_number_too() -> None:
-    """Nulls take no bytes, however many they are; our columns are made of what is joined."""
+    """Nulls take no bytes, however many they are, until columns are added to the joined batch."""
     found = list(joined(pieces(pa.nulls(40), 6), 100))
     assert [batch.num_rows for batch, _ in found] == [80, 80, 80]
     assert [[some.object.key for some in rows] for _, rows in found] == [

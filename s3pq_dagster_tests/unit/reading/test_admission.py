@@ -22,7 +22,7 @@ def begun(admission: Admission) -> list[Part]:
 
 
 def keys(parts: list[Part]) -> list[str]:
-    """Give whose parts they are."""
+    """Return the keys of the objects that parts belong to."""
     return [part.fetched.object.key for part in parts]
 
 
@@ -57,7 +57,7 @@ def test_an_object_over_the_bound_is_fetched_alone() -> None:
 
 
 def test_the_first_object_exceeds_the_bound_where_others_hold_it_all() -> None:
-    """It is waited for: were it not begun, nobody would ever free anything."""
+    """The consumer waits for that object: were it not begun, nobody would ever free anything."""
     admission = Admission(objects(3), spec(max_bytes_in_flight=300 * KIB), 1)
     for part in begun(admission):
         admission.end_part(part)

@@ -1,4 +1,4 @@
-"""Objects opened while they wait for their turn."""
+"""Objects decoded early, while they wait to be taken."""
 
 import logging
 import sys
@@ -28,18 +28,18 @@ from s3pq_dagster_tests.unit.threads import none_left
 SECONDS = 20
 
 
-class Door:
-    """A way of opening that can be held up; it notes what it opened."""
+class Decoder:
+    """A way of decoding that can be made to wait; it records which objects it began."""
 
     def __init__(self, held_bytes: int = MIB) -> None:
-        self.free = threading.Event()
-        self.free.set()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
         self.begun: list[str] = []
         self._held_bytes = held_bytes
 
     def __call__(self, fetched: ObjectBytes, is_wanted: Callable[[], bool]) -> DecodedObject | None:
         self.begun.append(fetched.object.key)
-        while is_wanted() and not self.free.wait(0.01):
+        while is_wanted() and not self.may_go_on.wait(0.01):
             pass
         if not is_wanted():
             return None
@@ -50,34 +50,34 @@ class Door:
 
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
-    """Nothing is opened on once all is closed."""
+    """No decoding thread is left once everything is closed."""
     with none_left("s3pq-open"):
         yield
 
 
 def many(count: int) -> list[ObjectBytes]:
-    """Make so many that wait."""
+    """Make so many fetched objects."""
     return [ObjectBytes(meta(f"k{number}"), parts_left=0) for number in range(count)]
 
 
 def whole(body: bytes) -> ObjectBytes:
-    """Give a body as if it had been fetched."""
+    """Make a fetched object with this body."""
     return ObjectBytes(meta("k", size=len(body)), data=body, parts_left=0)
 
 
-def held_up(*waiting: ObjectBytes) -> tuple[Door, EarlyQueue]:
-    """Have objects opened, the first of which takes until its door is free."""
-    door = Door()
-    door.free.clear()
-    opening = EarlyQueue(door, MIB)
+def held_back(*waiting: ObjectBytes) -> tuple[Decoder, EarlyQueue]:
+    """Queue objects; decoding the first takes until the decoder may go on."""
+    decoder = Decoder()
+    decoder.may_go_on.clear()
+    queue = EarlyQueue(decoder, MIB)
     for fetched in waiting:
-        opening.add(fetched)
-    wait_until(lambda: door.begun == ["k0"])
-    return door, opening
+        queue.add(fetched)
+    wait_until(lambda: decoder.begun == ["k0"])
+    return decoder, queue
 
 
 def wanted() -> bool:
-    """Say that somebody waits."""
+    """Return that somebody still wants the rows."""
     return True
 
 
@@ -86,111 +86,111 @@ def nothing() -> None:
 
 
 def rows(of: OpenObject) -> pa.Table:
-    """Drain an object."""
+    """Read all rows of an object."""
     return pa.Table.from_batches(list(of.batches()))
 
 
-def test_what_waits_is_opened_up_to_the_bound_and_then_in_the_place_of_what_is_released() -> None:
+def test_objects_are_decoded_up_to_the_bound_and_then_as_others_are_released() -> None:
     """Rows take more memory than the bytes they come from."""
-    door, waiting = Door(), many(5)
-    opening = EarlyQueue(door, 3 * MIB)
+    decoder, waiting = Decoder(), many(5)
+    queue = EarlyQueue(decoder, 3 * MIB)
     for fetched in waiting:
-        opening.add(fetched)
+        queue.add(fetched)
     wait_until(lambda: waiting[2].decoded is not None)
-    assert door.begun == ["k0", "k1", "k2"]
-    opening.release(waiting[0])
+    assert decoder.begun == ["k0", "k1", "k2"]
+    queue.release(waiting[0])
     wait_until(lambda: waiting[3].decoded is not None)
-    assert door.begun == ["k0", "k1", "k2", "k3"]
+    assert decoder.begun == ["k0", "k1", "k2", "k3"]
     assert waiting[0].decoded is None
-    opening.close(wait=True)
+    queue.close(wait=True)
 
 
-def test_the_smallest_objects_are_not_opened_without_end() -> None:
-    """Each has a footer, whatever its rows take."""
-    door, waiting = Door(held_bytes=0), many(9)
-    opening = EarlyQueue(door, 4 * 64 * 1024)
+def test_the_smallest_objects_count_against_the_bound() -> None:
+    """Each counts as 64 KiB at least: its footer takes memory, whatever its rows take."""
+    decoder, waiting = Decoder(held_bytes=0), many(9)
+    queue = EarlyQueue(decoder, 4 * 64 * 1024)
     for fetched in waiting:
-        opening.add(fetched)
+        queue.add(fetched)
     wait_until(lambda: waiting[3].decoded is not None)
-    opening.close(wait=True)
-    assert door.begun == ["k0", "k1", "k2", "k3"]
+    queue.close(wait=True)
+    assert decoder.begun == ["k0", "k1", "k2", "k3"]
     assert not any(fetched.decoded for fetched in waiting)
 
 
-def test_whose_turn_comes_is_waited_for_only_while_it_is_being_opened() -> None:
-    """One that is not begun is left to its turn: nobody opens it beside that."""
+def test_an_object_is_waited_for_only_while_it_is_being_decoded() -> None:
+    """One that is still queued leaves the queue: its consumer decodes it."""
     first, second = many(2)
-    door, opening = held_up(first, second)
-    opening.settle(second, nothing)
+    decoder, queue = held_back(first, second)
+    queue.settle(second, nothing)
     settled = threading.Event()
 
     def settle() -> None:
-        opening.settle(first, nothing)
+        queue.settle(first, nothing)
         assert first.decoded is not None
         settled.set()
 
     asking = threading.Thread(target=settle)
     asking.start()
     assert not settled.wait(0.1)
-    door.free.set()
+    decoder.may_go_on.set()
     assert settled.wait(SECONDS)
     asking.join()
-    opening.close(wait=True)
-    assert door.begun == ["k0"]
+    queue.close(wait=True)
+    assert decoder.begun == ["k0"]
 
 
-def test_closing_stops_what_is_being_opened() -> None:
+def test_closing_stops_the_decoding_under_way() -> None:
     """A cancelled run does not wait for it."""
     first, second = many(2)
-    door, opening = held_up(first, second)
-    opening.close(wait=True)
-    assert door.begun == ["k0"]
+    decoder, queue = held_back(first, second)
+    queue.close(wait=True)
+    assert decoder.begun == ["k0"]
     assert first.decoded is None
 
 
-def test_nobody_waits_for_ever_for_an_opening_that_blew_up() -> None:
-    """A library's panic is no exception that anybody expects."""
+def test_nobody_waits_for_ever_for_a_decoder_that_panicked() -> None:
+    """A library's panic is no subclass of Exception."""
     begun = threading.Event()
 
-    def blow_up(_fetched: ObjectBytes, _is_wanted: Callable[[], bool]) -> DecodedObject | None:
+    def panic(_fetched: ObjectBytes, _is_wanted: Callable[[], bool]) -> DecodedObject | None:
         begun.set()
         raise SystemExit
 
-    opening = EarlyQueue(blow_up, MIB)
+    queue = EarlyQueue(panic, MIB)
     (only,) = many(1)
-    opening.add(only)
+    queue.add(only)
     assert begun.wait(SECONDS)
-    opening.settle(only, nothing)
+    queue.settle(only, nothing)
     assert only.decoded is None
-    opening.close(wait=True)
+    queue.close(wait=True)
 
 
-def test_a_cancel_is_heard_while_an_opening_is_waited_for() -> None:
-    """It is asked about again and again."""
+def test_a_cancel_ends_the_wait_for_a_decoding() -> None:
+    """The callback runs every second of the wait, and may raise."""
     (only,) = many(1)
-    _, opening = held_up(only)
+    _, queue = held_back(only)
 
     def cancelled() -> None:
         raise ReadAbandonedError
 
     with pytest.raises(ReadAbandonedError):
-        opening.settle(only, cancelled)
-    opening.close(wait=True)
+        queue.settle(only, cancelled)
+    queue.close(wait=True)
 
 
-def test_what_comes_after_the_end_is_not_kept() -> None:
+def test_an_object_queued_after_close_is_not_kept() -> None:
     """A request may end later than the run that made it."""
-    door, (only,) = Door(), many(1)
-    opening = EarlyQueue(door, MIB)
-    opening.close(wait=True)
-    opening.add(only)
-    assert door.begun == []
+    decoder, (only,) = Decoder(), many(1)
+    queue = EarlyQueue(decoder, MIB)
+    queue.close(wait=True)
+    queue.add(only)
+    assert decoder.begun == []
     assert sys.getrefcount(only) <= 3  # `only`, the argument, and pytest's look at the line
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zstd"}, {"row_group_size": 300}])
-def test_what_is_opened_ahead_has_the_rows_it_has_in_its_turn(options: dict[str, object]) -> None:
-    """In every way of writing it."""
+def test_rows_decoded_early_are_those_decoded_when_needed(options: dict[str, object]) -> None:
+    """Whatever the compression and the size of row groups."""
     table = pa.table(
         {
             "id": range(3000),
@@ -199,16 +199,16 @@ def test_what_is_opened_ahead_has_the_rows_it_has_in_its_turn(options: dict[str,
         }
     )
     fetched = whole(parquet(table, **options))
-    in_turn = open_object(fetched, spec(), whole=True)
+    when_needed = open_object(fetched, spec(), whole=True)
     fetched.decoded = decode_early(fetched, wanted, spec=spec())
     assert fetched.decoded is not None
     assert fetched.decoded.held_bytes > table.nbytes
-    ahead = open_object(fetched, spec(), whole=True)
-    assert ahead.rows == in_turn.rows == 3000
-    assert ahead.schema == in_turn.schema
-    assert rows(ahead).equals(rows(in_turn))
-    ahead.close()
-    in_turn.close()
+    early = open_object(fetched, spec(), whole=True)
+    assert early.rows == when_needed.rows == 3000
+    assert early.schema == when_needed.schema
+    assert rows(early).equals(rows(when_needed))
+    early.close()
+    when_needed.close()
 
 
 def one_page_a_column(columns: dict[str, pa.Array]) -> bytes:
@@ -218,7 +218,7 @@ def one_page_a_column(columns: dict[str, pa.Array]) -> bytes:
     )
 
 
-LEFT = {
+NOT_DECODED = {
     "nothing": b"",
     "its magic": b"PAR1",
     "text": b"no Parquet at all",
@@ -241,9 +241,9 @@ LEFT = {
 }
 
 
-@pytest.mark.parametrize("body", LEFT.values(), ids=LEFT)
-def test_what_is_not_small_and_ordinary_is_left_to_its_turn(body: bytes) -> None:
-    """To decode it may take another process, the disk, or far more memory than its values."""
+@pytest.mark.parametrize("body", NOT_DECODED.values(), ids=NOT_DECODED)
+def test_what_is_not_small_and_ordinary_is_not_decoded_early(body: bytes) -> None:
+    """Decoding it may take another process, the disk, or far more memory than its values."""
     before = children()
     fetched = whole(body)
     assert decode_early(fetched, wanted, spec=spec(max_decoded_bytes=512 * MIB)) is None
@@ -251,8 +251,8 @@ def test_what_is_not_small_and_ordinary_is_left_to_its_turn(body: bytes) -> None
     assert children() == before
 
 
-def test_a_footer_that_says_less_than_there_is_is_found_out_in_its_turn() -> None:
-    """The file's number of rows; those of its row groups are right."""
+def test_a_footer_that_states_too_few_rows_is_found_out_when_needed() -> None:
+    """The file's number of rows is wrong; those of its row groups are right."""
     body = parquet(numbers(3000))
     length = int.from_bytes(body[-8:-4], "little")
     data, footer = body[: -8 - length], body[-8 - length :]
@@ -263,28 +263,30 @@ def test_a_footer_that_says_less_than_there_is_is_found_out_in_its_turn() -> Non
         open_object(whole(lie), spec(), whole=True)
 
 
-def test_what_nobody_wants_is_not_opened() -> None:
+def test_an_object_that_nobody_wants_is_not_decoded() -> None:
     """The run was cancelled."""
     body = parquet(numbers(10))
     assert decode_early(whole(body), wanted, spec=spec()) is not None
     assert decode_early(whole(body), lambda: False, spec=spec()) is None
 
 
-def test_what_takes_long_is_left_to_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits for it would wait for that first."""
-    monkeypatch.setattr("s3pq_dagster.reading.early_decoding._SECONDS", 0)
-    assert decode_early(whole(parquet(numbers(10))), wanted, spec=spec()) is None
+def test_decoding_that_takes_long_is_given_up() -> None:
+    """Whoever needs the object would have to wait for that first."""
+    body = whole(parquet(numbers(10)))
+    assert decode_early(body, wanted, spec=spec(), max_seconds=0) is None
 
 
-def test_a_stream_takes_what_was_opened(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:
-    """It does not decode anything twice: here there are no bytes left to decode."""
+def test_a_stream_takes_the_rows_that_were_decoded_early(
+    bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is decoded twice: here there are no bytes left to decode."""
     for number in range(3):
         bucket.put(f"k{number}", parquet(numbers(10)))
     with opened(bucket) as store:
         found = listed(store)
         fetcher = build_fetcher(store, found, spec())
         fetcher.begin()
-        waiting = list(fetcher._admission.admitted)  # noqa: SLF001 - they are nobody's yet
+        waiting = list(fetcher._admission.admitted)  # noqa: SLF001 - not handed out yet
         wait_until(lambda: all(each.decoded is not None for each in waiting))
         for each in waiting:
             each.data = b""
@@ -299,15 +301,15 @@ def test_a_stream_takes_what_was_opened(bucket: Bucket, caplog: pytest.LogCaptur
         assert not any(each.decoded for each in waiting)
 
 
-def test_objects_are_opened_while_nobody_takes_them(bucket: Bucket) -> None:
-    """That is what the time is for in which the table before is committed."""
+def test_objects_are_decoded_while_nobody_takes_them(bucket: Bucket) -> None:
+    """So the time in which the table before is committed is used."""
     for number in range(5):
         bucket.put(f"k{number}", parquet(numbers(10)))
     bucket.put("k5", b"damaged")
     with opened(bucket) as store, build_fetcher(store, listed(store), spec()) as fetcher:
         taken = iter(fetcher)
         first = next(taken)
-        rest: list[ObjectBytes] = list(fetcher._admission.admitted)  # noqa: SLF001 - they are nobody's yet
+        rest: list[ObjectBytes] = list(fetcher._admission.admitted)  # noqa: SLF001 - not handed out yet
         wait_until(lambda: all(each.decoded is not None for each in rest[:4]))
         assert rest[4].decoded is None
         assert not any(each.error for each in rest)
@@ -317,8 +319,8 @@ def test_objects_are_opened_while_nobody_takes_them(bucket: Bucket) -> None:
         assert not any(each.decoded for each in rest)
 
 
-def test_without_a_way_of_opening_nothing_is(bucket: Bucket) -> None:
-    """A fetcher fetches, whoever opens."""
+def test_without_a_decoder_nothing_is_decoded_early(bucket: Bucket) -> None:
+    """A fetcher by itself only fetches."""
     bucket.put("k", parquet(numbers(10)))
     with opened(bucket) as store, Fetcher(store, listed(store), spec()) as fetcher:
         (only,) = fetcher

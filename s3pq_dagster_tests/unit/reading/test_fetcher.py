@@ -1,4 +1,4 @@
-"""Objects' bytes, ahead of time and within bounds."""
+"""Objects fetched in parallel and within bounds, handed out in order."""
 
 import resource
 import threading
@@ -37,7 +37,7 @@ def _no_thread_left() -> Iterator[None]:
 
 
 def body_of(fetched: ObjectBytes) -> bytes:
-    """Read what was fetched as the reader does."""
+    """Read the bytes of a fetched object through its file."""
     assert fetched.error is None
     with fetched.open() as file:
         data: bytes = file.read()
@@ -160,7 +160,7 @@ def test_a_large_object_is_fetched_in_ranges_each_once(bucket: Bucket) -> None:
 
 
 def test_at_most_two_large_objects_are_on_disk(bucket: Bucket) -> None:
-    """Reading ahead does not fill the disk; each temporary file goes on release."""
+    """Prefetching does not fill the disk; each temporary file is deleted on release."""
     bodies = put_many(bucket, 6, size=100 * KIB)
     bounds = spec(max_object_bytes_in_memory=50 * KIB)
     read, most = {}, 0
@@ -178,7 +178,7 @@ def test_at_most_two_large_objects_are_on_disk(bucket: Bucket) -> None:
 
 
 def test_closing_removes_the_temporary_files(bucket: Bucket) -> None:
-    """What was fetched and never taken leaves no file either."""
+    """An object that was fetched and never taken leaves no file either."""
     put_many(bucket, 3, size=100 * KIB)
     spools: list[Spool | None] = []
     with opened(bucket) as store:
@@ -204,7 +204,7 @@ def test_an_empty_object_is_not_asked_for(bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("size", [10, 100 * KIB], ids=["small", "large"])
 def test_an_object_overwritten_meanwhile_is_read_again(bucket: Bucket, size: int) -> None:
-    """What stands at the key now is fetched, and handed on as the object it is now."""
+    """The object that is at the key now is fetched, and handed on with its new version."""
     bucket.put("a", b"o" * size)
     bucket.put("b", b"b" * size)
     with opened(bucket) as store:
@@ -248,7 +248,7 @@ def test_a_deleted_objects_error_comes_in_its_place(bucket: Bucket) -> None:
 
 
 def test_an_object_deleted_after_it_was_overwritten_is_missing(bucket: Bucket) -> None:
-    """Noticed as changed, then gone: it is gone."""
+    """An object found changed, and then deleted, counts as deleted."""
     bucket.put("a", b"1")
     with opened(bucket) as store:
         found = listed(store)
@@ -317,7 +317,7 @@ def test_no_objects_are_no_requests(bucket: Bucket) -> None:
 
 
 def test_an_overwritten_object_is_read_again_though_others_fill_the_bound(bucket: Bucket) -> None:
-    """What is waited for is always under way: later objects cannot starve it."""
+    """The object that is waited for is always under way: later ones cannot starve it."""
     bodies = put_many(bucket, 8, size=64 * KIB)
     with opened(bucket, max_bytes_in_flight=4 * 64 * KIB, concurrency=8) as store:
         found = listed(store)
@@ -347,7 +347,7 @@ def test_no_room_for_a_temporary_file_is_that_objects_error(
 
 
 def test_a_disk_that_is_nearly_full_is_that_objects_error(bucket: Bucket) -> None:
-    """It takes a part of a write without an error; the object is not handed on cut short."""
+    """A short write is no error of the system, and must not hand on an object cut short."""
     bucket.put("big", b"x" * 100 * KIB)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with opened(bucket) as store:
@@ -422,15 +422,17 @@ LARGE = bytes(range(256)) * 400
 
 
 def test_a_flipped_byte_in_a_large_object_is_fetched_again(bucket: Bucket) -> None:
-    """Once its ranges are all there they are held against its e_tag."""
+    """Once all its ranges are there, they are compared with its e_tag."""
     bucket.put("a", LARGE)
     flip_first(bucket, 1)
     assert fetch_large(bucket) == (None, LARGE)
     assert len(bucket.proxy.object_reads) == 4
 
 
-def test_a_large_object_that_comes_wrong_in_other_ways_is_an_error(bucket: Bucket) -> None:
-    """It is the transfer's fault."""
+def test_a_large_object_that_comes_damaged_in_other_ways_is_an_error(
+    bucket: Bucket,
+) -> None:
+    """The transfer is at fault, not the object."""
     bucket.put("a", LARGE)
     flip_first(bucket, 100)
     error, _ = fetch_large(bucket)
@@ -438,7 +440,7 @@ def test_a_large_object_that_comes_wrong_in_other_ways_is_an_error(bucket: Bucke
     assert len(bucket.proxy.object_reads) == 8
 
 
-def test_a_large_object_that_always_comes_the_same_wrong_is_malformed(bucket: Bucket) -> None:
+def test_a_large_object_that_comes_damaged_the_same_each_time_is_malformed(bucket: Bucket) -> None:
     """The object at rest does not match its e_tag."""
     bucket.put("a", LARGE)
     flip_first(bucket, 100, at=7)
@@ -447,7 +449,7 @@ def test_a_large_object_that_always_comes_the_same_wrong_is_malformed(bucket: Bu
     assert "verify_e_tags" in error.reason
 
 
-def test_objects_behind_one_that_comes_wrong_still_come(bucket: Bucket) -> None:
+def test_objects_behind_a_damaged_one_still_come(bucket: Bucket) -> None:
     """Reading it again starves nobody, however narrow the bounds."""
     for number in range(4):
         bucket.put(f"k{number}", LARGE)

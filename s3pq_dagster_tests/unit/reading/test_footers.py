@@ -1,4 +1,4 @@
-"""A table's schema, from the tail of one object."""
+"""Footers read without their objects: schemas and numbers of rows."""
 
 import resource
 
@@ -27,7 +27,7 @@ def asked_bytes(request: Request) -> int:
 
 
 def only(bucket: Bucket) -> tuple[pa.Schema | MalformedObjectError, ObjectMeta]:
-    """Read the schema of the bucket's one object, or what is wrong with it."""
+    """Read the schema of the bucket's one object, or return its error."""
     with opened(bucket) as store:
         (found,) = list_prefix(store, "")
         try:
@@ -36,8 +36,8 @@ def only(bucket: Bucket) -> tuple[pa.Schema | MalformedObjectError, ObjectMeta]:
             return error, found
 
 
-def test_a_footer_that_is_none_is_read_again_and_has_no_rows(bucket: Bucket) -> None:
-    """Once may be the fault of a transfer; if it stays, it is that object's affair."""
+def test_an_object_without_a_footer_is_read_again_and_has_no_rows(bucket: Bucket) -> None:
+    """The first time the transfer may be at fault; the second time it is the object."""
     bucket.put("a", 3)
     bucket.put("b", b"no Parquet at all")
     with opened(bucket) as store:

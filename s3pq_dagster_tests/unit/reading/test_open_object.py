@@ -1,4 +1,4 @@
-"""What is wrong with an object, told from what is wrong with this machine."""
+"""Objects opened as Parquet: malformed ones are told from a machine short of something."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ from s3pq_dagster_tests.unit.made import meta, spec
 
 
 def test_running_out_of_descriptors_is_not_a_malformed_object() -> None:
-    """It would be quarantined, and its rows be missing though nothing is wrong with it."""
+    """Nothing is wrong with the object; quarantined, its rows would be missing."""
     body = parquet(numbers(3))
     found = meta("k", size=len(body))
     with closing(Spool(found)) as spool:
@@ -34,7 +34,7 @@ def test_running_out_of_descriptors_is_not_a_malformed_object() -> None:
 
 
 def test_a_broken_page_is_a_malformed_object() -> None:
-    """Whatever error the decoder has for it."""
+    """Whatever error the decoder raises."""
     body = bytearray(parquet(numbers(1000)))
     body[100:400] = b"\xff" * 300
     with pytest.raises(MalformedObjectError):
@@ -42,7 +42,7 @@ def test_a_broken_page_is_a_malformed_object() -> None:
 
 
 def test_page_headers_are_followed_only_while_somebody_waits() -> None:
-    """There may be a million of them, which take longer than a cancelled run is to wait."""
+    """There may be a million of them, and a cancelled run does not wait that long."""
     body = parquet(numbers(1000))
 
     def cancelled() -> None:

@@ -1,4 +1,4 @@
-"""A log line now and then about how far a table is read."""
+"""How far a table's objects are read, and the log lines about it."""
 
 import logging
 
@@ -32,7 +32,7 @@ def test_a_line_says_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_line_comes_every_ten_seconds_and_no_sooner(caplog: pytest.LogCaptureFixture) -> None:
-    """Each is an event that Dagster stores."""
+    """Dagster stores each line as an event."""
     progress = begun()
     with caplog.at_level(logging.INFO, "s3pq"):
         for _ in range(100):
@@ -41,7 +41,7 @@ def test_a_line_comes_every_ten_seconds_and_no_sooner(caplog: pytest.LogCaptureF
 
 
 def test_all_is_seen_once_every_object_was() -> None:
-    """Whatever became of it."""
+    """Whatever became of each."""
     progress = begun()
     progress.count(OBJECTS[0])
     assert not progress.is_all_seen

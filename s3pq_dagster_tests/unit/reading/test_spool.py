@@ -16,22 +16,22 @@ BODY = os.urandom(2_500_000)
 
 
 def filled() -> Spool:
-    """Give one that holds the body."""
+    """Make a temporary file that holds the body."""
     spool = Spool(meta("k", size=len(BODY)))
     spool.write(BODY, 0)
     return spool
 
 
 def test_ranges_come_back_in_order_whatever_came_first() -> None:
-    """Threads bring them as the answers come."""
+    """Threads write them in the order in which answers come."""
     with closing(Spool(meta("k", size=len(BODY)))) as spool:
         for start in (2_000_000, 0, 1_000_000):
             spool.write(BODY[start : start + 1_000_000], start)
         assert b"".join(spool.pieces(lambda: True)) == BODY
 
 
-def test_what_comes_after_it_was_closed_goes_nowhere() -> None:
-    """Another file may have the descriptor by then."""
+def test_a_range_that_comes_after_close_is_dropped() -> None:
+    """Another file may have the same descriptor by then."""
     spool = filled()
     descriptor = spool.fileno()
     spool.close()
@@ -42,8 +42,8 @@ def test_what_comes_after_it_was_closed_goes_nowhere() -> None:
         assert list(spool.pieces(lambda: True)) == []
 
 
-def test_who_reads_when_it_is_closed_gets_the_rest() -> None:
-    """And not what is in the file that has the descriptor now."""
+def test_a_reader_gets_the_rest_though_the_file_is_closed_meanwhile() -> None:
+    """A file that has the same descriptor by then is not read."""
     spool = filled()
     pieces = spool.pieces(lambda: True)
     first = next(pieces)

@@ -1,4 +1,4 @@
-"""Objects to one bounded stream of Arrow batches, in checkpoints."""
+"""One table's objects as a bounded stream of Arrow batches, cut into checkpoints."""
 
 import logging
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def _no_thread_left() -> Iterator[None]:
 
 
 class Read:
-    """Everything a stream gave."""
+    """Everything that a stream yielded."""
 
     def __init__(self) -> None:
         self.batches: list[pa.RecordBatch] = []
@@ -71,7 +71,7 @@ def readable(
     rules: LoadRules | None = None,
     **fields: Any,
 ) -> ReadableObjects:
-    """Give the readable objects of a listing, as the objects of table ``t``."""
+    """Make the readable objects of a listing, as the objects of table ``t``."""
     progress = ProgressLog("t", pending, log or logger())
     return ReadableObjects(build_fetcher(store, pending, spec(**fields)), progress, rules)
 
@@ -108,7 +108,7 @@ def read(
 
 
 def small_memory(**fields: Any) -> dict[str, Any]:
-    """Give the fields of a spec for which a hundred rows are small and LARGE rows are large."""
+    """Return the fields of a spec for which a hundred rows are small and LARGE rows are large."""
     return {"max_object_bytes_in_memory": 64 * KIB, "checkpoint_bytes": 64 * KIB} | fields
 
 
@@ -122,13 +122,13 @@ def broken_in_the_middle() -> bytes:
 def test_whoever_asks_for_larger_batches_gets_them(
     bucket: Bucket, most_rows: int, sizes: list[int]
 ) -> None:
-    """As destinations do, whatever the size of a record."""
+    """Destinations ask for them, whatever `rows_per_record` is."""
     bucket.put("t/a", 1000)
     assert read(bucket, most_rows=most_rows, rows_per_record=10).sizes == sizes
 
 
 def test_small_objects_are_joined_for_who_asks_for_larger_batches(bucket: Bucket) -> None:
-    """Each row has the id and the key it has alone, whatever it is joined with."""
+    """Joining with other objects changes neither id nor key of a row."""
     for key, rows in (("t/a", 3), ("t/b", 0), ("t/c", 2), ("t/d", 1)):
         bucket.put(key, numbers(3).slice(0, rows))
     got, alone = read(bucket, most_rows=65_536), read(bucket)
@@ -138,8 +138,8 @@ def test_small_objects_are_joined_for_who_asks_for_larger_batches(bucket: Bucket
     assert got.statuses == alone.statuses
 
 
-def test_what_is_joined_is_bounded_and_keeps_its_order(bucket: Bucket) -> None:
-    """Objects of another size, or with their columns in another order, part it."""
+def test_joined_batches_are_bounded_and_keep_the_order(bucket: Bucket) -> None:
+    """A large batch, or one with its columns in another order, ends a joined batch."""
     wide = pa.table({"id": range(4), "text": ["x" * 600 * KIB] * 4})
     for key, body in (("a", 5), ("b", 5), ("c", wide), ("d", 5), ("e", 5)):
         bucket.put(key, body)
@@ -157,10 +157,10 @@ def test_what_is_joined_is_bounded_and_keeps_its_order(bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("most_rows", [None, 65_536])
-def test_an_object_that_differs_stops_what_it_was_to_be_joined_with(
+def test_an_object_with_another_schema_stops_its_checkpoint(
     bucket: Bucket, most_rows: int | None
 ) -> None:
-    """Nothing of its checkpoint is committed, and the error is what the destination is told."""
+    """Nothing of its checkpoint is committed, and the destination gets the error."""
     bucket.put("a", 5)
     bucket.put("b", pa.table({"id": ["text"]}))
     with opened(bucket) as store:
@@ -327,8 +327,8 @@ MALFORMED = {
     [*(("b", body) for body in MALFORMED.values()), ("a", b"bad"), ("c", b"bad")],
     ids=[*MALFORMED, "the first", "the last"],
 )
-def test_a_malformed_object_is_set_aside(bucket: Bucket, bad: str, body: bytes) -> None:
-    """Wherever it is: a warning with key and reason, and the others' rows."""
+def test_a_malformed_object_is_quarantined(bucket: Bucket, bad: str, body: bytes) -> None:
+    """Wherever it is in the order: a warning has its key and reason, and the others are loaded."""
     for key in "abc":
         bucket.put(key, body if key == bad else 10)
     with opened(bucket) as store:
@@ -349,7 +349,7 @@ def test_a_malformed_object_is_set_aside(bucket: Bucket, bad: str, body: bytes) 
 
 
 def test_only_malformed_objects_make_entries_without_rows(bucket: Bucket) -> None:
-    """A table of which nothing can be read has its quarantine and no schema."""
+    """A table whose objects are all malformed has ledger entries and no schema."""
     bucket.put("a", b"")
     bucket.put("b", b"x")
     got = read(bucket)
@@ -358,7 +358,7 @@ def test_only_malformed_objects_make_entries_without_rows(bucket: Bucket) -> Non
 
 
 def test_a_large_object_broken_in_the_middle_is_rolled_back_alone(bucket: Bucket) -> None:
-    """Its rows are refused as they stream; the checkpoints around it stand."""
+    """Its own checkpoint is rolled back; those before and after it stand."""
     bucket.put("a", 10)
     bucket.put("b", broken_in_the_middle())
     bucket.put("c", 10)
@@ -388,7 +388,7 @@ def test_invalid_text_is_malformed(bucket: Bucket) -> None:
 
 
 def test_a_bad_transfer_of_a_large_object_rolls_its_checkpoint_back(bucket: Bucket) -> None:
-    """Its rows were handed on already, so the store's error stops it; it is not set aside."""
+    """Its rows were handed on already, so the stream stops; the object is not quarantined."""
     put_in_parts(bucket, "a", parquet(numbers(LARGE), row_group_size=1000, compression="none"))
     bad = broken_in_the_middle()
     spans: list[str] = []
@@ -407,8 +407,8 @@ def test_a_bad_transfer_of_a_large_object_rolls_its_checkpoint_back(bucket: Buck
         read(bucket, **small_memory())
 
 
-def test_a_large_malformed_object_without_md5_is_set_aside(bucket: Bucket) -> None:
-    """It comes the same twice."""
+def test_a_large_malformed_object_without_md5_is_quarantined(bucket: Bucket) -> None:
+    """The same bytes come twice."""
     put_in_parts(bucket, "a", broken_in_the_middle())
     assert read(bucket, skip_malformed=True, **small_memory()).statuses == [
         [("a", "quarantined", 0)]
