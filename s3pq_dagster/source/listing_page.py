@@ -102,7 +102,7 @@ def _ask(requests: Requests, asked: dict[str, Any], seen: set[str]) -> Page:
 
 
 def _fault(answer: dict[str, Any], prefix: str, seen: set[str]) -> str | None:
-    """Say why an answer is not a page of the listing of a prefix; ``None`` if it is one."""
+    """Return why an answer is not a page of the listing of a prefix; ``None`` if it is one."""
     # botocore parses an HTML page with status 200 as an empty listing, and an answer that
     # `take_objects` refused as a listing without our columns.
     is_whole = {"IsTruncated", "Name", "Contents"} <= answer.keys()
