@@ -54,8 +54,7 @@ class ObstoreReads:
             endpoint: URL that botocore's client sends requests to.
 
         Returns:
-            ``None`` if the endpoint is not one of S3's usual ones, if e_tags are not verified, or
-            if there are no credentials.
+            ``None`` without credentials, for unusual endpoints, or if e_tags are not verified.
         """
         own = f"https://s3.{spec.region}.amazonaws.com"
         if not spec.verify_e_tags:
