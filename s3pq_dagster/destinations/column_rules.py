@@ -17,9 +17,7 @@ def check_columns(
     unsupported: Callable[[pa.DataType], str | None],
     problems: Sequence[str] = (),
 ) -> None:
-    """Refuse a schema that a destination would change, truncate or fail on.
-
-    Called before anything is written.
+    """Refuse a schema that a destination would change or fail on, before anything is written.
 
     Args:
         schema: The schema to be written.

@@ -57,9 +57,8 @@ class ObstoreReads:
             ``None`` without credentials, for unusual endpoints, or if e_tags are not verified.
         """
         own = f"https://s3.{spec.region}.amazonaws.com"
-        if not spec.verify_e_tags:
-            return None
-        if spec.endpoint_url is None and endpoint not in {own, "https://s3.amazonaws.com"}:
+        usual = {own, "https://s3.amazonaws.com"}
+        if not spec.verify_e_tags or (spec.endpoint_url is None and endpoint not in usual):
             return None
         address = spec.endpoint_url or own
         try:

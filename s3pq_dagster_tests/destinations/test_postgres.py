@@ -58,10 +58,10 @@ def place(tmp_path: Path) -> Iterator[PostgresPlace]:
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresDestination]:
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPlace]:
     """One database for all examples of a property."""
     found = PostgresPlace(tmp_path_factory.mktemp("lake"))
-    yield PostgresDestination(found.url)
+    yield found
     found.discard()
 
 
@@ -674,16 +674,15 @@ def _columns(draw: st.DrawFn) -> dict[str, pa.Array]:
 @settings(max_examples=examples(40))
 @given(_columns(), st.integers(1, 3000))
 def test_every_value_comes_back_from_pieces_of_any_size(
-    lake: PostgresDestination, columns: dict[str, pa.Array], size: int
+    lake: PostgresPlace, columns: dict[str, pa.Array], size: int
 ) -> None:
     """Values are kept when lists and texts of a batch are sent in slices of any size."""
     rows = len(next(iter(columns.values())))
     ours = {"row": pa.array(range(rows)), "_s3_key": pa.array([A.key] * rows)}
     written = pa.record_batch(columns | ours)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(values, "_SENT_BYTES", size)
-        refresh_with(lake, written)
-    with lake.read(OWNER.table, None) as reader:
+    destination = PostgresDestination(lake.url, piece_bytes=size)
+    refresh_with(destination, written)
+    with destination.read(OWNER.table, None) as reader:
         assert reader.read_all().sort_by("row").equals(pa.table(written))
 
 

@@ -20,7 +20,7 @@ from s3pq_dagster.destinations.postgres.session import Session
 from s3pq_dagster.destinations.postgres.statements import Statements
 from s3pq_dagster.destinations.postgres.table import Table
 from s3pq_dagster.destinations.postgres.url import parsed
-from s3pq_dagster.destinations.postgres.values import returned
+from s3pq_dagster.destinations.postgres.values import PIECE_BYTES, returned
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.errors import ConfigurationError, DestinationError
 
@@ -35,6 +35,7 @@ class PostgresDestination:
         namespace: str = "public",
         lock_timeout_seconds: float = 300,
         log: logging.Logger | None = None,
+        piece_bytes: int = PIECE_BYTES,
     ) -> None:
         """Name the database; nothing is connected to yet.
 
@@ -43,6 +44,7 @@ class PostgresDestination:
             namespace: PostgreSQL schema of the tables and the ledger; created when first written.
             lock_timeout_seconds: How long to wait for a table that another process writes.
             log: Gets a line before each pause of the wait for a lock.
+            piece_bytes: Size of the pieces in which a batch is sent.
 
         Raises:
             ConfigurationError: The URL or the namespace is not valid.
@@ -57,6 +59,7 @@ class PostgresDestination:
         self._namespace = namespace
         self._lock_timeout_seconds = lock_timeout_seconds
         self._log = log or logging.getLogger(__name__)
+        self._piece_bytes = piece_bytes
 
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
@@ -77,7 +80,13 @@ class PostgresDestination:
         """See :meth:`Destination.write`."""
         with self._connected() as connection, self._locked(connection, owner.table):
             session = Session(
-                connection, self._url, self._namespace, owner, run_id=run_id, append=append
+                connection,
+                self._url,
+                self._namespace,
+                owner,
+                run_id=run_id,
+                append=append,
+                piece_bytes=self._piece_bytes,
             )
             session.state()  # refuses a table of another owner before anything is created
             session.create_ledger()

@@ -15,6 +15,7 @@ from s3pq_dagster.destinations.postgres.statements import ONE_SNAPSHOT
 from s3pq_dagster.destinations.postgres.table import Table
 from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
+from s3pq_dagster.destinations.postgres.values import PIECE_BYTES
 from s3pq_dagster.destinations.table_errors import not_managed, unaccounted_rows
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.errors import TableNotManagedError
@@ -33,6 +34,7 @@ class Session:
         *,
         run_id: str = "",
         append: bool = False,
+        piece_bytes: int = PIECE_BYTES,
     ) -> None:
         self._connection = connection
         self._url = url
@@ -40,6 +42,7 @@ class Session:
         self._owner = owner
         self._run_id = run_id
         self._append = append
+        self._piece_bytes = piece_bytes
         self._entries = Entries(connection, namespace, owner)
         self._table = self._named(stored_name(owner.table))
         self._replaced_table: Table | None = None
@@ -181,7 +184,7 @@ class Session:
             What the commit writes to the ledger, and the change in the number of rows.
         """
         mark = self._entries.last_command() if self._in_refresh else 0
-        inserted = self._table.insert(batches, self._connection.copy)
+        inserted = self._table.insert(batches, self._connection.copy, self._piece_bytes)
         sealed = seal()
         keys = sealed.loaded_keys
         if self._has_unaccounted_rows:

@@ -109,7 +109,7 @@ class Table:
         """Rename the table."""
         self._connection.run(f"ALTER TABLE {self.sql} RENAME TO {quoted(name)}")
 
-    def insert(self, batches: pa.RecordBatchReader, copy: Copy) -> int:
+    def insert(self, batches: pa.RecordBatchReader, copy: Copy, piece_bytes: int) -> int:
         """Append rows.
 
         Returns:
@@ -118,7 +118,8 @@ class Table:
         Raises:
             UnsupportedSchemaError: A value cannot be stored unchanged.
         """
-        return sum(copy(self.sql, schema, rows) for schema, rows in sendable(batches, _JOIN_ROWS))
+        sent = sendable(batches, _JOIN_ROWS, piece_bytes)
+        return sum(copy(self.sql, schema, rows) for schema, rows in sent)
 
     def delete(self, keys: Sequence[str]) -> int:
         """Delete the rows of some objects and return how many they were."""

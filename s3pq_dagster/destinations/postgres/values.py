@@ -12,12 +12,12 @@ from s3pq_dagster.destinations.postgres.pre_encoding import encoded
 from s3pq_dagster.destinations.postgres.types import Form, form_of
 
 _INTO = "PostgreSQL"
-_SENT_BYTES = 512 * 1024
+PIECE_BYTES = 512 * 1024
 """Size of the pieces that are sent: the server reads one while the next is encoded."""
 
 
 def sendable(
-    batches: pa.RecordBatchReader, rows: int
+    batches: pa.RecordBatchReader, rows: int, piece_bytes: int = PIECE_BYTES
 ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
     """Join batches up to ``rows`` rows, and convert them losslessly for COPY's encoder.
 
@@ -31,7 +31,7 @@ def sendable(
     for batch in joined(batches, rows):
         columns = [encoded(_sent(batch, name, form)) for name, form in forms.items()]
         sent = pa.record_batch(columns, names=list(forms))
-        yield sent.schema, _pieces(sent)
+        yield sent.schema, _pieces(sent, piece_bytes)
 
 
 def returned(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.RecordBatchReader:
@@ -57,8 +57,8 @@ def returned(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.Recor
     return as_stored(pa.RecordBatchReader.from_batches(target, map(decoded, reader)), schema)
 
 
-def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    size = max(1, _SENT_BYTES * batch.num_rows // max(1, batch.nbytes))
+def _pieces(batch: pa.RecordBatch, piece_bytes: int) -> Iterator[pa.RecordBatch]:
+    size = max(1, piece_bytes * batch.num_rows // max(1, batch.nbytes))
     return (batch.slice(start, size) for start in range(0, batch.num_rows, size))
 
 
