@@ -35,8 +35,7 @@ def wait_for_lock(
             Whatever else it raises ends the wait.
         timeout_seconds: How long to go on trying. The lock is tried at least once.
         log: Gets a line ``destination_locked`` before each pause.
-        first_pause_seconds: The first pause is at most this long; each later one at most twice
-            as long as the one before.
+        first_pause_seconds: Bound of the first pause; it doubles with each further one.
         longest_pause_seconds: No pause is longer.
         lock: What is waited for, as the first fields of the log lines.
 
