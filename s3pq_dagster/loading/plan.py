@@ -1,4 +1,4 @@
-"""What of a table's listing a run has to load, and what it refuses to go on with."""
+"""What of a table's listing a run has to load, and when it must refuse to load."""
 
 from dataclasses import dataclass, replace
 
@@ -22,40 +22,45 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """One table and its listing: what is pending of it, given what a destination holds."""
+    """One table and its listing: decides what is pending, given what a destination holds."""
 
     spec: S3ParquetSpec
     owner: Owner
     listing: Listing
     options: LoadOptions
     keys: KeyRange | None = None
-    """What others leave to this load, of what is pending."""
+    """The range of keys that this load is limited to, while other loads take the rest."""
 
     @property
     def refresh(self) -> bool:
         """Whether the table is replaced as a whole."""
         return self.options.full_refresh or not self.spec.incremental
 
+    @property
+    def appends(self) -> bool:
+        """Whether rows of earlier versions of an object are kept."""
+        return self.spec.write_mode == "append"
+
     def difference(self, state: TableState) -> Difference:
-        """Say what is pending, given what the destination holds.
+        """Find what is pending, given what the destination holds.
 
         Raises:
             EmptyListingError: ``mirror`` or a refresh would remove everything because nothing is
                 listed.
             QuarantineLimitError: Too many objects are quarantined already.
         """
-        ledger = self.counted(state)
-        found = self._of_all(ledger)
+        ledger = self.ledger_before(state)
+        found = self._whole_difference(ledger)
         emptied = (self.spec.write_mode == "mirror" or self.refresh) and not len(self.listing)
         loaded = state.ledger.count(Status.LOADED) if emptied else 0
         if loaded and not self.options.allow_empty_listing:
             raise EmptyListingError(self.owner.table, self.owner.prefix, loaded)
-        for count, (key, reason) in enumerate(self.held_back(ledger), start=1):
-            self.refuse_quarantined(count, key, reason)
+        for count, (key, reason) in enumerate(self.still_quarantined(ledger), start=1):
+            self.check_quarantine_limit(count, key, reason)
         return found if self.keys is None else Difference(self.keys.of(found.pending), [])
 
-    def _of_all(self, ledger: Ledger) -> Difference:
-        """Take the difference, whoever loads it."""
+    def _whole_difference(self, ledger: Ledger) -> Difference:
+        """Find what is pending in the whole table, whatever range this load is limited to."""
         mirror = self.spec.write_mode == "mirror" and not self.refresh
         found = ledger.difference(
             self.listing, mirror=mirror, retry_quarantined=self.options.retry_quarantined
@@ -65,27 +70,28 @@ class LoadPlan:
         pending = Listing(found.pending.frame.head(self.options.max_objects))
         return replace(found, pending=pending)
 
-    def counted(self, state: TableState) -> Ledger:
-        """Give what counts as loaded: in a refresh nothing does."""
+    def ledger_before(self, state: TableState) -> Ledger:
+        """Return the ledger that the listing is compared with; an empty one in a refresh."""
         return Ledger.empty() if self.refresh else state.ledger
 
-    def held_back(self, ledger: Ledger) -> list[tuple[str, str]]:
-        """Give key and reason of the listed objects that are, and stay, quarantined."""
+    def still_quarantined(self, ledger: Ledger) -> list[tuple[str, str]]:
+        """List key and reason of the quarantined objects that this load will not read again."""
         held = ledger.quarantined(self.listing)
         if held.is_empty():
             return []
-        return held.join(self._of_all(ledger).pending.frame, on="key", how="anti").rows()
+        pending = self._whole_difference(ledger).pending
+        return held.join(pending.frame, on="key", how="anti").rows()
 
-    def refuse_quarantined(self, count: int, key: str, reason: str | None) -> None:
-        """Fail when more of the listed objects are set aside than the spec allows.
+    def check_quarantine_limit(self, count: int, key: str, reason: str | None) -> None:
+        """Raise if more of the listed objects are quarantined than the spec allows.
 
         Args:
-            count: How many are.
-            key: One of them, for the message.
-            reason: Why it is.
+            count: How many are quarantined.
+            key: The key of one of them, for the message.
+            reason: Why that one is quarantined.
 
         Raises:
-            QuarantineLimitError: They are too many.
+            QuarantineLimitError: There are too many.
         """
         if count > self.spec.max_quarantined_fraction * len(self.listing):
             raise QuarantineLimitError(
@@ -97,13 +103,21 @@ class LoadPlan:
                 refresh=self.refresh,
             )
 
-    def is_due(self, state: TableState) -> bool:
-        """Tell whether a run has anything to do."""
-        return bool(self.difference(state)) or self.refresh
+    def check_shared_quarantine(self, ledger: Ledger, commit: Commit) -> None:
+        """Raise if a commit, together with those of concurrent loads, quarantines too many objects.
 
-    def refuse_together(self, ledger: Ledger, commit: Commit) -> None:
-        """Count what all who load side by side have set aside."""
-        aside = [entry for entry in commit.entries if entry.status is Status.QUARANTINED]
-        if aside and not self.options.retry_quarantined:
-            count = len(self.held_back(ledger)) + len(aside)
-            self.refuse_quarantined(count, aside[-1].object.key, aside[-1].reason)
+        Args:
+            ledger: The table's ledger right before the commit, with the entries of all loads.
+            commit: What is about to be committed.
+
+        Raises:
+            QuarantineLimitError: There are too many.
+        """
+        new = [entry for entry in commit.entries if entry.status is Status.QUARANTINED]
+        if new and not self.options.retry_quarantined:
+            count = len(self.still_quarantined(ledger)) + len(new)
+            self.check_quarantine_limit(count, new[-1].object.key, new[-1].reason)
+
+    def is_due(self, state: TableState) -> bool:
+        """Return whether a run has anything to do."""
+        return bool(self.difference(state)) or self.refresh

@@ -1,4 +1,4 @@
-"""What a load says of itself."""
+"""What a load did, as it is reported to Dagster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load did, and what the table is now."""
+    """What a load did, and what the table holds afterwards."""
 
     rows: int
     """Rows written by this load."""
@@ -18,26 +18,30 @@ class LoadReport:
     bytes: int
     """Bytes of the objects read by this load."""
     removed: int
-    """Objects whose rows went because S3 no longer has them."""
+    """Objects whose rows were removed because S3 no longer has them."""
     missing: int
     """Objects deleted between listing and reading."""
     seconds: float
-    """From opening the destination until it is closed."""
+    """Time from opening the destination to closing it."""
     table_rows: int
+    """Rows in the table."""
     table_schema: pa.Schema | None
+    """Schema of the table, added columns included; ``None`` before the first readable object."""
     objects_loaded: int
-    """Objects in the ledger as loaded, by this load and earlier ones."""
+    """Objects that the ledger has as loaded, by this load and earlier ones."""
     ledger_rows: int
-    """Rows of those objects, as the ledger has them."""
+    """Rows of those objects according to the ledger."""
     objects_quarantined: int
     """Listed objects that are quarantined, by this load and earlier ones."""
     quarantined_keys: Sequence[str]
-    """Of them, those set aside by this load."""
+    """Keys of the objects that this load quarantined."""
     cursor: datetime | None
+    """Latest ``last_modified`` of all loaded objects."""
     fingerprint: str
+    """Hash of the listed objects that the ledger accounts for; the asset's data version."""
 
-    def after(self, earlier: Sequence["LoadReport"]) -> "LoadReport":
-        """Add what others did before; what the table is now is not added up."""
+    def plus(self, earlier: Sequence["LoadReport"]) -> "LoadReport":
+        """Add what earlier loads did; what the table holds afterwards is this report's."""
         return replace(
             self,
             rows=self.rows + sum(report.rows for report in earlier),
