@@ -1,39 +1,42 @@
-"""Reading and writing side by side."""
+"""A stream of batches that a thread reads in advance, while its consumer is busy writing."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
-_AHEAD_BYTES = 8 * 1024 * 1024
+_BUFFER_BYTES = 8 * 1024 * 1024
 
 
 def read_in_background(batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """Read on in a thread of its own while what was read is written.
+    """Read the next batches in a thread while the consumer writes the ones before.
 
-    A part of 8 MiB, or one batch, is read ahead. Whoever stops early waits for nothing: the thread
-    ends with the part it is at.
+    The thread reads 8 MiB in advance, or one batch if that is larger. A consumer that stops early
+    waits for nothing: the thread ends once it has read the part that it is at.
 
     Args:
-        batches: The stream, which nobody else reads from now on.
+        batches: The stream; nobody else may read it from now on.
+
+    Returns:
+        The same batches in the same order.
     """
 
-    def part() -> list[pa.RecordBatch]:
+    def next_part() -> list[pa.RecordBatch]:
         taken, size = [], 0
         for batch in batches:
             taken.append(batch)
-            size += batch.get_total_buffer_size()  # at once; `nbytes` looks at each column
-            if size >= _AHEAD_BYTES:
+            size += batch.get_total_buffer_size()  # constant time; `nbytes` visits each column
+            if size >= _BUFFER_BYTES:
                 break
         return taken
 
     def parts() -> Iterator[pa.RecordBatch]:
         pool = ThreadPoolExecutor(1, "s3pq-ahead")
         try:
-            coming = pool.submit(part)
-            while some := coming.result():
-                coming = pool.submit(part)
-                yield from some
+            coming = pool.submit(next_part)
+            while part := coming.result():
+                coming = pool.submit(next_part)
+                yield from part
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -28,14 +28,14 @@ from s3pq_dagster.ledger import Ledger, latest
 
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 _CONFLICT_SECONDS = 300
-"""How long a commit is tried where others commit at the same moment."""
+"""How long a commit is retried while other writers commit at the same time."""
 
 
 class ConcurrentWriter:
     """A writer that holds the table's lock only while it commits.
 
-    A checkpoint's rows wait in a temporary file until it is their turn, so nobody waits for
-    somebody else's requests. What the table is by then is looked at again under the lock.
+    A checkpoint's rows are spooled to a temporary file before the lock is taken, so that no writer
+    waits for another one's requests to S3. The table's state is read again under the lock.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class ConcurrentWriter:
         """Name the table; nothing is opened yet.
 
         Args:
-            destination: Where it is.
+            destination: Where the table is.
             owner: The table.
             run_id: For the ledger.
-            append: As :meth:`Destination.write`.
-            check: Called with the ledger as it is under the lock, and what is to be entered; may
-                raise to refuse that.
+            append: As in :meth:`Destination.write`.
+            check: Called under the lock with the table's ledger and the commit; may raise to
+                refuse the commit.
         """
         self._destination = destination
         self._owner = owner
@@ -64,10 +64,10 @@ class ConcurrentWriter:
         self._check = check
         self._is_abandoned = False
         self._first_ledger: Ledger | None = None
-        """As it was when it was first looked at: what is pending follows from that."""
+        """The ledger when it was first read: what is pending was determined from it."""
 
     def state(self) -> TableState:
-        """Look, while others may write."""
+        """Read the table's state without a lock, while others may write."""
         state = self._destination.state(self._owner)
         self._first_ledger = self._first_ledger or state.ledger
         return state
@@ -79,13 +79,15 @@ class ConcurrentWriter:
         schema_key: str | None,
         seal: Callable[[], Commit],
     ) -> None:
-        """See :meth:`CheckpointWriter.commit`; the fingerprint is left to who comes last.
+        """Commit as :meth:`CheckpointWriter.commit` does, but without a fingerprint.
+
+        The fingerprint covers the whole table, so the load that comes last commits it.
 
         Raises:
-            SchemaMismatchError: Somebody else has made the table, of other columns.
-            DiskError: The rows could not be put aside.
-            DestinationError: Somebody else loaded some of these objects meanwhile: another run,
-                which takes this one for dead.
+            SchemaMismatchError: Another writer created the table with other columns.
+            DiskError: The rows could not be written to a temporary file.
+            DestinationError: Another run, which takes this one for dead, loaded some of these
+                objects meanwhile.
         """
         if batches is None:
             self._commit_with_retries(lambda: None, schema_key, seal())
@@ -94,7 +96,7 @@ class ConcurrentWriter:
             self._commit_with_retries(lambda: _rows_of(file), schema_key, seal())
 
     def abandon(self) -> None:
-        """Commit nothing more, also if it is somebody's turn soon."""
+        """Commit nothing more, even if a commit already waits for the lock."""
         self._is_abandoned = True
 
     def _commit_with_retries(
@@ -103,9 +105,10 @@ class ConcurrentWriter:
         schema_key: str | None,
         sealed: Commit,
     ) -> None:
-        """Commit in our turn; again where nobody waits and somebody else was faster.
+        """Commit, and retry where the destination has no lock and another writer was faster.
 
-        A commit of which that is not known is found under the next turn: its entries are there.
+        If a commit succeeded although it reported a conflict, the retry finds its entries in the
+        ledger and fails.
         """
         if sealed.entries:
             Retrying(
@@ -158,7 +161,7 @@ class ConcurrentWriter:
     def _spooled(self, batches: pa.RecordBatchReader) -> Iterator[IO[bytes]]:
         with ExitStack() as opened:
             with self._on_disk():
-                # Without a buffer of Python's, which it would try to write once more.
+                # Unbuffered: closing a buffered file after a full disk would write and fail again.
                 file = opened.enter_context(tempfile.TemporaryFile(prefix="s3pq-", buffering=0))
                 sink = pa.OSFile(_path_of(file), "wb")
                 writer = pa.ipc.new_stream(sink, batches.schema, options=_COMPRESSED)
@@ -175,12 +178,12 @@ class ConcurrentWriter:
         try:
             yield
         except OSError as error:
-            aside = f"rows of table {self._owner.table!r} that wait for their turn"
-            raise DiskError(aside, tempfile.gettempdir(), str(error)) from error
+            rows = f"rows of table {self._owner.table!r} that wait to be committed"
+            raise DiskError(rows, tempfile.gettempdir(), str(error)) from error
 
 
 def _rows_of(file: IO[bytes]) -> pa.RecordBatchReader:
-    """Read what was put aside, from the beginning."""
+    """Read the spooled rows from the beginning."""
     file.seek(0)
     return pa.ipc.open_stream(pa.OSFile(_path_of(file)))
 

@@ -1,4 +1,4 @@
-"""A table's keys in ranges, for those who load them side by side."""
+"""Ranges of a table's keys, for steps that load one table concurrently."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,15 @@ from s3pq_dagster.objects import Listing
 
 @dataclass(frozen=True, slots=True)
 class KeyRange:
-    """Keys in UTF-8 byte order, from ``begin`` on and before ``end``; without one, all the rest.
+    """A range of keys in UTF-8 byte order.
 
-    Every key is in one of the ranges that :func:`split` gives, also one that comes later.
+    Every possible key is in one of the ranges of :func:`split`, also one that is listed later.
     """
 
     begin: str = ""
+    """The first key in the range."""
     end: str | None = None
+    """The first key after the range; ``None`` if it has no end."""
 
     def of(self, listing: Listing) -> Listing:
         """Keep the objects whose keys are in the range."""
@@ -26,15 +28,17 @@ class KeyRange:
 
 
 def split(listing: Listing, most: int) -> list[KeyRange]:
-    """Part all keys into ranges that have about as many bytes of a listing each.
+    """Divide all keys into ranges with about equally many bytes of a listing in each.
 
     Args:
-        listing: The objects to share out.
-        most: How many ranges, if there are objects enough for that.
+        listing: The objects to divide.
+        most: The number of ranges, if there are enough objects.
 
     Returns:
-        Ranges that touch and together have every key; none where nothing is listed.
+        Adjacent ranges that together hold every possible key; none if nothing is listed.
     """
+    # An object belongs to the share in which its first byte lies, counting one byte more for each
+    # object, so that empty objects are divided as well. A range begins at its first object's key.
     by_key = listing.frame.select("key", size=pl.col("size") + 1).sort("key")
     if not by_key.height:
         return []

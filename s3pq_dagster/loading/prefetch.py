@@ -1,4 +1,4 @@
-"""A run's next table, fetched and opened while the one before it is written."""
+"""The objects of a run's next table, fetched while the table before it is written."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,28 @@ from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
 
 _SHARES = 2
-"""Fetchers that share the bounds of the spec: this table's and the next one's."""
+"""Fetchers that share the spec's bounds: that of the current table and that of the next one."""
 
 
 @dataclass(frozen=True, slots=True)
-class _UnderWay:
+class _Prefetched:
+    """A table whose objects are being fetched."""
+
     state: TableState
     pending: Listing
     fetcher: Fetcher
 
 
 class Prefetch:
-    """What is fetched of tables before their turn: of at most one, beside the one whose turn it is.
+    """Fetchers of the tables that a run loads next.
 
-    A guess: whoever loads a table says what is pending of it, and gets what was fetched if it is
-    exactly that. A guess that was wrong costs requests, and holds nobody up, since no table waits
-    for another's bytes to be taken.
+    At most one table is prefetched while another one is loaded. What will be pending is a guess:
+    :meth:`take` hands a fetcher over only if exactly its objects are pending. A wrong guess costs
+    requests and delays nothing, since no table waits for another one's objects to be taken.
     """
 
     def __init__(self) -> None:
-        self._under_way: dict[Owner, _UnderWay] = {}
+        self._prefetched: dict[Owner, _Prefetched] = {}
 
     def start(
         self,
@@ -41,49 +43,53 @@ class Prefetch:
         *,
         after: Owner,
     ) -> None:
-        """Start fetching.
+        """Start to fetch a table's objects.
 
         Args:
             owner: The table.
             state: What the destination holds of it.
-            pending: What is to be read, in order.
-            store: Where from.
-            spec: The bounds; this has its share of them.
-            after: The table whose turn it is; what was fetched of others is thrown away.
+            pending: The objects to fetch, in order.
+            store: The bucket.
+            spec: The bounds, of which this fetcher gets its share.
+            after: The table that is loaded now. What was fetched of any other is discarded.
         """
-        for other in set(self._under_way) - {after}:
+        for other in set(self._prefetched) - {after}:
             self._drop(other)
         fetcher = build_fetcher(store, pending, spec, shares=_SHARES)
-        self._under_way[owner] = _UnderWay(state, pending, fetcher)
+        self._prefetched[owner] = _Prefetched(state, pending, fetcher)
         fetcher.begin()
 
     def state_of(self, owner: Owner) -> TableState | None:
-        """Give what the destination held of a table when its objects began to be fetched."""
-        found = self._under_way.get(owner)
+        """Return what the destination held of a table when its prefetch started."""
+        found = self._prefetched.get(owner)
         return None if found is None else found.state
 
     def take(self, owner: Owner, pending: Listing) -> Fetcher | None:
-        """Hand over what is fetched of a table, if it is what is pending; the taker closes it."""
-        found = self._under_way.get(owner)
+        """Hand over the fetcher of a table if exactly its objects are pending.
+
+        The caller closes it. ``None`` if the table was not prefetched, or other objects were: those
+        are discarded.
+        """
+        found = self._prefetched.get(owner)
         if found is None:
             return None
         if not found.pending.frame.equals(pending.frame):
             self._drop(owner, wait=True)
             return None
-        fetcher = self._under_way.pop(owner).fetcher
-        if not self._under_way:
+        fetcher = self._prefetched.pop(owner).fetcher
+        if not self._prefetched:
             fetcher.stop_sharing()
         return fetcher
 
     @property
     def shares(self) -> int:
-        """How many fetchers there are, with that of the table whose turn it is."""
-        return _SHARES if self._under_way else 1
+        """The number of fetchers that share the bounds, that of the current table included."""
+        return _SHARES if self._prefetched else 1
 
     def close(self) -> None:
-        """Throw away what nobody took."""
-        for owner in list(self._under_way):
+        """Discard every fetcher that nobody took."""
+        for owner in list(self._prefetched):
             self._drop(owner)
 
     def _drop(self, owner: Owner, *, wait: bool = False) -> None:
-        self._under_way.pop(owner).fetcher.close(wait=wait)
+        self._prefetched.pop(owner).fetcher.close(wait=wait)
