@@ -1,4 +1,4 @@
-"""How long the values of a dictionary page are."""
+"""How long the longest value of a dictionary page is."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,15 +22,15 @@ _DATA_PAGE = 0
 _NAME = b"c"
 
 
-def longest_in(source: pa.NativeFile, page: Page, codec: int) -> int:
-    """Find the longest value in a dictionary of byte arrays.
-
-    The page is made the data page of a file of its own, which pyarrow reads ten times as fast as
-    Python would follow one length to the next.
+def longest_value(source: pa.NativeFile, page: Page, codec: int) -> int:
+    """Return the length of the longest value in a dictionary of byte arrays, in bytes.
 
     Raises:
-        UnreadableLayoutError: It cannot be decompressed, or is none.
+        UnreadableLayoutError: The page cannot be decompressed or decoded.
     """
+    # Values lie one after another, each behind its length. Python would take ten times as long to
+    # follow the lengths as pyarrow takes to decode them, and pyarrow decodes no page alone. So the
+    # page is wrapped into a small file, as that file's only data page.
     body = source.read_at(page.stored, page.start)
     try:
         file = pq.ParquetFile(pa.BufferReader(_file_of(body, page, codec)), pre_buffer=False)
@@ -41,7 +41,7 @@ def longest_in(source: pa.NativeFile, page: Page, codec: int) -> int:
 
 
 def _file_of(body: bytes, page: Page, codec: int) -> bytes:
-    """Write a file of one required column with this page, as parquet.thrift has it."""
+    """Build a Parquet file with one required column and this page."""
     inner = DataPageHeader(
         num_values=page.values,
         encoding=PLAIN,

@@ -1,7 +1,7 @@
-"""Where the pages of a Parquet file are and what they say of themselves: decoders go by that.
+"""Where the pages of a Parquet file are, and what their headers say.
 
-Read here and not asked of pyarrow, which tells nothing of page headers, and ends the process when
-it is asked about an encrypted column chunk.
+pyarrow does not expose page headers, and it ends the process when asked about an encrypted column
+chunk; so footer and headers are parsed here.
 """
 
 from collections.abc import Iterator
@@ -23,47 +23,52 @@ from s3pq_dagster.decoding.thrift_structs import (
 PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED = 0, 2, 3, 4
 DELTA_BINARY_PACKED, RLE_DICTIONARY, BYTE_STREAM_SPLIT = 5, 8, 9
 DICTIONARY = (PLAIN_DICTIONARY, RLE_DICTIONARY)
-"""Encodings by their numbers in parquet.thrift."""
+"""The encodings of dictionary indices. Encodings are numbered as in parquet.thrift."""
 _DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
 _HEADER_BYTES = (256, 16 * 1024, 16 * 1024 * 1024)
-"""A header is looked for in so many bytes, then in more; pyarrow stops at 16 MiB, too."""
+"""A header is parsed from so many bytes, then from more; pyarrow has the same limit, 16 MiB."""
 
 
 class UnreadableLayoutError(Exception):
-    """The pages cannot be followed. What that means is for the decoder to say."""
+    """The pages cannot be located. That alone does not make a file malformed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One column in one row group, as the footer has it."""
+    """One column in one row group, as the footer describes it."""
 
     start: int
+    """Position of its first page in the file."""
     length: int
+    """Bytes of all its pages, headers included."""
     values: int
+    """Number of values, nulls included."""
     codec: int
-    """By its number in parquet.thrift."""
+    """The compression codec's number in parquet.thrift."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page's header."""
+    """What one page header says."""
 
     is_dictionary: bool
     values: int
+    """Number of values, nulls included."""
     encoding: int
+    """The encoding's number in parquet.thrift."""
     stored: int
-    """Bytes in the file."""
+    """Size of the page body in the file, in bytes."""
     decoded: int
-    """Bytes once decompressed."""
+    """Size of the page body once decompressed, in bytes."""
     start: int
-    """Where they are in the file."""
+    """Position of the page body in the file."""
 
 
-def row_groups_of(source: pa.NativeFile) -> list[list[Chunk]]:
-    """Read the footer: the chunks of each row group.
+def read_row_groups(source: pa.NativeFile) -> list[list[Chunk]]:
+    """Read the column chunks of each row group from the footer.
 
     Raises:
-        UnreadableLayoutError: It is none, or a column is encrypted.
+        UnreadableLayoutError: The footer cannot be parsed, or a column is encrypted.
     """
     length = footer_bytes(source)
     data = source.read_at(length, max(0, source.size() - END_BYTES - length))
@@ -80,18 +85,21 @@ def _chunk(chunk: ColumnChunk) -> Chunk:
         raise UnreadableLayoutError("a column is encrypted")
     start, dictionary = meta.data_page_offset, meta.dictionary_page_offset or 0
     start = dictionary if 0 < dictionary < start else start
-    facts = (start, meta.total_compressed_size, meta.num_values, meta.codec)
-    if None in facts:
-        raise UnreadableLayoutError("a column chunk lacks its facts")
-    return Chunk(*facts)
+    fields = (start, meta.total_compressed_size, meta.num_values, meta.codec)
+    if None in fields:
+        raise UnreadableLayoutError("a column chunk lacks its position, size or codec")
+    return Chunk(*fields)
 
 
-def pages_of(source: pa.NativeFile, chunk: Chunk) -> Iterator[Page]:
-    """Follow the page headers of a column chunk as pyarrow does, page bodies left out.
+def read_pages(source: pa.NativeFile, chunk: Chunk) -> Iterator[Page]:
+    """Read the page headers of a column chunk in order, skipping the page bodies.
 
     Raises:
         UnreadableLayoutError: There is no page where one should be. Raised while iterating.
     """
+    # Sizes in the footer are not believed: a writer may put anything there, and pyarrow allocates
+    # by what page headers say. So the walk goes from header to header exactly as pyarrow's does
+    # (it, too, stops once it has seen the chunk's number of values), and finds the same pages.
     at, size = chunk.start, source.size()
     end, seen = at + chunk.length, 0
     if not 0 <= at <= end <= size:
@@ -119,7 +127,7 @@ def _header(source: pa.NativeFile, at: int, size: int) -> tuple[PageHeader, int]
 
 
 def _page(header: PageHeader, at: int) -> Page | None:
-    """Make a page of its header; ``None`` for a kind without values, which decoders skip."""
+    """Convert a page header; ``None`` for a kind of page without values, which decoders skip."""
     stored, decoded = header.compressed_page_size, header.uncompressed_page_size
     if stored is None or decoded is None or min(stored, decoded) < 0 or header.type is None:
         raise UnreadableLayoutError(f"no page header before byte {at}")

@@ -1,4 +1,4 @@
-"""A Parquet file opened and decoded with pyarrow, the one way for the run and for a trial of it."""
+"""How a Parquet file is opened and decoded with pyarrow, in the run and in the sandbox alike."""
 
 from collections.abc import Iterator
 
@@ -11,19 +11,21 @@ END_BYTES = 8
 """Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
 
 _BUFFERS_BYTES = 32 * 1024 * 1024
-"""What the columns of a file on disk are read through, all of them at a time."""
+"""Total size of the read buffers, one a column, of a file on disk."""
 _LEAST_BUFFER = 4096
-_HOW = {"pre_buffer": False, "buffer_size": 1024 * 1024, "page_checksum_verification": True}
+"""Smallest read buffer of a column, in bytes."""
+_OPTIONS = {"pre_buffer": False, "buffer_size": 1024 * 1024, "page_checksum_verification": True}
 _FEW_COLUMNS = _BUFFERS_BYTES // (1024 * 1024)
-"""So many have a buffer of that size each."""
-_ALONE_BYTES = 1024 * 1024
-"""Up to so many a row group is decoded by one thread: to wake others takes longer."""
+"""Most columns that can each have a read buffer of the full size."""
+_ONE_THREAD_BYTES = 1024 * 1024
+"""Most bytes of a row group that one thread decodes: waking others would take longer."""
 _PARSED_BYTES = 256
-"""What a byte of a footer may take once parsed: 160 were seen, for columns without names."""
+"""Bound on the memory that a byte of a footer takes once parsed. Measured: up to 160 bytes, for
+columns without names."""
 
 
 def footer_bytes(source: pa.NativeFile) -> int:
-    """Give the footer's length as the file's end has it; 0 where there is none."""
+    """Read the footer's length from the end of the file; 0 if the file is too short for one."""
     size = source.size()
     if size < END_BYTES:
         return 0
@@ -31,38 +33,38 @@ def footer_bytes(source: pa.NativeFile) -> int:
 
 
 def is_footer_within(footer_bytes: int, max_bytes: int) -> bool:
-    """Tell whether parsing a footer of this length stays within a bound, whatever is in it."""
+    """Return whether parsing a footer of this length stays within a bound, whatever it holds."""
     return footer_bytes * _PARSED_BYTES <= max_bytes
 
 
 def open_file(source: pa.NativeFile) -> pq.ParquetFile:
-    """Open a file.
+    """Open a Parquet file with bounds on what opening it allocates.
 
-    Each column is read through a buffer of its own: of 2,000 columns those would take 2 GB.
-
-    A list in the footer has at most as many elements as the footer has bytes: pyarrow makes room
-    for as many as are announced, 765 MB for a footer of 62 bytes.
+    Each column is read through a buffer, smaller ones where there are many columns: at the full
+    size, 2,000 columns would take 2 GB.
 
     Raises:
-        Exception: Whatever pyarrow has for a file that is none.
+        Exception: Whatever pyarrow raises for a file that is not Parquet.
     """
+    # pyarrow allocates as many list elements as a footer announces: 765 MB for one of 62 bytes.
+    # Each element takes at least a byte, so a list longer than the footer is a lie.
     limit = max(1, footer_bytes(source))
-    opened = pq.ParquetFile(source, thrift_container_size_limit=limit, **_HOW)
+    opened = pq.ParquetFile(source, thrift_container_size_limit=limit, **_OPTIONS)
     if isinstance(source, pa.BufferReader) or opened.metadata.num_columns <= _FEW_COLUMNS:
         return opened
     each = max(_LEAST_BUFFER, _BUFFERS_BYTES // opened.metadata.num_columns)
     return pq.ParquetFile(
-        source, thrift_container_size_limit=limit, **(_HOW | {"buffer_size": each})
+        source, thrift_container_size_limit=limit, **(_OPTIONS | {"buffer_size": each})
     )
 
 
 def decode(file: pq.ParquetFile, rows_at_a_time: int) -> Iterator[pa.RecordBatch]:
-    """Decode the rows; every batch is checked and has canonical types.
+    """Decode the rows; every batch is validated and has canonical types.
 
     Raises:
-        Exception: Whatever pyarrow has for a page that is none.
+        Exception: Whatever pyarrow raises for a page that cannot be decoded.
     """
-    # One group at a time, so that what a batch may take is known from one group's pages.
+    # One row group at a time: a batch that spans two would need the bounds of both.
     for group in range(file.metadata.num_row_groups):
         yield from decode_group(file, group, rows_at_a_time)
 
@@ -70,21 +72,21 @@ def decode(file: pq.ParquetFile, rows_at_a_time: int) -> Iterator[pa.RecordBatch
 def decode_group(
     file: pq.ParquetFile, group: int, rows_at_a_time: int, leaves: range | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Do so for one row group, and for some columns only.
+    """Decode one row group, optionally only some leaf columns.
 
     Args:
         file: The opened file.
-        group: Of its row groups, the index.
-        rows_at_a_time: Of a batch.
-        leaves: Indices of columns as Parquet counts them; ``None`` is all.
+        group: Index of the row group.
+        rows_at_a_time: Most rows in a batch.
+        leaves: Indices of leaf columns as Parquet counts them; ``None`` decodes all columns.
 
     Raises:
-        Exception: Whatever pyarrow has for a page that is none.
+        Exception: Whatever pyarrow raises for a page that cannot be decoded.
     """
-    threads = file.metadata.row_group(group).total_byte_size > _ALONE_BYTES
+    threads = file.metadata.row_group(group).total_byte_size > _ONE_THREAD_BYTES
     if leaves is None:
         batches = file.iter_batches(rows_at_a_time, row_groups=[group], use_threads=threads)
-    else:  # by index, for names may be there twice or have dots in them
+    else:  # by index: names may repeat or contain dots
         batches = file.reader.iter_batches(rows_at_a_time, [group], leaves, threads)
     for batch in batches:
         batch.validate(full=True)

@@ -1,4 +1,4 @@
-"""A file that nobody can vouch for, decoded first where it cannot take the run down."""
+"""Decoding a suspicious file in a separate process first, where it cannot end the run."""
 
 import atexit
 import json
@@ -20,17 +20,18 @@ from s3pq_dagster.errors import MalformedObjectError, TrialError
 
 _PROGRAM = Path(__file__).with_name("sandbox_process.py")
 _POLL_SECONDS = 1.0
+"""Time between two calls of ``while_waiting``."""
 _START_SECONDS = 60.0
 _REASON_CHARACTERS = 500
 _MOST_BYTES = 16 * 1024
-"""Of an answer: twelve for each character of the reason, if JSON escapes all of them."""
-_FEWER = (1, 64, 65_536)
-"""By what rows are divided, one attempt after another."""
+"""Most bytes of an answer: twelve for each character of the reason, if JSON escapes them all."""
+_DIVISORS = (1, 64, 65_536)
+"""The number of rows is divided by these, one attempt after another."""
 _KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
-"""Variables of the environment that the process gets: none that may be a secret."""
+"""Environment variables that the process inherits: none that may hold a secret."""
 
 
-def rows_after_trial(
+def decode_in_sandbox(
     key: str,
     body: bytes | int,
     rows_at_a_time: int,
@@ -39,44 +40,50 @@ def rows_after_trial(
     max_seconds: float,
     while_waiting: Callable[[], None] = lambda: None,
 ) -> int:
-    """Decode an object to nothing in another process, fewer rows at a time if need be.
+    """Decode an object in another process and discard the rows; find out how many fit at a time.
 
     Args:
-        key: The object's.
+        key: The object's key.
         body: Its bytes, or the descriptor of the file that holds them.
-        rows_at_a_time: How many rows to decode at a time; 0 only opens it.
-        max_bytes: What decoding may take.
-        max_seconds: How long all attempts together may take.
-        while_waiting: Called every second or so; what it raises ends the trial.
+        rows_at_a_time: Rows to decode at a time in the first attempt; 0 only opens the file.
+        max_bytes: Most bytes of memory that decoding may take.
+        max_seconds: Most seconds that all attempts together may take.
+        while_waiting: Called about every second; what it raises ends the attempt.
 
     Returns:
-        How many rows at a time are safe.
+        How many rows can be decoded at a time within the bound.
 
     Raises:
-        MalformedObjectError: It cannot be decoded, takes more than the bounds whatever is tried, or
+        MalformedObjectError: The object cannot be decoded, exceeds the bounds in every attempt, or
             killed the process.
-        TrialError: No process could be started, or no file be made: nothing is wrong with the
+        TrialError: The process or a temporary file could not be made. That says nothing about the
             object.
     """
-    attempts = sorted({max(1, rows_at_a_time // by) for by in _FEWER}, reverse=True)
+    attempts = sorted({max(1, rows_at_a_time // by) for by in _DIVISORS}, reverse=True)
     reason = ""
-    with _as_file(key, body) as descriptor, _turn(while_waiting):
-        trial = _Trial(key, descriptor, max_bytes, time.monotonic() + max_seconds, while_waiting)
+    with _as_file(key, body) as descriptor, _process_locked(while_waiting):
+        sandbox = _SandboxedDecode(
+            key, descriptor, max_bytes, time.monotonic() + max_seconds, while_waiting
+        )
         for rows in attempts if rows_at_a_time else [0]:
-            found = trial.decode(rows)
+            found = sandbox.decode(rows)
             if found is None:
-                reason = too_slow(max_seconds)
+                reason = reason_too_slow(max_seconds)
                 break
             if (reason := found.get("reason", "")) or not _is_too_large(found):
                 break
-            reason = _death(found["died"]) if "died" in found else too_large(max_bytes, rows)
+            reason = (
+                _reason_died(found["died"])
+                if "died" in found
+                else reason_too_large(max_bytes, rows)
+            )
     if reason:
         raise MalformedObjectError(key, reason)
     return rows
 
 
-def too_large(max_bytes: int, rows: int) -> str:
-    """Say which bound of memory an object breaks."""
+def reason_too_large(max_bytes: int, rows: int) -> str:
+    """Word the reason for an object that exceeds the bound of memory."""
     return (
         f"decoding it takes more memory than max_decoded_bytes allows, a half of which "
         f"({max_bytes} bytes) is for that, even at {rows} rows a time; raise it if this machine "
@@ -84,8 +91,8 @@ def too_large(max_bytes: int, rows: int) -> str:
     )
 
 
-def too_slow(max_seconds: float) -> str:
-    """Say which bound of time an object breaks."""
+def reason_too_slow(max_seconds: float) -> str:
+    """Word the reason for an object that exceeds the bound of time."""
     return f"decoding it takes longer than max_decode_seconds ({max_seconds:g}) allows"
 
 
@@ -93,14 +100,14 @@ def _is_too_large(found: Mapping[str, Any]) -> bool:
     return bool("died" in found or found.get("too_large"))
 
 
-def _death(code: int) -> str:
+def _reason_died(code: int) -> str:
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return f"it ended a process, the memory of which max_decoded_bytes limits, with {how}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
-    """An object and what its decoding may take."""
+class _SandboxedDecode:
+    """An object, and the bounds of decoding it in the sandbox."""
 
     key: str
     descriptor: int
@@ -109,12 +116,12 @@ class _Trial:
     while_waiting: Callable[[], None]
 
     def decode(self, rows: int) -> Mapping[str, Any] | None:
-        """Make one attempt; ``None`` when it is not over by the deadline."""
+        """Make one attempt, and return the answer; ``None`` if there is none by the deadline."""
         try:
-            answer = self._asked(rows)
-        except OSError:  # it went just now, for want of work say: a new one is asked
+            answer = self._request(rows)
+        except OSError:  # the process has just ended, idle for too long perhaps: start another one
             try:
-                answer = self._asked(rows)
+                answer = self._request(rows)
             except OSError as error:
                 raise TrialError(self.key, str(error)) from error
         if answer is None:
@@ -124,24 +131,24 @@ class _Trial:
             raise TrialError(self.key, found["machine"])
         return found
 
-    def _asked(self, rows: int) -> bytes | None:
-        """Ask a process that runs; one that does not answer in time is ended."""
+    def _request(self, rows: int) -> bytes | None:
+        """Send one request, and return the answer; a process that is late is ended."""
         answer = None
         try:
-            connection = _Server.connection(self.key)
+            connection = _SandboxProcess.connection(self.key)
             request = json.dumps([rows, self.max_bytes]).encode()
             socket.send_fds(connection, [request], [self.descriptor])
-            answer = self._answer(connection)
+            answer = self._receive(connection)
         finally:
             if answer is None:
-                _Server.stop()
+                _SandboxProcess.stop()
         return answer
 
-    def _answer(self, connection: socket.socket) -> bytes | None:
-        """Wait until the deadline.
+    def _receive(self, connection: socket.socket) -> bytes | None:
+        """Wait for the answer until the deadline.
 
         Raises:
-            ConnectionError: The process is gone.
+            ConnectionError: The process has ended.
         """
         answer = b""
         while (left := self.deadline - time.monotonic()) > 0:
@@ -157,18 +164,20 @@ class _Trial:
         return None
 
 
-class _Server:
-    """The process, started when it is first needed, and again when it went for want of work."""
+class _SandboxProcess:
+    """The one sandbox process, started when it is first needed and again when it has ended."""
 
     lock = threading.Lock()
+    """Held while the process decodes: one object at a time."""
     _running: tuple[subprocess.Popen[bytes], socket.socket, int] | None = None
+    """The process, the connection to it, and the process that started it."""
 
     @classmethod
     def connection(cls, key: str) -> socket.socket:
-        """Give the connection to a process that runs.
+        """Return the connection to the process; start the process if none runs.
 
         Raises:
-            TrialError: It does not start.
+            TrialError: The process does not start.
         """
         if cls._running is not None:
             process, connection, owner = cls._running
@@ -178,7 +187,7 @@ class _Server:
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile() as errors:
             try:
-                process = _started(theirs, errors)
+                process = _start_process(theirs, errors)
             except BaseException:
                 ours.close()
                 raise
@@ -190,11 +199,11 @@ class _Server:
             cls.stop()
             errors.seek(0)
             found = errors.read().decode(errors="replace").strip()[-_REASON_CHARACTERS:]
-        raise TrialError(key, f"it did not start: {found or 'no word of it'}")
+        raise TrialError(key, f"the process did not start: {found or 'it wrote no error'}")
 
     @classmethod
     def stop(cls) -> None:
-        """End the process and its fork; one that another process started is left to that."""
+        """End the process and its fork, unless a parent of this process started it."""
         if cls._running is None:
             return
         (process, connection, owner), cls._running = cls._running, None
@@ -206,19 +215,19 @@ class _Server:
         process.wait()
 
 
-atexit.register(_Server.stop)
+atexit.register(_SandboxProcess.stop)
 
 
-def _started(theirs: socket.socket, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start_process(theirs: socket.socket, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     environment |= {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        # This pool reserves nothing ahead, so the limit is about what the file takes; nor does one
-        # thread, of which each takes its stack.
+        # The system pool reserves no memory in advance, and there is one thread, so one stack: the
+        # limit on memory then bounds what the file takes and little else.
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         "OMP_NUM_THREADS": "1",
     }
-    return subprocess.Popen(  # noqa: S603 - our own program
+    return subprocess.Popen(  # noqa: S603 - a file of this package
         [sys.executable, "-P", str(_PROGRAM)],
         stdin=theirs.fileno(),
         stdout=subprocess.DEVNULL,
@@ -229,19 +238,19 @@ def _started(theirs: socket.socket, errors: IO[bytes]) -> subprocess.Popen[bytes
 
 
 @contextmanager
-def _turn(while_waiting: Callable[[], None]) -> Iterator[None]:
-    """Wait until no other thread has something tried."""
-    while not _Server.lock.acquire(timeout=_POLL_SECONDS):
+def _process_locked(while_waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the process for this thread, after waiting for other threads to finish with it."""
+    while not _SandboxProcess.lock.acquire(timeout=_POLL_SECONDS):
         while_waiting()
     try:
         yield
     finally:
-        _Server.lock.release()
+        _SandboxProcess.lock.release()
 
 
 @contextmanager
 def _as_file(key: str, body: bytes | int) -> Iterator[int]:
-    """Give a descriptor from which another process can read the bytes."""
+    """Yield a descriptor from which another process can read the bytes."""
     if isinstance(body, int):
         yield body
         return
@@ -249,7 +258,7 @@ def _as_file(key: str, body: bytes | int) -> Iterator[int]:
         try:
             file = stack.enter_context(tempfile.TemporaryFile(prefix="s3pq-", buffering=0))
             left = memoryview(body)
-            while left:  # a disk that is nearly full takes less than all
+            while left:  # one write to a nearly full disk may write only a part
                 left = left[file.write(left) :]
         except OSError as error:
             raise TrialError(key, str(error)) from error

@@ -1,8 +1,7 @@
-"""The process in which files are decoded for trial: nothing of the run is in it.
+"""The program of the sandbox process, which decodes suspicious files in forks of itself.
 
-Started by its path, since importing the package as a whole takes a second and brings Dagster. It
-decodes each file in a fork, the memory of which is limited by the system where that can be and
-watched where it cannot. It ends with the process that started it, or when nothing is asked of it.
+It is started by its path, since importing the whole package takes a second and imports Dagster. It
+ends with the process that started it, or when it is idle for half a minute.
 """
 
 import json
@@ -29,15 +28,16 @@ from s3pq_dagster.decoding.parquet_file import decode, open_file
 
 _IDLE_SECONDS = 30
 _WATCH_SECONDS = 0.005
+"""Time between two checks of the memory in use."""
 _OWN_BYTES = 64 * 1024 * 1024
-"""What Python may take beside Arrow's buffers."""
+"""Memory for Python beside Arrow's buffers."""
 _REASON_CHARACTERS = 500
 _MOST_BYTES = 16 * 1024
-"""Of an answer: twelve for each character of the reason, if JSON escapes all of them."""
+"""Most bytes of an answer: twelve for each character of the reason, if JSON escapes them all."""
 
 
 def serve(connection: socket.socket) -> None:
-    """Answer requests, one by one: a file's descriptor, rows at a time, bytes it may take."""
+    """Answer requests one by one: each is a file's descriptor, rows at a time, a memory bound."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     connection.sendall(b"ready\n")
@@ -46,26 +46,29 @@ def serve(connection: socket.socket) -> None:
         if not request:
             return
         rows_at_a_time, max_bytes = json.loads(request)
-        answer = _forked(connection, descriptors[0], rows_at_a_time, max_bytes)
+        answer = _decode_in_fork(connection, descriptors[0], rows_at_a_time, max_bytes)
         os.close(descriptors[0])
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _forked(
+def _decode_in_fork(
     connection: socket.socket, descriptor: int, rows_at_a_time: int, max_bytes: int
 ) -> dict[str, Any]:
-    """Decode in a fork; whatever happens to that is an answer."""
+    """Decode a file in a fork, and return the answer; a fork that dies is an answer as well."""
+    # Why a fork and not a new process for each file: it has pyarrow imported and is ready in
+    # milliseconds. Whatever a file does to its process ends with the fork: memory that it took,
+    # the limit on memory (RLIMIT_DATA), which starts from what is in use then, or a crash.
     answers, to_answer = os.pipe()
     if not (child := os.fork()):
         connection.close()
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-        _decode(descriptor, rows_at_a_time, max_bytes, to_answer)
+        _decode_and_exit(descriptor, rows_at_a_time, max_bytes, to_answer)
     os.close(to_answer)
     if answers not in select.select([connection.fileno(), answers], [], [])[0]:
-        os.kill(child, signal.SIGKILL)  # nobody waits for the answer any more
+        os.kill(child, signal.SIGKILL)  # the parent is gone: nobody waits for the answer
         sys.exit(1)
     answer = b""
-    while more := os.read(answers, _MOST_BYTES):  # a pipe may give it in parts
+    while more := os.read(answers, _MOST_BYTES):  # a pipe may deliver it in parts
         answer += more
     os.close(answers)
     _, status = os.waitpid(child, 0)
@@ -75,12 +78,14 @@ def _forked(
     return {"died": os.waitstatus_to_exitcode(status)}
 
 
-def _decode(descriptor: int, rows_at_a_time: int, max_bytes: int, to_answer: int) -> NoReturn:
-    """Decode a file to nothing; no rows at a time means to open it only."""
+def _decode_and_exit(
+    descriptor: int, rows_at_a_time: int, max_bytes: int, to_answer: int
+) -> NoReturn:
+    """Decode a file, discard the rows, answer and exit; with 0 rows at a time only open it."""
     ending = threading.Lock()
 
     def end(**answer: Any) -> NoReturn:
-        """Answer once and go, without waiting for threads or destructors."""
+        """Answer once and exit, without waiting for threads or destructors."""
         ending.acquire()
         os.write(to_answer, json.dumps(answer).encode())
         os._exit(0)
@@ -93,7 +98,7 @@ def _decode(descriptor: int, rows_at_a_time: int, max_bytes: int, to_answer: int
             pass
     except MemoryError:
         end(too_large=True)
-    except Exception as error:  # noqa: BLE001 - told apart here
+    except Exception as error:  # noqa: BLE001 - classified here
         if isinstance(error, OSError) and error.errno:
             end(machine=str(error))
         end(reason=f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS])
@@ -101,7 +106,7 @@ def _decode(descriptor: int, rows_at_a_time: int, max_bytes: int, to_answer: int
 
 
 def _watch(max_bytes: int, end: Any) -> None:
-    """See to the bound where the system does not."""
+    """End the process once Arrow holds more than the bound, if the system does not enforce it."""
     pool = pa.default_memory_pool()
     while pool.bytes_allocated() <= max_bytes:
         time.sleep(_WATCH_SECONDS)
@@ -109,7 +114,10 @@ def _watch(max_bytes: int, end: Any) -> None:
 
 
 def _limit(max_bytes: int) -> None:
-    """Have the system refuse memory beyond what is taken already and the bound."""
+    """Make the system refuse memory beyond what is in use now plus the bound."""
+    # RLIMIT_DATA counts anonymous memory of the whole process (Linux since 4.7), in use or not,
+    # and VmData is the same count. So the limit is what VmData is now, plus what the file may take.
+    # Where there is no /proc (macOS), only _watch sees to the bound.
     status = Path("/proc/self/status")
     if not status.exists():
         return

@@ -1,6 +1,7 @@
-"""The structs of parquet.thrift that say where pages are, read and written by Thrift's library.
+"""The structs of parquet.thrift that locate and describe pages.
 
-Each has the fields that are of use here, by their numbers in parquet.thrift; others are skipped.
+Thrift's library reads and writes them. Each struct has only the fields that are used here, by their
+numbers in parquet.thrift; other fields are skipped.
 """
 
 import threading
@@ -15,33 +16,33 @@ I32, I64, BINARY, STRUCT, LIST = TType.I32, TType.I64, TType.STRING, TType.STRUC
 _FAILURES = (
     TException, TypeError, ValueError, ArithmeticError, RecursionError, LookupError, AssertionError,
 )  # fmt: skip
-"""What Thrift's library has for bytes that are none; the last two where it has no C extension."""
+"""What Thrift's library raises for invalid bytes; the last two only without its C extension."""
 _Field = tuple[int, int, str, Any, None]
 
 
 class NoStructError(Exception):
-    """The bytes are not the struct they should be."""
+    """The bytes are not the expected struct."""
 
 
-class _Here(threading.local):
-    """A protocol for each thread: to make one takes longer than to read a struct."""
+class _ThreadProtocol(threading.local):
+    """A Thrift protocol for each thread: to make one takes longer than to read a struct."""
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """Make another: where Thrift has no C extension, one that failed stays half-way."""
+        """Replace the protocol: without the C extension, a failed one keeps its state."""
         self.protocol = TCompactProtocolAccelerated(TMemoryBuffer(b""))
 
 
-_here = _Here()
+_thread = _ThreadProtocol()
 
 
 class Struct(TBase):  # type: ignore[misc]  # Thrift's library is untyped
-    """A struct; a field that is not there is ``None``."""
+    """A Thrift struct; a missing field is ``None``."""
 
     thrift_spec: ClassVar[tuple[_Field | None, ...]] = ()
-    """As Thrift's compiler for Python lays it out: each field at its number."""
+    """The fields by their numbers, in the layout of Thrift's compiler for Python."""
 
     def __init_subclass__(cls) -> None:
         for field in filter(None, cls.thrift_spec):
@@ -52,32 +53,32 @@ class Struct(TBase):  # type: ignore[misc]  # Thrift's library is untyped
 
     @classmethod
     def parse(cls, data: bytes) -> tuple[Self, int]:
-        """Read one from the start of some bytes.
+        """Read a struct from the start of some bytes.
 
         Returns:
-            The struct, and where it ends.
+            The struct, and the number of bytes it takes.
 
         Raises:
-            EOFError: The bytes end within it.
-            NoStructError: They are something else.
+            EOFError: The bytes end within the struct.
+            NoStructError: The bytes are something else.
         """
-        transport, found, protocol = TMemoryBuffer(data), cls(), _here.protocol
+        transport, found, protocol = TMemoryBuffer(data), cls(), _thread.protocol
         protocol.trans = transport
-        # A list has at most as many elements as there are bytes: room is made for all of them.
+        # Thrift allocates the elements that a list announces; each of them takes at least a byte.
         protocol.container_length_limit = len(data)
         try:
             found.read(protocol)
         except EOFError:
-            _here.renew()
+            _thread.renew()
             raise
         except _FAILURES as error:
-            _here.renew()
+            _thread.renew()
             raise NoStructError(str(error)) from error
         return found, transport.cstringio_buf.tell()
 
     def dump(self) -> bytes:
-        """Write it; fields that are ``None`` are left out."""
-        transport, protocol = TMemoryBuffer(), _here.protocol
+        """Write the struct; fields that are ``None`` are left out."""
+        transport, protocol = TMemoryBuffer(), _thread.protocol
         protocol.trans = transport
         self.write(protocol)
         data: bytes = transport.getvalue()
@@ -89,21 +90,21 @@ def _fields(*fields: tuple[int, int, str, Any]) -> tuple[_Field | None, ...]:
     return tuple(by_number.get(number) for number in range(max(by_number) + 1))
 
 
-def _is(kind: type[Struct]) -> list[Any]:
+def _struct(kind: type[Struct]) -> list[Any]:
     return [kind, kind.thrift_spec]
 
 
-def _of(kind: int, inner: Any = None) -> tuple[int, Any, bool]:
+def _list_of(kind: int, inner: Any = None) -> tuple[int, Any, bool]:
     return (kind, inner, False)
 
 
 class ColumnMetaData(Struct):
-    """Of a column chunk."""
+    """Metadata of a column chunk."""
 
     thrift_spec = _fields(
         (1, I32, "type", None),
-        (2, LIST, "encodings", _of(I32)),
-        (3, LIST, "path_in_schema", _of(BINARY, "BINARY")),
+        (2, LIST, "encodings", _list_of(I32)),
+        (3, LIST, "path_in_schema", _list_of(BINARY, "BINARY")),
         (4, I32, "codec", None),
         (5, I64, "num_values", None),
         (6, I64, "total_uncompressed_size", None),
@@ -114,7 +115,7 @@ class ColumnMetaData(Struct):
 
 
 class ColumnCryptoMetaData(Struct):
-    """There is one where a column is encrypted."""
+    """Present if a column is encrypted."""
 
 
 class ColumnChunk(Struct):
@@ -122,23 +123,23 @@ class ColumnChunk(Struct):
 
     thrift_spec = _fields(
         (2, I64, "file_offset", None),
-        (3, STRUCT, "meta_data", _is(ColumnMetaData)),
-        (8, STRUCT, "crypto_metadata", _is(ColumnCryptoMetaData)),
+        (3, STRUCT, "meta_data", _struct(ColumnMetaData)),
+        (8, STRUCT, "crypto_metadata", _struct(ColumnCryptoMetaData)),
     )
 
 
 class RowGroup(Struct):
-    """Rows that lie together."""
+    """A row group: consecutive rows, stored column by column."""
 
     thrift_spec = _fields(
-        (1, LIST, "columns", _of(STRUCT, _is(ColumnChunk))),
+        (1, LIST, "columns", _list_of(STRUCT, _struct(ColumnChunk))),
         (2, I64, "total_byte_size", None),
         (3, I64, "num_rows", None),
     )
 
 
 class SchemaElement(Struct):
-    """A column, or what columns are in."""
+    """A column, or a group of columns."""
 
     thrift_spec = _fields(
         (1, I32, "type", None),
@@ -153,14 +154,14 @@ class FileMetaData(Struct):
 
     thrift_spec = _fields(
         (1, I32, "version", None),
-        (2, LIST, "schema", _of(STRUCT, _is(SchemaElement))),
+        (2, LIST, "schema", _list_of(STRUCT, _struct(SchemaElement))),
         (3, I64, "num_rows", None),
-        (4, LIST, "row_groups", _of(STRUCT, _is(RowGroup))),
+        (4, LIST, "row_groups", _list_of(STRUCT, _struct(RowGroup))),
     )
 
 
 class DataPageHeader(Struct):
-    """Of a page of values."""
+    """Details of a data page."""
 
     thrift_spec = _fields(
         (1, I32, "num_values", None),
@@ -171,25 +172,25 @@ class DataPageHeader(Struct):
 
 
 class DictionaryPageHeader(Struct):
-    """Of a page that others look values up in."""
+    """Details of a dictionary page, which holds each distinct value of a column chunk once."""
 
     thrift_spec = _fields((1, I32, "num_values", None), (2, I32, "encoding", None))
 
 
 class DataPageHeaderV2(Struct):
-    """Of a page of values in Parquet's second format."""
+    """Details of a data page in version 2 of the format."""
 
     thrift_spec = _fields((1, I32, "num_values", None), (4, I32, "encoding", None))
 
 
 class PageHeader(Struct):
-    """Of any page."""
+    """The header before every page."""
 
     thrift_spec = _fields(
         (1, I32, "type", None),
         (2, I32, "uncompressed_page_size", None),
         (3, I32, "compressed_page_size", None),
-        (5, STRUCT, "data_page_header", _is(DataPageHeader)),
-        (7, STRUCT, "dictionary_page_header", _is(DictionaryPageHeader)),
-        (8, STRUCT, "data_page_header_v2", _is(DataPageHeaderV2)),
+        (5, STRUCT, "data_page_header", _struct(DataPageHeader)),
+        (7, STRUCT, "dictionary_page_header", _struct(DictionaryPageHeader)),
+        (8, STRUCT, "data_page_header_v2", _struct(DataPageHeaderV2)),
     )

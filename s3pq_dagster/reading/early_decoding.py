@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
-from s3pq_dagster.decoding.decode_plan import Plan, safe_plan
+from s3pq_dagster.decoding.decode_plan import DecodePlan, plan_from_page_headers
 from s3pq_dagster.decoding.parquet_file import decode, footer_bytes, is_footer_within, open_file
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.fetcher import Fetcher
@@ -86,7 +86,7 @@ def _decoded(
         return None
     rows = max(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
     # One batch a row group: each of many small batches would take far more than its values.
-    if safe_plan(file, source, max_bytes, check_wanted, rows) != Plan(rows):
+    if plan_from_page_headers(file, source, max_bytes, check_wanted, rows) != DecodePlan(rows):
         return None
     batches: list[pa.RecordBatch] = []
     left, size = footer.num_rows, 0

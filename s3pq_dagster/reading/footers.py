@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
 from s3pq_dagster.decoding.parquet_file import END_BYTES, is_footer_within, open_file
-from s3pq_dagster.decoding.sandbox import rows_after_trial
+from s3pq_dagster.decoding.sandbox import decode_in_sandbox
 from s3pq_dagster.errors import (
     AccessDeniedError,
     MalformedObjectError,
@@ -79,7 +79,7 @@ def read_footer(store: Store, found: ObjectMeta) -> pq.ParquetFile:
 def _parsed(key: str, footer: bytes) -> pq.ParquetFile:
     """Parse a footer; a long one is parsed in a sandbox process first."""
     if not is_footer_within(len(footer), _TRIAL_BYTES):
-        rows_after_trial(key, footer, 0, max_bytes=_TRIAL_BYTES, max_seconds=_TRIAL_SECONDS)
+        decode_in_sandbox(key, footer, 0, max_bytes=_TRIAL_BYTES, max_seconds=_TRIAL_SECONDS)
     try:
         return open_file(pa.BufferReader(footer))
     except Exception as error:

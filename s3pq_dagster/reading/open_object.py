@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
-from s3pq_dagster.decoding.column_groups import decode_in_parts
-from s3pq_dagster.decoding.decode_plan import Plan, safe_plan, usual_rows
+from s3pq_dagster.decoding.column_groups import decode_column_groups
+from s3pq_dagster.decoding.decode_plan import DecodePlan, plan_from_page_headers, usual_rows
 from s3pq_dagster.decoding.parquet_file import decode, footer_bytes, is_footer_within, open_file
-from s3pq_dagster.decoding.sandbox import rows_after_trial, too_slow
+from s3pq_dagster.decoding.sandbox import decode_in_sandbox, reason_too_slow
 from s3pq_dagster.errors import DiskError, MalformedObjectError, ReadAbandonedError, TrialError
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.object_bytes import DecodedObject, ObjectBytes
@@ -35,7 +35,7 @@ class OpenObject:
     rows: int
     """Number of rows that the footer states."""
     file: pq.ParquetFile
-    plan: Plan
+    plan: DecodePlan
     spec: S3ParquetSpec
     while_waiting: Callable[[], None] = lambda: None
     """Called while a sandbox process is waited for."""
@@ -77,11 +77,11 @@ class OpenObject:
             raise MalformedObjectError(self.object.key, reason)
 
     def _decoded(self) -> Iterator[pa.RecordBatch]:
-        rows, parts = self.plan.rows, self.plan.parts
+        rows, parts = self.plan.rows, self.plan.column_groups
         if not parts:
             return decode(self.file, rows)
         most = _DISK_FACTOR * self.spec.max_decoded_bytes
-        return decode_in_parts(self.file, rows, parts, most)
+        return decode_column_groups(self.file, rows, parts, most)
 
     def _next(self, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
         started = time.monotonic()
@@ -92,16 +92,18 @@ class OpenObject:
                 # The machine is short of something, unless the same happens in a sandbox process,
                 # which raises MalformedObjectError. Not for a plan in groups of columns: a sandbox
                 # process decodes all columns together, which is what the plan avoids.
-                if not self.plan.parts:
+                if not self.plan.column_groups:
                     _rows_after_sandbox(self.fetched, self.spec, self.plan.rows, self.while_waiting)
                 raise
-            if self.plan.parts and isinstance(error, OSError) and error.errno:
+            if self.plan.column_groups and isinstance(error, OSError) and error.errno:
                 held = f"columns of object {self.object.key!r}, too many to decode together,"
                 raise DiskError(held, tempfile.gettempdir(), str(error)) from error
             raise _malformed(self.object.key, error) from error
         self._seconds += time.monotonic() - started
         if self._seconds > self.spec.max_decode_seconds:
-            raise MalformedObjectError(self.object.key, too_slow(self.spec.max_decode_seconds))
+            raise MalformedObjectError(
+                self.object.key, reason_too_slow(self.spec.max_decode_seconds)
+            )
         return batch
 
 
@@ -148,7 +150,7 @@ def open_object(
 
 
 def _decoded_early(fetched: ObjectBytes, early: DecodedObject, spec: S3ParquetSpec) -> OpenObject:
-    plan = Plan(max(1, early.rows))
+    plan = DecodePlan(max(1, early.rows))
     return OpenObject(
         fetched, early.schema, early.rows, early.file, plan, spec, decoded=early.batches
     )
@@ -184,11 +186,11 @@ def _open_source(
     def on_page() -> None:
         on_batch()
         if time.monotonic() > deadline:
-            raise MalformedObjectError(fetched.object.key, too_slow(spec.max_decode_seconds))
+            raise MalformedObjectError(fetched.object.key, reason_too_slow(spec.max_decode_seconds))
 
-    plan = safe_plan(file, source, max_bytes, on_page)
+    plan = plan_from_page_headers(file, source, max_bytes, on_page)
     if plan is None:
-        plan = Plan(_rows_after_sandbox(fetched, spec, usual_rows(file.metadata), on_batch))
+        plan = DecodePlan(_rows_after_sandbox(fetched, spec, usual_rows(file.metadata), on_batch))
     return OpenObject(fetched, schema, file.metadata.num_rows, file, plan, spec, on_batch)
 
 
@@ -203,7 +205,7 @@ def _rows_after_sandbox(
     rows_at_a_time: int,
     while_waiting: Callable[[], None] = lambda: None,
 ) -> int:
-    return rows_after_trial(
+    return decode_in_sandbox(
         fetched.object.key,
         fetched.data if fetched.spool is None else fetched.spool.fileno(),
         rows_at_a_time,

@@ -7,7 +7,7 @@ from functools import cache
 
 import pyarrow as pa
 
-from s3pq_dagster.decoding.page_headers import UnreadableLayoutError, pages_of, row_groups_of
+from s3pq_dagster.decoding.page_headers import UnreadableLayoutError, read_pages, read_row_groups
 from s3pq_dagster_tests.malformed.good import KINDS, good_file
 
 _END = 8
@@ -61,9 +61,9 @@ def _pages(body: bytes) -> list[tuple[str, tuple[int, int]]]:
     source = pa.BufferReader(body)
     found = []
     try:
-        for chunk in (chunk for group in row_groups_of(source) for chunk in group):
+        for chunk in (chunk for group in read_row_groups(source) for chunk in group):
             before = chunk.start
-            for page in pages_of(source, chunk):
+            for page in read_pages(source, chunk):
                 found.append(("page header", (before, page.start)))
                 before = page.start + page.stored
                 name = "dictionary" if page.is_dictionary else "page"

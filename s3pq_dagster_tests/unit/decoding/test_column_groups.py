@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3pq_dagster.decoding.column_groups import decode_in_parts
+from s3pq_dagster.decoding.column_groups import decode_column_groups
 from s3pq_dagster.errors import DiskError, MalformedObjectError
 from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.open_object import OpenObject, open_object
@@ -32,7 +32,7 @@ PARTS = [range(1), range(1, 3), range(3, 5)]
 def decoded(body: bytes, rows: int, most: int = 64 * MIB) -> pa.Table:
     """Decode in parts."""
     with pq.ParquetFile(pa.BufferReader(body)) as file:
-        return pa.Table.from_batches(decode_in_parts(file, rows, PARTS, most))
+        return pa.Table.from_batches(decode_column_groups(file, rows, PARTS, most))
 
 
 @given(st.integers(30, 1200), st.integers(30, 1200))
@@ -51,7 +51,7 @@ def test_a_row_group_without_rows() -> None:
             writer.write_table(table)
     assert decoded(sink.getvalue().to_pybytes(), 100).to_pylist() == TABLE.to_pylist()
     with pq.ParquetFile(pa.BufferReader(parquet(TABLE.slice(0, 0)))) as file:
-        assert list(decode_in_parts(file, 10, PARTS, MIB)) == []
+        assert list(decode_column_groups(file, 10, PARTS, MIB)) == []
 
 
 def test_the_disk_has_a_bound() -> None:
@@ -69,7 +69,7 @@ from s3pq_dagster_tests.unit.made import meta, spec
 body = sys.stdin.buffer.read()
 fetched = ObjectBytes(meta("k", size=len(body)), data=body)
 opened = open_object(fetched, spec(max_decoded_bytes=32 * 2**20), whole=False)
-assert opened.plan.parts
+assert opened.plan.column_groups
 before = pa.total_allocated_bytes()
 print(sum(batch.num_rows for batch in opened.batches()))
 print(pa.default_memory_pool().max_memory() - before)
@@ -101,7 +101,7 @@ def opened_wide(body: bytes) -> OpenObject:
     """Open it."""
     fetched = ObjectBytes(meta("k", size=len(body)), data=body)
     opened = open_object(fetched, spec(max_decoded_bytes=32 * MIB), whole=False)
-    assert opened.plan.parts
+    assert opened.plan.column_groups
     return opened
 
 

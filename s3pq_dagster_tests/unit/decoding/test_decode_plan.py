@@ -9,7 +9,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.decoding.decode_plan import MOST_ROWS, Plan, safe_plan, usual_rows
+from s3pq_dagster.decoding.decode_plan import (
+    MOST_ROWS,
+    DecodePlan,
+    plan_from_page_headers,
+    usual_rows,
+)
 from s3pq_dagster.decoding.parquet_file import open_file
 from s3pq_dagster_tests.buckets import parquet
 
@@ -22,14 +27,14 @@ ROWS = 50_000
 def chosen(body: bytes, max_bytes: int = BOUND) -> int | None:
     """Choose the rows for a file in memory, all columns of which are decoded together."""
     plan = planned(body, max_bytes)
-    assert plan is None or not plan.parts
+    assert plan is None or not plan.column_groups
     return None if plan is None else plan.rows
 
 
-def planned(body: bytes, max_bytes: int) -> Plan | None:
+def planned(body: bytes, max_bytes: int) -> DecodePlan | None:
     """Choose for a file in memory."""
     source = pa.BufferReader(body)
-    return safe_plan(open_file(source), source, max_bytes)
+    return plan_from_page_headers(open_file(source), source, max_bytes)
 
 
 def usual(body: bytes) -> int:
@@ -176,8 +181,8 @@ def test_many_columns_are_decoded_some_at_a_time() -> None:
     plan = planned(parquet(wide(200)), 16 * MIB)
     assert plan is not None
     assert plan.rows == 1024
-    assert len(plan.parts) > 1
-    assert [leaf for part in plan.parts for leaf in part] == list(range(200))
+    assert len(plan.column_groups) > 1
+    assert [leaf for part in plan.column_groups for leaf in part] == list(range(200))
 
 
 def test_the_leaves_of_a_column_stay_together() -> None:
@@ -193,19 +198,19 @@ def test_the_leaves_of_a_column_stay_together() -> None:
     columns = [pa.array(rows, kind)] * 40
     plan = planned(parquet(pa.table(columns, [f"c{n}" for n in range(40)])), 46 * MIB)
     assert plan is not None
-    assert len(plan.parts) > 1
-    assert all(part.start % 4 == 0 for part in plan.parts)
-    assert plan.parts[-1].stop == 160
+    assert len(plan.column_groups) > 1
+    assert all(part.start % 4 == 0 for part in plan.column_groups)
+    assert plan.column_groups[-1].stop == 160
 
 
 def test_one_column_that_is_too_large_is_not_helped_by_leaving_out_others() -> None:
     """It is tried in another process, as if it were alone."""
     table = wide(200).append_column("x", [["x" * MIB * 20, *[""] * 3999]])
     plan = planned(parquet(table), 16 * MIB)
-    assert plan is None or not plan.parts
+    assert plan is None or not plan.column_groups
 
 
 def test_too_many_parts_are_none() -> None:
     """Each is a file."""
     plan = planned(parquet(wide(200)), 200 * 1024)
-    assert plan is None or not plan.parts
+    assert plan is None or not plan.column_groups

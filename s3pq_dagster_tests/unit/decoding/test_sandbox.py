@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.decoding.sandbox import rows_after_trial
+from s3pq_dagster.decoding.sandbox import decode_in_sandbox
 from s3pq_dagster.errors import MalformedObjectError, ReadAbandonedError, TrialError
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.malformed.bombs import BOMBS
@@ -25,7 +25,7 @@ SECONDS = 60.0
 
 def tried(body: bytes, rows: int = 65_536, *, mib: int = 32, seconds: float = SECONDS) -> int:
     """Try bytes under a bound."""
-    return rows_after_trial("k", body, rows, max_bytes=mib * MIB, max_seconds=seconds)
+    return decode_in_sandbox("k", body, rows, max_bytes=mib * MIB, max_seconds=seconds)
 
 
 def children(process: int | str = "self") -> set[int]:
@@ -65,7 +65,7 @@ def test_a_spooled_file_is_read_where_it_lies() -> None:
         spool.write(parquet(numbers(1000)))
         spool.flush()
         assert (
-            rows_after_trial("k", spool.fileno(), 7, max_bytes=32 * MIB, max_seconds=SECONDS) == 7
+            decode_in_sandbox("k", spool.fileno(), 7, max_bytes=32 * MIB, max_seconds=SECONDS) == 7
         )
 
 
@@ -123,7 +123,7 @@ def test_a_cancelled_run_does_not_wait_for_a_trial() -> None:
 
     body = BOMBS["rows without end"].make()
     with pytest.raises(ReadAbandonedError):
-        rows_after_trial(
+        decode_in_sandbox(
             "k", body, 9999, max_bytes=MIB, max_seconds=SECONDS, while_waiting=cancelled
         )
     assert servers() == set()
