@@ -1,4 +1,4 @@
-"""Small files that take much: memory, time, or a decoder's trust."""
+"""Small Parquet files that take much memory or time to decode, or that lie about themselves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,27 +26,27 @@ from s3pq_dagster_tests.malformed.crafted import (
 
 MIB = 1024 * 1024
 BOUND = 64 * MIB
-"""``max_decoded_bytes`` under which the bombs go off: smaller ones do then."""
+"""``max_decoded_bytes`` in these tests: low, so that small bombs exceed it."""
 LARGE = 96 * MIB
-"""What most of them decode to."""
+"""Bytes that most of the bombs decode to."""
 MOST = 2**31 - 1
 BOMBS: dict[str, "Bomb"] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Bomb:
-    """A file and what has to become of it."""
+    """A file and the expected result of reading it."""
 
     make: Callable[[], bytes]
     rows: int | None
-    """How many rows come of it; ``None`` where it is quarantined."""
+    """The number of rows that are read; ``None`` if the file must be quarantined."""
     spec: dict[str, Any]
 
 
 def bomb(
     *, rows: int | None = None, **spec: Any
 ) -> Callable[[Callable[[], bytes]], Callable[[], bytes]]:
-    """Name a file after the function that makes it."""
+    """Register a file under the name of the function that makes it."""
 
     def name(make: Callable[[], bytes]) -> Callable[[], bytes]:
         BOMBS[make.__name__.replace("_", " ")] = Bomb(make, rows, spec)
@@ -72,19 +72,19 @@ def a_cell_of_zeros_in_zstd() -> bytes:
 
 @bomb()
 def a_cell_of_zeros_in_brotli() -> bytes:
-    """The same where the codec knows no bound of its own."""
+    """The same with a codec that has no limit of its own."""
     return _cell("brotli")
 
 
 @bomb()
 def a_cell_of_zeros_in_gzip() -> bytes:
-    """The same in the codec everybody has."""
+    """The same with the codec that every reader supports."""
     return _cell("gzip")
 
 
 @bomb()
 def a_page_of_zeros_behind_a_lying_footer() -> bytes:
-    """The footer says a kilobyte; the page is what it is."""
+    """The footer says that the page decodes to a kilobyte; the page header tells the truth."""
     text = LARGE.to_bytes(4, "little") + bytes(LARGE)
     body = pa.Codec("zstd").compress(text, asbytes=True)
     pages = page(body, 1, decoded=len(text))
@@ -93,13 +93,13 @@ def a_page_of_zeros_behind_a_lying_footer() -> bytes:
 
 @bomb(rows=2000)
 def a_long_value_repeated_by_a_dictionary() -> bytes:
-    """A dictionary of one value, looked up by every row."""
+    """A dictionary of one long value, which every row has."""
     return parquet(pa.table({"c": ["x" * (MIB // 4)] * 2000}), row_group_size=2000)
 
 
 @bomb(rows=2000)
 def a_dictionary_that_arrow_would_keep() -> bytes:
-    """The same with the hint that the column was a dictionary: it is small until it is cast."""
+    """The same with a hint to keep the dictionary: the column is small until it is cast."""
     column = pa.array(["x" * (MIB // 4)]).dictionary_encode()
     many = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), column.dictionary)
     return parquet(pa.table({"c": many}))
@@ -107,14 +107,14 @@ def a_dictionary_that_arrow_would_keep() -> bytes:
 
 @bomb(rows=500)
 def a_long_prefix_repeated() -> bytes:
-    """Each value is its predecessor, by one number."""
+    """Each value equals the one before, which takes one number to store."""
     table = pa.table({"c": ["x" * (MIB // 2)] * 500})
     return parquet(table, use_dictionary=False, column_encoding={"c": "DELTA_BYTE_ARRAY"})
 
 
 @bomb()
 def a_list_of_very_many_values() -> bytes:
-    """One row, whose list is the whole file."""
+    """One row whose list holds all the values of the file."""
     values = pa.repeat(pa.scalar(7, pa.int32()), LARGE // 8)
     column = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
     return parquet(pa.table({"c": column}))
@@ -122,7 +122,7 @@ def a_list_of_very_many_values() -> bytes:
 
 @bomb(rows=3_000_000)
 def a_column_in_one_run() -> bytes:
-    """Millions of rows in some bytes, which is no more than good compression."""
+    """Millions of rows in a few bytes, which is only good compression."""
     dictionary = page((7).to_bytes(8, "little"), 1, is_dictionary=True)
     body = b"\x01" + run(3_000_000, 0, 1)
     pages = dictionary + page(body, 3_000_000, encoding=crafted.RLE_DICTIONARY)
@@ -131,7 +131,7 @@ def a_column_in_one_run() -> bytes:
 
 @bomb(max_decode_seconds=1)
 def rows_without_end() -> bytes:
-    """A million of a million rows, since each row group may have the same page."""
+    """Two billion rows in each of a thousand row groups, which all share one page."""
     dictionary = page((7).to_bytes(8, "little"), 1, is_dictionary=True)
     body = b"\x01" + run(MOST, 0, 1)
     pages = dictionary + page(body, MOST, encoding=crafted.RLE_DICTIONARY)
@@ -140,7 +140,7 @@ def rows_without_end() -> bytes:
 
 @bomb()
 def a_dictionary_that_says_it_has_many_values() -> bytes:
-    """The decoder makes room for them before it looks."""
+    """The decoder allocates room for them before it reads the page."""
     dictionary = page(b"\x01\x00\x00\x00x", MOST, is_dictionary=True)
     pages = dictionary + page(b"\x01" + run(1, 0, 1), 1, encoding=crafted.RLE_DICTIONARY)
     return bytes(Chunk(pages, 1, dictionary=len(dictionary)))
@@ -148,14 +148,14 @@ def a_dictionary_that_says_it_has_many_values() -> bytes:
 
 @bomb()
 def a_page_that_says_it_is_large() -> bytes:
-    """Two gigabytes, of which it has some bytes."""
+    """The header announces two gigabytes; the page has a few bytes."""
     body = pa.Codec("snappy").compress(b"\x01\x00\x00\x00x", asbytes=True)
     return bytes(Chunk(page(body, 1, decoded=MOST), 1, codec=crafted.SNAPPY))
 
 
 @bomb()
 def lengths_that_are_very_many() -> bytes:
-    """A delta encoding with a count of its own, a thousand times the page's."""
+    """A delta encoding with its own count, millions of times that of the page header."""
     count = LARGE // 4
     blocks = (zigzag(0) + bytes(4)) * (count // 128 + 1)
     body = varint(128) + varint(4) + varint(count) + zigzag(0) + blocks
@@ -166,7 +166,7 @@ def lengths_that_are_very_many() -> bytes:
 
 @bomb()
 def a_value_of_fixed_width_beyond_measure() -> bytes:
-    """A width of a gigabyte, and a row without a value: room is made for it all the same."""
+    """Values of a gigabyte, all null: the decoder allocates room for them all the same."""
     body = len(levels := run(10, 0, 1)).to_bytes(4, "little") + levels
     pages = page(body, 10)
     fixed = Chunk(pages, 10, crafted.FIXED, repetition=crafted.OPTIONAL, width=1 << 30)
@@ -182,20 +182,20 @@ def _footer(*fields: tuple[int, int, bytes]) -> bytes:
 
 @bomb()
 def a_footer_that_says_it_has_many_row_groups() -> bytes:
-    """Sixty bytes, for which pyarrow makes room for a million row groups and as many columns."""
+    """Sixty bytes for which pyarrow allocates a million row groups and a million columns."""
     many = elements(STRUCT, 10**6, b"\x19" + elements(STRUCT, 10**6))
     return file_of(b"", _footer((4, LIST, many)) + bytes(20))
 
 
 @bomb()
 def a_footer_that_says_it_has_many_columns() -> bytes:
-    """The same for the schema."""
+    """The same for the columns of the schema."""
     return file_of(b"", struct([(1, I32, 1), (2, LIST, elements(STRUCT, 10**6))]))
 
 
 @bomb()
 def a_schema_of_very_many_columns() -> bytes:
-    """Three hundred thousand columns that are there, of seven bytes each."""
+    """Three hundred thousand columns that exist, seven bytes each."""
     count = 300_000
     column = struct([(1, I32, crafted.INT32), (3, I32, crafted.REQUIRED), (4, BINARY, b"")])
     root = struct([(4, BINARY, b"root"), (5, I32, count)])
@@ -213,7 +213,7 @@ def a_schema_that_is_nested_very_deeply() -> bytes:
 
 @bomb()
 def a_page_header_that_is_nested_very_deeply() -> bytes:
-    """A field nobody knows, of structs in structs, before which are very many small ones."""
+    """An unknown field of deeply nested structs, after thousands of small fields."""
     pages = b"\x05\x02\x00" * 6000 + b"\x0c\x12" + b"\x1c" * 400_000
     return bytes(Chunk(pages, 1, crafted.INT32))
 
@@ -238,7 +238,7 @@ def a_chunk_before_the_file() -> bytes:
 
 @bomb()
 def a_chunk_behind_the_file() -> bytes:
-    """An offset no seek would survive."""
+    """An offset far beyond the end of any file."""
     return _misplaced(offset=2**62)
 
 
@@ -250,13 +250,13 @@ def a_chunk_longer_than_the_file() -> bytes:
 
 @bomb()
 def a_chunk_of_negative_length() -> bytes:
-    """Less than nothing."""
+    """A length below zero."""
     return _misplaced(stored=-5)
 
 
 @bomb()
 def more_rows_in_the_footer_than_in_the_pages() -> bytes:
-    """A promise of rows that are not there."""
+    """The footer announces rows that no page holds."""
     return _misplaced(file_rows=10**15)
 
 
@@ -268,7 +268,7 @@ def fewer_rows_than_none() -> bytes:
 
 @bomb()
 def rows_without_columns() -> bytes:
-    """A billion rows of nothing, each of which would get an id and a key."""
+    """A billion rows without a column, each of which would get the added columns."""
     root = struct([(4, BINARY, b"root"), (5, I32, 0)])
     group = struct([(1, LIST, elements(STRUCT, 0)), (2, I64, 0), (3, I64, 10**9)])
     schema, groups = elements(STRUCT, 1, root), elements(STRUCT, 1, group)

@@ -1,4 +1,4 @@
-"""Parquet files written byte by byte, so that they can say anything."""
+"""Parquet files written byte by byte, so that footer and page headers can hold anything."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ REQUIRED, OPTIONAL, REPEATED = 0, 1, 2
 MAGIC = b"PAR1"
 
 Fields = Sequence[tuple[int, int, Any]]
-"""Of a Thrift struct: number, type and value; structs and lists are written already."""
+"""Fields of a Thrift struct: number, type and value; structs and lists are already bytes."""
 
 
 def varint(number: int) -> bytes:
-    """Write an unsigned number, seven bits a byte."""
+    """Write an unsigned number as a varint, seven bits in each byte."""
     out = b""
     while number > 0x7F:
         out += bytes([number & 0x7F | 0x80])
@@ -26,7 +26,7 @@ def varint(number: int) -> bytes:
 
 
 def zigzag(number: int) -> bytes:
-    """Write a signed number."""
+    """Write a signed number as a zigzag varint."""
     return varint((number << 1) ^ (number >> 63))
 
 
@@ -40,7 +40,7 @@ def struct(fields: Fields) -> bytes:
 
 
 def elements(kind: int, count: int, body: bytes = b"") -> bytes:
-    """Write a list that says it has so many elements, whatever follows."""
+    """Write a list that announces ``count`` elements, whatever ``body`` holds."""
     head = bytes([count << 4 | kind]) if count < 15 else bytes([0xF0 | kind]) + varint(count)
     return head + body
 
@@ -66,7 +66,7 @@ def page(
     decoded: int | None = None,
     is_dictionary: bool = False,
 ) -> bytes:
-    """Write a page with its header; ``decoded`` is how many bytes it says it has decompressed."""
+    """Write a page with its header; ``decoded`` is the decompressed size in that header."""
     inner: list[tuple[int, int, Any]] = [(1, I32, values), (2, I32, encoding)]
     if not is_dictionary:
         inner += [(3, I32, RLE), (4, I32, RLE)]
@@ -83,7 +83,7 @@ def page(
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A file of one column chunk, and everything its footer says."""
+    """A file of one column chunk, and everything that its footer says."""
 
     pages: bytes
     rows: int
@@ -93,15 +93,15 @@ class Chunk:
     repetition: int = REQUIRED
     width: int | None = None
     dictionary: int | None = None
-    """Bytes of the dictionary page, which comes first."""
+    """Size of the dictionary page, which comes first."""
     decoded: int | None = None
     offset: int = 4
     stored: int | None = None
     groups: int = 1
-    """How many row groups have the same chunk."""
+    """Number of row groups, which share the chunk."""
     file_rows: int | None = None
     above: Sequence[bytes] = field(default=())
-    """Elements of the schema between root and column."""
+    """Schema elements between the root and the column."""
 
     def __bytes__(self) -> bytes:
         return file_of(self.pages, self.footer())
@@ -146,5 +146,5 @@ class Chunk:
 
 
 def file_of(pages: bytes, footer: bytes) -> bytes:
-    """Put a file together."""
+    """Build a file of pages and a footer."""
     return MAGIC + pages + footer + len(footer).to_bytes(4, "little") + MAGIC

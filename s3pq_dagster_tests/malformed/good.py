@@ -1,4 +1,4 @@
-"""Good Parquet files of many kinds, small and always the same: what mutations start from."""
+"""Valid Parquet files of many kinds, small and reproducible, from which mutations are made."""
 
 import base64
 import datetime as dt
@@ -21,7 +21,7 @@ _NOON = dt.datetime(2024, 2, 14, 12, tzinfo=dt.UTC)
 
 
 def flat() -> pa.Table:
-    """Make columns of the common types, some of them with nulls."""
+    """Make a table of common types, some columns with nulls."""
     rows = range(ROWS)
     return pa.table(
         {
@@ -40,7 +40,7 @@ def flat() -> pa.Table:
 
 
 def nested() -> pa.Table:
-    """Make lists, structs and maps, empty and null ones among them."""
+    """Make a table of lists, structs and maps, some of them empty or null."""
     rows = range(ROWS)
     pairs = pa.map_(pa.string(), pa.int32())
     return pa.table(
@@ -74,7 +74,7 @@ def _by_polars() -> bytes:
 
 
 class _Vault(pe.KmsClient):  # type: ignore[misc]  # untyped
-    """Keeps no secret: keys are wrapped by writing them down."""
+    """A key service for tests that "wraps" keys by encoding them in base64."""
 
     def wrap_key(self, key: bytes, name: str) -> str:  # noqa: ARG002 - as it is called
         return base64.b64encode(key).decode()
@@ -126,5 +126,5 @@ KINDS = tuple(_KINDS)
 
 @cache
 def good_file(kind: str) -> bytes:
-    """Give a good file's bytes."""
+    """Return the bytes of a valid file."""
     return _KINDS[kind]()

@@ -1,4 +1,4 @@
-"""Cases given to worker processes that may crash or hang, and an account of what they did."""
+"""Cases that are judged in worker processes, which may crash or hang."""
 
 import json
 import queue
@@ -26,11 +26,11 @@ class Result:
 
 
 def run_cases(cases: Sequence[dict[str, Any]], *, hang_seconds: float = 120) -> Iterator[Result]:
-    """Have cases judged in their order, each worker going on until one ends it.
+    """Judge cases in their order; a case that ends its worker is followed by a new worker.
 
     Args:
-        cases: What ``worker`` takes.
-        hang_seconds: How long nothing may be heard of a case.
+        cases: Cases as ``worker`` takes them.
+        hang_seconds: Most seconds that one case may take.
     """
     left = list(cases)
     while left:

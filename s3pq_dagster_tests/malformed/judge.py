@@ -1,4 +1,4 @@
-"""One file through the real reader, and whether what became of it is allowed."""
+"""One file read by the real reader, and whether the result is allowed."""
 
 import ctypes
 import logging
@@ -32,27 +32,27 @@ _KIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a file."""
+    """The result of reading a file."""
 
     outcome: str
     detail: str
     peak: int
-    """Bytes of memory that reading it took at a time, beyond those before."""
+    """Bytes by which reading the file raised the peak memory of the process."""
     seconds: float
 
 
 def judge(
     store: Store, spec: S3ParquetSpec, body: bytes, found: ObjectMeta, rows: int | None
 ) -> Verdict:
-    """Read an object and hold it against what pyarrow makes of the same bytes.
+    """Read an object, and compare the rows with those that pyarrow reads from the same bytes.
 
     Args:
-        store: Where it is.
+        store: Where the object is.
         spec: The bounds.
-        body: Its bytes, once more.
+        body: The object's bytes.
         found: The object.
-        rows: How many rows must come, of a file too large to be read at once; none is expected
-            when it is negative.
+        rows: The expected number of rows, if the file is too large for a comparison; negative if
+            it must be quarantined.
     """
     counted = rows is not None
     with measured() as peak:
@@ -75,7 +75,7 @@ def _read(
     batches: list[pa.RecordBatch] = []
     entries: list[Entry] = []
     count = 0
-    log = logging.Logger("judge", logging.CRITICAL)  # noqa: LOG001 - of its own, not the tree's
+    log = logging.Logger("judge", logging.CRITICAL)  # noqa: LOG001 - outside the tree of loggers
     try:
         fetcher = build_fetcher(store, pending, spec)
         objects = ReadableObjects(fetcher, ProgressLog("t", pending, log))
@@ -120,7 +120,7 @@ def _difference(body: bytes, found: list[pa.RecordBatch]) -> str:
 
 
 def _are_same(one: pa.ChunkedArray, other: pa.ChunkedArray) -> bool:
-    """Compare values; where some are NaN, and so equal to nothing, by how they are written."""
+    """Compare values; as text if they are not equal, since NaN is equal to nothing."""
     return bool(one.equals(other)) or _written(one) == _written(other)
 
 
@@ -131,9 +131,11 @@ def _written(column: pa.ChunkedArray) -> str:
 
 @contextmanager
 def measured() -> Iterator[list[int]]:
-    """Measure by how much the process's memory grows at most."""
+    """Measure the peak growth of the process's memory."""
     pa.default_memory_pool().release_unused()
-    ctypes.CDLL(None).malloc_trim(0)  # or what was freed before would be used again unseen
+    ctypes.CDLL(None).malloc_trim(
+        0
+    )  # else memory that was freed before would be reused without being counted
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
     before, peak = _memory("VmRSS"), [0]
     try:

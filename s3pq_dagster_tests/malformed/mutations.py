@@ -1,4 +1,4 @@
-"""Good files damaged in one place, the same way for the same seed and number."""
+"""Valid files damaged in one place, reproducible by seed and number."""
 
 import random
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _MOST_FLIPPED = 8
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """One damaged file and how it came to be."""
+    """One damaged file, and how it was damaged."""
 
     kind: str
     region: str
@@ -28,7 +28,7 @@ class Mutation:
 
 
 def mutation(seed: int, number: int) -> Mutation:
-    """Make a mutation: kinds take turns, the rest is chance."""
+    """Make a mutation: kinds alternate by number, the rest is random."""
     chance = random.Random(f"{seed}-{number}")
     kind = KINDS[number % len(KINDS)]
     body, places = good_file(kind), _regions(kind)
@@ -40,7 +40,7 @@ def mutation(seed: int, number: int) -> Mutation:
 
 @cache
 def _regions(kind: str) -> dict[str, list[tuple[int, int]]]:
-    """Find out where in a good file is what."""
+    """Locate the regions of a valid file."""
     body = good_file(kind)
     size = len(body)
     footer = size - _END - int.from_bytes(body[-_END:-4], "little")
@@ -88,7 +88,7 @@ def _cut(part: bytes, chance: random.Random) -> bytes:
 def _within(
     change: Callable[[bytes, random.Random], bytes],
 ) -> Callable[[bytes, random.Random], bytes]:
-    """Change a stretch of the region, or all of it."""
+    """Change a random part of the region, or all of it."""
 
     def changed(part: bytes, chance: random.Random) -> bytes:
         length = chance.choice([1, 2, 4, 8, 64, len(part)])

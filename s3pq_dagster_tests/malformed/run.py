@@ -1,4 +1,4 @@
-"""A whole Dagster run as a process of its own; says how much memory it took."""
+"""A program that makes one Dagster run and prints how much memory it took."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Whatever is in an object, the run goes on: right rows, or a reason in the quarantine."""
+"""Whatever an object holds, it gives the right rows or is quarantined with a reason."""
 
 import pytest
 
@@ -55,13 +55,13 @@ def test_a_damaged_object_is_quarantined_or_its_rows_are_right(
 
 
 def test_damage_is_found_and_harmless_damage_is_not(mutated: list[Result]) -> None:
-    """The damaged files are of both kinds, or the test before shows nothing."""
+    """Some damage quarantines and some does not; else the test above would show nothing."""
     outcomes = {result.verdict.outcome for result in mutated}
     assert outcomes >= {RIGHT, QUARANTINED}
 
 
 def test_what_is_quarantined_has_a_reason(mutated: list[Result]) -> None:
-    """Somebody has to repair it."""
+    """Each quarantined file has a reason, for whoever repairs it."""
     reasons = [r.verdict.detail for r in mutated if r.verdict.outcome == QUARANTINED]
     assert all(reasons)
 
@@ -73,7 +73,7 @@ def test_a_damaged_object_stays_within_the_memory_bound(mutated: list[Result]) -
 
 @pytest.mark.parametrize("name", EACH_BOMB)
 def test_a_bomb_is_quarantined_or_streams(name: str, exploded: dict[str, Result]) -> None:
-    """What cannot be decoded within the bounds is set aside, and what can gives all its rows."""
+    """A bomb is quarantined if it exceeds the bounds; otherwise all its rows are read."""
     wanted = QUARANTINED if BOMBS[name].rows is None else RIGHT
     assert exploded[name].verdict.outcome == wanted, exploded[name]
 
@@ -94,5 +94,5 @@ def test_a_bomb_stays_within_the_memory_bound(name: str, exploded: dict[str, Res
     ],
 )
 def test_the_reason_names_the_bound(name: str, field: str, exploded: dict[str, Result]) -> None:
-    """Who has the memory or the time knows which field to raise."""
+    """The reason names the field to raise, for users who have the memory or the time."""
     assert field in exploded[name].verdict.detail

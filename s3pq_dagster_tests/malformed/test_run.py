@@ -1,4 +1,4 @@
-"""Bombs through a whole Dagster run, in a process whose memory is measured."""
+"""Bombs in a whole Dagster run, whose memory is measured."""
 
 import json
 import subprocess
@@ -19,20 +19,20 @@ STREAMED = "a column in one run"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run said and left."""
+    """A run's result, its peak memory and its database."""
 
     success: bool
     peak: int
     database: Path
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
-        """Ask the DuckDB file."""
+        """Query the DuckDB file."""
         with duckdb.connect(str(self.database), read_only=True) as connection:
             return connection.execute(sql).fetchall()
 
 
 def run(bucket: Bucket, database: Path) -> Run:
-    """Load the bucket in a process of its own."""
+    """Load the bucket in a separate process."""
     spec = bucket.spec | {"max_decoded_bytes": BOUND}
     module = "s3pq_dagster_tests.malformed.run"
     found = subprocess.run(
@@ -47,7 +47,7 @@ def run(bucket: Bucket, database: Path) -> Run:
 
 @pytest.fixture
 def loaded(bucket: Bucket, database: Path) -> Run:
-    """Load three tables: of numbers, of numbers and a bomb, of a bomb that streams."""
+    """Load three tables: good objects; good objects and a bomb; a bomb that fits the bounds."""
     for table in ("numbers", "mixed"):
         for key in "abc":
             bucket.put(f"{table}/{key}.parquet", numbers(100))

@@ -1,4 +1,4 @@
-"""Judge cases one after another; run as a process, since a file may end it."""
+"""A program that judges cases one after another; a file may crash it."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ _numbers = itertools.count()
 
 
 def main() -> None:
-    """Judge the cases on stdin, one a line; answer with a line each."""
+    """Judge the cases on stdin, one a line, and answer each with a line."""
     logging.disable(logging.WARNING)
     use_credentials()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -51,7 +51,7 @@ def _answer(**line: Any) -> None:
 
 
 def _case(case: dict[str, Any]) -> tuple[str, bytes, int | None, dict[str, Any]]:
-    """Give name, bytes, expected rows and spec fields of a case."""
+    """Return name, bytes, expected rows and spec fields of a case."""
     if "path" in case:
         return case["path"], Path(case["path"]).read_bytes(), None, {}
     if "bomb" in case:
@@ -59,7 +59,7 @@ def _case(case: dict[str, Any]) -> tuple[str, bytes, int | None, dict[str, Any]]
         rows = -1 if bomb.rows is None else bomb.rows
         return case["bomb"], bomb.make(), rows, {"max_decoded_bytes": BOUND} | bomb.spec
     made = mutation(case["seed"], case["number"])
-    # Every other one is read as a large object is: from a file, streamed, rolled back alone.
+    # Every other file is read like a large object: spooled to a file and decoded as it is written.
     large = {"max_object_bytes_in_memory": 1024} if case["number"] % 2 else {}
     bound = {"max_decoded_bytes": BOUND} | large
     return f"{case['number']}: {made}", made.body, None, bound

@@ -1,4 +1,4 @@
-"""A file decoded some columns at a time: the same rows, within memory and disk."""
+"""Decoding a few columns at a time gives the same rows, within bounds of memory and disk."""
 
 import resource
 import subprocess
@@ -26,36 +26,36 @@ TABLE = pa.table(
         "kind": pa.array([f"k{i % 5}" for i in range(1000)]).dictionary_encode(),
     }
 )
-PARTS = [range(1), range(1, 3), range(3, 5)]
+COLUMN_GROUPS = [range(1), range(1, 3), range(3, 5)]
 
 
 def decoded(body: bytes, rows: int, most: int = 64 * MIB) -> pa.Table:
-    """Decode in parts."""
+    """Decode three groups of columns, one after the other."""
     with pq.ParquetFile(pa.BufferReader(body)) as file:
-        return pa.Table.from_batches(decode_column_groups(file, rows, PARTS, most))
+        return pa.Table.from_batches(decode_column_groups(file, rows, COLUMN_GROUPS, most))
 
 
 @given(st.integers(30, 1200), st.integers(30, 1200))
 def test_the_rows_are_those_of_all_columns_together(rows: int, row_group_size: int) -> None:
-    """Whatever is read at a time."""
+    """Whatever the number of rows in a batch and in a row group."""
     found = decoded(parquet(TABLE, row_group_size=row_group_size), rows)
     assert found.to_pylist() == TABLE.to_pylist()
     assert found.schema.field("kind").type == pa.string()
 
 
 def test_a_row_group_without_rows() -> None:
-    """Is passed over, between others or alone."""
+    """An empty row group gives no batch, alone or between others."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, TABLE.schema) as writer:
         for table in (TABLE.slice(0, 0), TABLE, TABLE.slice(0, 0)):
             writer.write_table(table)
     assert decoded(sink.getvalue().to_pybytes(), 100).to_pylist() == TABLE.to_pylist()
     with pq.ParquetFile(pa.BufferReader(parquet(TABLE.slice(0, 0)))) as file:
-        assert list(decode_column_groups(file, 10, PARTS, MIB)) == []
+        assert list(decode_column_groups(file, 10, COLUMN_GROUPS, MIB)) == []
 
 
 def test_the_disk_has_a_bound() -> None:
-    """What takes more is the object's fault."""
+    """A row group that takes more disk than allowed is an error of the object."""
     with pytest.raises(ValueError, match="more of the disk"):
         decoded(parquet(TABLE), 100, 10_000)
 
@@ -78,7 +78,7 @@ print(pa.default_memory_pool().max_memory() - before)
 
 @pytest.mark.thorough
 def test_memory_stays_within_the_bound() -> None:
-    """Of a row group of 160 MiB, whose dictionaries alone would be as much."""
+    """A row group of 160 MiB, with dictionaries of the same size, is decoded within 32 MiB."""
     rows = 20_000
     values = [pa.array([(i * n) / 7 for i in range(rows)]) for n in range(1, 4)]
     body = parquet(pa.table([values[n % 3] for n in range(500)], [f"c{n}" for n in range(500)]))
@@ -98,7 +98,7 @@ def wide() -> bytes:
 
 
 def opened_wide(body: bytes) -> OpenObject:
-    """Open it."""
+    """Open an object that has to be decoded by column groups."""
     fetched = ObjectBytes(meta("k", size=len(body)), data=body)
     opened = open_object(fetched, spec(max_decoded_bytes=32 * MIB), whole=False)
     assert opened.plan.column_groups
@@ -106,7 +106,7 @@ def opened_wide(body: bytes) -> OpenObject:
 
 
 def test_a_wide_object_that_is_damaged_is_malformed() -> None:
-    """No row of its row group is handed on."""
+    """No row of the damaged row group is returned."""
     body = bytearray(wide())
     body[len(body) // 2] ^= 1
     with pytest.raises(MalformedObjectError, match="checksum"):
@@ -114,7 +114,7 @@ def test_a_wide_object_that_is_damaged_is_malformed() -> None:
 
 
 def test_a_full_disk_is_no_fault_of_the_object() -> None:
-    """The run fails, and says where to make room."""
+    """The run fails with an error that says where to free disk space."""
     opened = opened_wide(wide())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))

@@ -1,4 +1,4 @@
-"""How many rows are decoded at a time: as ever where files are ordinary, else fewer."""
+"""How many rows are decoded at a time: the usual number for ordinary files, else fewer."""
 
 import io
 from collections.abc import Callable
@@ -32,18 +32,18 @@ def chosen(body: bytes, max_bytes: int = BOUND) -> int | None:
 
 
 def planned(body: bytes, max_bytes: int) -> DecodePlan | None:
-    """Choose for a file in memory."""
+    """Plan the decoding of a file in memory."""
     source = pa.BufferReader(body)
     return plan_from_page_headers(open_file(source), source, max_bytes)
 
 
 def usual(body: bytes) -> int:
-    """Give what the footer alone suggests."""
+    """Return the number of rows that the footer alone suggests."""
     return usual_rows(open_file(pa.BufferReader(body)).metadata)
 
 
 def table(rows: int = ROWS) -> pa.Table:
-    """Make what a table usually has."""
+    """Make a table with the usual types of columns."""
     return pa.table(
         {
             "id": pa.array(range(rows), pa.int64()),
@@ -99,14 +99,14 @@ def test_what_pyarrow_writes_is_decoded_as_ever(options: dict[str, object]) -> N
 def test_what_others_write_is_decoded_as_ever(
     write: Callable[[], bytes] | None, tmp_path: Path
 ) -> None:
-    """So are the files of other writers."""
+    """Files of other writers lose no speed either."""
     body = by_duckdb(tmp_path / "x.parquet") if write is None else write()
     assert chosen(body) == usual(body) == MOST_ROWS
 
 
 @pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "brotli", "zstd", "lz4"])
 def test_a_long_value_in_a_dictionary_means_fewer_rows(compression: str) -> None:
-    """Each row may look it up: so many rows as fit, whatever the dictionary is packed with."""
+    """Every row may have the long value, so only as many rows as fit, whatever the compression."""
     words = ["x" * MIB, *(f"word {i}" for i in range(3000))]
     body = parquet(pa.table({"c": words * 2}), compression=compression)
     rows = chosen(body)
@@ -116,13 +116,13 @@ def test_a_long_value_in_a_dictionary_means_fewer_rows(compression: str) -> None
 
 
 def test_a_large_dictionary_of_short_values_costs_no_rows() -> None:
-    """What counts is the longest value, not the size of the dictionary."""
+    """The longest value counts, not the size of the dictionary."""
     body = parquet(pa.table({"c": [f"a word of some length, number {i}" for i in range(30_000)]}))
     assert chosen(body) == MOST_ROWS
 
 
 def test_a_dictionary_within_a_list_counts() -> None:
-    """A list of looked-up values has as many bytes as its values together."""
+    """A list of dictionary values has as many bytes as its values together."""
     body = parquet(pa.table({"c": [["x" * MIB] * 40]}))
     assert chosen(body, 32 * MIB) is None
 
@@ -147,20 +147,20 @@ def test_wide_pages_mean_fewer_rows() -> None:
     ids=["cell", "fixed width", "list"],
 )
 def test_a_row_beyond_the_bound_cannot_be_vouched_for(column: pa.Array) -> None:
-    """However few rows are decoded at a time."""
+    """No plan is made: a single row exceeds the bound."""
     assert chosen(parquet(pa.table({"c": column}), compression="zstd"), 4 * MIB) is None
 
 
 @pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
 def test_encodings_with_counts_of_their_own_cannot_be_vouched_for(encoding: str) -> None:
-    """Their pages do not say how much they hold."""
+    """Their page headers do not say how much the pages decode to."""
     table = pa.table({"c": ["a", "b"]})
     body = parquet(table, use_dictionary=False, column_encoding={"c": encoding})
     assert chosen(body) is None
 
 
 def test_types_that_are_cast_in_python_cannot_be_vouched_for() -> None:
-    """A list view becomes Python's objects on the way, which are larger than any buffer."""
+    """A list view is converted via Python objects, which are larger than any buffer."""
     body = parquet(pa.table({"c": pa.array([[1], None], pa.list_view(pa.int32()))}))
     file = open_file(pa.BufferReader(body))
     expected = None if pa.types.is_list_view(file.schema_arrow.field("c").type) else MOST_ROWS
@@ -177,7 +177,7 @@ def wide(columns: int, rows: int = 4000) -> pa.Table:
 
 
 def test_many_columns_are_decoded_some_at_a_time() -> None:
-    """Many rows of them, and every column once, in order."""
+    """Many rows at a time, and every column is in one group, in order."""
     plan = planned(parquet(wide(200)), 16 * MIB)
     assert plan is not None
     assert plan.rows == 1024
@@ -186,7 +186,7 @@ def test_many_columns_are_decoded_some_at_a_time() -> None:
 
 
 def test_the_leaves_of_a_column_stay_together() -> None:
-    """Lists, structs and maps are decoded whole."""
+    """All leaves of a list, struct or map are in one column group."""
     kind = pa.struct(
         [
             ("a", pa.list_(pa.float64())),
@@ -204,13 +204,13 @@ def test_the_leaves_of_a_column_stay_together() -> None:
 
 
 def test_one_column_that_is_too_large_is_not_helped_by_leaving_out_others() -> None:
-    """It is tried in another process, as if it were alone."""
+    """No column groups are made: the sandbox decides, as for a file of one column."""
     table = wide(200).append_column("x", [["x" * MIB * 20, *[""] * 3999]])
     plan = planned(parquet(table), 16 * MIB)
     assert plan is None or not plan.column_groups
 
 
-def test_too_many_parts_are_none() -> None:
-    """Each is a file."""
+def test_no_plan_has_too_many_column_groups() -> None:
+    """Each column group takes a temporary file, so their number is limited."""
     plan = planned(parquet(wide(200)), 200 * 1024)
     assert plan is None or not plan.column_groups

@@ -1,4 +1,4 @@
-"""A file decoded first in another process, and what may happen to that."""
+"""Decoding a file in a separate process first, and what may happen to that process."""
 
 import os
 import signal
@@ -24,12 +24,12 @@ SECONDS = 60.0
 
 
 def tried(body: bytes, rows: int = 65_536, *, mib: int = 32, seconds: float = SECONDS) -> int:
-    """Try bytes under a bound."""
+    """Decode bytes in the sandbox under a bound of memory."""
     return decode_in_sandbox("k", body, rows, max_bytes=mib * MIB, max_seconds=seconds)
 
 
 def children(process: int | str = "self") -> set[int]:
-    """Name the processes that a process has started and that are there."""
+    """Return the ids of a process's children that still exist."""
     found: set[int] = set()
     for thread in Path(f"/proc/{process}/task").iterdir():
         with suppress(FileNotFoundError):  # a thread that ended meanwhile
@@ -38,7 +38,7 @@ def children(process: int | str = "self") -> set[int]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Poll for what has to come."""
+    """Poll until a condition holds."""
     deadline = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < deadline
@@ -46,7 +46,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Tell whether a process runs."""
+    """Return whether a process runs."""
     try:
         state = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2]
     except OSError:
@@ -55,12 +55,12 @@ def is_alive(process: int) -> bool:
 
 
 def test_a_good_file_passes() -> None:
-    """As many rows at a time as were asked for are safe."""
+    """The requested number of rows at a time is returned."""
     assert tried(parquet(numbers(1000)), 500) == 500
 
 
 def test_a_spooled_file_is_read_where_it_lies() -> None:
-    """A large object's bytes are not copied: the process gets the open file."""
+    """A large object's bytes are not copied: the sandbox process gets the open file."""
     with tempfile.TemporaryFile() as spool:
         spool.write(parquet(numbers(1000)))
         spool.flush()
@@ -75,26 +75,26 @@ def test_fewer_rows_are_tried_when_many_are_too_many() -> None:
 
 
 def test_what_cannot_be_decoded_is_malformed_for_that_reason() -> None:
-    """The reason is the decoder's."""
+    """The reason is pyarrow's error."""
     body = parquet(numbers(1000), compression="none", use_dictionary=False)
     with pytest.raises(MalformedObjectError, match="Invalid UTF8"):
         tried(body.replace(b"row 7", b"\xff" * 5))
 
 
 def test_what_is_too_large_is_malformed_and_names_the_bound() -> None:
-    """Even a row at a time."""
+    """The object exceeds the bound even one row at a time."""
     with pytest.raises(MalformedObjectError, match="max_decoded_bytes"):
         tried(BOMBS["a list of very many values"].make())
 
 
 def test_a_footer_is_tried_without_the_rows() -> None:
-    """A file that says it has many columns is parsed, and no more."""
+    """With 0 rows at a time, only the footer is parsed."""
     with pytest.raises(MalformedObjectError, match="max_decoded_bytes"):
         tried(BOMBS["a schema of very many columns"].make(), 0)
 
 
 def test_what_takes_too_long_is_malformed_and_names_the_bound() -> None:
-    """An object of which nobody sees the end does not hold the run up."""
+    """An object that never ends does not hold the run up."""
     with pytest.raises(MalformedObjectError, match="max_decode_seconds"):
         tried(BOMBS["rows without end"].make(), seconds=0.5)
 
@@ -107,7 +107,7 @@ def test_the_next_object_is_tried_after_one_that_was_stopped() -> None:
 
 
 def test_the_next_object_is_tried_after_the_process_was_killed() -> None:
-    """Whoever kills it, the system short of memory say, does not stop the run."""
+    """The run goes on when the process was killed, by a system short of memory for example."""
     tried(parquet(numbers(10)))
     (process,) = servers()
     os.kill(process, signal.SIGKILL)
@@ -115,8 +115,8 @@ def test_the_next_object_is_tried_after_the_process_was_killed() -> None:
     assert tried(parquet(numbers(10)), 500) == 500
 
 
-def test_a_cancelled_run_does_not_wait_for_a_trial() -> None:
-    """What is raised while it waits ends the trial, and the process is gone."""
+def test_a_cancelled_run_does_not_wait_for_the_sandbox() -> None:
+    """An exception from `while_waiting` ends the process."""
 
     def cancelled() -> None:
         raise ReadAbandonedError
@@ -132,7 +132,7 @@ def test_a_cancelled_run_does_not_wait_for_a_trial() -> None:
 def test_no_room_for_a_temporary_file_is_not_the_objects_fault(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It would be quarantined, and its rows be missing though nothing is wrong with it."""
+    """A good object is not quarantined because the disk is full."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(TrialError, match=r"'k'.*No such file"):
         tried(parquet(numbers(10)))
@@ -141,8 +141,8 @@ def test_no_room_for_a_temporary_file_is_not_the_objects_fault(
 def test_a_process_that_cannot_start_is_not_the_objects_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The error says what was tried."""
-    with pytest.raises(MalformedObjectError):  # so that none is running
+    """The error names the program that could not be started."""
+    with pytest.raises(MalformedObjectError):  # so that no sandbox process is running
         tried(BOMBS["rows without end"].make(), seconds=0.2)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(TrialError, match="/nowhere/python"):
@@ -151,7 +151,7 @@ def test_a_process_that_cannot_start_is_not_the_objects_fault(
 
 @pytest.fixture
 def run() -> Iterator[subprocess.Popen[bytes]]:
-    """Start a process that has something tried whose end nobody sees."""
+    """Start a process whose sandbox decodes an object that never ends."""
     program = """
 from s3pq_dagster_tests.unit.decoding.test_sandbox import BOMBS, tried
 tried(BOMBS["rows without end"].make(), seconds=600)
@@ -162,8 +162,8 @@ tried(BOMBS["rows without end"].make(), seconds=600)
         process.kill()
 
 
-def trial_of(process: int) -> tuple[int, int]:
-    """Wait for a process's trial: the process for trials, and its fork."""
+def sandbox_of(process: int) -> tuple[int, int]:
+    """Wait until a process's sandbox decodes; return the sandbox process and its fork."""
     wait_until(lambda: bool(servers(process)))
     (server,) = servers(process)
     wait_until(lambda: bool(children(server)))
@@ -171,36 +171,36 @@ def trial_of(process: int) -> tuple[int, int]:
 
 
 def servers(process: int | str = "self") -> set[int]:
-    """Name the processes for trials that a process has: others come and go as it starts."""
+    """Return the ids of a process's sandbox processes; it has other children while it starts."""
     return {child for child in children(process) if b"sandbox_process" in command_of(child)}
 
 
 def command_of(process: int) -> bytes:
-    """Give a process's command line; nothing when it is gone."""
+    """Return a process's command line; empty if the process has ended."""
     with suppress(OSError):
         return Path(f"/proc/{process}/cmdline").read_bytes()
     return b""
 
 
 def test_no_secret_gets_into_the_process(run: subprocess.Popen[bytes]) -> None:
-    """Its environment has what Python needs, and nothing of the run's."""
-    for process in trial_of(run.pid):
+    """The sandbox inherits what Python needs, and none of the run's credentials."""
+    for process in sandbox_of(run.pid):
         environment = Path(f"/proc/{process}/environ").read_bytes()
         assert SECRET.encode() not in environment
         assert b"AWS_" not in environment
 
 
 def test_the_process_dies_with_the_run(run: subprocess.Popen[bytes]) -> None:
-    """A run that is killed leaves nothing behind."""
-    processes = trial_of(run.pid)
+    """A run that is killed leaves no process behind."""
+    processes = sandbox_of(run.pid)
     run.kill()
     run.wait()
     wait_until(lambda: not any(map(is_alive, processes)))
 
 
 def test_an_interrupt_is_for_the_run_alone(run: subprocess.Popen[bytes]) -> None:
-    """A trial hears no interrupt; the run ends it."""
-    server, fork = trial_of(run.pid)
+    """The sandbox ignores interrupts; the run ends it."""
+    server, fork = sandbox_of(run.pid)
     os.kill(server, signal.SIGINT)
     os.kill(fork, signal.SIGINT)
     assert is_alive(server)
@@ -211,13 +211,13 @@ def test_an_interrupt_is_for_the_run_alone(run: subprocess.Popen[bytes]) -> None
 
 
 def test_the_bytes_may_be_of_any_size() -> None:
-    """More than a pipe or a socket holds."""
+    """Objects larger than the buffer of a pipe or a socket are decoded."""
     table = pa.table({"c": [os.urandom(MIB) for _ in range(3)]})
     assert tried(parquet(table, compression="none", use_dictionary=False), 5) == 5
 
 
-def test_a_reason_of_any_length_is_told_in_part() -> None:
-    """The reason goes into the ledger, not a book."""
+def test_a_long_reason_is_cut() -> None:
+    """A long reason is cut, since it is stored in the ledger."""
     column = "x" * 100_000
     body = parquet(pa.table({column: ["row 7"] * 9}), use_dictionary=False)
     with pytest.raises(MalformedObjectError) as caught:
@@ -225,8 +225,8 @@ def test_a_reason_of_any_length_is_told_in_part() -> None:
     assert len(caught.value.reason) <= 500
 
 
-def test_a_reason_of_any_characters_is_told() -> None:
-    """Also of such as JSON escapes to twelve bytes each, which are more than a pipe's page."""
+def test_a_reason_may_have_any_characters() -> None:
+    """Characters that JSON escapes to twelve bytes make an answer larger than a pipe's page."""
     column = pa.struct([("\N{GRINNING FACE}" * 1000, pa.int32())])
     metadata = {"ARROW:extension:name": "arrow.bool8", "ARROW:extension:metadata": ""}
     schema = pa.schema([pa.field("c", column, metadata=metadata)])

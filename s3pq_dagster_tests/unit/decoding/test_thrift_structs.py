@@ -1,4 +1,4 @@
-"""Parquet's structs, read as far as they are needed from bytes that may be anything."""
+"""Parquet's Thrift structs, parsed from valid, unknown and hostile bytes."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ I32, BINARY, LIST, SET, MAP, DOUBLE, BYTE, TRUE, FALSE = 5, 8, 9, 10, 11, 7, 3, 
 
 @pytest.mark.parametrize("number", [0, 1, -1, 63, 64, -65, 2**31 - 1, -(2**31)])
 def test_what_is_written_is_read(number: int) -> None:
-    """Numbers and structs come back, and the end is found; what is not there is ``None``."""
+    """Numbers and structs are read back with their length; missing fields are ``None``."""
     inner = DataPageHeader(num_values=number, encoding=3)
     data = PageHeader(type=0, compressed_page_size=number, data_page_header=inner).dump()
     header, end = PageHeader.parse(data + b"more")
@@ -34,7 +34,7 @@ def test_what_is_written_is_read(number: int) -> None:
 
 
 def test_lists_of_structs_are_read() -> None:
-    """A footer's row groups and their columns; an encrypted one is told."""
+    """A footer's row groups and columns are read; an encrypted column is recognized."""
     meta = ColumnMetaData(codec=1, num_values=5, total_compressed_size=9, data_page_offset=4)
     columns = [ColumnChunk(meta_data=meta), ColumnChunk(crypto_metadata=ColumnCryptoMetaData())]
     footer, _ = FileMetaData.parse(FileMetaData(row_groups=[RowGroup(columns=columns)]).dump())
@@ -60,7 +60,7 @@ def test_lists_of_structs_are_read() -> None:
     ],
 )
 def test_a_field_of_another_type_is_skipped(kind: int, value: bytes) -> None:
-    """As by the library that decodes; the field behind it is found."""
+    """The field is skipped, as pyarrow does; the next field is read."""
     data = bytes([1 << 4 | kind]) + value + bytes([1 << 4 | I32]) + zigzag(42) + b"\x00"
     header, end = PageHeader.parse(data)
     assert (header.type, header.uncompressed_page_size, end) == (None, 42, len(data))
@@ -80,13 +80,13 @@ def test_a_field_of_another_type_is_skipped(kind: int, value: bytes) -> None:
     ],
 )
 def test_what_is_no_struct_is_an_error(data: bytes, error: type[Exception]) -> None:
-    """Broken or endless: never a loop, a deep stack, or room for what cannot be there."""
+    """Broken or endless bytes cause no loop, no deep stack and no large allocation."""
     with pytest.raises(error):
         FileMetaData.parse(data)
 
 
 def test_without_its_c_extension_thrift_goes_on_after_a_failure() -> None:
-    """It is not in a wheel for every platform; what could not be read is left behind."""
+    """Not every platform has a wheel with it; a failed parse leaves no state behind."""
     code = """
 import sys
 sys.modules["thrift.protocol.fastbinary"] = None

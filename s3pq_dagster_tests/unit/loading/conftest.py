@@ -1,4 +1,4 @@
-"""The table that tests of loading load."""
+"""The table that the tests of this room load."""
 
 from pathlib import Path
 
@@ -10,5 +10,5 @@ from s3pq_dagster_tests.unit.loading.loaded_table import Table
 
 @pytest.fixture
 def table(bucket: Bucket, database: Path) -> Table:
-    """A table of which nothing is there yet."""
+    """A table that is empty in the bucket and in the database."""
     return Table(bucket, database)

@@ -18,7 +18,7 @@ from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec
 
 @dataclass
 class Table:
-    """One table of a bucket and its file."""
+    """One table of a bucket, and the DuckDB file that it is loaded into."""
 
     bucket: Bucket
     database: Path

@@ -1,4 +1,4 @@
-"""Rows are read on while others write, in order, and by nobody once they are not wanted."""
+"""The background reader keeps the order, reads a bounded part in advance, and ends early."""
 
 import threading
 from collections.abc import Iterator
@@ -14,26 +14,26 @@ MIB_OF_ROWS = 1024 * 1024 // 8
 
 
 def batch(start: int, rows: int) -> pa.RecordBatch:
-    """Make rows that are numbered on."""
+    """Make a batch of consecutive numbers."""
     return pa.record_batch([pa.array(np.arange(start, start + rows))], schema=SCHEMA)
 
 
 def stream(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
-    """Read ahead of whoever reads this."""
+    """Read batches in the background."""
     return read_in_background(pa.RecordBatchReader.from_batches(SCHEMA, batches))
 
 
 @pytest.mark.parametrize("rows", [1, 500, MIB_OF_ROWS, 20 * MIB_OF_ROWS])
 @pytest.mark.parametrize("count", [0, 1, 9])
 def test_every_row_comes_once_and_in_order(rows: int, count: int) -> None:
-    """Whatever the size of batches is, and without any."""
+    """Whatever the size of the batches, and if there are none."""
     made = (batch(number * rows, rows) for number in range(count))
     found = stream(made).read_all().column("id").to_numpy()
     assert np.array_equal(found, np.arange(count * rows))
 
 
 def test_what_the_stream_raises_is_raised() -> None:
-    """As it was, after some rows or before the first."""
+    """The exception is passed on unchanged, after some rows or before the first."""
 
     def broken(good: int) -> Iterator[pa.RecordBatch]:
         for number in range(good):
@@ -46,7 +46,7 @@ def test_what_the_stream_raises_is_raised() -> None:
 
 
 def test_a_part_is_read_while_the_one_before_is_written() -> None:
-    """And no more than that."""
+    """Eight MiB are read in advance, and no more."""
     taken = []
     enough = threading.Event()
 
@@ -64,7 +64,7 @@ def test_a_part_is_read_while_the_one_before_is_written() -> None:
 
 
 def test_nobody_waits_for_a_stream_that_is_not_wanted_any_more() -> None:
-    """It may be long in coming; its thread ends where it is."""
+    """Closing the reader does not wait for a stalled stream; its thread ends with its part."""
     go_on = threading.Event()
 
     def stalled() -> Iterator[pa.RecordBatch]:

@@ -70,7 +70,7 @@ def test_a_mismatch_in_one_checkpoint_writes_nothing(table: Table) -> None:
 
 
 def test_a_malformed_object_is_quarantined_and_frees_itself(table: Table) -> None:
-    """It is set aside with its reason, not read again, and loaded once it is repaired."""
+    """It is quarantined with a reason, not read again, and loaded once it is repaired."""
     table.bucket.put("t/a", 10)
     table.bucket.put("t/b", b"bad")
     first = table.load()
@@ -98,7 +98,7 @@ def broken_in_the_middle() -> bytes:
 def test_a_large_malformed_object_is_quarantined_alone(
     table: Table, keys: str, *, full_refresh: bool
 ) -> None:
-    """First, last or alone: its rows are rolled back, the others stay, and all is accounted for."""
+    """Its rows are rolled back, those of other objects stay, and the fingerprint covers both."""
     for number, key in enumerate(keys):
         table.bucket.put(f"t/{number}{key}", broken_in_the_middle() if key == "b" else 10)
     report = table.load(options={"full_refresh": full_refresh}, **SMALL_MEMORY)
@@ -113,7 +113,7 @@ def test_a_large_malformed_object_is_quarantined_alone(
 
 
 def files_without_a_name() -> int:
-    """Count the files that this process has open and nobody can find."""
+    """Count the deleted files that this process still has open."""
     found = 0
     for link in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # that of the folder itself
@@ -122,7 +122,7 @@ def files_without_a_name() -> int:
 
 
 def test_a_large_malformed_object_leaves_no_file_open(table: Table) -> None:
-    """Its temporary file goes with it, not when Python next looks for what is left."""
+    """Its temporary file is closed at once, not by the garbage collector."""
     for key in "abc":
         table.bucket.put(f"t/{key}", broken_in_the_middle())
     table.load(**SMALL_MEMORY)
@@ -137,7 +137,7 @@ def test_a_large_malformed_object_leaves_no_file_open(table: Table) -> None:
 
 
 def test_many_malformed_objects_in_a_row_are_checkpoints_too(table: Table) -> None:
-    """A run that dies among them does not read all of them again."""
+    """A run that dies among them does not read all of them again next time."""
     for number in range(5):
         table.bucket.put(f"t/{number}", b"bad")
     table.load(checkpoint_bytes=6)
@@ -155,17 +155,17 @@ MANY_ROWS = 200_000
 
 
 LITTLE_KEPT: dict[str, Any] = {"max_decoded_bytes": 16 * 1024 * KIB}
-"""With it so many rows are not kept once they are decoded: they are decoded again."""
+"""A bound under which so many rows are not kept in memory, but decoded twice."""
 
 
 def put_many_rows(table: Table) -> None:
-    """Put three objects, one of many rows; without dictionaries all columns fit in together."""
+    """Put three objects, one of many rows and without dictionaries, so that all columns fit."""
     for key, rows in {"a": 10, "b": MANY_ROWS, "c": 7}.items():
         table.bucket.put(f"t/{key}", parquet(numbers(rows), use_dictionary=False))
 
 
 def decode_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let pyarrow decode objects of so many rows once, and not again."""
+    """Make pyarrow decode objects of many rows only once."""
     decode, seen = pq.ParquetFile.iter_batches, []
 
     def iter_batches(self: pq.ParquetFile, *args: Any, **options: Any) -> Any:
@@ -179,7 +179,7 @@ def decode_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_object_that_is_decoded_again_is_alone(table: Table) -> None:
-    """Small as it is: its rows are not in one checkpoint with those of others."""
+    """It has a checkpoint to itself, although it is a small object."""
     put_many_rows(table)
     table.load(**LITTLE_KEPT)
     assert table.lines.of("checkpoint_committed") == [
@@ -190,7 +190,7 @@ def test_an_object_that_is_decoded_again_is_alone(table: Table) -> None:
 def test_no_object_is_called_loaded_when_another_is_rolled_back(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that decodes the first time only is quarantined, and the others' rows are there."""
+    """An object that fails to decode the second time is quarantined; the others are loaded."""
     put_many_rows(table)
     decode_once(monkeypatch)
     report = table.load(**LITTLE_KEPT)
@@ -202,7 +202,7 @@ def test_no_object_is_called_loaded_when_another_is_rolled_back(
 def test_a_refresh_with_an_object_that_decodes_once_can_be_tried_again(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of it is rolled back, the error says why, and the old table stays."""
+    """The refresh is rolled back, the error says why, and the old table stays."""
     put_many_rows(table)
     table.load()
     decode_once(monkeypatch)
@@ -214,7 +214,7 @@ def test_a_refresh_with_an_object_that_decodes_once_can_be_tried_again(
 
 
 def test_only_malformed_objects_make_no_table(table: Table) -> None:
-    """Their quarantine is there; the table comes with the first rows."""
+    """They are in the ledger; the table is created with the first rows."""
     table.bucket.put("t/a", b"")
     report = table.load()
     assert (report.table_rows, report.table_schema, report.objects_quarantined) == (0, None, 1)
@@ -224,7 +224,7 @@ def test_only_malformed_objects_make_no_table(table: Table) -> None:
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_a_cancelled_run_does_not_wait_for_an_answer(table: Table, method: str) -> None:
-    """An interrupt ends the load although S3 is silent of what is gone, or to be committed."""
+    """An interrupt ends the load although S3 does not answer."""
     for key in "abc":
         table.bucket.put(f"t/{key}", 1)
     table.load(write_mode="mirror")
@@ -240,7 +240,7 @@ def test_a_cancelled_run_does_not_wait_for_an_answer(table: Table, method: str) 
             if request.method == method and str(request.key).startswith("t/"):
                 if not asked.is_set():
                     asked.set()
-                    interrupt_after(0.5)  # by then it is waited for
+                    interrupt_after(0.5)  # by then the load waits for the answer
                 if not answer.wait(120):
                     waited_out.append(request)
 
@@ -256,7 +256,7 @@ def test_a_cancelled_run_does_not_wait_for_an_answer(table: Table, method: str) 
 
 @dataclass
 class LosesObjects(Prefetch):
-    """Stands for a bug of ours: of what is pending the last object is never handed on."""
+    """A prefetch with a bug: it never hands the last pending object on."""
 
     store: Store
     spec: S3ParquetSpec
@@ -268,7 +268,7 @@ class LosesObjects(Prefetch):
 
 
 def test_an_object_that_is_lost_on_the_way_is_called_a_bug(table: Table) -> None:
-    """The bucket answered as it should, so it is not blamed, and nobody is told to try again."""
+    """The error does not blame the bucket, which answered, and is not retried."""
     for key in "ab":
         table.bucket.put(f"t/{key}", 10)
     with opened(table.bucket) as store:

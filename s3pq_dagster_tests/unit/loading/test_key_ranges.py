@@ -1,4 +1,4 @@
-"""Keys in ranges: every key is in one of them, and the bytes are shared out."""
+"""Every key is in exactly one range, and the ranges have about equally many bytes."""
 
 from datetime import UTC, datetime
 
@@ -14,13 +14,13 @@ SIZES = st.dictionaries(KEYS, st.integers(0, 1000), max_size=40)
 
 
 def listing(sizes: dict[str, int]) -> Listing:
-    """Be objects of these sizes."""
+    """Make a listing of objects with these sizes."""
     return Listing.of([ObjectMeta(key, size, "e", NOON) for key, size in sizes.items()])
 
 
 @given(SIZES, SIZES, st.integers(1, 9))
 def test_every_key_is_in_one_range(sizes: dict[str, int], later: dict[str, int], most: int) -> None:
-    """Those that were listed when they were made, and those that come later."""
+    """Both keys that were listed when the ranges were made and keys that come later."""
     ranges = split(listing(sizes), most)
     assert len(ranges) <= min(most, len(sizes))
     assert bool(ranges) == bool(sizes)
@@ -30,7 +30,7 @@ def test_every_key_is_in_one_range(sizes: dict[str, int], later: dict[str, int],
     assert all(len(r.of(listing(sizes))) for r in ranges)
 
 
-def test_bytes_are_shared_out() -> None:
+def test_ranges_have_about_equally_many_bytes() -> None:
     """Each range has about its share, whatever the number of objects."""
     sizes = {f"{number:04}": 1000 for number in range(500)}
     sizes |= {f"9{number:03}": 10_000 for number in range(50)}
@@ -41,7 +41,7 @@ def test_bytes_are_shared_out() -> None:
 
 
 def test_a_large_object_is_a_range_of_its_own() -> None:
-    """It fills more than one share, and nothing of it can be split."""
+    """It is larger than a share, and an object cannot be split."""
     ranges = split(listing({"a": 10, "b": 10_000, "c": 10, "d": 10}), 4)
     assert [
         r.of(listing({"a": 1, "b": 1, "c": 1, "d": 1})).frame["key"].to_list() for r in ranges
@@ -51,6 +51,6 @@ def test_a_large_object_is_a_range_of_its_own() -> None:
     ]
 
 
-def test_objects_without_bytes_are_shared_out_too() -> None:
-    """They cost requests all the same."""
+def test_empty_objects_are_divided_too() -> None:
+    """Empty objects cost requests as well."""
     assert len(split(listing({str(number): 0 for number in range(8)}), 4)) == 4

@@ -13,7 +13,7 @@ from s3pq_dagster_tests.unit.loading.loaded_table import Table
 
 
 def test_each_checkpoint_is_logged(table: Table) -> None:
-    """A line for each commit: its objects and rows."""
+    """Each commit has a line with its objects and rows."""
     for key in "ab":
         table.bucket.put(f"t/{key}", 10)
     table.load(checkpoint_bytes=1)
@@ -24,7 +24,7 @@ def test_each_checkpoint_is_logged(table: Table) -> None:
 
 
 def test_a_refresh_logs_what_it_committed_at_its_end(table: Table) -> None:
-    """It is one transaction, so one message; of the objects each has its line."""
+    """One transaction has one line, and each object has its own."""
     for key in "ab":
         table.bucket.put(f"t/{key}", 10)
     table.load(options={"full_refresh": True}, checkpoint_bytes=1)
@@ -36,7 +36,7 @@ def test_a_refresh_logs_what_it_committed_at_its_end(table: Table) -> None:
 
 @pytest.mark.parametrize("how", [{"options": {"full_refresh": True}}, {"incremental": False}])
 def test_a_refresh_that_fails_calls_nothing_committed(table: Table, how: dict[str, Any]) -> None:
-    """Neither its log nor its errors: all is rolled back."""
+    """Neither log nor errors speak of committed objects, since all is rolled back."""
     table.bucket.put("t/a", 10)
     table.bucket.put("t/b", pa.table({"other": [1]}))
     with pytest.raises(SchemaMismatchError, match="Nothing of this load"):
@@ -49,7 +49,7 @@ def test_a_refresh_that_fails_calls_nothing_committed(table: Table, how: dict[st
 
 
 def test_every_object_is_logged_with_size_and_rows(table: Table) -> None:
-    """A line an object once it is committed: key, size, rows."""
+    """Each committed object has a line with key, size and rows."""
     table.bucket.put("t/with space", 7)
     report = table.load()
     (logged,) = table.lines.of("object_loaded")
@@ -57,7 +57,7 @@ def test_every_object_is_logged_with_size_and_rows(table: Table) -> None:
 
 
 def test_a_checkpoint_is_few_messages(table: Table) -> None:
-    """Dagster stores each message on its own, which takes longer than to load an object."""
+    """Many lines share a message: Dagster stores each message, which is slow."""
     for number in range(200):
         table.bucket.put(f"t/{number}", 1)
     table.load()

@@ -14,7 +14,7 @@ from s3pq_dagster_tests.unit.made import listed, logger, opened, spec
 
 
 def test_an_empty_listing_is_not_all_deleted(table: Table) -> None:
-    """Mirror refuses to remove everything until it is told that this is meant."""
+    """Mirror refuses to remove every row unless `allow_empty_listing` is set."""
     table.bucket.put("t/a", 10)
     table.load(write_mode="mirror")
     table.bucket.delete("t/a")
@@ -26,7 +26,7 @@ def test_an_empty_listing_is_not_all_deleted(table: Table) -> None:
 
 
 def test_a_refresh_of_an_empty_listing_is_refused_in_mirror(table: Table) -> None:
-    """Starting over is no way around it."""
+    """A full refresh is refused as well."""
     table.bucket.put("t/a", 10)
     table.load(write_mode="mirror")
     table.bucket.delete("t/a")
@@ -36,7 +36,7 @@ def test_a_refresh_of_an_empty_listing_is_refused_in_mirror(table: Table) -> Non
 
 
 def test_max_objects_takes_the_oldest_first(table: Table) -> None:
-    """A load of so many objects at most; the rest stays pending."""
+    """A load takes at most so many objects, the oldest first; the rest stays pending."""
     for key in "cab":
         table.bucket.put(f"t/{key}", 10)
     seen = []
@@ -48,7 +48,7 @@ def test_max_objects_takes_the_oldest_first(table: Table) -> None:
 
 
 def test_a_table_is_due_when_something_is_pending(table: Table) -> None:
-    """Before anything is opened for writing it can be told whether there is anything to do."""
+    """The plan knows from the destination's state whether there is anything to load."""
     table.bucket.put("t/a", 1)
 
     def is_due(**options: Any) -> bool:

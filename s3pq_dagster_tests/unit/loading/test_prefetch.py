@@ -1,4 +1,4 @@
-"""What is fetched before its turn is taken where it is what is pending, and dropped where not."""
+"""Prefetched objects are used if exactly they are pending, and discarded otherwise."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ STATE = TableState.empty()
 
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
-    """Nothing reads on once all is closed."""
+    """No thread reads on after the test."""
     with none_left("s3pq-read", "s3pq-open"):
         yield
 
@@ -40,50 +40,52 @@ def put(bucket: Bucket, store: Store, owner: Owner, *sizes: int) -> Listing:
     return listed(store, owner.prefix)
 
 
-def begin(ahead: Prefetch, store: Store, owner: Owner, pending: Listing, *, after: Owner) -> None:
-    """Start as an op does."""
+def begin(
+    prefetch: Prefetch, store: Store, owner: Owner, pending: Listing, *, after: Owner
+) -> None:
+    """Start a prefetch as an op does."""
     most = spec(max_object_bytes_in_memory=100)
-    ahead.start(owner, STATE, pending, store, most, after=after)
+    prefetch.start(owner, STATE, pending, store, most, after=after)
 
 
 def test_what_is_pending_is_handed_over_and_read_once(bucket: Bucket, store: Store) -> None:
-    """What the destination holds of it was asked, too."""
-    pending, ahead = put(bucket, store, B, 10, 20), Prefetch()
-    begin(ahead, store, B, pending, after=A)
-    assert (ahead.state_of(A), ahead.state_of(B)) == (None, STATE)
-    fetcher = ahead.take(B, pending)
+    """The destination's state is kept together with the fetched objects."""
+    pending, prefetch = put(bucket, store, B, 10, 20), Prefetch()
+    begin(prefetch, store, B, pending, after=A)
+    assert (prefetch.state_of(A), prefetch.state_of(B)) == (None, STATE)
+    fetcher = prefetch.take(B, pending)
     assert fetcher is not None
     with fetcher:
         assert sorted(len(fetched.data) for fetched in fetcher) == [10, 20]
-    assert (ahead.take(B, pending), ahead.state_of(B)) == (None, None)
+    assert (prefetch.take(B, pending), prefetch.state_of(B)) == (None, None)
     assert len(bucket.proxy.object_reads) == 2
 
 
-def test_something_else_that_is_pending_is_read_anew(bucket: Bucket, store: Store) -> None:
-    """Somebody loaded an object meanwhile, or replaced it."""
-    pending, ahead = put(bucket, store, B, 10, 20), Prefetch()
-    begin(ahead, store, B, pending, after=A)
-    assert ahead.take(B, Listing(pending.frame.head(1))) is None
-    assert ahead.take(B, pending) is None
+def test_something_else_that_is_pending_is_read_again(bucket: Bucket, store: Store) -> None:
+    """The prefetch is discarded if an object was loaded or replaced meanwhile."""
+    pending, prefetch = put(bucket, store, B, 10, 20), Prefetch()
+    begin(prefetch, store, B, pending, after=A)
+    assert prefetch.take(B, Listing(pending.frame.head(1))) is None
+    assert prefetch.take(B, pending) is None
 
 
-def test_one_table_is_fetched_beside_the_one_whose_turn_it_is(bucket: Bucket, store: Store) -> None:
-    """A table that was passed over gives its place up."""
+def test_one_table_is_prefetched_beside_the_current_one(bucket: Bucket, store: Store) -> None:
+    """The prefetch of a table that was skipped is discarded."""
     listings = {owner: put(bucket, store, owner, 10) for owner in (A, B, C)}
-    ahead = Prefetch()
-    begin(ahead, store, B, listings[B], after=A)
-    begin(ahead, store, C, listings[C], after=B)
-    assert (ahead.state_of(B), ahead.state_of(C)) == (STATE, STATE)
-    begin(ahead, store, A, listings[A], after=C)
-    assert (ahead.state_of(B), ahead.state_of(C)) == (None, STATE)
-    ahead.close()
+    prefetch = Prefetch()
+    begin(prefetch, store, B, listings[B], after=A)
+    begin(prefetch, store, C, listings[C], after=B)
+    assert (prefetch.state_of(B), prefetch.state_of(C)) == (STATE, STATE)
+    begin(prefetch, store, A, listings[A], after=C)
+    assert (prefetch.state_of(B), prefetch.state_of(C)) == (None, STATE)
+    prefetch.close()
 
 
-def test_large_objects_wait_for_their_turn(bucket: Bucket, store: Store) -> None:
-    """They are spooled to disk: two at a time, not four."""
-    pending, ahead = put(bucket, store, B, 200, 10), Prefetch()
-    begin(ahead, store, B, Listing(pending.frame.sort("key")), after=A)
-    fetcher = ahead.take(B, Listing(pending.frame.sort("key")))
+def test_large_objects_are_not_prefetched(bucket: Bucket, store: Store) -> None:
+    """Large objects take disk space, so they are not prefetched."""
+    pending, prefetch = put(bucket, store, B, 200, 10), Prefetch()
+    begin(prefetch, store, B, Listing(pending.frame.sort("key")), after=A)
+    fetcher = prefetch.take(B, Listing(pending.frame.sort("key")))
     assert fetcher is not None
     assert bucket.proxy.object_reads == []
     with fetcher:
@@ -93,25 +95,25 @@ def test_large_objects_wait_for_their_turn(bucket: Bucket, store: Store) -> None
 
 
 def test_what_went_wrong_early_is_asked_for_again(bucket: Bucket, store: Store) -> None:
-    """The table before may have been written for an hour: S3 may be well again by now."""
-    pending, ahead = put(bucket, store, B, 10), Prefetch()
+    """The table before may have taken an hour to write: S3 may have recovered meanwhile."""
+    pending, prefetch = put(bucket, store, B, 10), Prefetch()
     answers = [Answer(503, b"<Error><Code>SlowDown</Code></Error>")] * 5
     bucket.proxy.before = lambda r: answers.pop() if r.is_object and answers else None
-    begin(ahead, store, B, pending, after=A)
+    begin(prefetch, store, B, pending, after=A)
     again_while(bool, stop_after_delay(20))(lambda: answers)
-    fetcher = ahead.take(B, pending)
+    fetcher = prefetch.take(B, pending)
     assert fetcher is not None
     with fetcher:
         assert [(len(fetched.data), fetched.error) for fetched in fetcher] == [(10, None)]
 
 
 def test_bounds_are_shared_while_there_are_two(bucket: Bucket, store: Store) -> None:
-    """The last table of a run has them alone."""
-    pending, ahead = put(bucket, store, B, 10), Prefetch()
-    assert ahead.shares == 1
-    begin(ahead, store, B, pending, after=A)
-    assert ahead.shares == 2
-    fetcher = ahead.take(B, pending)
-    assert ahead.shares == 1
+    """The last table of a run has all of the bounds."""
+    pending, prefetch = put(bucket, store, B, 10), Prefetch()
+    assert prefetch.shares == 1
+    begin(prefetch, store, B, pending, after=A)
+    assert prefetch.shares == 2
+    fetcher = prefetch.take(B, pending)
+    assert prefetch.shares == 1
     assert fetcher is not None
     fetcher.close()

@@ -11,7 +11,7 @@ from s3pq_dagster_tests.unit.loading.loaded_table import Table
     ("write_mode", "removed", "rows"), [("append", 0, 15), ("replace", 0, 15), ("mirror", 1, 10)]
 )
 def test_a_deleted_object(table: Table, write_mode: str, removed: int, rows: int) -> None:
-    """Its rows go in mirror, and in no other mode."""
+    """Its rows are removed in mirror, and in no other mode."""
     table.bucket.put("t/a", 10)
     table.bucket.put("t/b", 5)
     table.load(write_mode=write_mode)
@@ -23,7 +23,7 @@ def test_a_deleted_object(table: Table, write_mode: str, removed: int, rows: int
 
 
 def test_removing_and_loading_come_in_one_load(table: Table) -> None:
-    """Mirror deletes and adds; the stored fingerprint is of both."""
+    """Mirror removes and adds rows in one load; the fingerprint covers both."""
     table.bucket.put("t/a", 10)
     table.bucket.put("t/b", 5)
     table.load(write_mode="mirror")
@@ -35,7 +35,7 @@ def test_removing_and_loading_come_in_one_load(table: Table) -> None:
 
 
 def test_a_stale_listing_removes_nothing_that_is_there(table: Table) -> None:
-    """In mirror each key is asked for before its rows go: another run may have been faster."""
+    """Each key is looked up before its rows are removed: the listing may be older than a load."""
     table.bucket.put("t/a", 10)
     stale = table.listing()
     table.bucket.put("t/b", 5)
@@ -47,7 +47,7 @@ def test_a_stale_listing_removes_nothing_that_is_there(table: Table) -> None:
 
 
 def test_a_listing_that_is_a_page_short_removes_nothing_that_is_there(table: Table) -> None:
-    """In mirror what S3 itself does not call gone stays, listed or not."""
+    """Rows stay unless S3 says that the object is gone, whatever the listing says."""
     for key in "abc":
         table.bucket.put(f"t/{key}", 10)
     table.load(write_mode="mirror")

@@ -1,4 +1,4 @@
-"""How pending objects become committed checkpoints: a real bucket into a real file."""
+"""Loads of a real bucket into a real DuckDB file: what is read, and what is then in the table."""
 
 import gc
 import threading
@@ -22,7 +22,7 @@ from s3pq_dagster_tests.unit.made import listed, logger, opened, spec
 
 
 def test_a_first_load_reports_what_it_did(table: Table) -> None:
-    """Rows, objects and bytes of this load, and what the table holds now."""
+    """The report has rows, objects and bytes of the load, and what the table holds afterwards."""
     table.bucket.put("t/a", 10)
     table.bucket.put("t/b", 5)
     report = table.load()
@@ -49,7 +49,7 @@ def test_nothing_new_reads_nothing(table: Table) -> None:
 
 
 def test_only_what_is_new_is_read(table: Table) -> None:
-    """A new object's rows come, and its alone is asked for."""
+    """Only the new object is requested, and its rows are added."""
     table.bucket.put("t/a", 10)
     table.load()
     table.bucket.put("t/b", 5)
@@ -61,7 +61,7 @@ def test_only_what_is_new_is_read(table: Table) -> None:
 
 
 def test_an_object_put_again_with_equal_bytes_is_not_read(table: Table) -> None:
-    """Equal bytes are the same version, whatever the clock says."""
+    """Equal bytes are the same version, whatever their time."""
     table.bucket.put("t/a", 10)
     table.load()
     table.bucket.put("t/a", 10)
@@ -81,8 +81,8 @@ def test_an_overwritten_object(table: Table, write_mode: str, rows: int) -> None
 
 
 @pytest.mark.parametrize("how", [{"options": {"full_refresh": True}}, {"incremental": False}])
-def test_a_refresh_loads_everything_anew(table: Table, how: dict[str, Any]) -> None:
-    """Every object is read again, deleted ones are gone, a new schema is welcome."""
+def test_a_refresh_loads_everything_again(table: Table, how: dict[str, Any]) -> None:
+    """Every object is read again; deleted objects are gone, and the schema may be new."""
     table.bucket.put("t/a", 10)
     table.bucket.put("t/b", 5)
     table.load()
@@ -97,7 +97,7 @@ def test_a_refresh_loads_everything_anew(table: Table, how: dict[str, Any]) -> N
 
 
 def test_a_refresh_that_fails_leaves_the_old_table(table: Table) -> None:
-    """The store fails at the last object: rows, ledger and fingerprint are the old ones."""
+    """S3 fails at the last object: rows, ledger and fingerprint stay as they were."""
     for key in "abc":
         table.bucket.put(f"t/{key}", 10)
     before = table.load()
@@ -110,7 +110,7 @@ def test_a_refresh_that_fails_leaves_the_old_table(table: Table) -> None:
 
 
 def test_a_deleted_object_is_missing_and_not_in_the_ledger(table: Table) -> None:
-    """Deleted between listing and reading: counted, warned about, forgotten."""
+    """An object deleted between listing and reading is counted, and not entered in the ledger."""
     table.bucket.put("t/a", 10)
     table.bucket.put("t/b", 5)
     listing = table.listing()
@@ -121,7 +121,7 @@ def test_a_deleted_object_is_missing_and_not_in_the_ledger(table: Table) -> None
 
 
 def test_an_object_overwritten_meanwhile_is_loaded_once(table: Table) -> None:
-    """The ledger has the version that was read, so the next load has nothing to do."""
+    """The ledger gets the version that was read, so the next load has nothing to do."""
     table.bucket.put("t/a", 10)
     listing = table.listing()
     table.bucket.put("t/a", 4)
@@ -136,7 +136,7 @@ def test_an_object_overwritten_meanwhile_is_loaded_once(table: Table) -> None:
 def test_an_object_put_back_meanwhile_is_not_loaded_again(
     table: Table, write_mode: str, limits: dict[str, Any]
 ) -> None:
-    """It was overwritten when listed, and is what the ledger has when read: nothing to do."""
+    """The object is, when it is read, again the version in the ledger, so it is not loaded."""
     before = parquet(numbers(10))
     table.bucket.put("t/a", before)
     table.load(write_mode=write_mode, **limits)
@@ -153,7 +153,7 @@ def test_an_object_put_back_meanwhile_is_not_loaded_again(
 
 
 def test_a_refresh_loads_an_object_that_is_put_back_meanwhile(table: Table) -> None:
-    """What the ledger had before is not there any more."""
+    """A refresh starts from an empty ledger, so the object is loaded."""
     before = parquet(numbers(10))
     table.bucket.put("t/a", before)
     table.load()
@@ -168,7 +168,7 @@ def test_a_refresh_loads_an_object_that_is_put_back_meanwhile(table: Table) -> N
     ("taken", "rows"), [(None, 2000), (1, 500), (0, 0)], ids=["drained", "dropped", "never read"]
 )
 def test_a_load_is_an_arrow_stream(table: Table, taken: int | None, rows: int) -> None:
-    """Anything that reads Arrow reads a load's rows; nothing is committed, nothing stays open."""
+    """Any reader of Arrow streams reads a load's rows; nothing is committed or left open."""
     for key in "ab":
         table.bucket.put(f"t/{key}", 1000)
     with opened(table.bucket) as store:
@@ -195,7 +195,7 @@ def test_a_load_is_an_arrow_stream(table: Table, taken: int | None, rows: int) -
 
 
 def test_an_object_that_is_listed_twice_is_loaded_once(table: Table) -> None:
-    """Also where the destination adds rows to rows."""
+    """The object is loaded once even in append mode."""
     table.bucket.put("t/a", 10)
     once = table.listing()
     report = table.load(Listing.of([*once, *once]), write_mode="append")
@@ -203,7 +203,7 @@ def test_an_object_that_is_listed_twice_is_loaded_once(table: Table) -> None:
 
 
 def test_rows_are_decoded_in_a_thread_while_the_destination_writes(table: Table) -> None:
-    """Who has decoded an object asks for the next one, and that is not who writes."""
+    """The thread that decodes is not the thread that writes."""
     for key in "abc":
         table.bucket.put(f"t/{key}", 10)
     running: dict[str, set[str]] = {}
