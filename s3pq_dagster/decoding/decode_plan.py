@@ -78,23 +78,36 @@ def plan_from_page_headers(
     # not match its header, so a bound that is computed from the headers holds.
     if any(_is_cast_in_python(field.type) for field in file.schema_arrow):
         return None
-    left = _MOST_PAGES
-    rows = by_group = usual = usual or usual_rows(file.metadata)
-    needed = [0] * len(file.schema_arrow)
     try:
-        for number, group in enumerate(read_row_groups(source)):
-            _check_starts(file.metadata.row_group(number), group)
-            chunks = _with_pages(file, group, source, left, on_page)
-            left -= sum(1 + chunk.count for chunk in chunks)
-            rows = _fitting(chunks, rows, max_bytes, source)
-            by_group = _fewer(partial(_rows_bytes_of, chunks), by_group, max_bytes)
-            if rows < usual:
-                # Needed only then: if all columns fit together, any group of them does.
-                needed = list(
-                    map(max, needed, _bytes_by_field(file.schema_arrow, chunks, by_group))
-                )
+        return _plan(file, source, max_bytes, on_page, usual or usual_rows(file.metadata))
     except UnreadableLayoutError:
         return None
+
+
+def _plan(
+    file: pq.ParquetFile,
+    source: pa.NativeFile,
+    max_bytes: int,
+    on_page: Callable[[], None],
+    usual: int,
+) -> DecodePlan | None:
+    """Plan as :func:`plan_from_page_headers` says.
+
+    Raises:
+        UnreadableLayoutError: The page headers cannot be read, or do not bound what pages hold.
+    """
+    left = _MOST_PAGES
+    rows = by_group = usual
+    needed = [0] * len(file.schema_arrow)
+    for number, group in enumerate(read_row_groups(source)):
+        _check_starts(file.metadata.row_group(number), group)
+        chunks = _with_pages(file, group, source, left, on_page)
+        left -= sum(1 + chunk.count for chunk in chunks)
+        rows = _fitting(chunks, rows, max_bytes, source)
+        by_group = _fewer(partial(_rows_bytes_of, chunks), by_group, max_bytes)
+        if rows < usual:
+            # Needed only then: if all columns fit together, any group of them does.
+            needed = list(map(max, needed, _bytes_by_field(file.schema_arrow, chunks, by_group)))
     if rows * _MUCH_FEWER < by_group and (
         groups := _group_columns(file.schema_arrow, needed, max_bytes)
     ):

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,26 +60,32 @@ def decode_in_sandbox(
             object.
     """
     attempts = sorted({max(1, rows_at_a_time // by) for by in _DIVISORS}, reverse=True)
-    reason = ""
     with _as_file(key, body) as descriptor, _process_locked(while_waiting):
-        sandbox = _SandboxedDecode(
-            key, descriptor, max_bytes, time.monotonic() + max_seconds, while_waiting
-        )
-        for rows in attempts if rows_at_a_time else [0]:
-            found = sandbox.decode(rows)
-            if found is None:
-                reason = reason_too_slow(max_seconds)
-                break
-            if (reason := found.get("reason", "")) or not _is_too_large(found):
-                break
-            reason = (
-                _reason_died(found["died"])
-                if "died" in found
-                else reason_too_large(max_bytes, rows)
-            )
+        deadline = time.monotonic() + max_seconds
+        sandbox = _SandboxedDecode(key, descriptor, max_bytes, deadline, while_waiting)
+        rows, reason = _first_that_fits(sandbox, attempts if rows_at_a_time else [0], max_seconds)
     if reason:
         raise MalformedObjectError(key, reason)
     return rows
+
+
+def _first_that_fits(
+    sandbox: "_SandboxedDecode", attempts: Sequence[int], max_seconds: float
+) -> tuple[int, str]:
+    """Try one number of rows after another; return the last, and why it failed if it did."""
+    rows, reason = 0, ""
+    for rows in attempts:
+        found = sandbox.decode(rows)
+        if found is None:
+            return rows, reason_too_slow(max_seconds)
+        if (reason := found.get("reason", "")) or not _is_too_large(found):
+            break
+        reason = (
+            _reason_died(found["died"])
+            if "died" in found
+            else reason_too_large(sandbox.max_bytes, rows)
+        )
+    return rows, reason
 
 
 def reason_too_large(max_bytes: int, rows: int) -> str:
