@@ -90,8 +90,7 @@ def _load() -> dg.Definitions:
             return definitions_from(os.environ)
     except S3ParquetError as error:
         # Dagster prints a ClickException without a traceback, and as the code location's error.
-        msg = f"{type(error).__name__}: {error}"
-        raise click.ClickException(msg) from error
+        raise click.ClickException(f"{type(error).__name__}: {error}") from error
 
 
 defs = _load()

@@ -99,9 +99,8 @@ def ledger_metadata(
 ) -> dict[str, Any]:
     """Return how many objects and rows of a table are loaded, and the cursor if there is one."""
     loaded = {OBJECTS_LOADED: objects, LEDGER_ROWS: rows}
-    if cursor is None:
-        return loaded
-    return loaded | {cursor_key(bucket, table): format_cursor(cursor)}
+    shown = {} if cursor is None else {cursor_key(bucket, table): format_cursor(cursor)}
+    return loaded | shown
 
 
 def agrees(event: dg.EventLogEntry | None, known: Mapping[str, Any]) -> bool:

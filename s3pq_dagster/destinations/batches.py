@@ -227,7 +227,6 @@ def _durations(column: pa.Array) -> pa.Array:
     """Convert intervals to durations; a month has no fixed length and is refused."""
     intervals = column.to_pylist()
     if any(each is not None and each.months for each in intervals):
-        msg = "an interval with months is not a duration"
-        raise pa.ArrowInvalid(msg)
+        raise pa.ArrowInvalid("an interval with months is not a duration")
     made = [None if i is None else i.days * _DAY_NANOSECONDS + i.nanoseconds for i in intervals]
     return pa.array(made, pa.duration("ns"))

@@ -77,12 +77,8 @@ def directory(partition_by: Sequence[str], values: Partition) -> str:
 
 def _is_plain(kind: pa.DataType) -> bool:
     types = pa.types
-    return bool(
-        types.is_string(kind)
-        or types.is_integer(kind)
-        or types.is_boolean(kind)
-        or types.is_date32(kind)
-    )
+    plain = (types.is_string, types.is_integer, types.is_boolean, types.is_date32)
+    return any(is_one(kind) for is_one in plain)
 
 
 def _texts(batch: pa.RecordBatch, name: str) -> pa.Array:

@@ -125,11 +125,8 @@ class PostgresDestination:
 
     @contextmanager
     def _reading(self) -> Iterator[ReadingConnection]:
-        # Arrow's streams raise OSError.
-        with (
-            connected_for_reading(self._url) as connection,
-            translated(self._url, dbapi.Error, OSError),
-        ):
+        errors = (dbapi.Error, OSError)  # Arrow's streams raise OSError
+        with connected_for_reading(self._url) as connection, translated(self._url, *errors):
             self._set_up(connection)
             yield connection
 

@@ -186,13 +186,9 @@ class Table:
         ]
 
     def _deleted(self, which: str, *parameters: list[str]) -> int:
-        return int(
-            self._connection.one(
-                f"WITH gone AS (DELETE FROM {self.sql} AS t WHERE {which} RETURNING 1) "
-                "SELECT count(*) FROM gone",
-                *parameters,
-            )
-        )
+        gone = f"DELETE FROM {self.sql} AS t WHERE {which} RETURNING 1"
+        counted = f"WITH gone AS ({gone}) SELECT count(*) FROM gone"
+        return int(self._connection.one(counted, *parameters))
 
 
 def _takes(there: str, kind: str) -> bool:

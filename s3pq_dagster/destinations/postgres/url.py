@@ -99,10 +99,9 @@ def _encoded(part: str) -> str:
 
 
 def _refuse(found: str) -> NoReturn:
-    msg = (
+    raise ConfigurationError(
         f"the URL of the PostgreSQL database cannot be used: {found}. It looks like {FORM}, or "
         f"postgresql:///database?host=/var/run/postgresql for a socket; in user and password, "
         f"percent-encode @ as %40, / as %2F, # as %23 and ? as %3F. It is not shown here because "
         f"of what may be in it."
     )
-    raise ConfigurationError(msg)

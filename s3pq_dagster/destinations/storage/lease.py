@@ -74,11 +74,10 @@ class Lease:
     def check(self) -> None:
         """See :meth:`Lock.check`."""
         if self._lost:
-            msg = (
+            raise DestinationLockedError(
                 f"the lease {self._where} was lost: {self._lost}. Nothing of this checkpoint is "
                 f"written. Run again: what is committed is not read again."
             )
-            raise DestinationLockedError(msg)
 
     def abandon(self) -> None:
         """See :meth:`Lock.abandon`."""

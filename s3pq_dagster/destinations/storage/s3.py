@@ -165,8 +165,7 @@ class S3Storage:
         with ThreadPoolExecutor(_WORKERS, "s3pq-move") as pool:
             waiting = iter(moves.items())
             while some := list(islice(waiting, _MOST_DELETED)):
-                for _ in pool.map(lambda move: self._copy(*move), some):
-                    pass
+                list(pool.map(lambda move: self._copy(*move), some))  # raises what a copy raised
         self.delete(moves)
 
     def delete(self, paths: Iterable[str]) -> None:
