@@ -18,7 +18,7 @@ from s3pq_dagster.dagster.metadata import (
 )
 from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.dagster.run_tables import RunTables
-from s3pq_dagster.destinations.table_state import TableState
+from s3pq_dagster.destinations.table_state import TableAudit, TableState
 from s3pq_dagster.ledger import Status, fingerprint
 from s3pq_dagster.loading.key_ranges import KeyRange, split
 from s3pq_dagster.loading.plan import LoadPlan
@@ -47,10 +47,16 @@ class TableRun:
         if not (is_loaded or checks):
             return
         load = self._load()
+        plan, audit = load.plan, None
+        if is_loaded and checks and self._seems_loaded(plan):
+            audit = self.tables.destination().audit(plan.owner)
         if is_loaded:
-            yield from self._materialized(load)
+            for result in self._materialized(load, audit.state if audit else None):
+                audit = None  # what it says is from before the load
+                yield result
         if checks:
-            yield from self._proof(load.plan).results(self.spec.key, checks)
+            audit = audit or self.tables.destination().audit(plan.owner)
+            yield from self._proof(plan, audit).results(self.spec.key, checks)
 
     def ranges(self, most: int) -> list[KeyRange]:
         """Divide the pending objects into ranges of keys.
@@ -85,13 +91,31 @@ class TableRun:
         version = dg.DataVersion(report.fingerprint)
         self.tables.context.set_data_version(self.spec.key, version)
 
-    def _materialized(self, load: TableLoad) -> Iterator[dg.MaterializeResult[TableLoad]]:
-        """Yield the load for the IO manager, or observe that there is nothing to load."""
+    def _seems_loaded(self, plan: LoadPlan) -> bool:
+        """Return whether the last materialization says that all of the listing is loaded.
+
+        Most often nothing is pending then. The checks need an audit in any case, and its state
+        tells what is pending, so that the destination is asked once instead of twice.
+        """
+        event = self.tables.context.instance.get_latest_materialization_event(self.spec.key)
+        loaded = event and event.asset_materialization
+        version = loaded and (loaded.tags or {}).get(DATA_VERSION_TAG)
+        return not plan.refresh and version == fingerprint(plan.listing)
+
+    def _materialized(
+        self, load: TableLoad, state: TableState | None
+    ) -> Iterator[dg.MaterializeResult[TableLoad]]:
+        """Yield the load for the IO manager, or observe that there is nothing to load.
+
+        Args:
+            load: The table's pending objects.
+            state: The table's state, if the destination has been asked.
+        """
         plan = load.plan
         # If the table's objects are being prefetched, its state is known. The destination is asked
         # again in the transaction that loads them.
         prefetched = load.prefetch and load.prefetch.state_of(plan.owner)
-        state = prefetched or self.tables.state(plan.owner)
+        state = state or prefetched or self.tables.state(plan.owner)
         if not plan.is_due(state) and not self._has_news():
             if self._is_reported(plan, state):
                 self._observe(plan, state)
@@ -142,9 +166,8 @@ class TableRun:
         listed = len(plan.listing)
         context.log.info(line("nothing_new", table=owner.table, objects=listed, rows=state.rows))
 
-    def _proof(self, plan: LoadPlan) -> Proof:
+    def _proof(self, plan: LoadPlan, audit: TableAudit) -> Proof:
         source, log = self.tables.source, self.tables.context.log
-        audit = self.tables.destination().audit(plan.owner)
         footers = None
         if self.config.verify_footers:
             footers = footer_rows(source.store, audit.state.ledger.loaded(plan.listing))
