@@ -48,10 +48,11 @@ class TableRun:
             return
         load = self._load()
         plan, audit = load.plan, None
-        if is_loaded and checks and self._seems_loaded(plan):
-            audit = self.tables.destination().audit(plan.owner)
         if is_loaded:
-            for result in self._materialized(load, audit.state if audit else None):
+            last = context.instance.get_latest_materialization_event(self.spec.key)
+            if checks and _says_all_loaded(last, plan):
+                audit = self.tables.destination().audit(plan.owner)
+            for result in self._materialized(load, last, audit.state if audit else None):
                 audit = None  # what it says is from before the load
                 yield result
         if checks:
@@ -91,24 +92,14 @@ class TableRun:
         version = dg.DataVersion(report.fingerprint)
         self.tables.context.set_data_version(self.spec.key, version)
 
-    def _seems_loaded(self, plan: LoadPlan) -> bool:
-        """Return whether the last materialization says that all of the listing is loaded.
-
-        Most often nothing is pending then. The checks need an audit in any case, and its state
-        tells what is pending, so that the destination is asked once instead of twice.
-        """
-        event = self.tables.context.instance.get_latest_materialization_event(self.spec.key)
-        loaded = event and event.asset_materialization
-        version = loaded and (loaded.tags or {}).get(DATA_VERSION_TAG)
-        return not plan.refresh and version == fingerprint(plan.listing)
-
     def _materialized(
-        self, load: TableLoad, state: TableState | None
+        self, load: TableLoad, last: dg.EventLogEntry | None, state: TableState | None
     ) -> Iterator[dg.MaterializeResult[TableLoad]]:
         """Yield the load for the IO manager, or observe that there is nothing to load.
 
         Args:
             load: The table's pending objects.
+            last: The table's latest materialization.
             state: The table's state, if the destination has been asked.
         """
         plan = load.plan
@@ -117,7 +108,7 @@ class TableRun:
         prefetched = load.prefetch and load.prefetch.state_of(plan.owner)
         state = state or prefetched or self.tables.state(plan.owner)
         if not plan.is_due(state) and not self._has_news():
-            if self._is_reported(plan, state):
+            if _is_reported(plan, state, last):
                 self._observe(plan, state)
                 return
             log = self.tables.context.log
@@ -129,15 +120,6 @@ class TableRun:
     def _has_news(self) -> bool:
         """Return whether the table's shards have loaded or quarantined anything."""
         return any(report.objects or report.quarantined_keys for report in self.earlier)
-
-    def _is_reported(self, plan: LoadPlan, state: TableState) -> bool:
-        """Return whether the latest materialization has the numbers of what is loaded.
-
-        A run that was killed after its last commit has loaded rows and materialized nothing.
-        """
-        instance, loaded = self.tables.context.instance, _loaded_metadata(plan, state)
-        event = instance.get_latest_materialization_event(self.spec.key)
-        return agrees(event, loaded) or not loaded[OBJECTS_LOADED]
 
     def _observe(self, plan: LoadPlan, state: TableState) -> None:
         """Record that there was nothing to load."""
@@ -178,6 +160,26 @@ class TableRun:
             mirror=source.write_mode == "mirror",
             footers=footers,
         )
+
+
+def _says_all_loaded(last: dg.EventLogEntry | None, plan: LoadPlan) -> bool:
+    """Return whether the latest materialization says that all of the listing is loaded.
+
+    Most often nothing is pending then. The checks need an audit in any case, and its state tells
+    what is pending, so that the destination is asked once instead of twice.
+    """
+    loaded = last and last.asset_materialization
+    version = loaded and (loaded.tags or {}).get(DATA_VERSION_TAG)
+    return not plan.refresh and version == fingerprint(plan.listing)
+
+
+def _is_reported(plan: LoadPlan, state: TableState, last: dg.EventLogEntry | None) -> bool:
+    """Return whether the latest materialization has the numbers of what is loaded.
+
+    A run that was killed after its last commit has loaded rows and materialized nothing.
+    """
+    loaded = _loaded_metadata(plan, state)
+    return agrees(last, loaded) or not loaded[OBJECTS_LOADED]
 
 
 def _loaded_metadata(plan: LoadPlan, state: TableState) -> dict[str, Any]:
