@@ -28,7 +28,7 @@ from s3pq_dagster.destinations.delta.stage import Stage
 from s3pq_dagster.destinations.delta.version import DataFile, Version
 from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.table_state import Owner
-from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.errors import DestinationError, TableNotManagedError
 
 _ATTEMPTS = 20
 """How often a commit is built again because somebody else, a compaction say, committed first."""
@@ -191,10 +191,18 @@ class Publisher:
         if (version is None) != (self.snapshot.version is None):
             raise written_meanwhile(self._owner.table)
         if version is None:
-            check_directory_is_free(self._storage, self._owner.table)
+            self._check_directory_is_free()
         elif version.transaction() != self.snapshot.number:
             raise written_meanwhile(self._owner.table)
         return version
+
+    def _check_directory_is_free(self) -> None:
+        try:
+            check_directory_is_free(self._storage, self._owner.table)
+        except TableNotManagedError as error:
+            if self._logs.log.open() is not None:  # created since it was looked for
+                raise written_meanwhile(self._owner.table) from error
+            raise
 
     def _conclude(self, intent: Intent, *, removed: int = 0) -> int:
         """Take a committed intent into the snapshot; return the number of rows removed."""

@@ -35,7 +35,7 @@ _READS = 8
 
 
 class _InconsistentReadError(Exception):
-    """The table and the ledger were read at different moments, and no intent lies between them."""
+    """The table and the ledger were read at different moments, or do not belong together."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,9 @@ class TableLogs:
             raise not_managed(self.table, found, f"move {self.log.shown} away")
         is_known = entered is not None or listed is not None or version is not None
         if is_known and (objects is None or tables is None):
+            # Missing, or created since they were opened: the next read tells.
             missing = [n for n, found in ((OBJECTS, objects), (TABLES, tables)) if found is None]
-            raise _not_managed(self.table, f"{' and '.join(missing)} not there")
+            raise _InconsistentReadError(f"{' and '.join(missing)} not there")
         number = entered if version is None else version.transaction()
         pending = None
         if (entered, listed) != (number, number):

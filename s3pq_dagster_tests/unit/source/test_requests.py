@@ -1,5 +1,6 @@
 """Requests to the bucket, and the errors for what goes wrong with them, over HTTP."""
 
+import gc
 import socketserver
 import threading
 import time
@@ -99,6 +100,7 @@ SAID = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("said", SAID.values(), ids=SAID)
 def test_whatever_is_said_ends_as_an_error_of_the_store(said: bytes) -> None:
     """No exception of another library escapes from reading, asking for or listing an object."""
@@ -113,6 +115,10 @@ def test_whatever_is_said_ends_as_an_error_of_the_store(said: bytes) -> None:
             found = list(pool.map(_caught, asks))
         store.close()
     assert all(isinstance(error, StoreError) and error.retryable for error in found), found
+    # botocore does not close an answer whose headers it cannot parse, and the errors hold it: it
+    # goes here, not during some later test.
+    del found
+    gc.collect()
 
 
 def _caught(ask: Callable[[], object]) -> Exception | None:
