@@ -39,6 +39,7 @@ def test_the_demo_loads_everything_then_one_object_then_nothing(tmp_path: Path) 
         assert expected in done.stdout
 
 
+@pytest.mark.thorough
 def test_the_demo_needs_nothing_that_only_the_tests_install() -> None:
     """`make demo` and `make dev` work without the extras `test` and `dev`."""
     extras = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -280,6 +280,7 @@ def test_each_sql_snippet_answers(block: Block, folder: Path) -> None:
     assert sorted(answers[-1]) == [(key, rows, rows) for key, rows in sorted(ORDERS.items())]
 
 
+@pytest.mark.thorough
 @each("command", first_and_rest(commands_of(MATERIALIZE)))
 def test_each_headless_command_loads_the_bucket(command: Command, folder: Path) -> None:
     """Run twice, each headless command exits with 0 and leaves each object's rows once."""

@@ -21,9 +21,8 @@ SCENARIO = {scenario.name: scenario for scenario in SCENARIOS}
 RANDOM_KILLS = 2
 HERE = [
     pytest.param("duckdb", "nothing new", marks=thorough),
-    ("duckdb", "overwritten, replace"),
     pytest.param("duckdb", "deleted, mirror", marks=nightly),
-    *(pytest.param(k, "overwritten, replace", marks=thorough) for k in PLACES if k != "duckdb"),
+    *(pytest.param(kind, "overwritten, replace", marks=thorough) for kind in PLACES),
     *(pytest.param(kind, "full refresh", marks=nightly) for kind in PLACES),
 ]
 """Destination and scenario; the rest of them is `make bench-crashes`."""

@@ -213,6 +213,7 @@ def test_a_killed_run_is_waited_for_and_then_taken_for_dead(bucket: Bucket, tmp_
         until(lambda: asked(lake, None, definitions) == {"a"})
 
 
+@pytest.mark.thorough
 def test_rows_whose_run_died_before_it_told_dagster_are_told_by_the_next(
     bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -238,6 +239,7 @@ def test_rows_whose_run_died_before_it_told_dagster_are_told_by_the_next(
         assert not materialized(lake.run(definitions=definitions))
 
 
+@pytest.mark.thorough
 def test_without_dagsters_memory_nothing_is_read_again(bucket: Bucket, tmp_path: Path) -> None:
     """With a new ``DAGSTER_HOME`` a run reports what is loaded, and the sensor requests none."""
     fill(bucket)

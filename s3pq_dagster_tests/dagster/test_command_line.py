@@ -28,6 +28,7 @@ def test_a_headless_sync_loads_everything_and_exits_0(bucket: Bucket, tmp_path: 
     assert "nothing_new table=data_2024" in again.stderr
 
 
+@pytest.mark.thorough
 def test_a_headless_sync_exits_1_when_a_table_failed(bucket: Bucket, tmp_path: Path) -> None:
     """The other tables are loaded."""
     bucket.put("a/1.parquet", 1)
@@ -41,6 +42,7 @@ def test_a_headless_sync_exits_1_when_a_table_failed(bucket: Bucket, tmp_path: P
         assert connection.sql("SELECT count(*) FROM b").fetchall() == [(1,)]
 
 
+@pytest.mark.thorough
 def test_an_empty_bucket_exits_0_and_warns(bucket: Bucket, tmp_path: Path) -> None:
     """The warning says where it looked."""
     done = headless_sync(bucket, tmp_path, S3PQ_PATH_PREFIX="raw/")
@@ -52,7 +54,7 @@ def test_an_empty_bucket_exits_0_and_warns(bucket: Bucket, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"S3PQ_BUCKET": ""}, "S3PQ_BUCKET not set"),
+        pytest.param({"S3PQ_BUCKET": ""}, "S3PQ_BUCKET not set", marks=pytest.mark.thorough),
         pytest.param({"S3PQ_REGION": ""}, "S3PQ_REGION not set", marks=pytest.mark.thorough),
         pytest.param(
             {"S3PQ_FILETYPE": "csv"},
@@ -116,6 +118,7 @@ def test_every_field_has_a_variable(bucket: Bucket, tmp_path: Path) -> None:
     assert not [name for table, name in found if table in ("raw_b", "raw_c")]
 
 
+@pytest.mark.thorough
 def test_the_definitions_validate(bucket: Bucket, tmp_path: Path) -> None:
     """`dagster definitions validate` accepts the code location."""
     bucket.put("a/1.parquet", 1)

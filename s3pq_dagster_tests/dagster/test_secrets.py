@@ -38,6 +38,7 @@ def assert_clean(*texts: str) -> None:
         assert not [name for name, canary in CANARIES.items() if canary in text]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("_canaries")
 def test_no_secret_is_written_by_a_sync_that_works_or_fails(bucket: Bucket, tmp_path: Path) -> None:
     """Output, event log, run storage, compute logs, saved tables and DuckDB have no canary."""

@@ -80,6 +80,7 @@ def test_nothing_new_takes_no_shard(sharded: Lake) -> None:
     assert not reads(sharded)
 
 
+@pytest.mark.thorough
 def test_checks_alone_load_nothing(sharded: Lake) -> None:
     """The last step evaluates them."""
     definitions = sharded.definitions()
@@ -93,6 +94,7 @@ def test_checks_alone_load_nothing(sharded: Lake) -> None:
     assert not reads(sharded)
 
 
+@pytest.mark.thorough
 def test_tables_may_be_named_as_steps_are(sharded: Lake) -> None:
     """All ops of a code location have different names."""
     for name in ("split_events", "shard_events", "rest_of_events", "load_events"):
@@ -117,6 +119,7 @@ def test_only_what_is_new_is_shared_out(sharded: Lake) -> None:
     }
 
 
+@pytest.mark.thorough
 def test_what_is_gone_is_removed_at_the_end(sharded: Lake) -> None:
     """In ``mirror`` the last step, which sees the whole table, removes rows."""
     sharded.spec["write_mode"] = "mirror"
@@ -130,6 +133,7 @@ def test_what_is_gone_is_removed_at_the_end(sharded: Lake) -> None:
     assert all(check.passed for check in result.get_asset_check_evaluations())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("config", [{"full_refresh": True}, {"max_objects": 5}])
 def test_what_is_one_transaction_is_one_step(sharded: Lake, config: dict[str, object]) -> None:
     """One step does a full refresh, or a load with ``max_objects``."""
@@ -201,6 +205,7 @@ def test_malformed_objects_of_all_shards_are_told(sharded: Lake) -> None:
     assert set(reads(sharded)) == {"events/2.parquet", "events/7.parquet"}
 
 
+@pytest.mark.thorough
 def test_a_run_that_only_sets_aside_is_told(sharded: Lake) -> None:
     """A run that only quarantines, or replaces equal numbers of rows, is materialized."""
     definitions = sharded.definitions()
@@ -213,6 +218,7 @@ def test_a_run_that_only_sets_aside_is_told(sharded: Lake) -> None:
     assert values(again)["s3pq/objects"] == 1
 
 
+@pytest.mark.thorough
 def test_the_sensor_asks_for_a_sharded_table(sharded: Lake) -> None:
     """The sensor requests one run, and none once the table is loaded."""
     definitions = sharded.definitions()
@@ -223,6 +229,7 @@ def test_the_sensor_asks_for_a_sharded_table(sharded: Lake) -> None:
     assert not sharded.tick(first.cursor, definitions=definitions).run_requests
 
 
+@pytest.mark.thorough
 def test_shards_go_with_one_op_for_all_others(sharded: Lake) -> None:
     """With ``granularity="all"`` one op loads the tables that are not sharded."""
     sharded.bucket.put("users/1.parquet", 2)
@@ -234,6 +241,7 @@ def test_shards_go_with_one_op_for_all_others(sharded: Lake) -> None:
     assert sharded.rows("users") == 2
 
 
+@pytest.mark.thorough
 def test_the_one_op_may_be_named_as_a_sharded_table(sharded: Lake) -> None:
     """The one op is named after the bucket, which may have a table's name."""
     name = sharded.bucket.name.replace("-", "_")

@@ -264,6 +264,7 @@ def backfill(destination: DeltaDestination, rows_an_object: int) -> None:
                 commit(writer, (found, rows_an_object * (number // 20 + 1)))
 
 
+@pytest.mark.thorough
 def test_a_disk_that_fills_up_leaves_the_committed_checkpoints(
     root: Path, destination: DeltaDestination
 ) -> None:

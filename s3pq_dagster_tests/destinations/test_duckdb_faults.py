@@ -55,6 +55,7 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing(
     assert ids_by_key(destination) == {OBJECTS[0].key: [0, 1, 2]}
 
 
+@pytest.mark.thorough
 def test_a_disk_that_fills_up_leaves_the_committed_checkpoints(
     database: Path, destination: DuckDBDestination
 ) -> None:

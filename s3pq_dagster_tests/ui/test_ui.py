@@ -47,6 +47,7 @@ def page() -> Iterator[Page]:
         yield page
 
 
+@pytest.mark.thorough
 def test_tables_rows_kinds_and_plots_are_in_the_ui(
     webserver: Webserver, page: Page, weed_bucket: Bucket
 ) -> None:

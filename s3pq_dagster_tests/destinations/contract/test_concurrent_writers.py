@@ -4,6 +4,7 @@ import multiprocessing
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from s3pq_dagster.destinations.table_state import Owner
@@ -80,6 +81,7 @@ def test_two_tables_are_written_at_once(place: Place) -> None:
         assert place.open().state(owner).ledger.rows == 6
 
 
+@pytest.mark.thorough
 def test_two_processes_load_each_object_once(place: Place) -> None:
     """Two processes load the same objects at once; each object is loaded by one of them."""
     objects = [meta(f"orders/{number}", second=number) for number in range(6)]
