@@ -16,7 +16,7 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -122,8 +122,8 @@ KINDS = [MAKE, PIP, DEV, MATERIALIZE, MODULE, PYTEST]
 each = partial(pytest.mark.parametrize, ids=str)
 
 
-def first_and_rest(found: list[Command]) -> list[Any]:
-    """Return the first command for every run and the others for thorough runs."""
+def first_and_rest(found: Sequence[Any]) -> list[Any]:
+    """Return the first for every run and the others for thorough runs."""
     return [*found[:1], *(pytest.param(each, marks=pytest.mark.thorough) for each in found[1:])]
 
 
@@ -255,21 +255,21 @@ def test_every_block_is_of_a_language_that_a_test_reads() -> None:
     assert set(fences) <= {"sh", "python", "yaml", "sql", "text"}
 
 
-@each("block", blocks("python"))
+@each("block", first_and_rest(blocks("python")))
 def test_each_python_snippet_loads_the_bucket(block: Block, folder: Path) -> None:
     """Every Python snippet runs unchanged and loads each object's rows once."""
     run_snippet(block)
     assert loaded(folder / "lake.duckdb") == ORDERS
 
 
-@each("block", blocks("yaml"))
+@each("block", first_and_rest(blocks("yaml")))
 def test_each_yaml_snippet_is_run_config_of_a_run(block: Block, folder: Path) -> None:
     """Every YAML snippet is accepted as run config by the first Python snippet's job."""
     run_snippet(blocks("python")[0], dict(dg.config_from_yaml_strings([block.text])))
     assert loaded(folder / "lake.duckdb") == ORDERS
 
 
-@each("block", blocks("sql"))
+@each("block", first_and_rest(blocks("sql")))
 def test_each_sql_snippet_answers(block: Block, folder: Path) -> None:
     """Every statement runs on a loaded bucket; the last one shows that rows and ledger agree."""
     run_snippet(blocks("python")[0])
@@ -281,7 +281,7 @@ def test_each_sql_snippet_answers(block: Block, folder: Path) -> None:
 
 
 @pytest.mark.thorough
-@each("command", first_and_rest(commands_of(MATERIALIZE)))
+@each("command", commands_of(MATERIALIZE))
 def test_each_headless_command_loads_the_bucket(command: Command, folder: Path) -> None:
     """Run twice, each headless command exits with 0 and leaves each object's rows once."""
     for _ in range(2):
@@ -425,7 +425,7 @@ def load_into(url: str) -> S3ParquetIOManager:
     return manager
 
 
-@each("row", table_after(README.read_text(encoding="utf-8"), "### Destination"))
+@each("row", first_and_rest(table_after(README.read_text(encoding="utf-8"), "### Destination")))
 def test_each_destination_url_loads_the_bucket(
     row: list[str], folder: Path, bucket: Bucket
 ) -> None:

@@ -89,6 +89,7 @@ def test_the_package_imports_without_a_driver(tmp_path: Path) -> None:
     assert run("print('imported')", drivers, directory=tmp_path) == "imported\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("extra", DRIVERS)
 def test_building_without_a_driver_says_what_to_install(
     bucket: Bucket, tmp_path: Path, extra: str

@@ -190,6 +190,7 @@ def test_no_secret_gets_into_the_process(run: subprocess.Popen[bytes]) -> None:
         assert b"AWS_" not in environment
 
 
+@pytest.mark.thorough
 def test_the_process_dies_with_the_run(run: subprocess.Popen[bytes]) -> None:
     """A run that is killed leaves no process behind."""
     processes = sandbox_of(run.pid)
