@@ -14,6 +14,12 @@ LISTING_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "last_modified": pl.Datetime("us", "UTC"),
 }
 """The columns of :attr:`Listing.frame`, and their types."""
+MOST_OBJECT_BYTES = 50 * 1024**4
+"""Most bytes that an object can have: 50 TiB.
+
+AWS says 50 TB (S3 user guide, "Uploading objects"), and an upload of 10,000 parts of 5 GiB comes to
+48.8 TiB; MinIO says 50 TiB. What a listing says beyond that is no size.
+"""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -26,7 +32,8 @@ class ObjectMeta:
     size: int
     """Size in bytes."""
     e_tag: str | None
-    """Opaque e_tag without quotes; ``None`` where the server sends none."""
+    """Opaque e_tag without quotes; a weak one as it was sent, ``W/"…"``; ``None`` where the server
+    sends none."""
     last_modified: datetime
     """Aware time in UTC. S3 gives whole seconds, and for a multipart upload when it began."""
 
@@ -36,6 +43,13 @@ class ObjectMeta:
         if self.e_tag is not None:
             return self.e_tag
         return f"{self.size}@{(self.last_modified - _EPOCH) // timedelta(microseconds=1)}"
+
+    @property
+    def size_fault(self) -> str | None:
+        """What is wrong with the size; ``None`` for one that an object can have."""
+        if 0 <= self.size <= MOST_OBJECT_BYTES:
+            return None
+        return f"it is listed with {self.size} bytes, which no object in S3 can have"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +85,9 @@ class Listing:
 
     @property
     def total_bytes(self) -> int:
-        """Sum of the objects' sizes."""
-        return int(self.frame["size"].sum())
+        """Sum of the objects' sizes; one that no object can have counts as the nearest."""
+        # Floating point: many of them exceed what an Int64 holds.
+        return int(self.frame["size"].clip(0, MOST_OBJECT_BYTES).cast(pl.Float64).sum())
 
     def __iter__(self) -> Iterator[ObjectMeta]:
         """Yield the objects in order, one Python object at a time."""

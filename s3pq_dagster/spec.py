@@ -30,8 +30,8 @@ class S3ParquetSpec(BaseModel):
     )
     path_prefix: str = Field(
         default="",
-        description="Only keys that start with this are listed. A raw string: `data/20` matches "
-        "`data/2024/…`.",
+        description="Only keys that start with this are listed, without bucket and leading slash. "
+        "A raw string: `data/20` matches `data/2024/…`.",
     )
     filetype: str = Field(default="parquet", description="Supported: `parquet`.")
     rows_per_record: int = Field(
@@ -157,6 +157,23 @@ def _optional_text(name: str, text: str | None) -> None:
         raise ValueError(f"{name} must be unset or a non-empty string, got {text!r}")
 
 
+def _key_prefix(name: str, text: str) -> None:
+    """Check that a prefix is one of keys, and neither a URL nor a path."""
+    # S3 allows keys that start with a slash, but nearly nobody has any; a URL's slash, typed in
+    # front of a key, would list nothing in silence.
+    if (url := re.match(r"(?i)s3[an]?://([^/]*)/*(.*)", text, re.DOTALL)) is not None:
+        raise ValueError(
+            f"{name} must be a prefix of keys, not a URL, got {text!r}. Put the bucket "
+            f"{url[1]!r} into bucket, and give {url[2]!r} here"
+        )
+    if text.startswith("/"):
+        raise ValueError(
+            f"{name} must not start with a slash, as keys in S3 have none in front, got {text!r}. "
+            f"Give {text.lstrip('/')!r}. Keys that really start with a slash are listed with an "
+            f"empty {name}; choose their tables with `tables`"
+        )
+
+
 def _one_of(allowed: tuple[str, ...]) -> Callable[[str, str], None]:
     def rule(name: str, text: str) -> None:
         if text not in allowed:
@@ -204,6 +221,7 @@ _RULES: dict[str, Callable[[str, Any], None]] = {
     "bucket": _bucket_name,
     "region": _region_name,
     "local_profile": _optional_text,
+    "path_prefix": _key_prefix,
     "endpoint_url": _endpoint,
     "filetype": _one_of(FILETYPES),
     "write_mode": _one_of(WRITE_MODES),

@@ -108,6 +108,8 @@ def read_pages(source: pa.NativeFile, chunk: Chunk) -> Iterator[Page]:
         header, at = _header(source, at, size)
         page = _page(header, at)
         at += header.compressed_page_size
+        if at > size:
+            raise UnreadableLayoutError("a page lies outside the file")
         if page is not None:
             seen += 0 if page.is_dictionary else page.values
             yield page

@@ -10,6 +10,12 @@ from s3pq_dagster import schemas
 END_BYTES = 8
 """Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
 
+MAGIC = b"PAR1"
+"""First and last bytes of a Parquet file."""
+_ENCRYPTED = b"PARE"
+"""Last bytes of one whose footer is encrypted (Parquet format, "Encryption")."""
+LEAST_BYTES = 2 * len(MAGIC) + END_BYTES
+"""Bytes of the smallest file that is looked at."""
 _BUFFERS_BYTES = 32 * 1024 * 1024
 """Total size of the read buffers, one a column, of a file on disk."""
 _LEAST_BUFFER = 4096
@@ -22,6 +28,25 @@ _ONE_THREAD_BYTES = 1024 * 1024
 _PARSED_BYTES = 256
 """Bound on the memory that a byte of a footer takes once parsed. Measured: up to 160 bytes, for
 columns without names."""
+
+
+def footer_fault(end: bytes, size: int) -> str | None:
+    """Return why a file has no footer that can be read; ``None`` if it may have one.
+
+    Args:
+        end: Its last bytes, at least :data:`END_BYTES` of them if it has so many.
+        size: Its size in bytes.
+    """
+    if size < LEAST_BYTES:
+        return f"it has only {size} bytes" if size else "it has 0 bytes"
+    if (last := end[-len(MAGIC) :]) == _ENCRYPTED:
+        return f"its footer is encrypted: it ends in {last!r}"
+    if last != MAGIC:
+        return f"it ends in {last!r}, not in {MAGIC!r}"
+    length = int.from_bytes(end[-END_BYTES : -len(MAGIC)], "little") + END_BYTES
+    if length > size - len(MAGIC):
+        return f"its footer of {length} bytes is longer than it"
+    return None
 
 
 def footer_bytes(source: pa.NativeFile) -> int:

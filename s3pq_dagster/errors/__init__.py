@@ -5,6 +5,7 @@
     S3ParquetError
     ├── ConfigurationError            an environment variable or URL that cannot be used
     ├── StoreError                    the source bucket did not answer as it should   (retried)
+    │   ├── StoreRefusedError         it answers, and refuses until somebody changes something
     │   ├── BucketNotFoundError
     │   ├── AccessDeniedError
     │   ├── CredentialsError
@@ -43,6 +44,7 @@ from s3pq_dagster.errors.bucket import (
     ObjectChangedError,
     ObjectNotFoundError,
     StoreError,
+    StoreRefusedError,
     StoreUnreachableError,
 )
 from s3pq_dagster.errors.destination import (
@@ -94,6 +96,7 @@ __all__ = [
     "S3ParquetError",
     "SchemaMismatchError",
     "StoreError",
+    "StoreRefusedError",
     "StoreUnreachableError",
     "TableNameCollisionError",
     "TableNameError",

@@ -9,6 +9,16 @@ class StoreError(S3ParquetError):
     retryable = True
 
 
+class StoreRefusedError(StoreError):
+    """S3 refuses the request until somebody changes a setting, a key or an address."""
+
+    retryable = False
+
+    def __init__(self, message: str, code: str = "") -> None:
+        self.code = code
+        super().__init__(message)
+
+
 class BucketNotFoundError(StoreError):
     """The bucket does not exist at this endpoint."""
 
@@ -28,15 +38,27 @@ class AccessDeniedError(StoreError):
 
     retryable = False
 
-    def __init__(self, bucket: str, permission: str, *, key: str | None = None) -> None:
+    def __init__(
+        self, bucket: str, permission: str, *, key: str | None = None, found: str = ""
+    ) -> None:
         self.bucket, self.permission, self.key = bucket, permission, key
         where = one_line(f"s3://{bucket}/{key}" if key is not None else f"s3://{bucket}")
-        resource = f"arn:aws:s3:::{bucket}" + ("" if permission == "s3:ListBucket" else "/*")
+        said = f" (S3 answered {one_line(found)})" if found else ""
         super().__init__(
-            f"access denied to {where}: the credentials in use lack {permission}. Allow "
-            f"{permission} on {resource} (and kms:Decrypt on the key if the bucket is encrypted "
-            f"with KMS), or check which credentials and profile are in use."
+            f"access denied to {where}: the credentials in use lack {permission}{said}. Allow "
+            f"{_allowed(bucket, permission)}, or check which credentials and profile are in use. "
+            f"Trying again does not help before that."
         )
+
+
+def _allowed(bucket: str, permission: str) -> str:
+    if permission.startswith("kms:"):
+        return f"{permission} on the KMS key, in its key policy and to these credentials"
+    resource = f"arn:aws:s3:::{bucket}" + ("" if permission == "s3:ListBucket" else "/*")
+    return (
+        f"{permission} on {resource} (and kms:Decrypt on the key if the bucket is encrypted with "
+        f"KMS; a bucket whose requesters pay refuses in the same way)"
+    )
 
 
 class CredentialsError(StoreError):

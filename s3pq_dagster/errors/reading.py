@@ -1,6 +1,10 @@
 """Errors of decoding objects on this machine."""
 
+from typing import Self
+
 from s3pq_dagster.errors.base import S3ParquetError
+
+_REASON_CHARACTERS = 500
 
 
 class MalformedObjectError(S3ParquetError):
@@ -9,6 +13,11 @@ class MalformedObjectError(S3ParquetError):
     def __init__(self, key: str, reason: str) -> None:
         self.key, self.reason = key, reason
         super().__init__(f"object {key!r} cannot be read: {reason}")
+
+    @classmethod
+    def of(cls, key: str, error: Exception) -> Self:
+        """Make the error for one of the library that decodes; its reason is cut short."""
+        return cls(key, f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS])
 
 
 class TrialError(S3ParquetError):

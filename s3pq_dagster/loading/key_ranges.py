@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from s3pq_dagster.objects import Listing
+from s3pq_dagster.objects import MOST_OBJECT_BYTES, Listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,13 @@ def split(listing: Listing, most: int) -> list[KeyRange]:
     """
     # An object belongs to the share in which its first byte lies, counting one byte more for each
     # object, so that empty objects are divided as well. A range begins at its first object's key.
-    by_key = listing.frame.select("key", size=pl.col("size") + 1).sort("key")
+    # Floating point, since a listing can hold sizes whose sum no Int64 holds.
+    sizes = pl.col("size").clip(0, MOST_OBJECT_BYTES).cast(pl.Float64) + 1
+    by_key = listing.frame.select("key", size=sizes).sort("key")
     if not by_key.height:
         return []
     before = by_key["size"].cum_sum() - by_key["size"]
-    shares = (before * most // by_key["size"].sum()).alias("share")
+    shares = (before * most // by_key["size"].sum()).clip(0, most - 1).alias("share")
     firsts = by_key.with_columns(shares).unique("share", keep="first").sort("key")["key"].to_list()
     begins = ["", *firsts[1:]]
     return [KeyRange(*ends) for ends in zip(begins, [*begins[1:], None], strict=True)]

@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import chain
 
-from s3pq_dagster.errors import DiskError
+from s3pq_dagster.errors import DiskError, MalformedObjectError
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.object_bytes import LEAST_COST, ObjectBytes, Part
 from s3pq_dagster.reading.spool import Spool
@@ -12,6 +13,27 @@ from s3pq_dagster.spec import S3ParquetSpec
 
 _MOST_SPOOLED = 2
 """Large objects on disk at a time: one being read, one being fetched."""
+
+
+@dataclass(slots=True, eq=False)
+class _Unbegun:
+    """The parts of an admitted object that are not begun yet; at least one."""
+
+    fetched: ObjectBytes
+    part_bytes: int
+    left: int
+    """How many there are."""
+    start: int = 0
+    """First byte of the next one."""
+
+    @property
+    def first(self) -> Part:
+        return self.fetched.part_at(self.start, self.part_bytes)
+
+    def begin(self) -> None:
+        """Count the first as begun."""
+        self.start += self.part_bytes
+        self.left -= 1
 
 
 class Admission:
@@ -36,8 +58,10 @@ class Admission:
         self.admitted: deque[ObjectBytes] = deque()
         """Objects that are being fetched, or fetched and not handed out yet, in order."""
         self._objects = iter(objects)
-        self._parts: deque[Part] = deque()
-        """Parts of admitted objects that are not begun yet, in order."""
+        self._unbegun: deque[_Unbegun] = deque()
+        """What is not begun yet of admitted objects, in order.
+
+        Counted and not listed: there may be millions of parts, or as many as a listing lies."""
         self._spec = spec
         self._requests = self._held = self._spooled = 0
         self.set_shares(shares)
@@ -58,7 +82,9 @@ class Admission:
         is_waited_for = part.fetched is self.admitted[0] and not part.fetched.in_flight
         if self._held and self._held + part.cost > self._max_bytes and not is_waited_for:
             return None
-        self._parts.popleft()
+        self._unbegun[0].begin()
+        if not self._unbegun[0].left:
+            self._unbegun.popleft()
         self._requests += 1
         self._held += part.cost
         part.fetched.in_flight += 1
@@ -73,9 +99,22 @@ class Admission:
         self._requests -= 1
         fetched.in_flight -= 1
         fetched.parts_left -= 1
+        if fetched.error is not None:
+            self._drop_parts(fetched)
+
+    def _drop_parts(self, fetched: ObjectBytes) -> None:
+        """Begin nothing more of an object that failed."""
+        for unbegun in [each for each in self._unbegun if each.fetched is fetched]:
+            fetched.parts_left -= unbegun.left
+            self._unbegun.remove(unbegun)
 
     def prepare(self, found: ObjectMeta) -> ObjectBytes:
-        """Make what an object is fetched into; the temporary file of a large one may fail."""
+        """Make what an object is fetched into; the temporary file of a large one may fail.
+
+        An object of a size that none can have is malformed, and nothing of it is fetched.
+        """
+        if (fault := found.size_fault) is not None:
+            return ObjectBytes(found, error=MalformedObjectError(found.key, fault))
         if self._is_small(found):
             return ObjectBytes(found, is_early=not self.takes_large)
         try:
@@ -88,7 +127,7 @@ class Admission:
     def replace_first(self, again: ObjectBytes) -> None:
         """Put an object in the place of the first, and its parts before all others."""
         self.admitted[0] = again
-        self._parts.extendleft(reversed(self._new_parts(again)))
+        self._unbegun.extendleft(self._parts_of(again))
 
     def free(self, fetched: ObjectBytes) -> None:
         """Drop an object's bytes, and count them no longer."""
@@ -99,11 +138,11 @@ class Admission:
 
     def stop(self) -> None:
         """Begin nothing more."""
-        self._parts.clear()
+        self._unbegun.clear()
         self._objects = iter(())
 
     def _first_part(self) -> Part | None:
-        while not self._parts:
+        while not self._unbegun:
             found = next(self._objects, None) if self._spooled < _MOST_SPOOLED else None
             if found is None:
                 return None
@@ -112,13 +151,15 @@ class Admission:
                 return None
             fetched = self.prepare(found)
             self.admitted.append(fetched)
-            self._parts.extend(self._new_parts(fetched))
-        return self._parts[0]
+            self._unbegun.extend(self._parts_of(fetched))
+        return self._unbegun[0].first
 
     def _is_small(self, found: ObjectMeta) -> bool:
         return found.size <= self._spec.max_object_bytes_in_memory
 
-    def _new_parts(self, fetched: ObjectBytes) -> list[Part]:
-        parts = fetched.parts(self._spec.max_object_bytes_in_memory)
-        fetched.parts_left = len(parts) + (fetched.spool is not None)  # the check of its MD5
-        return parts
+    def _parts_of(self, fetched: ObjectBytes) -> list[_Unbegun]:
+        """Count an object's parts, and return them if there are any."""
+        part_bytes = self._spec.max_object_bytes_in_memory
+        count = fetched.size_in_parts(part_bytes)
+        fetched.parts_left = count + (fetched.spool is not None)  # the check of its MD5
+        return [_Unbegun(fetched, part_bytes, count)] if count else []

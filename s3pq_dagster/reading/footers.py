@@ -8,13 +8,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
-from s3pq_dagster.decoding.parquet_file import END_BYTES, is_footer_within, open_file
+from s3pq_dagster.decoding.parquet_file import (
+    END_BYTES,
+    LEAST_BYTES,
+    MAGIC,
+    footer_fault,
+    is_footer_within,
+    open_file,
+)
 from s3pq_dagster.decoding.sandbox import decode_in_sandbox
 from s3pq_dagster.errors import (
     AccessDeniedError,
     MalformedObjectError,
     ObjectChangedError,
     ObjectNotFoundError,
+    StoreRefusedError,
     TrialError,
 )
 from s3pq_dagster.logs import line
@@ -22,7 +30,6 @@ from s3pq_dagster.objects import Listing, ObjectMeta
 from s3pq_dagster.source.store import Store
 
 _TAIL_BYTES = 64 * 1024
-_MAGIC = b"PAR1"
 _MOST_TRIED = 3
 """Objects whose footers are tried for a table's schema."""
 _MOST_READS = 2
@@ -45,7 +52,7 @@ def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
     try:
         return schemas.canonical(read_footer(store, found).schema_arrow)
     except (pa.ArrowException, ValueError) as error:
-        raise MalformedObjectError(found.key, f"{type(error).__name__}: {error}") from error
+        raise MalformedObjectError.of(found.key, error) from error
 
 
 def read_footer(store: Store, found: ObjectMeta) -> pq.ParquetFile:
@@ -59,21 +66,20 @@ def read_footer(store: Store, found: ObjectMeta) -> pq.ParquetFile:
         TrialError: Its footer is long, and no sandbox process could be started to parse it.
         StoreError: As :meth:`Store.read`.
     """
-    if found.size < 2 * len(_MAGIC) + END_BYTES:
-        raise MalformedObjectError(found.key, f"it has only {found.size} bytes")
+    if (fault := found.size_fault) is not None:
+        raise MalformedObjectError(found.key, fault)
     # The magic at its start is left out: so no request is for the whole object.
-    tail = store.read(found, max(len(_MAGIC), found.size - _TAIL_BYTES), found.size)
-    if tail[-4:] != _MAGIC:
-        raise MalformedObjectError(found.key, f"it ends in {tail[-4:]!r}, not in {_MAGIC!r}")
+    start = max(len(MAGIC), found.size - _TAIL_BYTES)
+    tail = b"" if found.size < LEAST_BYTES else store.read(found, start, found.size)
+    if (fault := footer_fault(tail, found.size)) is not None:
+        raise MalformedObjectError(found.key, fault)
     length = int.from_bytes(tail[-8:-4], "little") + END_BYTES
-    if length > found.size - len(_MAGIC):
-        raise MalformedObjectError(found.key, f"its footer of {length} bytes is longer than it")
     if length > _MOST_BYTES:
         reason = f"its footer of {length} bytes is too long to be read alone"
         raise MalformedObjectError(found.key, reason)
     if length > len(tail):
         tail = store.read(found, found.size - length, found.size - len(tail)) + tail
-    return _parsed(found.key, _MAGIC + tail[-length:])
+    return _parsed(found.key, MAGIC + tail[-length:])
 
 
 def _parsed(key: str, footer: bytes) -> pq.ParquetFile:
@@ -83,7 +89,7 @@ def _parsed(key: str, footer: bytes) -> pq.ParquetFile:
     try:
         return open_file(pa.BufferReader(footer))
     except Exception as error:
-        raise MalformedObjectError(key, f"{type(error).__name__}: {error}") from error
+        raise MalformedObjectError.of(key, error) from error
 
 
 def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:
@@ -143,6 +149,7 @@ def table_schema(
             MalformedObjectError,
             ObjectChangedError,
             ObjectNotFoundError,
+            StoreRefusedError,
             TrialError,
         ) as error:
             log.warning(line("schema_skipped", table=table, key=found.key, reason=error))

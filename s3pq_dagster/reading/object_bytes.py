@@ -57,13 +57,26 @@ class ObjectBytes:
     decoded: DecodedObject | None = field(default=None, kw_only=True)
     """Decoded rows, if this object was decoded early."""
 
-    def parts(self, part_bytes: int) -> "list[Part]":
-        """Return the requests that fetch all of it: one if it is small, ranges if it is large."""
+    def parts(self, part_bytes: int) -> "Iterator[Part]":
+        """Yield the requests that fetch all of it: one if it is small, ranges if it is large.
+
+        None if it failed already. They are made one by one: their number is as large as the size
+        that a listing states.
+        """
+        start = 0
+        while start < self.size_in_parts(part_bytes) * part_bytes:
+            yield self.part_at(start, part_bytes)
+            start += part_bytes
+
+    def size_in_parts(self, part_bytes: int) -> int:
+        """Return how many requests fetch all of it; 0 if it failed already."""
         if self.error is not None:
-            return []
-        size = self.object.size
-        starts = range(0, size, part_bytes) if self.spool is not None else [0]
-        return [Part(self, start, min(start + part_bytes, size)) for start in starts]
+            return 0
+        return 1 if self.spool is None else -(-self.object.size // part_bytes)
+
+    def part_at(self, start: int, part_bytes: int) -> "Part":
+        """Return the request for the part that begins at a byte."""
+        return Part(self, start, min(start + part_bytes, self.object.size))
 
     def open(self) -> pa.NativeFile:
         """Open the bytes as a file for random access."""

@@ -11,7 +11,14 @@ import pyarrow.parquet as pq
 from s3pq_dagster import schemas
 from s3pq_dagster.decoding.column_groups import decode_column_groups
 from s3pq_dagster.decoding.decode_plan import DecodePlan, plan_from_page_headers, usual_rows
-from s3pq_dagster.decoding.parquet_file import decode, footer_bytes, is_footer_within, open_file
+from s3pq_dagster.decoding.parquet_file import (
+    END_BYTES,
+    decode,
+    footer_bytes,
+    footer_fault,
+    is_footer_within,
+    open_file,
+)
 from s3pq_dagster.decoding.sandbox import decode_in_sandbox, reason_too_slow
 from s3pq_dagster.errors import DiskError, MalformedObjectError, ReadAbandonedError, TrialError
 from s3pq_dagster.objects import ObjectMeta
@@ -20,7 +27,6 @@ from s3pq_dagster.spec import MIB, S3ParquetSpec
 
 _KEPT_BYTES = 32 * MIB
 """Decoded rows of a small object are kept if they take no more; otherwise it is decoded twice."""
-_REASON_CHARACTERS = 500
 _DISK_FACTOR = 16
 """A row group decoded in groups of columns may take so many times the bound of memory on disk."""
 
@@ -157,8 +163,6 @@ def _decoded_early(fetched: ObjectBytes, early: DecodedObject, spec: S3ParquetSp
 
 
 def _open(fetched: ObjectBytes, spec: S3ParquetSpec, on_batch: Callable[[], None]) -> OpenObject:
-    if fetched.object.size == 0:
-        raise MalformedObjectError(fetched.object.key, "it has 0 bytes")
     source = fetched.open()
     try:
         return _open_source(source, fetched, spec, on_batch)
@@ -173,7 +177,10 @@ def _open_source(
     spec: S3ParquetSpec,
     on_batch: Callable[[], None],
 ) -> OpenObject:
-    max_bytes = _decoding_bytes(spec)
+    max_bytes, size = _decoding_bytes(spec), source.size()
+    end = source.read_at(END_BYTES, size - END_BYTES) if size >= END_BYTES else b""
+    if (fault := footer_fault(end, size)) is not None:
+        raise MalformedObjectError(fetched.object.key, fault)
     if not is_footer_within(footer_bytes(source), max_bytes):
         _rows_after_sandbox(fetched, spec, 0, on_batch)
     file = open_file(source)
@@ -248,4 +255,4 @@ def _malformed(key: str, error: Exception) -> MalformedObjectError:
     """
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
         raise error
-    return MalformedObjectError(key, f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS])
+    return MalformedObjectError.of(key, error)

@@ -4,7 +4,7 @@ import logging
 import time
 
 from s3pq_dagster.logs import line
-from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.objects import MOST_OBJECT_BYTES, Listing, ObjectMeta
 
 _EVERY_SECONDS = 10
 
@@ -50,7 +50,7 @@ class ProgressLog:
     def count(self, found: ObjectMeta) -> None:
         """Count an object as dealt with, whatever became of it."""
         self.seen += 1
-        self.bytes += found.size
+        self.bytes += min(max(found.size, 0), MOST_OBJECT_BYTES)
 
     def count_quarantined(self, found: ObjectMeta, reason: str) -> None:
         """Count a malformed object, and log a warning."""

@@ -9,7 +9,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.loaders import Loader, create_loader
 
-from s3pq_dagster.s3_errors import follow_one_redirect
+from s3pq_dagster.s3_errors import follow_no_redirect
 from s3pq_dagster.source import listing_page
 from s3pq_dagster.source.requests import ATTEMPTS
 from s3pq_dagster.spec import S3ParquetSpec
@@ -56,7 +56,7 @@ def make_client(
     )
     # Because of the star it runs before botocore's own handlers, one of which parses the body.
     client.meta.events.register_first("before-parse.*.ListObjectsV2", listing_page.take_objects)
-    client.meta.events.register_last("before-parameter-build.s3", follow_one_redirect)
+    client.meta.events.register_last("before-parameter-build.s3", follow_no_redirect)
     return client, opened.get_credentials
 
 

@@ -1,4 +1,4 @@
-"""Which e_tags are the MD5 of an object's content, and what follows when the bytes differ."""
+"""What e_tags say: which are weak, which are an MD5, and what follows when the bytes differ."""
 
 import hashlib
 import re
@@ -11,8 +11,33 @@ from s3pq_dagster.objects import ObjectMeta
 MOST_READS = 4
 """Reads that return the same wrong bytes before the object itself is taken for damaged."""
 _MD5 = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+_WEAK = "W/"
+"""How a weak e_tag starts (RFC 9110, section 8.8.3)."""
 _EXPRESS = "--x-s3"
 """How the names of directory buckets end (S3 user guide, "Directory bucket naming rules")."""
+
+
+def of_header(text: str) -> str | None:
+    """Take an e_tag out of a header as :attr:`ObjectMeta.e_tag` has it; ``None`` if it is empty."""
+    return text if text.startswith(f'{_WEAK}"') else text.strip('"') or None
+
+
+def if_match(e_tag: str | None) -> str | None:
+    """Return the value of ``If-Match`` that asks for a version; ``None`` if none can.
+
+    A weak e_tag matches no condition, not even its own (RFC 9110, section 13.1.1), so the answer's
+    e_tag alone shows whether the object was overwritten.
+    """
+    return None if e_tag is None or e_tag.startswith(f'{_WEAK}"') else f'"{e_tag}"'
+
+
+def is_same(one: str | None, other: str | None) -> bool:
+    """Return whether two e_tags are of one version; what lies between may have weakened one."""
+    return _opaque(one) == _opaque(other)
+
+
+def _opaque(e_tag: str | None) -> str | None:
+    return None if e_tag is None else e_tag.removeprefix(_WEAK).strip('"')
 
 
 def expected_md5(found: ObjectMeta, answer: Mapping[str, Any], bucket: str) -> str | None:

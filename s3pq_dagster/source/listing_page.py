@@ -4,6 +4,7 @@ botocore takes 90 µs to parse a key, this module 5. It uses lxml, which keeps n
 an element: with thousands of those a page, Python's collector of cycles takes as long as parsing.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import is_
@@ -14,12 +15,19 @@ import polars as pl
 from botocore.utils import parse_timestamp
 from lxml import etree
 
-from s3pq_dagster.errors import StoreError
+from s3pq_dagster.errors import StoreError, StoreRefusedError
 from s3pq_dagster.objects import LISTING_COLUMNS
+from s3pq_dagster.s3_errors import SENT_AS_200
 from s3pq_dagster.source.requests import Requests, retry_broken
 
 _MOST_KEYS = 1000
 """Keys on a page at most, by S3's rule."""
+_MOST_KEY_BYTES = 1024
+"""Most bytes of a key in UTF-8 (S3 user guide, "Naming Amazon S3 objects")."""
+_MOST_SIZE = 2**63 - 1
+"""What stands for every larger size; no object can have any of them."""
+_SIZE_DIGITS = 19
+_BAD_ARGUMENT = "InvalidArgument"
 _ROOT = "ListBucketResult"
 _FIELDS = {"key": "Key", "size": "Size", "e_tag": "ETag", "last_modified": "LastModified"}
 """Column of a listing to XML element."""
@@ -90,19 +98,31 @@ def list_page(
 
 @retry_broken
 def _ask(requests: Requests, asked: dict[str, Any], seen: set[str]) -> Page:
-    answer = requests.send("list_objects_v2", "s3:ListBucket", **asked)
-    if (found := _fault(answer, asked["Prefix"], seen)) is not None:
+    answer = _answer(requests, asked)
+    if (found := _fault(answer, asked, seen)) is not None:
         raise requests.broken(None, found)
     is_last = not answer["IsTruncated"]
     return Page(
         answer["Contents"],
-        _prefixes(answer),
+        _prefixes(answer) if "Delimiter" in asked else [],
         None if is_last else str(answer["NextContinuationToken"]),
     )
 
 
-def _fault(answer: dict[str, Any], prefix: str, seen: set[str]) -> str | None:
-    """Return why an answer is not a page of the listing of a prefix; ``None`` if it is one."""
+def _answer(requests: Requests, asked: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return requests.send("list_objects_v2", "s3:ListBucket", **asked)
+    except StoreRefusedError as error:
+        if "ContinuationToken" not in asked or error.code != _BAD_ARGUMENT:
+            raise
+        # The token came from this S3, and another listing gets another one.
+        msg = f"{requests.endpoint} refuses a continuation token that it gave. Run again."
+        raise StoreError(msg) from error
+
+
+def _fault(answer: dict[str, Any], asked: dict[str, Any], seen: set[str]) -> str | None:
+    """Return why an answer is not the page that was asked for; ``None`` if it is."""
+    prefix = asked["Prefix"]
     # botocore parses an HTML page with status 200 as an empty listing, and an answer that
     # `take_objects` refused as a listing without our columns.
     is_whole = {"IsTruncated", "Name", "Contents"} <= answer.keys()
@@ -113,15 +133,25 @@ def _fault(answer: dict[str, Any], prefix: str, seen: set[str]) -> str | None:
         return "a listing that goes on, but not where"
     if answer["IsTruncated"] and token in seen:
         return "one page for ever"
-    # The listing of another prefix would hide what is under this one.
     keys = answer["Contents"]["key"]
-    names = [*keys.filter(~keys.str.starts_with(prefix)), *_prefixes(answer)]
-    foreign = next((name for name in names if not name.startswith(prefix)), None)
-    return None if foreign is None else f"a listing of {prefix!r} with {foreign!r} in it"
+    if (long := keys.filter(keys.str.len_bytes() > _MOST_KEY_BYTES)).len():
+        found = len(str(long[0]).encode())
+        return f"a listing with a key of {found} bytes, of which S3 allows {_MOST_KEY_BYTES}"
+    # The listing of another prefix would hide what is under this one.
+    foreign = keys.filter(~keys.str.starts_with(prefix)).to_list()
+    if (delimiter := asked.get("Delimiter")) is not None:
+        # A prefix that is not longer than the one asked for would be asked for without end.
+        foreign += [
+            name
+            for name in _prefixes(answer)
+            if not (name.startswith(prefix) and name.endswith(delimiter) and name != prefix)
+        ]
+    return f"a listing of {prefix!r} with {foreign[0]!r} in it" if foreign else None
 
 
 def _prefixes(answer: dict[str, Any]) -> list[str]:
-    found = [str(each["Prefix"]) for each in answer.get("CommonPrefixes", ())]
+    """Return the prefixes of further keys; one without a name is an empty string."""
+    found = [str(each.get("Prefix") or "") for each in answer.get("CommonPrefixes") or ()]
     is_encoded = answer.get("EncodingType") == "url"
     return [_decoded(prefix) for prefix in found] if is_encoded else found
 
@@ -135,6 +165,8 @@ def take_objects(
     parsed = parse(response_dict["body"])
     if parsed is not None:
         response_dict["body"], customized_response_dict["Contents"] = parsed
+    else:
+        customized_response_dict[SENT_AS_200] = True
 
 
 def parse(body: bytes) -> tuple[bytes, pl.DataFrame] | None:
@@ -224,17 +256,28 @@ def _columns(texts: dict[str, list[str | None]], *, is_encoded: bool) -> pl.Data
         return _converted(frame, time.str.to_datetime(_TIME, time_unit="us", time_zone="UTC"))
     except pl.exceptions.PolarsError:  # times in another format than S3's
         times = [parse_timestamp(text) for text in frame["last_modified"]]
-    try:
-        return _converted(frame, pl.Series("last_modified", times))
-    except pl.exceptions.PolarsError as error:
-        msg = f"an object whose size is no number: {error}"
-        raise ValueError(msg) from error
+    sizes = pl.Series("size", [_size(text) for text in frame["size"]], pl.Int64)
+    return _converted(frame.with_columns(sizes), pl.Series("last_modified", times))
+
+
+def _size(text: str) -> int:
+    """Read a size; one of more digits than an Int64 has is as impossible as the largest."""
+    if re.fullmatch(r"-?[0-9]+", text) is None:
+        msg = f"an object whose size is no number: {text[:50]!r}"
+        raise ValueError(msg)
+    return max(-1, min(int(text), _MOST_SIZE)) if len(text) <= _SIZE_DIGITS else _MOST_SIZE
 
 
 def _converted(frame: pl.DataFrame, times: pl.Expr | pl.Series) -> pl.DataFrame:
+    e_tag = pl.col("e_tag")
     return frame.select(
         pl.col("key"),
         pl.col("size").cast(pl.Int64),
-        pl.col("e_tag").str.strip_chars('"').replace("", None),
+        # A weak e_tag keeps its quotes, which tell it from a strong one.
+        pl.when(e_tag.str.starts_with('W/"'))
+        .then(e_tag)
+        .otherwise(e_tag.str.strip_chars('"'))
+        .replace("", None)
+        .alias("e_tag"),
         times.cast(LISTING_COLUMNS["last_modified"]),
     )

@@ -17,17 +17,35 @@ from s3pq_dagster.errors import (
     ObjectNotFoundError,
     S3ParquetError,
     StoreError,
+    StoreRefusedError,
     StoreUnreachableError,
     one_line,
 )
-from s3pq_dagster.s3_errors import Meaning, of_answer, of_exception
+from s3pq_dagster.s3_errors import ErrorAnswer, Meaning, of_exception
 
+_OK = 200
 ATTEMPTS = 4
 """Most attempts at a request; botocore counts failed requests, :data:`retry_broken` answers."""
 _ARCHIVED = (
     "it is in an archived storage class; restore it, then run its table with "
     "retry_quarantined: true"
 )
+_CUSTOMER_KEY = (
+    "it is encrypted with a customer's key (SSE-C), which this package never has; write it again "
+    "with another encryption"
+)
+_ADVICE = {
+    Meaning.KMS_KEY: (
+        "Enable the KMS key that encrypts it, or encrypt it with another; nothing is quarantined, "
+        "so run again then"
+    ),
+    Meaning.REQUESTER_PAYS: (
+        "Its requesters pay, and this package does not agree to that: have the bucket's owner turn "
+        "it off, or copy the objects into a bucket of your own"
+    ),
+    Meaning.REFUSED: ("Look the code up in the documentation of this S3, and change what it names"),
+}
+"""What to do about refusals that no class of error of their own explains."""
 
 retry_broken = retry(
     retry=retry_if_exception_type(BrokenAnswerError),
@@ -74,12 +92,14 @@ class Requests:
 
         Raises:
             BucketNotFoundError: The bucket is not there, or in another region.
+            StoreRefusedError: S3 redirects elsewhere, or refuses for good for another reason.
             AccessDeniedError: The permission is missing.
             CredentialsError: Credentials are missing, wrong or expired.
             StoreUnreachableError: Nothing answers.
             ObjectNotFoundError: The object is not there.
             ObjectChangedError: The object is not the version that the request asks for.
-            MalformedObjectError: The object is in an archived storage class.
+            MalformedObjectError: The object is in an archived storage class, or encrypted with a
+                customer's key.
             BrokenAnswerError: The answer cannot be read, or cannot come from S3.
             StoreError: Anything else.
         """
@@ -118,37 +138,61 @@ class Requests:
         self, error: boto_errors.ClientError, permission: str, key: str | None
     ) -> S3ParquetError:
         """Make the error for an answer that is an error."""
-        said: dict[str, Any] = {**error.response.get("Error", {})}
-        code = str(said.get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        meaning = of_answer(code, status)
-        match meaning:
+        answer = ErrorAnswer.of(error.response)
+        match answer.meaning:
             case Meaning.NO_BUCKET:
                 return BucketNotFoundError(self.bucket, self.endpoint)
             case Meaning.OTHER_REGION:
-                region = f" ({said['Region']!r})" if "Region" in said else ""
-                found = f"S3 answered {status} {code}, as for a bucket of another region{region}"
-                return BucketNotFoundError(self.bucket, self.endpoint, found)
+                return self._elsewhere(answer)
             case Meaning.REFUSED_CREDENTIALS:
-                return CredentialsError(self.bucket, f"S3 answered {code}")
+                return CredentialsError(self.bucket, f"S3 answered {answer.code or answer.status}")
             case Meaning.DENIED:
-                return AccessDeniedError(self.bucket, permission, key=key)
-        if key is not None and (own := self._about_object(meaning, error, key)) is not None:
+                return AccessDeniedError(self.bucket, permission, key=key, found=str(answer))
+            case Meaning.KMS_KEY if "AccessDenied" in answer.code:
+                return AccessDeniedError(self.bucket, "kms:Decrypt", key=key, found=str(answer))
+        if key is not None and (own := self._about_object(answer, error, key)) is not None:
             return own
+        return self._other(answer, key)
+
+    def _elsewhere(self, answer: ErrorAnswer) -> StoreError:
+        """Make the error for a redirect, which is not followed wherever it points."""
+        region = f"in region {answer.region!r}" if answer.region else "of another region"
+        if answer.points_to is None:
+            found = f"S3 answered {answer}, as for a bucket {region}"
+            return BucketNotFoundError(self.bucket, self.endpoint, found)
+        set_region = f"Set `region` to {answer.region!r}" if answer.region else "Check `region`"
+        return StoreRefusedError(
+            f"{self.endpoint} answered {answer.status} about s3://{self.bucket} and points to "
+            f"{one_line(answer.points_to)}. Redirects are not followed, since credentials would go "
+            f"there. {set_region} and `endpoint_url`, so that requests go where the bucket is; "
+            f"trying again does not help before that."
+        )
+
+    def _other(self, answer: ErrorAnswer, key: str | None) -> StoreError:
+        """Make the error for an answer that no class of its own explains."""
+        if answer.status == _OK:  # sent with 200, where it ought to have been a listing
+            return StoreError(self._not_s3(key, f"it sent 200 with {answer.code or 'broken XML'}"))
         where = one_line(f"s3://{self.bucket}" + ("" if key is None else f"/{key}"))
+        told = f"{self.endpoint} answered {one_line(str(answer))} about {where}."
+        if answer.meaning in _ADVICE:
+            advice = _ADVICE[answer.meaning]
+            msg = f"{told} {advice}. Trying again does not help before that."
+            return StoreRefusedError(msg, answer.code)
+        if answer.meaning is Meaning.CLOCK:
+            return StoreError(f"{told} Set this machine's clock (NTP), then run again.")
         return StoreError(
-            f"{self.endpoint} answered {status} {code} about {where}: "
-            f"{said.get('Message', 'no message')}. "
-            f"Run again; if it stays, ask whoever runs this S3."
+            f"{told} Trying again may help: run again; if it stays, ask whoever runs this S3."
         )
 
     def _about_object(
-        self, meaning: Meaning, error: boto_errors.ClientError, key: str
+        self, answer: ErrorAnswer, error: boto_errors.ClientError, key: str
     ) -> S3ParquetError | None:
         """Make the error for an answer that concerns one object only."""
-        match meaning:
+        match answer.meaning:
             case Meaning.ARCHIVED:
                 return MalformedObjectError(key, _ARCHIVED)
+            case Meaning.CUSTOMER_KEY:
+                return MalformedObjectError(key, _CUSTOMER_KEY)
             case Meaning.NO_OBJECT:
                 return ObjectNotFoundError(key)
             # Only the answer to HEAD has no body to carry S3's code. Any other 404 without the

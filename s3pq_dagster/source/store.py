@@ -1,6 +1,7 @@
 """The source bucket: opened once, and read by objects or byte ranges."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Self
@@ -19,7 +20,7 @@ from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.s3_errors import Meaning, of_exception
 from s3pq_dagster.source import e_tags
 from s3pq_dagster.source.client import make_client
-from s3pq_dagster.source.obstore_reads import ObstoreReads
+from s3pq_dagster.source.direct_reads import DirectReads
 from s3pq_dagster.source.requests import Requests, retry_broken
 from s3pq_dagster.spec import S3ParquetSpec
 
@@ -47,9 +48,9 @@ class Store:
         bucket: str,
         *,
         verify_e_tags: bool = True,
-        open_obstore: Callable[[], ObstoreReads | None] = lambda: None,
+        open_direct: Callable[[], DirectReads | None] = lambda: None,
     ) -> None:
-        self._open_obstore = open_obstore
+        self._open_direct = open_direct
         self._verify = verify_e_tags
         self.requests = Requests(client, bucket)
         self.bucket = bucket
@@ -72,13 +73,13 @@ class Store:
             if of_exception(error) is not Meaning.MISSING_CREDENTIALS:
                 raise
             raise CredentialsError(spec.bucket, str(error)) from error
-        open_obstore = partial(ObstoreReads.open, spec, credentials, client.meta.endpoint_url)
-        return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags, open_obstore=open_obstore)
+        open_direct = partial(DirectReads.open, spec, credentials, client.meta.endpoint_url)
+        return cls(client, spec.bucket, verify_e_tags=spec.verify_e_tags, open_direct=open_direct)
 
     @cached_property
-    def _obstore(self) -> ObstoreReads | None:
+    def _direct(self) -> DirectReads | None:
         """Fast reads of small objects, opened on first use since that looks for credentials."""
-        return self._open_obstore()
+        return self._open_direct()
 
     @property
     def endpoint(self) -> str:
@@ -87,6 +88,8 @@ class Store:
 
     def close(self) -> None:
         """Close the connections."""
+        if (direct := self.__dict__.get("_direct")) is not None:  # not to open it now
+            direct.close()
         self.requests.close()
 
     @retry_broken
@@ -156,8 +159,8 @@ class Store:
         """
         seen: list[str] = []
         last = found.size if end is None else end
-        if self._obstore is not None and start == 0 and last == found.size:
-            data = self._obstore.read(found)
+        if self._direct is not None and start == 0 and last == found.size:
+            data = self._direct.read(found)
             if data is not None:
                 return Piece(data, e_tags.expected_md5(found, {}, self.bucket))
 
@@ -184,40 +187,60 @@ class Store:
     def _read(self, found: ObjectMeta, start: int, end: int) -> Piece:
         whole = start == 0 and end == found.size
         asked: dict[str, Any] = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
-        if found.e_tag is not None:
-            asked["IfMatch"] = f'"{found.e_tag}"'
+        if (condition := e_tags.if_match(found.e_tag)) is not None:
+            asked["IfMatch"] = condition
         answer = self.requests.send("get_object", "s3:GetObject", key=found.key, **asked)
         try:
-            with answer["Body"] as body:
-                data: bytes = body.read()
+            # Not a context of botocore's own, which would read without its checks.
+            with closing(answer["Body"]) as body:
+                _check_headers(answer, found, start, end)
+                data = _read_at_most(body, end - start + 1)
         except boto_errors.FlexibleChecksumError as error:
             msg = f"the body of {found.key!r} does not have the checksum S3 stored: {error}"
             raise BrokenAnswerError(msg) from error
         except (boto_errors.BotoCoreError, HTTPError, ValueError) as error:
             msg = f"the body of {found.key!r} broke off: {error}"
             raise BrokenAnswerError(msg) from error
-        _check_answer(answer, data, found, start, end)
+        if len(data) != end - start:
+            raise _not_asked_for(answer, found, start, end, len(data))
         return Piece(
             data, e_tags.expected_md5(found, answer, self.bucket) if self._verify else None
         )
 
 
 def _e_tag(answer: dict[str, Any]) -> str | None:
-    return str(answer.get("ETag", "")).strip('"') or None
+    return e_tags.of_header(str(answer.get("ETag", "")))
 
 
-def _check_answer(
-    answer: dict[str, Any], data: bytes, found: ObjectMeta, start: int, end: int
-) -> None:
+def _check_headers(answer: dict[str, Any], found: ObjectMeta, start: int, end: int) -> None:
+    """Compare an answer's headers with the request, before anything of its body is read."""
     if (e_tag := _e_tag(answer)) is None and found.e_tag is not None:
         raise BrokenAnswerError(f"the answer about {found.key!r} has no e_tag: S3's have one")
-    if e_tag != found.e_tag:
+    if not e_tags.is_same(e_tag, found.e_tag):
         raise ObjectChangedError(found.key)
     whole = start == 0 and end == found.size
     expected = None if whole else f"bytes {start}-{end - 1}/{found.size}"
-    if answer.get("ContentRange") != expected or len(data) != end - start:
-        msg = (
-            f"asked for bytes {start} to {end} of {found.key!r} ({found.size} bytes), got "
-            f"{len(data)} bytes with Content-Range {answer.get('ContentRange')!r}"
-        )
-        raise BrokenAnswerError(msg)
+    if answer.get("ContentRange") != expected:
+        raise _not_asked_for(answer, found, start, end, answer.get("ContentLength"))
+
+
+def _not_asked_for(
+    answer: dict[str, Any], found: ObjectMeta, start: int, end: int, length: object
+) -> BrokenAnswerError:
+    said = answer.get("ContentRange")
+    is_ignored = said is None and not (start == 0 and end == found.size)
+    why = ": this server ignores the Range header" if is_ignored else ""
+    return BrokenAnswerError(
+        f"asked for bytes {start} to {end} of {found.key!r} ({found.size} bytes), got {length} "
+        f"bytes with Content-Range {said!r}{why}"
+    )
+
+
+def _read_at_most(body: Any, most: int) -> bytes:
+    """Read a body up to a number of bytes, however long it says it is."""
+    pieces = []
+    # Asked once more at its end, botocore checks its length and checksum.
+    while most > 0 and (piece := body.read(most)):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)

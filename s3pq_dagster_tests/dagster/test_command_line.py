@@ -79,6 +79,12 @@ def test_an_empty_bucket_exits_0_and_warns(bucket: Bucket, tmp_path: Path) -> No
             "duckdb:///lake.duckdb",
             marks=pytest.mark.thorough,
         ),
+        pytest.param(
+            {"S3PQ_PATH_PREFIX": "/raw/"},
+            "S3PQ_PATH_PREFIX: path_prefix must not start with a slash, as keys in S3 have none in "
+            "front, got '/raw/'. Give 'raw/'.",
+            marks=pytest.mark.thorough,
+        ),
         ({"S3PQ_BUCKET": "no-such-bucket"}, "bucket 'no-such-bucket' not found"),
     ],
 )

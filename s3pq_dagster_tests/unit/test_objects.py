@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.objects import MOST_OBJECT_BYTES, Listing, ObjectMeta
 from s3pq_dagster_tests.unit.made import NOON, keys, listing, meta
 
 
@@ -73,6 +73,21 @@ def test_reading_order_is_time_then_key_in_bytes() -> None:
     assert keys(found.in_reading_order()) == ["z", "\uffff", "\U0001f600", "B", "a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("size", "is_possible"),
+    [(0, True), (50 * 1024**4, True), (50 * 1024**4 + 1, False), (2**63 - 1, False), (-1, False)],
+)
+def test_a_size_has_bounds(size: int, *, is_possible: bool) -> None:
+    """No object has fewer than no bytes, or more than any S3 allows."""
+    assert (meta("a", size=size).size_fault is None) is is_possible
+
+
+def test_sizes_that_no_object_has_do_not_overflow_the_sum() -> None:
+    """Two of them are more than an Int64 holds; each counts as the nearest possible size."""
+    found = listing(meta("a", size=2**63 - 1), meta("b", size=2**63 - 1), meta("c", size=-9))
+    assert found.total_bytes == 2 * MOST_OBJECT_BYTES
+
+
 def test_times_come_back_aware_and_in_utc() -> None:
     """A time in another zone becomes the same time in UTC."""
     moment = datetime.fromisoformat("2024-02-14T13:00:00+01:00")
@@ -87,7 +102,7 @@ def test_a_listing_takes_some_two_hundred_bytes_a_key() -> None:
     script = """
 import itertools
 from datetime import UTC, datetime
-from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.objects import MOST_OBJECT_BYTES, Listing, ObjectMeta
 
 def resident():
     with open("/proc/self/statm") as file:

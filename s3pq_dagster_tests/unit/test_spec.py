@@ -131,6 +131,25 @@ def test_a_value_of_another_type_is_refused_by_name(field: str, value: object) -
     assert str(value) in message
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("/x", "Give 'x'"),
+        ("//raw/20", "Give 'raw/20'"),
+        ("/", "Give ''"),
+        ("s3://b/x", "Put the bucket 'b' into bucket, and give 'x' here"),
+        ("S3A://b//raw/", "Put the bucket 'b' into bucket, and give 'raw/' here"),
+        ("s3n://b", "Put the bucket 'b' into bucket, and give '' here"),
+    ],
+)
+def test_a_prefix_that_lists_nothing_says_what_was_meant(given: str, meant: str) -> None:
+    """A path or URL would match no key, which looked like an empty bucket."""
+    message = refusal(path_prefix=given)
+    assert "path_prefix must" in message
+    assert repr(given) in message
+    assert meant in message
+
+
 def test_unknown_fields_are_refused() -> None:
     """An unknown field is an error that names it."""
     message = refusal(rows_per_recrod=100)
@@ -158,6 +177,8 @@ def test_every_wrong_field_is_named_at_once() -> None:
         ("endpoint_url", "http://[::1]:9000"),
         ("path_prefix", "raw/20"),
         ("path_prefix", " "),
+        ("path_prefix", "a//b"),
+        ("path_prefix", "https://example.org/"),
         ("local_profile", "dev"),
         ("verify_e_tags", False),
     ],

@@ -39,9 +39,24 @@ _CAUSES = {
         "a file is in an archived storage class. Restore it, and keep the tables out of such "
         "classes"
     ),
+    Meaning.KMS_KEY: (
+        "the KMS key that encrypts a file is disabled, gone or not to be used. Enable it and allow "
+        "its use"
+    ),
+    Meaning.CUSTOMER_KEY: (
+        "a file is encrypted with a customer's key (SSE-C). Keep such files out of the tables"
+    ),
+    Meaning.REQUESTER_PAYS: (
+        "the bucket's requesters pay. Have that turned off, or use another bucket"
+    ),
+    Meaning.REFUSED: (
+        "S3 refuses the request. Look the code up in the documentation of this S3, and change what "
+        "it names"
+    ),
 }
-_STATUS = re.compile(r"\b(401) Unauthorized|\b(403) Forbidden")
-"""How object_store quotes the statuses that matter here."""
+_STATUS = re.compile(r"\b(4\d\d) [A-Z][a-z]+")
+"""How object_store quotes a status; those of 5xx mean nothing but another attempt."""
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 _PHRASES = {
     "privileges": Meaning.DENIED,
     "redirect without LOCATION": Meaning.OTHER_REGION,
@@ -73,7 +88,8 @@ def failed(shown: str, error: BaseException) -> DestinationError:
 
 def _meaning(text: str) -> Meaning:
     status = _STATUS.search(text)
-    found = of_answer(code_in(text), int(status[1] or status[2]) if status else 0)
+    message = _MESSAGE.search(text)
+    found = of_answer(code_in(text), int(status[1]) if status else 0, message[1] if message else "")
     if found is not Meaning.OTHER:
         return found
     said = (meaning for phrase, meaning in _PHRASES.items() if phrase in text)

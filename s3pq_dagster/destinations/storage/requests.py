@@ -13,13 +13,25 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError
-from s3pq_dagster.s3_errors import Meaning, follow_one_redirect, of_answer, of_exception
+from s3pq_dagster.s3_errors import ErrorAnswer, Meaning, follow_one_redirect, of_exception
 
 _ATTEMPTS = 4
 CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 _CONNECTIONS = 64
 _DEFAULT_REGION = "us-east-1"
+
+
+_PERMANENT = {
+    Meaning.KMS_KEY: "Enable the KMS key that encrypts it and allow its use, or change the key",
+    Meaning.CUSTOMER_KEY: (
+        "It is encrypted with a customer's key (SSE-C): move it away, keep such objects out of "
+        "what is below `root`"
+    ),
+    Meaning.REQUESTER_PAYS: "Its requesters pay: have that turned off, or use another bucket",
+    Meaning.REFUSED: "Look the code up in the documentation of this S3, and change what it names",
+}
+"""What to do about refusals that stand until somebody changes something."""
 
 
 @functools.cache
@@ -128,21 +140,22 @@ class Requests:
             raise DestinationError(msg) from error
 
     def _answered(self, error: boto_errors.ClientError, permission: str, key: str) -> Exception:
-        said = error.response.get("Error", {})
-        code = str(said.get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        match of_answer(code, status):
+        answer = ErrorAnswer.of(error.response)
+        match answer.meaning:
             case Meaning.NO_BUCKET:
                 return self._no_bucket()
             case Meaning.OTHER_REGION:
-                return self._no_bucket(f": S3 answered {status} {code}, as for another region")
+                region = f" ({answer.region!r})" if answer.region else ""
+                points = f", and points to {answer.points_to}" if answer.points_to else ""
+                found = f": S3 answered {answer}, as for another region{region}{points}"
+                return self._no_bucket(found)
             case Meaning.REFUSED_CREDENTIALS:
-                return self._no_credentials(code)
+                return self._no_credentials(answer.code or answer.status)
             case Meaning.DENIED:
                 return DestinationDeniedError(
                     f"access denied to {self._where(key)}: the credentials in use lack "
-                    f"{permission}. Allow {permission} on the bucket, or check which credentials "
-                    f"and profile are in use."
+                    f"{permission} (S3 answered {answer}). Allow {permission} on the bucket, or "
+                    f"check which credentials and profile are in use."
                 )
             case Meaning.ARCHIVED:
                 return DestinationDeniedError(
@@ -153,11 +166,20 @@ class Requests:
                 return FileNotFoundError(key)
             case Meaning.CONDITION_FAILED:
                 return PreconditionFailedError(key)
-        return DestinationError(
-            f"{self.endpoint} answered {status} {code} about {self._where(key)}: "
-            f"{said.get('Message', 'no message')}. Run again; if it stays, ask whoever runs this "
-            f"S3."
-        )
+        return self._other(answer, key)
+
+    def _other(self, answer: ErrorAnswer, key: str) -> DestinationError:
+        """Make the error for an answer that no class or message of its own explains."""
+        told = f"{self.endpoint} answered {answer} about {self._where(key)}."
+        if answer.meaning in _PERMANENT:
+            advice = _PERMANENT[answer.meaning]
+            return DestinationDeniedError(
+                f"{told} {advice}. Trying again does not help before that."
+            )
+        advice = "; if it stays, ask whoever runs this S3"
+        if answer.meaning is Meaning.CLOCK:
+            advice = " once this machine's clock is right (NTP)"
+        return DestinationError(f"{told} Trying again may help: run again{advice}.")
 
     def _no_bucket(self, found: str = "") -> DestinationError:
         return DestinationDeniedError(

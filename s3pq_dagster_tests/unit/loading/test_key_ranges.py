@@ -54,3 +54,12 @@ def test_a_large_object_is_a_range_of_its_own() -> None:
 def test_empty_objects_are_divided_too() -> None:
     """Empty objects cost requests as well."""
     assert len(split(listing({str(number): 0 for number in range(8)}), 4)) == 4
+
+
+@given(st.dictionaries(KEYS, st.sampled_from([-1, 1, 2**63 - 1]), max_size=40), st.integers(1, 9))
+def test_sizes_that_no_object_has_are_divided_too(sizes: dict[str, int], most: int) -> None:
+    """A listing may state any number; the ranges still hold every key, and are not more."""
+    ranges = split(listing(sizes), most)
+    assert len(ranges) <= min(most, len(sizes))
+    found = [key for r in ranges for key in r.of(listing(sizes)).frame["key"]]
+    assert sorted(found) == sorted(sizes)

@@ -1,14 +1,17 @@
 """Which part of which object may be fetched next."""
 
+import tracemalloc
+
 import pytest
 
-from s3pq_dagster.errors import DiskError
-from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.errors import BrokenAnswerError, DiskError, MalformedObjectError
+from s3pq_dagster.objects import MOST_OBJECT_BYTES, ObjectMeta
 from s3pq_dagster.reading.admission import Admission
 from s3pq_dagster.reading.object_bytes import Part
 from s3pq_dagster_tests.unit.made import meta, spec
 
 KIB = 1024
+MIB = 1024 * KIB
 
 
 def objects(count: int, size: int = 100 * KIB) -> list[ObjectMeta]:
@@ -103,3 +106,34 @@ def test_nothing_begins_after_the_end() -> None:
     admission.stop()
     admission.end_part(part)
     assert begun(admission) == []
+
+
+def test_ranges_are_not_listed_before_they_begin() -> None:
+    """The largest object has millions of ranges, and a listing may only say that it is so large."""
+    admission = Admission(objects(1, size=MOST_OBJECT_BYTES), spec(concurrency=4), 1)
+    admission.takes_large = True
+    tracemalloc.start()
+    parts = begun(admission)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [part.start for part in parts] == [number * 8 * MIB for number in range(4)]
+    assert most < 100 * KIB
+    fetched = parts[0].fetched
+    assert fetched.parts_left == MOST_OBJECT_BYTES // (8 * MIB) + 1  # one is the check
+    fetched.error = BrokenAnswerError("another size")
+    for part in parts:
+        admission.end_part(part)
+    assert begun(admission) == []
+    assert fetched.parts_left == 1
+    admission.free(fetched)
+
+
+@pytest.mark.parametrize("size", [2**63 - 1, MOST_OBJECT_BYTES + 1, -1])
+def test_an_object_of_no_possible_size_has_no_parts(size: int) -> None:
+    """It is malformed, and others are fetched."""
+    admission = Admission([*objects(1, size=size), meta("small", size=1)], spec(), 1)
+    admission.takes_large = True
+    assert keys(begun(admission)) == ["small"]
+    first = admission.admitted[0]
+    assert isinstance(first.error, MalformedObjectError)
+    assert (first.parts_left, first.spool) == (0, None)

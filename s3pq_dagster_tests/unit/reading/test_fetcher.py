@@ -3,6 +3,7 @@
 import resource
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from s3pq_dagster.errors import (
     ObjectNotFoundError,
     StoreError,
 )
+from s3pq_dagster.objects import MOST_OBJECT_BYTES
 from s3pq_dagster.reading.fetcher import Fetcher
 from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.spool import Spool
@@ -459,3 +461,29 @@ def test_objects_behind_a_damaged_one_still_come(bucket: Bucket) -> None:
         for fetched in fetcher:
             assert body_of(fetched) == LARGE
             fetcher.release(fetched)
+
+
+def test_a_size_that_is_a_lie_costs_no_more_than_what_was_begun(bucket: Bucket) -> None:
+    """An object listed with 50 TiB that has ten bytes fails with its first ranges."""
+    bucket.put("k", b"0123456789")
+    with opened(bucket) as store:
+        (found,) = listed(store)
+        lie = replace(found, size=MOST_OBJECT_BYTES)
+        with Fetcher(store, [lie], spec(concurrency=2)) as fetcher:
+            (fetched,) = fetcher
+            assert isinstance(fetched.error, StoreError)
+            fetcher.release(fetched)
+    assert len(bucket.proxy.object_reads) <= 2 * 4  # each is tried four times
+
+
+def test_an_object_of_no_possible_size_is_handed_on_as_malformed(bucket: Bucket) -> None:
+    """In its order, without a request, and with the objects beside it."""
+    bucket.put("k", b"0123456789")
+    with opened(bucket) as store:
+        (found,) = listed(store)
+        lie = replace(found, key="lie", size=2**63 - 1)
+        with Fetcher(store, [lie, found], spec()) as fetcher:
+            first, second = fetcher
+            assert isinstance(first.error, MalformedObjectError)
+            assert body_of(second) == b"0123456789"
+    assert [request.key for request in bucket.proxy.object_reads] == ["k"]

@@ -6,13 +6,15 @@ import pyarrow as pa
 import pytest
 
 from s3pq_dagster.errors import MalformedObjectError, StoreError
-from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.objects import MOST_OBJECT_BYTES, ObjectMeta
 from s3pq_dagster.reading.footers import footer_rows, read_schema, table_schema
+from s3pq_dagster.reading.object_bytes import ObjectBytes
+from s3pq_dagster.reading.open_object import open_object
 from s3pq_dagster.source.listing import list_prefix
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
 from s3pq_dagster_tests.malformed.bombs import BOMBS
 from s3pq_dagster_tests.proxy import Answer, Request
-from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened
+from s3pq_dagster_tests.unit.made import Lines, listed, logger, meta, opened, spec
 
 KIB = 1024
 NUMBERS = pa.schema([("id", pa.int64()), ("text", pa.string())])
@@ -73,19 +75,21 @@ def test_a_long_footer_takes_a_second_request(bucket: Bucket) -> None:
     assert 64 * KIB < sum(map(asked_bytes, reads)) < found.size
 
 
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b"", "0 bytes"),
-        (b"PAR1PAR1", "8 bytes"),
-        (b"a,b,c\n" * 100, "not in b'PAR1'"),
-        (b"PAR1" + b"x" * 100 + (10**6).to_bytes(4, "little") + b"PAR1", "longer than it"),
-        (b"PAR1" + b"\xff" * 100 + (50).to_bytes(4, "little") + b"PAR1", "Error|Invalid|Thrift"),
-        (parquet(numbers(10))[:-20], "not in b'PAR1'"),
-        (parquet(numbers(10))[:-4] + b"PARE", "not in b'PAR1'"),
-    ],
-    ids=["empty", "tiny", "text", "long", "noise", "truncated", "encrypted"],
-)
+MALFORMED = {
+    "empty": (b"", "0 bytes"),
+    "tiny": (b"PAR1PAR1", "8 bytes"),
+    "text": (b"a,b,c\n" * 100, "not in b'PAR1'"),
+    "long": (b"PAR1" + b"x" * 100 + (10**6).to_bytes(4, "little") + b"PAR1", "longer than it"),
+    "noise": (
+        b"PAR1" + b"\xff" * 100 + (50).to_bytes(4, "little") + b"PAR1",
+        "Error|Invalid|Thrift",
+    ),
+    "truncated": (parquet(numbers(10))[:-20], "not in b'PAR1'"),
+    "encrypted": (parquet(numbers(10))[:-4] + b"PARE", "footer is encrypted"),
+}
+
+
+@pytest.mark.parametrize(("body", "reason"), MALFORMED.values(), ids=MALFORMED)
 def test_what_has_no_footer_is_malformed(bucket: Bucket, body: bytes, reason: str) -> None:
     """Whatever is not Parquet says why, by key."""
     bucket.put("a/x.parquet", body)
@@ -93,6 +97,29 @@ def test_what_has_no_footer_is_malformed(bucket: Bucket, body: bytes, reason: st
     assert isinstance(error, MalformedObjectError)
     assert error.key == "a/x.parquet"
     assert any(word in error.reason for word in reason.split("|"))
+
+
+@pytest.mark.parametrize("which", MALFORMED)
+def test_a_run_gives_the_reason_that_discovery_gave(bucket: Bucket, which: str) -> None:
+    """One object, read by its footer or whole, has one reason."""
+    body, _ = MALFORMED[which]
+    bucket.put("a", body)
+    told, found = only(bucket)
+    with pytest.raises(MalformedObjectError) as caught:
+        open_object(ObjectBytes(found, data=body), spec(), whole=True)
+    assert isinstance(told, MalformedObjectError)
+    assert caught.value.reason == told.reason
+
+
+@pytest.mark.parametrize("size", [2**63 - 1, MOST_OBJECT_BYTES + 1, -1])
+def test_nothing_is_asked_of_an_object_of_no_possible_size(bucket: Bucket, size: int) -> None:
+    """The listing lies, and says so at discovery as in a run."""
+    with (
+        opened(bucket) as store,
+        pytest.raises(MalformedObjectError, match=f"listed with {size} bytes"),
+    ):
+        read_schema(store, meta("a", size=size))
+    assert bucket.proxy.requests == []
 
 
 @pytest.mark.parametrize(

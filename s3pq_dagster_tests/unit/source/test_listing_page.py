@@ -6,9 +6,11 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from s3pq_dagster.errors import StoreError
+from s3pq_dagster.errors import BrokenAnswerError, StoreError
 from s3pq_dagster.objects import LISTING_COLUMNS
-from s3pq_dagster.source.listing_page import parse
+from s3pq_dagster.source.listing_page import list_page, parse
+from s3pq_dagster_tests.unit.broken import http, saying
+from s3pq_dagster_tests.unit.made import opened_at
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 NOON = datetime(2024, 2, 14, 12, tzinfo=UTC)
@@ -106,6 +108,66 @@ def test_any_namespace_will_do(namespace: str) -> None:
     parsed = parse(page(entry(), namespace=namespace))
     assert parsed is not None
     assert parsed[1].height == 1
+
+
+def test_a_weak_e_tag_keeps_its_form() -> None:
+    """Its mark and quotes tell it from a strong one."""
+    parsed = parse(page(entry(ETag='W/"v"'), entry(ETag='"v"'), entry(ETag="v"), entry(ETag='""')))
+    assert parsed is not None
+    assert parsed[1]["e_tag"].to_list() == ['W/"v"', "v", "v", None]
+
+
+@pytest.mark.parametrize(
+    ("size", "read"),
+    [("9223372036854775807", 2**63 - 1), ("9223372036854775808", 2**63 - 1), ("-1", -1)]
+    + [("9" * digits, 2**63 - 1) for digits in (20, 5000)],
+)
+def test_a_size_beyond_any_number_is_read(size: str, read: int) -> None:
+    """One object that cannot be is no reason to refuse the listing."""
+    parsed = parse(page(entry(Key="a", Size=size), entry(Key="b")))
+    assert parsed is not None
+    assert parsed[1]["size"].to_list() == [read, 5]
+
+
+PREFIXES = {
+    "an empty element": "<CommonPrefixes/>",
+    "an empty prefix": "<CommonPrefixes><Prefix/></CommonPrefixes>",
+    "the prefix itself": "<CommonPrefixes><Prefix>t/</Prefix></CommonPrefixes>",
+    "one that does not end": "<CommonPrefixes><Prefix>t/a</Prefix></CommonPrefixes>",
+}
+
+
+@pytest.mark.parametrize("written", PREFIXES.values(), ids=PREFIXES)
+def test_prefixes_that_were_not_asked_for_do_not_matter(written: str) -> None:
+    """Without a delimiter all keys are listed, so that nothing is missing."""
+    body = page(entry(Key="t/a"), written)
+    with saying([http(body)]) as server, opened_at(server.endpoint) as store:
+        found = list_page(store.requests, "t/", seen=set())
+    assert (found.objects["key"].to_list(), found.prefixes) == (["t/a"], [])
+
+
+@pytest.mark.parametrize("written", PREFIXES.values(), ids=PREFIXES)
+def test_a_prefix_that_leads_nowhere_is_no_answer(written: str) -> None:
+    """What lies below it would be missed, or listed without end."""
+    body = page(entry(Key="t/a"), written)
+    with (
+        saying([http(body)]) as server,
+        opened_at(server.endpoint) as store,
+        pytest.raises(BrokenAnswerError, match="a listing of 't/' with"),
+    ):
+        list_page(store.requests, "t/", delimiter="/", seen=set())
+
+
+def test_a_key_longer_than_s3_has_any_is_no_answer() -> None:
+    """S3's limit is 1,024 bytes, in UTF-8."""
+    for key, is_right in (("\u00fc" * 512, True), ("\u00fc" * 512 + "x", False)):
+        body = page(entry(Key=key), encoding="")
+        with saying([http(body)]) as server, opened_at(server.endpoint) as store:
+            if is_right:
+                assert list_page(store.requests, "", seen=set()).objects["key"].to_list() == [key]
+                continue
+            with pytest.raises(BrokenAnswerError, match="a key of 1025 bytes"):
+                list_page(store.requests, "", seen=set())
 
 
 def test_a_page_may_be_empty() -> None:

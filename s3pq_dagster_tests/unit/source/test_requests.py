@@ -22,7 +22,9 @@ from s3pq_dagster.errors import (
     StoreUnreachableError,
 )
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.s3_errors import SENT_AS_200, ErrorAnswer
 from s3pq_dagster.source.listing import list_prefix
+from s3pq_dagster.source.listing_page import take_objects
 from s3pq_dagster.source.store import Store
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Answer, Hook, Request
@@ -96,7 +98,6 @@ SAID = {
     b'ETag: "tag"\r\n\r\nfive\r\n01234',
     "a header without end": b"HTTP/1.1 200 OK\r\nETag: " + b"x" * 70_000,
     "a page with 400": http(b"<html>no<br></html>", status="400 Bad Request"),
-    "a page with 302": http(b"<html>there</html>", status="302 Found", Location="http://x.invalid"),
 }
 
 
@@ -267,6 +268,41 @@ def test_a_region_that_s3_does_not_take_is_named(bucket: Bucket) -> None:
         pytest.raises(BucketNotFoundError, match=r"'eu-north-1'.*`region`"),
     ):
         list(list_prefix(store, ""))
+
+
+@pytest.mark.parametrize("status", [301, 400])
+def test_a_region_that_only_a_header_names_is_named(bucket: Bucket, status: int) -> None:
+    """AWS names the region in a header, whatever the body says, and the error quotes it."""
+    code = "PermanentRedirect" if status == 301 else "AuthorizationHeaderMalformed"
+    body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+    bucket.proxy.before = lambda _: Answer(status, body, {"x-amz-bucket-region": "eu-west-1"})
+    with opened(bucket) as store:
+        for ask in (lambda: list(list_prefix(store, "")), lambda: store.read(META)):
+            with pytest.raises(BucketNotFoundError, match=r"'eu-west-1'.*`region`"):
+                ask()
+    assert len(bucket.proxy.requests) == 2
+
+
+def test_broken_xml_with_200_is_told_as_that() -> None:
+    """Botocore counts it as a 500, which nobody sent."""
+    answer = {"Error": {"Code": "500"}, "ResponseMetadata": {"HTTPStatusCode": 500}}
+    told = ErrorAnswer.of({**answer, SENT_AS_200: True})
+    assert (told.status, told.code) == (200, "")
+    customized: dict[str, object] = {}
+    take_objects({"status_code": 200, "body": b"<ListBucketResult><Na"}, customized)
+    assert customized == {SENT_AS_200: True}
+
+
+@pytest.mark.thorough
+def test_a_listing_of_broken_xml_says_so() -> None:
+    """The error says 200 and XML; it is worth another try."""
+    with saying([http(b"<ListBucketResult><Na", Content_Type="application/xml")]) as server:
+        store = Store.open(spec(endpoint_url=server.endpoint))
+        with pytest.raises(StoreError, match="200 with broken XML") as caught:
+            list(list_prefix(store, ""))
+        store.close()
+    assert "500" not in str(caught.value)
+    assert caught.value.retryable
 
 
 def test_an_archived_object_is_malformed(bucket: Bucket) -> None:

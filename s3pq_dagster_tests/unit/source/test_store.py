@@ -21,7 +21,7 @@ from s3pq_dagster.source.store import Store
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.broken import http, saying
-from s3pq_dagster_tests.unit.made import opened, spec
+from s3pq_dagster_tests.unit.made import opened, opened_at, spec
 
 WEED_KEYS = [
     "with space",
@@ -159,11 +159,63 @@ def test_an_answer_that_was_not_asked_for_is_asked_again(bucket: Bucket, wrong: 
 
 
 def test_a_wrong_answer_again_and_again_is_an_error(bucket: Bucket) -> None:
-    """A server that ignores byte ranges ends in an error that says what it sent."""
+    """A server that ignores byte ranges ends in an error that says so, and what it sent."""
     bucket.proxy.before = lambda _: WRONG["whole"]
-    with opened(bucket) as store, pytest.raises(StoreError, match="asked for bytes 2 to 5 of 'a'"):
+    said = "asked for bytes 2 to 5 of 'a'.*ignores the Range header"
+    with opened(bucket) as store, pytest.raises(StoreError, match=said):
         store.read(META, 2, 5)
     assert 1 < len(bucket.proxy.object_reads) < 10
+
+
+@pytest.mark.parametrize("end", [3, 5], ids=["a range", "the whole"])
+def test_no_more_is_read_than_was_asked_for(end: int) -> None:
+    """A body of any length is left after one byte too many, or before its first."""
+    long = http(b"0123456", length=10**12, ETag='"tag"')
+    with (
+        saying([long]) as server,
+        opened_at(server.endpoint) as store,
+        pytest.raises(BrokenAnswerError, match=f"got {10**12 if end == 3 else 6} bytes"),
+    ):
+        store.read(META, 0, end)
+
+
+WEAK = ObjectMeta("a", 5, 'W/"tag"', datetime(2024, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("sent", ['W/"tag"', '"tag"'])
+def test_a_weak_e_tag_is_compared_but_is_no_condition(sent: str) -> None:
+    """By HTTP's rules no weak e_tag fulfils If-Match; the answer's tells what was read."""
+    with saying([http(b"01234", ETag=sent)]) as server, opened_at(server.endpoint) as store:
+        assert store.read(WEAK) == b"01234"
+    (request,) = server.requests
+    assert b"if-match" not in request.lower()
+
+
+def test_an_object_with_a_weak_e_tag_is_seen_to_change() -> None:
+    """Another weak e_tag is another version."""
+    with (
+        saying([http(b"01234", ETag='W/"new"')]) as server,
+        opened_at(server.endpoint) as store,
+        pytest.raises(ObjectChangedError),
+    ):
+        store.read(WEAK)
+
+
+def test_an_e_tag_that_was_weakened_on_its_way_is_the_same() -> None:
+    """What compresses answers weakens e_tags."""
+    with saying([http(b"01234", ETag='W/"tag"')]) as server, opened_at(server.endpoint) as store:
+        assert store.read(META) == b"01234"
+
+
+def test_the_checksum_that_s3_stored_is_compared() -> None:
+    """Bytes that do not match it are not used, even where the e_tag is no MD5."""
+    wrong = http(b"01234", ETag='"tag"', x_amz_checksum_crc32="AAAAAA==")
+    with (
+        saying([wrong]) as server,
+        opened_at(server.endpoint) as store,
+        pytest.raises(BrokenAnswerError, match="checksum"),
+    ):
+        store.read(META)
 
 
 def test_a_web_page_is_never_an_object(bucket: Bucket) -> None:
@@ -234,7 +286,7 @@ def test_bytes_that_always_come_wrong_in_the_same_way_are_the_objects() -> None:
             store.read(SUMMED)
         store.close()
     assert MD5 in caught.value.reason
-    assert len(server.requests) == 1 + 4  # by obstore, then by botocore
+    assert len(server.requests) == 1 + 4  # directly, then by botocore
 
 
 @pytest.mark.parametrize(
@@ -253,7 +305,7 @@ def test_an_e_tag_that_is_no_md5_is_not_held_against_the_bytes(headers: dict[str
         piece = store.read_piece(SUMMED)
         store.close()
     assert (len(piece.data), piece.md5) == (len(BYTES), None)
-    assert len(server.requests) == 2  # obstore does not show how it is encrypted
+    assert len(server.requests) == 2  # the direct read does not look how it is encrypted
 
 
 def test_e_tags_are_not_verified_where_that_is_turned_off() -> None:

@@ -1,4 +1,4 @@
-"""Reads by obstore: used where the MD5 proves the bytes, and dropped where it does not."""
+"""Direct reads: used where the MD5 proves the bytes, and dropped where it does not."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -8,8 +8,10 @@ import pytest
 
 from s3pq_dagster.errors import ObjectChangedError, ObjectNotFoundError
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.source.obstore_reads import ObstoreReads
+from s3pq_dagster.source.direct_reads import DirectReads
 from s3pq_dagster.source.store import Store
+from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.unit.broken import http, saying
 from s3pq_dagster_tests.unit.made import spec
 
@@ -23,10 +25,10 @@ def summed(key: str = "a", e_tag: str = MD5) -> ObjectMeta:
     return ObjectMeta(key, len(BYTES), e_tag, datetime(2024, 1, 1, tzinfo=UTC))
 
 
-def opened(endpoint: str) -> ObstoreReads:
-    """Open the reads by obstore."""
+def opened(endpoint: str) -> DirectReads:
+    """Open the direct reads."""
     credentials = boto3.Session("key", "secret", "token").get_credentials
-    direct = ObstoreReads.open(spec(endpoint_url=endpoint), credentials, endpoint)
+    direct = DirectReads.open(spec(endpoint_url=endpoint), credentials, endpoint)
     assert direct is not None
     return direct
 
@@ -80,7 +82,7 @@ def test_three_failures_in_a_row_are_the_last() -> None:
     ids=repr,
 )
 def test_what_it_may_not_read_right_is_not_asked_for(found: ObjectMeta) -> None:
-    """Keys that obstore encodes differently, and e_tags that are no MD5, are not tried."""
+    """Unusual keys, and e_tags that are no MD5, are not tried."""
     with saying([GOOD]) as server:
         assert opened(server.endpoint).read(found) is None
     assert server.requests == []
@@ -91,10 +93,10 @@ def test_it_keeps_to_the_addresses_it_knows() -> None:
     credentials = boto3.Session("key", "secret").get_credentials
     plain = spec(region="eu-central-1")
     known, other = "https://s3.eu-central-1.amazonaws.com", "https://s3-accelerate.amazonaws.com"
-    assert ObstoreReads.open(plain, credentials, known)
-    assert not ObstoreReads.open(plain, credentials, other)
-    assert not ObstoreReads.open(plain, lambda: None, known)
-    assert not ObstoreReads.open(spec(verify_e_tags=False), credentials, known)
+    assert DirectReads.open(plain, credentials, known)
+    assert not DirectReads.open(plain, credentials, other)
+    assert not DirectReads.open(plain, lambda: None, known)
+    assert not DirectReads.open(spec(verify_e_tags=False), credentials, known)
 
 
 def test_the_environment_sends_it_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,12 +114,36 @@ def test_the_environment_sends_it_nowhere_else(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_session_token_that_is_no_header_does_not_end_the_thread() -> None:
-    """A panic in the Rust library is caught, although it is no ``Exception``."""
+    """Nothing is sent then; botocore meets the same token, and names it."""
     credentials = boto3.Session("key", "secret", "to\nken").get_credentials
     with saying([GOOD]) as server:
-        direct = ObstoreReads.open(spec(endpoint_url=server.endpoint), credentials, server.endpoint)
+        direct = DirectReads.open(spec(endpoint_url=server.endpoint), credentials, server.endpoint)
         assert direct is not None
         assert direct.read(summed()) is None
+
+
+def test_a_server_behind_a_proxy_is_left_to_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Botocore knows the rules of proxies; one that excludes the server does not matter."""
+    credentials = boto3.Session("key", "secret").get_credentials
+    plain = spec(region="eu-central-1")
+    known = "https://s3.eu-central-1.amazonaws.com"
+    monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
+    assert not DirectReads.open(plain, credentials, known)
+    monkeypatch.setenv("no_proxy", ".amazonaws.com")
+    assert DirectReads.open(plain, credentials, known)
+
+
+def test_seaweedfs_takes_the_signature(weed_bucket: Bucket) -> None:
+    """A server that checks signatures answers, whatever plain characters the key has."""
+    for key in ("a=b/c.d_e-f", "plain"):
+        weed_bucket.put(key, BYTES)
+    session = boto3.Session()
+    given = S3ParquetSpec(**weed_bucket.spec)
+    direct = DirectReads.open(given, session.get_credentials, weed_bucket.proxy.endpoint)
+    assert direct is not None
+    assert direct.read(summed("a=b/c.d_e-f")) == BYTES
+    assert direct.read(summed("plain")) == BYTES
+    direct.close()
 
 
 def test_larger_objects_go_the_long_way() -> None:
