@@ -1,7 +1,7 @@
 """Comparison of Arrow schemas, whichever program wrote the Parquet."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,15 @@ TABLE_NAME_KEY = b"cq:table_name"
 """Key of the table name in the schema metadata of every batch, as in the CloudQuery SDK."""
 
 
+_LISTS = {
+    pa.lib.Type_LIST: pa.list_,
+    pa.lib.Type_LARGE_LIST: pa.large_list,
+    pa.lib.Type_LIST_VIEW: pa.list_view,
+    pa.lib.Type_LARGE_LIST_VIEW: pa.large_list_view,
+}
+"""What makes each kind of list of any length."""
+
+
 def canonical_type(kind: pa.DataType) -> pa.DataType:
     """Return one Arrow type for all types that Parquet stores alike.
 
@@ -22,8 +31,8 @@ def canonical_type(kind: pa.DataType) -> pa.DataType:
     writers of the same data leave different ones. Values are the same in each.
 
     Returns:
-        The type with ``large_`` and ``_view`` variants and dictionaries replaced by the plain
-        type, at every depth.
+        The type with ``large_`` and ``_view`` variants, dictionaries and extension types other
+        than UUID and JSON, which Parquet does not know, replaced by the plain type, at every depth.
     """
     try:
         return _canonical_type(kind)
@@ -34,21 +43,45 @@ def canonical_type(kind: pa.DataType) -> pa.DataType:
 @lru_cache(maxsize=1024)
 def _canonical_type(kind: pa.DataType) -> pa.DataType:
     types = pa.types
+    if isinstance(kind, pa.UuidType):
+        return kind
+    if isinstance(kind, pa.JsonType):
+        return pa.json_(pa.string())
+    if isinstance(kind, pa.BaseExtensionType):
+        return canonical_type(kind.storage_type)
     if types.is_dictionary(kind):
         return canonical_type(kind.value_type)
     if types.is_large_string(kind) or types.is_string_view(kind):
         return pa.string()
     if types.is_large_binary(kind) or types.is_binary_view(kind):
         return pa.binary()
-    if types.is_list(kind) or types.is_large_list(kind) or _is_list_view(kind):
+    if kind.id in _LISTS:
         return pa.list_(canonical_type(kind.value_type))
+    return with_inner(kind, canonical_type)
+
+
+def with_inner(kind: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """Apply a change to the types directly within a list, struct or map; others are returned.
+
+    Names of list items and map entries are those that pyarrow gives, and everything is nullable.
+    """
+    types = pa.types
+    if make := _LISTS.get(kind.id):
+        return make(change(kind.value_type))
     if types.is_fixed_size_list(kind):
-        return pa.list_(canonical_type(kind.value_type), kind.list_size)
+        return pa.list_(change(kind.value_type), kind.list_size)
     if types.is_struct(kind):
-        return pa.struct([(field.name, canonical_type(field.type)) for field in kind])
+        return pa.struct([(field.name, change(field.type)) for field in kind])
     if types.is_map(kind):
-        return pa.map_(canonical_type(kind.key_type), canonical_type(kind.item_type))
+        return pa.map_(change(kind.key_type), change(kind.item_type))
     return kind
+
+
+def storage_type(kind: pa.DataType) -> pa.DataType:
+    """Return a type with extension types replaced by what they are stored as, at any depth."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return storage_type(kind.storage_type)
+    return with_inner(kind, storage_type)
 
 
 def canonical(schema: pa.Schema) -> pa.Schema:
@@ -94,10 +127,37 @@ def conform_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
     """Cast a column to another type with the same canonical type."""
     if column.type == kind:
         return column
-    if _is_list_view(column.type):
-        # pyarrow 26 casts a list view with nulls to a list whose offsets are too short.
-        return pa.array(column.to_pylist(), kind)
-    return column.cast(kind)
+    stored = storage_type(kind)
+    if stored == kind and storage_type(column.type) == column.type:
+        if _is_list_view(column.type):
+            # pyarrow 26 casts a list view with nulls to a list whose offsets are too short.
+            return pa.array(column.to_pylist(), kind)
+        return column.cast(kind)
+    # pyarrow 26 has no casts of extension types within lists, structs and maps.
+    plain = retyped(column, storage_type(column.type))
+    return retyped(conform_column(plain, stored), kind)
+
+
+def retyped(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Give a column another type of the same layout, without a copy or a check."""
+    return pa.array(_Retyped(column, kind))
+
+
+class _Retyped:
+    """A column that says it has another type, for Arrow's C data interface."""
+
+    def __init__(self, column: pa.Array, kind: pa.DataType) -> None:
+        self._column, self._kind = column, kind
+
+    def __arrow_c_array__(self, _requested: object = None) -> tuple[object, object]:
+        """Export the column's buffers with the other type."""
+        _, data = self._column.__arrow_c_array__()
+        return self._kind.__arrow_c_schema__(), data
+
+
+def empty_table(schema: pa.Schema) -> pa.Table:
+    """Make a table without rows, which pyarrow 26 cannot if an extension type is nested in it."""
+    return pa.table([pa.nulls(0, kind) for kind in schema.types], schema=schema)
 
 
 def as_one(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:

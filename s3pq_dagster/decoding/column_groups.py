@@ -6,9 +6,8 @@ from contextlib import ExitStack
 from typing import IO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from s3pq_dagster.decoding.parquet_file import decode_group
+from s3pq_dagster.decoding.parquet_file import OpenedFile, decode_group
 
 MOST_COLUMN_GROUPS = 64
 """Most groups of columns: each has a temporary file while a row group is decoded."""
@@ -20,7 +19,7 @@ _UNEVEN = "the columns of a row group have different numbers of rows"
 
 
 def decode_column_groups(
-    file: pq.ParquetFile, rows_at_a_time: int, column_groups: Sequence[range], max_disk_bytes: int
+    file: OpenedFile, rows_at_a_time: int, column_groups: Sequence[range], max_disk_bytes: int
 ) -> Iterator[pa.RecordBatch]:
     """Decode the rows; every batch is validated and has canonical types.
 

@@ -35,7 +35,9 @@ are left out: they have counts within the page, and prefixes that repeat."""
 class ColumnPages:
     """The pages of one column in one row group."""
 
-    def __init__(self, pages: list[Page], codec: int, width: int, *, is_nested: bool) -> None:
+    def __init__(
+        self, pages: list[Page], codec: int, width: int, *, is_nested: bool, times: int = 1
+    ) -> None:
         """Add up the headers in one pass: an object has dozens of pages, a table many objects.
 
         Args:
@@ -43,8 +45,10 @@ class ColumnPages:
             codec: The compression codec's number in parquet.thrift.
             width: Bytes of a physical value; 0 if values vary in length.
             is_nested: Whether a row may have any number of values.
+            times: How many decoders read the column side by side.
         """
         self._pages, self._codec, self._width, self._is_nested = pages, codec, width, is_nested
+        self._times = times
         self._longest = 0
         """Most bytes of a value in the dictionary; lowered by :meth:`measure_dictionary`."""
         self._held = self._values = self._looked_up = 0
@@ -81,7 +85,7 @@ class ColumnPages:
 
     def bytes_of(self, rows: int) -> int:
         """Return a bound on the memory for decoding so many consecutive rows."""
-        return self._held + self.rows_bytes(rows)
+        return self._times * self._held + self.rows_bytes(rows)
 
     def rows_bytes(self, rows: int) -> int:
         """Return a bound on the memory of so many decoded rows, pages and dictionary excluded."""
@@ -89,7 +93,7 @@ class ColumnPages:
         content = min(values, self._looked_up) * self._longest
         if not self._width:
             content += self._text_bytes(rows)
-        return _GROWTH * content + values * (2 * self._width + _PER_VALUE)
+        return self._times * (_GROWTH * content + values * (2 * self._width + _PER_VALUE))
 
     def _text_bytes(self, rows: int) -> int:
         """Return a bound on the variable-length bytes in so many consecutive rows."""

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, islice, pairwise
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster.decoding.column_groups import MOST_COLUMN_GROUPS
 from s3pq_dagster.decoding.column_pages import ColumnPages
+from s3pq_dagster.decoding.int96 import TIMES_DECODED
+from s3pq_dagster.decoding.leaf_columns import leaves_by_field
 from s3pq_dagster.decoding.page_headers import (
     Chunk,
     Page,
@@ -17,6 +19,7 @@ from s3pq_dagster.decoding.page_headers import (
     read_pages,
     read_row_groups,
 )
+from s3pq_dagster.decoding.parquet_file import OpenedFile
 
 MOST_ROWS = 65_536
 """Most rows that are decoded at a time, however narrow they are."""
@@ -53,7 +56,7 @@ class DecodePlan:
 
 
 def plan_from_page_headers(
-    file: pq.ParquetFile,
+    file: OpenedFile,
     source: pa.NativeFile,
     max_bytes: int,
     on_page: Callable[[], None] = lambda: None,
@@ -85,7 +88,7 @@ def plan_from_page_headers(
 
 
 def _plan(
-    file: pq.ParquetFile,
+    file: OpenedFile,
     source: pa.NativeFile,
     max_bytes: int,
     on_page: Callable[[], None],
@@ -135,7 +138,7 @@ def _check_starts(known: pq.RowGroupMetaData, group: list[Chunk]) -> None:
 
 
 def _with_pages(
-    file: pq.ParquetFile,
+    file: OpenedFile,
     group: list[Chunk],
     source: pa.NativeFile,
     left: int,
@@ -147,6 +150,7 @@ def _with_pages(
         UnreadableLayoutError: They cannot be read, or there are more than ``left``.
     """
     chunks = []
+    with_int96 = file.int96.leaves if file.int96 is not None else ()
     for index, chunk in enumerate(group):
         column = file.schema.column(index)
         left -= 1
@@ -161,7 +165,8 @@ def _with_pages(
         kind = column.physical_type
         width = column.length if kind == "FIXED_LEN_BYTE_ARRAY" else _WIDTHS.get(kind, 0)
         is_nested = column.max_repetition_level > 0
-        chunks.append(ColumnPages(pages, chunk.codec, width, is_nested=is_nested))
+        times = TIMES_DECODED if index in with_int96 else 1
+        chunks.append(ColumnPages(pages, chunk.codec, width, is_nested=is_nested, times=times))
     return chunks
 
 
@@ -188,14 +193,14 @@ def _rows_bytes_of(chunks: Iterable[ColumnPages], rows: int) -> int:
 
 
 def _bytes_by_field(schema: pa.Schema, chunks: list[ColumnPages], rows: int) -> list[int]:
-    return [_bytes_of(chunks[each.start : each.stop], rows) for each in _leaves(schema)]
+    return [_bytes_of(chunks[each.start : each.stop], rows) for each in leaves_by_field(schema)]
 
 
 def _group_columns(schema: pa.Schema, needed: list[int], max_bytes: int) -> tuple[range, ...]:
     """Group the leaf columns so that each group stays within the bound; empty if impossible."""
     groups: list[range] = []
     taken = max_bytes
-    for leaves, size in zip(_leaves(schema), needed, strict=True):
+    for leaves, size in zip(leaves_by_field(schema), needed, strict=True):
         if size > max_bytes:
             return ()
         if taken + size > max_bytes:
@@ -205,20 +210,6 @@ def _group_columns(schema: pa.Schema, needed: list[int], max_bytes: int) -> tupl
             groups[-1] = range(groups[-1].start, leaves.stop)
             taken += size
     return tuple(groups) if len(groups) <= MOST_COLUMN_GROUPS else ()
-
-
-def _leaves(schema: pa.Schema) -> list[range]:
-    """List the leaf columns of each field; Parquet numbers leaves in order."""
-    ends = list(accumulate((_count_leaves(field.type) for field in schema), initial=0))
-    return [range(start, stop) for start, stop in pairwise(ends)]
-
-
-def _count_leaves(kind: pa.DataType) -> int:
-    if isinstance(kind, pa.BaseExtensionType):
-        return _count_leaves(kind.storage_type)
-    if not pa.types.is_nested(kind):
-        return 1
-    return sum(_count_leaves(kind.field(index).type) for index in range(kind.num_fields))
 
 
 def _is_cast_in_python(kind: pa.DataType) -> bool:

@@ -1,11 +1,15 @@
 """How a Parquet file is opened and decoded with pyarrow, in the run and in the sandbox alike."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
+from s3pq_dagster.decoding.checked_batch import checked
+from s3pq_dagster.decoding.int96 import UNIT, Int96Columns
+from s3pq_dagster.decoding.logical_types import EnumColumns, find_unusual
 
 END_BYTES = 8
 """Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
@@ -62,31 +66,78 @@ def is_footer_within(footer_bytes: int, max_bytes: int) -> bool:
     return footer_bytes * _PARSED_BYTES <= max_bytes
 
 
-def open_file(source: pa.NativeFile) -> pq.ParquetFile:
+class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow's classes are untyped
+    """A Parquet file of which :func:`decode` reads INT96 exactly, and ENUM as text."""
+
+    def __init__(
+        self,
+        source: pa.NativeFile,
+        wanted: pa.Schema | None = None,
+        *,
+        refuses: bool = True,
+        **options: Any,
+    ) -> None:
+        """Open the file; see :func:`open_file`."""
+        super().__init__(source, coerce_int96_timestamp_unit=UNIT, **options)
+        self.int96: Int96Columns | None = None
+        """The columns with INT96 in them, if there are any."""
+        self.enums: EnumColumns | None = None
+        """The columns with ENUM in them, if there are any."""
+        unusual = find_unusual(self)
+
+        def open_in(unit: str) -> pq.ParquetFile:
+            known = options | {"metadata": self.metadata}
+            return pq.ParquetFile(source, coerce_int96_timestamp_unit=unit, **known)
+
+        if unusual.int96:
+            self.int96 = Int96Columns(self, unusual.int96, open_in, wanted, refuses=refuses)
+        if unusual.enum:
+            self.enums = EnumColumns(self._with_exact_types(), unusual.enum, wanted)
+
+    @property
+    def canonical_schema(self) -> pa.Schema:
+        """The canonical schema of the batches that :func:`decode` yields."""
+        schema = self._with_exact_types()
+        return schema if self.enums is None else self.enums.as_text_types(schema)
+
+    def _with_exact_types(self) -> pa.Schema:
+        schema = schemas.canonical(self.schema_arrow)
+        return schema if self.int96 is None else self.int96.exact_types(schema)
+
+
+def open_file(
+    source: pa.NativeFile, wanted: pa.Schema | None = None, *, refuses: bool = True
+) -> OpenedFile:
     """Open a Parquet file with bounds on what opening it allocates.
 
     Each column is read through a buffer, smaller ones where there are many columns: at the full
     size, 2,000 columns would take 2 GB.
 
+    Args:
+        source: The file.
+        wanted: The table's schema, if it is known: INT96 gets the unit, and ENUM the type, that a
+            column has there.
+        refuses: Whether a value that cannot be kept exactly is an error of :func:`decode`.
+
     Raises:
+        RefusedValueError: A column cannot be read; it is named.
         Exception: Whatever pyarrow raises for a file that is not Parquet.
     """
     # pyarrow allocates as many list elements as a footer announces: 765 MB for one of 62 bytes.
     # Each element takes at least a byte, so a list longer than the footer is a lie.
-    limit = max(1, footer_bytes(source))
-    opened = pq.ParquetFile(source, thrift_container_size_limit=limit, **_OPTIONS)
+    options = _OPTIONS | {"thrift_container_size_limit": max(1, footer_bytes(source))}
+    opened = OpenedFile(source, wanted, refuses=refuses, **options)
     if isinstance(source, pa.BufferReader) or opened.metadata.num_columns <= _FEW_COLUMNS:
         return opened
     each = max(_LEAST_BUFFER, _BUFFERS_BYTES // opened.metadata.num_columns)
-    return pq.ParquetFile(
-        source, thrift_container_size_limit=limit, **(_OPTIONS | {"buffer_size": each})
-    )
+    return OpenedFile(source, wanted, refuses=refuses, **(options | {"buffer_size": each}))
 
 
-def decode(file: pq.ParquetFile, rows_at_a_time: int) -> Iterator[pa.RecordBatch]:
+def decode(file: OpenedFile, rows_at_a_time: int) -> Iterator[pa.RecordBatch]:
     """Decode the rows; every batch is validated and has canonical types.
 
     Raises:
+        RefusedValueError: A value cannot be kept as it is in the file.
         Exception: Whatever pyarrow raises for a page that cannot be decoded.
     """
     # One row group at a time: a batch that spans two would need the bounds of both.
@@ -95,7 +146,7 @@ def decode(file: pq.ParquetFile, rows_at_a_time: int) -> Iterator[pa.RecordBatch
 
 
 def decode_group(
-    file: pq.ParquetFile, group: int, rows_at_a_time: int, leaves: range | None = None
+    file: OpenedFile, group: int, rows_at_a_time: int, leaves: range | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Decode one row group, optionally only some leaf columns.
 
@@ -106,6 +157,7 @@ def decode_group(
         leaves: Indices of leaf columns as Parquet counts them; ``None`` decodes all columns.
 
     Raises:
+        RefusedValueError: A value cannot be kept as it is in the file.
         Exception: Whatever pyarrow raises for a page that cannot be decoded.
     """
     threads = file.metadata.row_group(group).total_byte_size > _ONE_THREAD_BYTES
@@ -113,15 +165,9 @@ def decode_group(
         batches = file.iter_batches(rows_at_a_time, row_groups=[group], use_threads=threads)
     else:  # by index: names may repeat or contain dots
         batches = file.reader.iter_batches(rows_at_a_time, [group], leaves, threads)
-    for batch in batches:
-        batch.validate(full=True)
-        schema = schemas.canonical(batch.schema)
-        yield batch if batch.schema.equals(schema) else _canonical(batch, schema)
-
-
-def _canonical(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    columns = [
-        schemas.conform_column(column, field.type)
-        for column, field in zip(batch.columns, schema, strict=True)
-    ]
-    return pa.record_batch(columns, schema=schema)
+    int96 = None
+    if file.int96 is not None:
+        int96 = file.int96.row_group(group, rows_at_a_time, leaves, threads=threads)
+    for batch in map(checked, batches):
+        exact = batch if int96 is None else int96.exact(batch)
+        yield exact if file.enums is None else file.enums.as_text(exact, leaves)

@@ -24,6 +24,7 @@ if __name__ == "__main__":
 
 import pyarrow as pa
 
+from s3pq_dagster.decoding.checked_batch import reason_of
 from s3pq_dagster.decoding.parquet_file import decode, open_file
 
 _IDLE_SECONDS = 30
@@ -93,7 +94,8 @@ def _decode_and_exit(
     threading.Thread(target=_watch, args=(max_bytes, end), daemon=True).start()
     _limit(max_bytes)
     try:
-        file = open_file(pa.OSFile(f"/dev/fd/{descriptor}"))
+        # Values are checked in the run, which knows the table's units: this is about memory.
+        file = open_file(pa.OSFile(f"/dev/fd/{descriptor}"), refuses=False)
         for _ in decode(file, rows_at_a_time) if rows_at_a_time else ():
             pass
     except MemoryError:
@@ -101,7 +103,7 @@ def _decode_and_exit(
     except Exception as error:  # noqa: BLE001 - classified here
         if isinstance(error, OSError) and error.errno:
             end(machine=str(error))
-        end(reason=f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS])
+        end(reason=reason_of(error)[:_REASON_CHARACTERS])
     end(too_large=pa.default_memory_pool().max_memory() > max_bytes)
 
 

@@ -1,18 +1,15 @@
 """Streams of Arrow batches: regrouped and cast for a destination, and cast back when read."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from s3pq_dagster import schemas
+from s3pq_dagster.destinations.leaf_values import restored
 from s3pq_dagster.errors import UnsupportedSchemaError
 
 _JOIN_BYTES = 64 * 1024 * 1024
-_UUID_LENGTH = 36
-_DAY_NANOSECONDS = 86_400 * 10**9
 
 
 def joined(batches: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]:
@@ -96,9 +93,7 @@ def as_stored(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.Reco
     return pa.RecordBatchReader.from_batches(
         target,
         (
-            pa.record_batch(
-                [_restored(batch.column(f.name), f.type) for f in target], schema=target
-            )
+            pa.record_batch([restored(batch.column(f.name), f.type) for f in target], schema=target)
             for batch in reader
         ),
     )
@@ -179,54 +174,3 @@ def value_refused(
         f"It is in {where}. Convert the column in every object of the table, or leave the table "
         f"out with `skip_tables`."
     )
-
-
-def _restored(column: pa.Array, written: pa.DataType) -> pa.Array:
-    """Cast a column back to the type it was written with, without changing a value.
-
-    Raises:
-        pa.ArrowInvalid: A value does not fit the type: somebody else wrote it.
-    """
-    returned = column.type
-    if returned == written:
-        return column
-    if isinstance(returned, pa.OpaqueType):
-        return _restored(column.storage, written)
-    if pa.types.is_null(written) and column.null_count == len(column):
-        return pa.nulls(len(column))
-    if pa.types.is_list(returned) and isinstance(returned.value_type, pa.BaseExtensionType):
-        values = _restored(column.values, written.value_type)
-        return pa.ListArray.from_arrays(column.offsets, values, mask=column.is_null()).cast(written)
-    if isinstance(written, pa.UuidType) and not isinstance(returned, pa.BaseExtensionType):
-        return _uuids(column)
-    if isinstance(written, pa.BaseExtensionType):
-        return pa.ExtensionArray.from_storage(written, _restored(column, written.storage_type))
-    if pa.types.is_interval(returned) and pa.types.is_duration(written):
-        return _durations(column).cast(written)
-    return schemas.conform_column(column, written)
-
-
-def _uuids(column: pa.Array) -> pa.Array:
-    """Convert UUIDs from their text of 36 characters."""
-    # Arrow has no cast from text to UUID. The dashes are removed and the hexadecimal digits of all
-    # rows decoded at once; nulls stand for zeros meanwhile, so that every row has its 16 bytes.
-    texts = column.cast(pa.string()).fill_null(str(uuid.UUID(int=0)))
-    if pc.any(pc.not_equal(pc.binary_length(texts), _UUID_LENGTH)).as_py():
-        msg = "a UUID does not have 36 characters"
-        raise pa.ArrowInvalid(msg)
-    digits = pc.replace_substring(texts, "-", "")
-    data = bytes.fromhex("".join(digits.to_pylist()))
-    ids = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(16), len(column), [None, pa.py_buffer(data)]
-    )
-    nothing = pa.scalar(None, ids.type)
-    return pa.ExtensionArray.from_storage(pa.uuid(), pc.if_else(column.is_null(), nothing, ids))
-
-
-def _durations(column: pa.Array) -> pa.Array:
-    """Convert intervals to durations; a month has no fixed length and is refused."""
-    intervals = column.to_pylist()
-    if any(each is not None and each.months for each in intervals):
-        raise pa.ArrowInvalid("an interval with months is not a duration")
-    made = [None if i is None else i.days * _DAY_NANOSECONDS + i.nanoseconds for i in intervals]
-    return pa.array(made, pa.duration("ns"))

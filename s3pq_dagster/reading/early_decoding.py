@@ -7,7 +7,6 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s3pq_dagster import schemas
 from s3pq_dagster.decoding.decode_plan import DecodePlan, plan_from_page_headers
 from s3pq_dagster.decoding.parquet_file import decode, footer_bytes, is_footer_within, open_file
 from s3pq_dagster.objects import ObjectMeta
@@ -82,6 +81,8 @@ def _decoded(
         return None
     file = open_file(source)
     footer = file.metadata
+    if file.int96 or file.enums:  # their types are those of the table, which is not known here
+        return None
     if not _is_ordinary(footer, max_bytes):
         return None
     rows = max(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
@@ -101,7 +102,7 @@ def _decoded(
     if left:
         return None
     size += _COLUMN_BYTES * footer.num_columns * (1 + len(batches))
-    return DecodedObject(schemas.canonical(file.schema_arrow), footer.num_rows, batches, file, size)
+    return DecodedObject(file.canonical_schema, footer.num_rows, batches, file, size)
 
 
 def _is_ordinary(footer: pq.FileMetaData, max_bytes: int) -> bool:

@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from s3pq_dagster import schemas
+from s3pq_dagster.decoding.checked_batch import malformed
 from s3pq_dagster.decoding.parquet_file import (
     END_BYTES,
     LEAST_BYTES,
     MAGIC,
+    OpenedFile,
     footer_fault,
     is_footer_within,
     open_file,
@@ -50,12 +50,12 @@ def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
         The canonical schema of the file's own columns.
     """
     try:
-        return schemas.canonical(read_footer(store, found).schema_arrow)
+        return read_footer(store, found).canonical_schema
     except (pa.ArrowException, ValueError) as error:
-        raise MalformedObjectError.of(found.key, error) from error
+        raise malformed(found.key, error) from error
 
 
-def read_footer(store: Store, found: ObjectMeta) -> pq.ParquetFile:
+def read_footer(store: Store, found: ObjectMeta) -> OpenedFile:
     """Read an object's footer in one ranged request, two if it is over 64 KiB.
 
     Returns:
@@ -82,14 +82,14 @@ def read_footer(store: Store, found: ObjectMeta) -> pq.ParquetFile:
     return _parsed(found.key, MAGIC + tail[-length:])
 
 
-def _parsed(key: str, footer: bytes) -> pq.ParquetFile:
+def _parsed(key: str, footer: bytes) -> OpenedFile:
     """Parse a footer; a long one is parsed in a sandbox process first."""
     if not is_footer_within(len(footer), _TRIAL_BYTES):
         decode_in_sandbox(key, footer, 0, max_bytes=_TRIAL_BYTES, max_seconds=_TRIAL_SECONDS)
     try:
         return open_file(pa.BufferReader(footer))
     except Exception as error:
-        raise MalformedObjectError.of(key, error) from error
+        raise malformed(key, error) from error
 
 
 def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:

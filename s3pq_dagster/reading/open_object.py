@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from s3pq_dagster import schemas
+from s3pq_dagster.decoding.checked_batch import malformed
 from s3pq_dagster.decoding.column_groups import decode_column_groups
 from s3pq_dagster.decoding.decode_plan import DecodePlan, plan_from_page_headers, usual_rows
 from s3pq_dagster.decoding.parquet_file import (
     END_BYTES,
+    OpenedFile,
     decode,
     footer_bytes,
     footer_fault,
@@ -40,7 +40,7 @@ class OpenObject:
     """Canonical schema of the file's own columns."""
     rows: int
     """Number of rows that the footer states."""
-    file: pq.ParquetFile
+    file: OpenedFile
     plan: DecodePlan
     spec: S3ParquetSpec
     while_waiting: Callable[[], None] = lambda: None
@@ -118,21 +118,21 @@ def open_object(
     spec: S3ParquetSpec,
     *,
     whole: bool,
+    wanted: pa.Schema | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> OpenObject:
     """Open an object as Parquet.
 
-    An object whose page headers do not show that it stays within the bounds is decoded in a sandbox
-    process first.
+    One whose page headers do not show that it stays within the bounds is tried in a sandbox first.
 
     Args:
         fetched: The object's bytes.
         spec: The bounds of memory and time.
-        whole: Decode everything now, to find malformed pages before a row is handed on. The rows of
-            a small object are kept if they are not many; others are decoded again. Nothing is left
-            to do for an object that was decoded early.
-        on_batch: Called for each batch that is decoded now, and while a sandbox process is waited
-            for; may raise, to cancel.
+        whole: Decode everything now, to find malformed pages before a row is handed on. Rows of a
+            small object are kept if they are not many; others are decoded again.
+        wanted: The table's schema, if it is known; see :func:`open_file`.
+        on_batch: Called for each batch decoded now, and while a sandbox process is waited for; may
+            raise, to cancel.
 
     Raises:
         MalformedObjectError: It cannot be read within the bounds.
@@ -145,7 +145,7 @@ def open_object(
     if fetched.decoded is not None:
         return _decoded_early(fetched, fetched.decoded, spec)
     try:
-        opened = _open(fetched, spec, on_batch)
+        opened = _open(fetched, spec, wanted, on_batch)
     except (MalformedObjectError, TrialError, ReadAbandonedError):
         raise
     except Exception as error:
@@ -162,10 +162,15 @@ def _decoded_early(fetched: ObjectBytes, early: DecodedObject, spec: S3ParquetSp
     )
 
 
-def _open(fetched: ObjectBytes, spec: S3ParquetSpec, on_batch: Callable[[], None]) -> OpenObject:
+def _open(
+    fetched: ObjectBytes,
+    spec: S3ParquetSpec,
+    wanted: pa.Schema | None,
+    on_batch: Callable[[], None],
+) -> OpenObject:
     source = fetched.open()
     try:
-        return _open_source(source, fetched, spec, on_batch)
+        return _open_source(source, fetched, spec, wanted, on_batch)
     except BaseException:
         source.close()
         raise
@@ -175,6 +180,7 @@ def _open_source(
     source: pa.NativeFile,
     fetched: ObjectBytes,
     spec: S3ParquetSpec,
+    wanted: pa.Schema | None,
     on_batch: Callable[[], None],
 ) -> OpenObject:
     max_bytes, size = _decoding_bytes(spec), source.size()
@@ -183,8 +189,8 @@ def _open_source(
         raise MalformedObjectError(fetched.object.key, fault)
     if not is_footer_within(footer_bytes(source), max_bytes):
         _rows_after_sandbox(fetched, spec, 0, on_batch)
-    file = open_file(source)
-    schema = schemas.canonical(file.schema_arrow)
+    file = open_file(source, wanted)
+    schema = file.canonical_schema
     if not schema.names and file.metadata.num_rows:
         reason = f"it has {file.metadata.num_rows} rows, and no columns"
         raise MalformedObjectError(fetched.object.key, reason)
@@ -255,4 +261,4 @@ def _malformed(key: str, error: Exception) -> MalformedObjectError:
     """
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
         raise error
-    return MalformedObjectError.of(key, error)
+    return malformed(key, error)

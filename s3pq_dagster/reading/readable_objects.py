@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from s3pq_dagster.errors import (
     BrokenAnswerError,
     MalformedObjectError,
@@ -59,6 +61,8 @@ class ReadableObjects:
         """Objects that were overwritten since they were listed, as they were read."""
         self.quarantined: list[Entry] = []
         """Entries of quarantined objects that no checkpoint has yet."""
+        self.wanted: pa.Schema | None = None
+        """The table's schema, once it is known; INT96 and ENUM are read as they are there."""
         self._rules = rules or LoadRules()
         self._fetcher = fetcher
         self._fetcher.on_wait = progress.report
@@ -173,7 +177,13 @@ class ReadableObjects:
         whole = is_small or self._rules.verify
         for _ in range(e_tags.MOST_READS):
             try:
-                return open_object(fetched, self.spec, whole=whole, on_batch=self.check_wanted)
+                return open_object(
+                    fetched,
+                    self.spec,
+                    whole=whole,
+                    wanted=self.wanted,
+                    on_batch=self.check_wanted,
+                )
             except MalformedObjectError:
                 if self._is_same_when_read_again(fetched):
                     raise

@@ -77,6 +77,7 @@ class TableStream:
         self._objects = objects
         self._spec = objects.spec
         self._reference = reference
+        objects.wanted = None if reference is None else reference.schema
         self._matching: pa.Schema | None = None
         """Schema of the last object that matched the reference: most often the next one's too."""
         self._most_rows = most_rows or self._spec.rows_per_record
@@ -111,6 +112,7 @@ class TableStream:
         while (first := self._objects.peek()) is not None or self._objects.quarantined:
             if first is not None and self._reference is None:
                 self._reference = Reference(self._added_schema(first), first.object.key)
+                self._objects.wanted = self._reference.schema
             checkpoint = self._checkpoint()
             yield checkpoint
             loaded = [e for e in checkpoint.entries if e.status is Status.LOADED]

@@ -116,6 +116,31 @@ def _nested() -> dict[str, pa.Array]:
     }
 
 
+def _extensions_within() -> dict[str, pa.Array]:
+    columns: dict[str, pa.Array] = {}
+    uuids = pa.ExtensionArray.from_storage(
+        pa.uuid(), pa.array([_UUID, None, bytes(16)], pa.binary(16))
+    )
+    jsons = pa.array(['{"a": [1, 2.50]}', None, " 1 "], pa.json_())
+    texts = pa.array(["k", "l", "m"])
+    for name, values in {"uuid": uuids, "json": jsons}.items():
+        columns |= {
+            f"list({name})": pa.ListArray.from_arrays([0, 2, None, 3], values),
+            f"fixed_size_list({name}, 3)": pa.FixedSizeListArray.from_arrays(values, 3),
+            f"struct({name})": pa.StructArray.from_arrays(
+                [values], ["x"], mask=pa.array([False, False, True])
+            ),
+            f"map(string, {name})": pa.MapArray.from_arrays([0, 2, 2, 3], texts, values),
+        }
+    keys = uuids.take(pa.array([0, 2]))
+    columns["map(uuid, json)"] = pa.MapArray.from_arrays(
+        [0, 1, 2], keys, jsons.take(pa.array([0, 2]))
+    )
+    deep = pa.StructArray.from_arrays([columns["list(uuid)"]], ["x"])
+    columns["list(struct(list(uuid)))"] = pa.ListArray.from_arrays([0, 1, None, 3], deep)
+    return columns
+
+
 COLUMNS: dict[str, pa.Array] = {
     "null": pa.nulls(2),
     "bool": pa.array([True, False, None]),
@@ -132,11 +157,13 @@ COLUMNS: dict[str, pa.Array] = {
     **_nested(),
     "uuid": pa.array([_UUID, bytes(16), None], pa.uuid()),
     "json": pa.array(['{"a": [1, 2.50]}', "null", " 1 ", None], pa.json_()),
+    **_extensions_within(),
 }
 """Columns by the type name that ``docs/types.md`` uses."""
 FAMILIES = (
     *("null", "bool", "int64", "uint64", "float16", "float64", "decimal128(38, 0)", "string"),
     *("binary", "date32", "time64(us)", "timestamp(us)", "timestamp(us, UTC)", "timestamp(ns)"),
     *("duration(us)", "list(string)", "struct", "map(string, int64)", "uuid", "json"),
+    *("list(uuid)", "struct(json)", "map(uuid, json)", "list(struct(list(uuid)))"),
 )
 """One type of each family: the others need as much time and seldom fail alone."""

@@ -1,6 +1,6 @@
 """``docs/types.md`` says how each destination stores a column of each Arrow type.
 
-``python -m s3pq_dagster_tests.destinations.test_types`` writes the table in it.
+``python -m s3pq_dagster_tests.destinations.test_types`` writes the tables in it.
 """
 
 import re
@@ -11,14 +11,19 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from s3pq_dagster.decoding.checked_batch import RefusedValueError
+from s3pq_dagster.decoding.parquet_file import open_file
 from s3pq_dagster.errors import UnsupportedSchemaError, one_line
 from s3pq_dagster_tests.destinations.columns import COLUMNS
+from s3pq_dagster_tests.destinations.logical_columns import LOGICAL
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.destinations.tables import OWNER, loaded, sealed, stream
+from s3pq_dagster_tests.malformed.annotated import annotated
 from s3pq_dagster_tests.unit.made import meta
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "types.md"
 _MARK = "<!-- generated from here on -->\n"
+_LOGICAL_MARK = "<!-- logical types, generated -->\n"
 _SCHEMA_REASON = re.compile(r"has type .*?, (?P<reason>(?:which|whose|with) .*?)(?:;|\. Rename)")
 _VALUE_REASON = re.compile(r"cannot hold unchanged as (?P<kind>.*?): ")
 
@@ -65,6 +70,25 @@ def rendered(tables: dict[str, dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def logical_table() -> str:
+    """Return the Markdown table of the Arrow types that logical types are read as."""
+    lines = ["| Parquet type | Arrow type |", "|---|---|"]
+    for name, (column, _) in LOGICAL.items():
+        try:
+            kind = open_file(pa.BufferReader(annotated(column))).canonical_schema.field("c").type
+        except RefusedValueError as error:
+            lines.append(f"| {name} | its object is quarantined: {error} |")
+        else:
+            lines.append(f"| {name} | `{kind}` |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_document_says_what_each_logical_type_is_read_as() -> None:
+    """The document has the table as it is made now."""
+    text = DOCUMENT.read_text("utf-8").partition(_LOGICAL_MARK)[2]
+    assert text.startswith(logical_table() + "\n")
+
+
 def documented() -> dict[str, dict[str, str]]:
     """Parse the table in the document."""
     head, _, *lines = DOCUMENT.read_text("utf-8").partition(_MARK)[2].strip().splitlines()
@@ -90,5 +114,7 @@ def test_the_document_says_what_becomes_of_each_type(kind: str) -> None:
 
 if __name__ == "__main__":
     text = DOCUMENT.read_text("utf-8").partition(_MARK)[0]
+    head, _, rest = text.partition(_LOGICAL_MARK)
+    text = head + _LOGICAL_MARK + logical_table() + "\n" + rest.partition("\n\n")[2]
     DOCUMENT.write_text(text + _MARK + rendered({kind: table(kind) for kind in PLACES}), "utf-8")
     sys.exit()

@@ -34,7 +34,9 @@ def struct(fields: Fields) -> bytes:
     """Write a struct in Thrift's compact protocol."""
     out, last = b"", 0
     for number, kind, value in fields:
-        out += bytes([(number - last) << 4 | kind]) + _value(kind, value)
+        step = number - last
+        head = bytes([step << 4 | kind]) if step < 16 else bytes([kind]) + zigzag(number)
+        out += head + _value(kind, value)
         last = number
     return out + b"\x00"
 

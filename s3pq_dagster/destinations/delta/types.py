@@ -1,17 +1,13 @@
 """Which Delta type holds an Arrow type unchanged, and the conversion to it."""
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.batches import cast_column
 from s3pq_dagster.destinations.column_rules import case_twins, check_columns
+from s3pq_dagster.destinations.leaf_values import plain
 
 _DIGITS = 38
-_DASHES = (8, 13, 18, 23)
-_UUID_LENGTH = 36
-_HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 
 
 def check_schema(schema: pa.Schema, key: str | None) -> None:
@@ -61,11 +57,11 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
     if isinstance(kind, pa.BaseExtensionType):
         return stored_type(kind.storage_type)
     if types.is_struct(kind):
-        return pa.struct([(field.name, _within(field.type)) for field in kind])
+        return pa.struct([(field.name, stored_type(field.type)) for field in kind])
     if types.is_map(kind):
-        return pa.map_(_within(kind.key_type), _within(kind.item_type))
+        return pa.map_(stored_type(kind.key_type), stored_type(kind.item_type))
     if types.is_nested(kind):
-        return pa.list_(_within(kind.value_type))
+        return pa.list_(stored_type(kind.value_type))
     return _stored_scalar(schemas.canonical_type(kind))
 
 
@@ -75,18 +71,9 @@ def converted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     Raises:
         UnsupportedSchemaError: A value would be changed or cut.
     """
-    columns = [
-        _texts(batch.column(field.name))
-        if isinstance(batch.column(field.name).type, pa.UuidType)
-        else cast_column(batch, field.name, field.type, into="Delta Lake")
-        for field in schema
-    ]
+    texts = pa.record_batch([plain(column) for column in batch.columns], names=batch.schema.names)
+    columns = [cast_column(texts, each.name, each.type, into="Delta Lake") for each in schema]
     return pa.record_batch(columns, schema=schema)
-
-
-def _within(kind: pa.DataType) -> pa.DataType:
-    """As :func:`stored_type`, but a nested UUID stays binary: no cast makes text of it."""
-    return pa.binary() if isinstance(kind, pa.UuidType) else stored_type(kind)
 
 
 def _stored_scalar(kind: pa.DataType) -> pa.DataType:
@@ -108,24 +95,6 @@ def _stored_scalar(kind: pa.DataType) -> pa.DataType:
         types.is_fixed_size_binary: pa.binary(),
     }
     return next((found for is_so, found in fixed.items() if is_so(kind)), kind)
-
-
-def _texts(column: pa.Array) -> pa.Array:
-    """Write UUIDs as text of 36 characters."""
-    storage = column.storage
-    bytes_ = np.frombuffer(storage.buffers()[1] or b"", dtype=np.uint8)
-    start = storage.offset * 16
-    bytes_ = bytes_[start : start + len(storage) * 16].reshape(-1, 16)
-    digits = np.empty((len(storage), 32), dtype=np.uint8)
-    digits[:, 0::2] = _HEX[bytes_ >> 4]
-    digits[:, 1::2] = _HEX[bytes_ & 15]
-    texts = np.full((len(storage), _UUID_LENGTH), ord("-"), dtype=np.uint8)
-    texts[:, [at for at in range(_UUID_LENGTH) if at not in _DASHES]] = digits
-    offsets = np.arange(len(storage) + 1, dtype=np.int32) * _UUID_LENGTH
-    made = pa.StringArray.from_buffers(
-        len(storage), pa.py_buffer(offsets), pa.py_buffer(texts.tobytes())
-    )
-    return pc.if_else(column.is_valid(), made, pa.scalar(None, pa.string()))
 
 
 def _unusable(name: str) -> str | None:

@@ -27,7 +27,7 @@ class Table:
 
     def create(self, schema: pa.Schema) -> None:
         """Create the table, without rows."""
-        with self._sql.registered("_s3pq_new", schema.empty_table()):
+        with self._sql.registered("_s3pq_new", schemas.empty_table(schema)):
             self._sql.run(f"CREATE TABLE {self.sql} AS SELECT * FROM _s3pq_new")
 
     def drop(self) -> None:

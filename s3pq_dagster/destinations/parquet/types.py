@@ -77,7 +77,7 @@ def _unsupported(kind: pa.DataType) -> str | None:
 @functools.cache
 def _can_be_written(kind: pa.DataType) -> bool:
     """Try to write the type, since what pyarrow can write changes between releases."""
-    nothing = pa.schema([("c", kind)]).empty_table()
+    nothing = schemas.empty_table(pa.schema([("c", kind)]))
     try:
         pq.write_table(nothing, pa.BufferOutputStream())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError):

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.column_rules import check_columns
+from s3pq_dagster.destinations.leaf_values import plain_type
 from s3pq_dagster.destinations.postgres.names import MOST_BYTES, is_long, is_usable
 
 _MOST_COLUMNS = 1_600
@@ -173,6 +174,8 @@ def _unsupported_in_json(kind: pa.DataType) -> str | None:
     if pa.types.is_struct(kind) and (twice := schemas.duplicates(field.name for field in kind)):
         return f"with more than one field {twice[0]!r}"
     if not pa.types.is_nested(kind):
-        return None if is_in_json(kind) else f"with {kind} in it, which JSON does not have"
+        return (
+            None if is_in_json(plain_type(kind)) else f"with {kind} in it, which JSON does not have"
+        )
     fields = [kind.field(index) for index in range(kind.num_fields)]
     return next(filter(None, (_unsupported_in_json(field.type) for field in fields)), None)

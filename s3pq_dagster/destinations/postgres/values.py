@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from s3pq_dagster.destinations.batches import as_stored, cast_column, joined, value_refused
+from s3pq_dagster.destinations.leaf_values import plain, plain_type
 from s3pq_dagster.destinations.postgres.nested import as_json, from_json
 from s3pq_dagster.destinations.postgres.pre_encoding import encoded
 from s3pq_dagster.destinations.postgres.types import Form, form_of
@@ -42,7 +43,7 @@ def returned(reader: pa.RecordBatchReader, schema: pa.Schema | None) -> pa.Recor
         schema: The schema the table was written with; ``None`` keeps the driver's types.
     """
     stored = {} if schema is None else {field.name: field.type for field in schema}
-    nested = {name: kind for name, kind in stored.items() if form_of(kind).is_json}
+    nested = {name: plain_type(kind) for name, kind in stored.items() if form_of(kind).is_json}
     target = pa.schema([pa.field(f.name, nested.get(f.name, f.type)) for f in reader.schema])
     if not nested.keys() & set(target.names):
         return as_stored(reader, schema)
@@ -65,7 +66,7 @@ def _pieces(batch: pa.RecordBatch, piece_bytes: int) -> Iterator[pa.RecordBatch]
 def _sent(batch: pa.RecordBatch, name: str, form: Form) -> pa.Array:
     if form.is_json:
         try:
-            return as_json(batch.column(name))
+            return as_json(plain(batch.column(name)))
         except pa.ArrowInvalid as error:
             raise value_refused(batch, name, form.sql, str(error), into=_INTO) from error
     column = cast_column(batch, name, form.sent, into=_INTO, shown=form.sql)

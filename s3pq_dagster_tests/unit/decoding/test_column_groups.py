@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3pq_dagster.decoding.column_groups import decode_column_groups
+from s3pq_dagster.decoding.parquet_file import open_file
 from s3pq_dagster.errors import DiskError, MalformedObjectError
 from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.open_object import OpenObject, open_object
@@ -31,7 +32,7 @@ COLUMN_GROUPS = [range(1), range(1, 3), range(3, 5)]
 
 def decoded(body: bytes, rows: int, most: int = 64 * MIB) -> pa.Table:
     """Decode three groups of columns, one after the other."""
-    with pq.ParquetFile(pa.BufferReader(body)) as file:
+    with open_file(pa.BufferReader(body)) as file:
         return pa.Table.from_batches(decode_column_groups(file, rows, COLUMN_GROUPS, most))
 
 
@@ -50,7 +51,7 @@ def test_a_row_group_without_rows() -> None:
         for table in (TABLE.slice(0, 0), TABLE, TABLE.slice(0, 0)):
             writer.write_table(table)
     assert decoded(sink.getvalue().to_pybytes(), 100).to_pylist() == TABLE.to_pylist()
-    with pq.ParquetFile(pa.BufferReader(parquet(TABLE.slice(0, 0)))) as file:
+    with open_file(pa.BufferReader(parquet(TABLE.slice(0, 0)))) as file:
         assert list(decode_column_groups(file, 10, COLUMN_GROUPS, MIB)) == []
 
 

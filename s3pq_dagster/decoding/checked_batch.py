@@ -1,0 +1,95 @@
+"""What every decoded batch is checked for, and the types it gets."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from s3pq_dagster import schemas
+from s3pq_dagster.decoding.json_text import is_json
+from s3pq_dagster.errors import MalformedObjectError, one_line
+
+_REASON_CHARACTERS = 500
+_SHOWN = 60
+"""Characters of a value that an error shows."""
+
+
+class RefusedValueError(ValueError):
+    """A value that was decoded cannot be kept as it is in the file; the text names the column."""
+
+
+def checked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch with canonical types, after validating it.
+
+    Raises:
+        pa.ArrowInvalid: A value is not valid in its type, text that is not UTF-8 for example.
+        RefusedValueError: A value of type JSON is no JSON.
+    """
+    batch.validate(full=True)
+    schema = schemas.canonical(batch.schema)
+    if not batch.schema.equals(schema):
+        columns = map(schemas.conform_column, batch.columns, schema.types)
+        batch = pa.record_batch(list(columns), schema=schema)
+    for name, column in zip(schema.names, batch.columns, strict=True):
+        if _has_json(column.type):
+            _check_json(name, column)
+    return batch
+
+
+def reason_of(error: Exception) -> str:
+    """Word why an object cannot be read, from the error that decoding it raised."""
+    if isinstance(error, RefusedValueError):  # ours, and says all there is to say
+        return one_line(str(error))
+    return f"{type(error).__name__}: {error}"
+
+
+def malformed(key: str, error: Exception) -> MalformedObjectError:
+    """Return the error for an object, from the error that decoding it raised."""
+    if isinstance(error, RefusedValueError):
+        return MalformedObjectError(key, reason_of(error)[:_REASON_CHARACTERS])
+    return MalformedObjectError.of(key, error)
+
+
+def columns_within(column: pa.Array) -> list[pa.Array]:
+    """Return the fields of a struct, the items of lists, the entries of maps; or nothing."""
+    kind = column.type
+    if pa.types.is_struct(kind):
+        return [column.field(number) for number in range(kind.num_fields)]
+    if not pa.types.is_nested(kind):
+        return []
+    if pa.types.is_fixed_size_list(kind):
+        return [column.flatten()]
+    if not len(column):
+        return [column.values.slice(0, 0)]
+    offsets = column.offsets
+    start, end = offsets[0].as_py(), offsets[-1].as_py()
+    return [column.values.slice(start, end - start)]
+
+
+def _has_json(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.JsonType):
+        return True
+    return any(_has_json(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def _check_json(name: str, column: pa.Array) -> None:
+    """Check that every JSON value in a column, at any depth, is JSON.
+
+    Raises:
+        RefusedValueError: One is not; the error names it.
+    """
+    for texts in _json_within(column):
+        for text in texts.to_pylist():
+            if text is not None and not is_json(text):
+                shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
+                msg = (
+                    f"column {name!r} is JSON by its type and has the text {shown}, which is no "
+                    f"JSON. As a string (Parquet's STRING) it could be kept"
+                )
+                raise RefusedValueError(msg)
+
+
+def _json_within(column: pa.Array) -> Iterator[pa.Array]:
+    if isinstance(column.type, pa.JsonType):
+        yield column.storage
+    for inner in columns_within(column):
+        yield from _json_within(inner)

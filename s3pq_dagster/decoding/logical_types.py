@@ -1,0 +1,126 @@
+"""Columns whose logical type pyarrow does not know, or reads only in part."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s3pq_dagster import schemas
+from s3pq_dagster.decoding.checked_batch import RefusedValueError
+from s3pq_dagster.decoding.leaf_columns import leaves_by_field
+
+_DECIMAL128_BYTES, _DECIMAL128_DIGITS = 16, 38
+
+
+@dataclass(frozen=True, slots=True)
+class UnusualLeaves:
+    """Indices of a file's leaf columns that need more than pyarrow does for them."""
+
+    int96: frozenset[int]
+    enum: frozenset[int]
+
+
+def find_unusual(file: pq.ParquetFile) -> UnusualLeaves:
+    """Find the leaf columns that need more than pyarrow does for them.
+
+    Raises:
+        RefusedValueError: pyarrow leaves a column out, or fails on it without its name.
+    """
+    int96, enum = set(), set()
+    for leaf in range(file.metadata.num_columns):
+        column = file.schema.column(leaf)
+        physical = column.physical_type
+        if physical == "INT96":
+            int96.add(leaf)
+        elif physical == "BYTE_ARRAY" and column.converted_type == "ENUM":
+            enum.add(leaf)
+        elif physical == "FIXED_LEN_BYTE_ARRAY" and column.length > _DECIMAL128_BYTES:
+            _check_decimal(column)
+    for field in file.schema_arrow:
+        if isinstance(field.type, pa.StructType) and not field.type.num_fields:
+            raise RefusedValueError(f"column {field.name!r} is a group without fields")
+    return UnusualLeaves(frozenset(int96), frozenset(enum))
+
+
+def _check_decimal(column: pq.ColumnSchema) -> None:
+    if column.converted_type == "DECIMAL" and column.precision <= _DECIMAL128_DIGITS:
+        msg = (
+            f"column {column.path!r} is a DECIMAL of {column.precision} digits in {column.length} "
+            f"bytes, and pyarrow reads so few digits from at most {_DECIMAL128_BYTES} bytes"
+        )
+        raise RefusedValueError(msg)
+
+
+class EnumColumns:
+    """The columns of one file that are ENUM, or have it somewhere within, which is text.
+
+    pyarrow reads ENUM as bytes. The Parquet format, "Logical Types", says that it is UTF-8.
+    """
+
+    def __init__(
+        self, schema: pa.Schema, leaves: Collection[int], wanted: pa.Schema | None
+    ) -> None:
+        """Find the columns.
+
+        Args:
+            schema: The canonical schema of the file, ENUM as bytes.
+            leaves: Indices of the leaf columns that are ENUM.
+            wanted: The table's schema, if it is known: a column of bytes stays one.
+        """
+        stored = {} if wanted is None else dict(zip(wanted.names, wanted.types, strict=True))
+        self._leaves = leaves
+        self._leaves_by_field = leaves_by_field(schema)
+        self.fields = [
+            number
+            for number, each in enumerate(self._leaves_by_field)
+            if any(leaf in leaves for leaf in each)
+            and stored.get(schema.field(number).name) != schema.field(number).type
+        ]
+        """Indices of the columns that become text."""
+
+    def as_text_types(self, schema: pa.Schema) -> pa.Schema:
+        """Return the file's schema with ENUM as text."""
+        for number in self.fields:
+            field = schema.field(number)
+            schema = schema.set(number, field.with_type(self._type(number, field.type)))
+        return schema
+
+    def as_text(self, batch: pa.RecordBatch, leaves: range | None) -> pa.RecordBatch:
+        """Return a batch with ENUM as text; ``leaves`` are those that it has, by default all.
+
+        Raises:
+            RefusedValueError: A value is not UTF-8.
+        """
+        there = [
+            number
+            for number, each in enumerate(self._leaves_by_field)
+            if leaves is None or each.start in leaves
+        ]
+        columns = list(batch.columns)
+        for number in self.fields:
+            if number in there:
+                at = there.index(number)
+                kind = self._type(number, columns[at].type)
+                columns[at] = schemas.retyped(columns[at], kind)
+                _check_text(batch.schema.field(at).name, columns[at])
+        return pa.record_batch(columns, names=batch.schema.names)
+
+    def _type(self, number: int, kind: pa.DataType) -> pa.DataType:
+        numbers = iter(self._leaves_by_field[number])
+
+        def text(found: pa.DataType) -> pa.DataType:
+            if pa.types.is_nested(found):
+                return schemas.with_inner(found, text)
+            is_enum = next(numbers) in self._leaves and pa.types.is_binary(found)
+            return pa.string() if is_enum else found
+
+        return text(kind)
+
+
+def _check_text(name: str, column: pa.Array) -> None:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        msg = f"column {name!r} is ENUM, which is text, and has a value that is not UTF-8: {error}"
+        raise RefusedValueError(msg) from error
