@@ -120,6 +120,17 @@ def test_a_damaged_file_is_an_error(database: Path, destination: DuckDBDestinati
         destination.state(OWNER)
 
 
+def test_damaged_blocks_are_told_as_damage(database: Path, destination: DuckDBDestination) -> None:
+    """A file that opens, but whose rows do not match their checksums, is not mended by a retry."""
+    load(destination, (A, 100_000))
+    damaged = bytearray(database.read_bytes())
+    for block in range(12_288 + 262_144, len(damaged), 262_144):
+        damaged[block + 100 : block + 3000] = b"\xff" * len(damaged[block + 100 : block + 3000])
+    database.write_bytes(damaged)
+    with pytest.raises(DestinationDeniedError, match=r"lake\.duckdb is damaged.*Put back a copy"):
+        destination.audit(OWNER)
+
+
 def test_nothing_is_there_but_tables_and_ledger(
     database: Path, destination: DuckDBDestination
 ) -> None:

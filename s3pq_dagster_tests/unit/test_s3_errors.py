@@ -166,6 +166,16 @@ def test_a_redirect_of_the_bucket_itself_is_followed_once_at_most() -> None:
     assert (asked, len(server.requests)) == (1, 3)
 
 
+def test_delta_rs_takes_no_credentials_to_another_host() -> None:
+    """object_store follows redirects; a request to another host than the endpoint goes nowhere."""
+    with saying([http(b"[]")]) as other:
+        location = f"http://localhost:{other.endpoint.rpartition(':')[2]}/lake/a"
+        with saying([http(b"", status="307 Elsewhere", Location=location)]) as server:
+            assert of_delta(server.endpoint) == BUSY
+    assert other.requests == []
+    assert server.requests != []
+
+
 DOCUMENTED: dict[int, tuple[str, ...]] = {
     301: ("PermanentRedirect", "PermanentRedirectControlError"),
     307: ("Redirect", "TemporaryRedirect"),

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import duckdb
 
-from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.errors import DestinationDeniedError, DestinationError
+
+_DAMAGED = "Corrupt database file"
+"""What DuckDB says of a block that does not match its checksum."""
 
 
 @contextmanager
@@ -21,11 +24,21 @@ def translated(path: Path, also: type[Exception] = duckdb.Error) -> Iterator[Non
     try:
         yield
     except (duckdb.Error, also) as error:
+        if _DAMAGED in str(error):
+            raise _damaged(path, error) from error
         msg = (
             f"DuckDB could not do as asked in {path}: {first_line(error)}. The transaction is "
             f"rolled back; run again once the cause is gone: what is committed is not read again."
         )
         raise DestinationError(msg) from error
+
+
+def _damaged(path: Path, error: Exception) -> DestinationDeniedError:
+    return DestinationDeniedError(
+        f"{path} is damaged: {first_line(error)}. Put back a copy of it and of its .wal file; or "
+        f"move it away, and every object is loaded into a new one. Trying again does not help "
+        f"before that."
+    )
 
 
 def first_line(error: Exception) -> str:

@@ -31,6 +31,8 @@ _DENIED = {
     "42501": "Let the user do so: GRANT CREATE, USAGE on the namespace, and make it the owner of "
     "the tables or GRANT SELECT, INSERT, UPDATE, DELETE on them",
     "25006": "Connect to the primary, or let the user write",
+    "XX001": "A page of a table is damaged: have the database restored from a backup",
+    "XX002": "An index is damaged: have it built again with REINDEX",
     "2BP01": "Drop what depends on it, and make it again afterwards: the columns are other ones, "
     "so that the table cannot stay",
 }

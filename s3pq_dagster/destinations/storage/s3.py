@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import islice
 from typing import IO, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import pyarrow as pa
 
@@ -32,6 +34,10 @@ _IN_MEMORY = 1024 * 1024
 """Larger new files wait in a temporary file for their upload: Delta Lake has up to 64 open."""
 _AT_ONCE = 8 * 1024 * 1024
 """Larger files are uploaded in parts."""
+_AWS = ".amazonaws.com"
+_NOWHERE = "http://127.0.0.1:0"
+"""Proxy for all other hosts than the endpoint's: object_store follows redirects to any host, and
+takes the session token there; it has no option against that."""
 _REQUEST_SECONDS, _RETRIES, _RETRY_SECONDS = 60, 4, 30
 
 
@@ -76,9 +82,12 @@ class S3Storage:
             "max_retries": str(_RETRIES),
             "retry_timeout": f"{_RETRY_SECONDS}s",
         }
-        if ".amazonaws.com" not in endpoint:
+        if _AWS not in endpoint:
             found["endpoint_url"] = endpoint
             found["allow_http"] = str(endpoint.startswith("http://")).lower()
+        if not getproxies():  # a user's own proxy is in charge of where requests go
+            found["proxy_url"] = _NOWHERE
+            found["proxy_excludes"] = _AWS if _AWS in endpoint else str(urlsplit(endpoint).hostname)
         return {name: value for name, value in found.items() if value is not None}
 
     def check_folder(self, path: str) -> None:

@@ -158,6 +158,21 @@ def test_a_prefix_that_leads_nowhere_is_no_answer(written: str) -> None:
         list_page(store.requests, "t/", delimiter="/", seen=set())
 
 
+@pytest.mark.parametrize(("token", "may_help"), [("t", True), (None, False)])
+def test_a_refused_continuation_token_is_worth_another_listing(
+    token: str | None, *, may_help: bool
+) -> None:
+    """A new listing gets new tokens; an argument that is refused without one stays refused."""
+    body = b"<Error><Code>InvalidArgument</Code><Message>m</Message></Error>"
+    with (
+        saying([http(body, status="400 Bad Request")]) as server,
+        opened_at(server.endpoint) as store,
+        pytest.raises(StoreError) as caught,
+    ):
+        list_page(store.requests, "", token=token, seen=set())
+    assert caught.value.retryable is may_help
+
+
 def test_a_key_longer_than_s3_has_any_is_no_answer() -> None:
     """S3's limit is 1,024 bytes, in UTF-8."""
     for key, is_right in (("\u00fc" * 512, True), ("\u00fc" * 512 + "x", False)):
