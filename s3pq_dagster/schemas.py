@@ -89,8 +89,20 @@ def canonical(schema: pa.Schema) -> pa.Schema:
     return pa.schema([(field.name, canonical_type(field.type)) for field in schema])
 
 
-def differences(expected: pa.Schema, found: pa.Schema) -> list[str]:
+def differences(
+    expected: pa.Schema,
+    found: pa.Schema,
+    *,
+    expected_in: str = "the table",
+    found_in: str = "the object",
+) -> list[str]:
     """Describe how two canonical schemas differ; the order of columns does not count.
+
+    Args:
+        expected: One schema.
+        found: The other.
+        expected_in: What has the one schema, in words.
+        found_in: What has the other.
 
     Returns:
         One phrase a column, expected columns first; empty when they are equal.
@@ -99,11 +111,11 @@ def differences(expected: pa.Schema, found: pa.Schema) -> list[str]:
     phrases = []
     for name, kind in wanted.items():
         if name not in got:
-            phrases.append(f"column {name!r}: expected {kind}, found none")
+            phrases.append(f"column {name!r} ({kind}) is not in {found_in}")
         elif got[name] != kind:
             phrases.append(f"column {name!r}: expected {kind}, found {got[name]}")
     phrases += [
-        f"column {name!r}: expected none, found {kind}"
+        f"column {name!r} ({kind}) is not in {expected_in}"
         for name, kind in got.items()
         if name not in wanted
     ]

@@ -21,10 +21,11 @@ class RunCancelledError(dg.DagsterError, dg.DagsterExecutionInterruptedError):
 def as_failures() -> Iterator[None]:
     """Turn an error that a retry cannot mend into a failure that is not retried.
 
-    Other errors pass through, so that the op's retry policy applies to them.
+    Other errors pass through, so that the op's retry policy applies to them. Dagster logs an error
+    with all its causes; those that only say again what the error says are left out.
 
     Raises:
-        dagster.Failure: The error is not retryable; it is the cause.
+        dagster.Failure: The error is not retryable.
         RunCancelledError: The run was cancelled.
     """
     try:
@@ -32,10 +33,36 @@ def as_failures() -> Iterator[None]:
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interrupt:
         raise RunCancelledError("the run was cancelled; committed checkpoints stay") from interrupt
     except S3ParquetError as error:
+        cause = _further_cause(error, str(error))
         if error.retryable:
-            raise
-        raise dg.Failure(
+            raise error from cause
+        failure = dg.Failure(
             description=f"{type(error).__name__}: {error}",
             metadata={"s3pq/error": type(error).__name__},
             allow_retries=False,
-        ) from error
+        )
+        raise failure.with_traceback(error.__traceback__) from cause
+
+
+def _further_cause(error: BaseException, told: str) -> BaseException | None:
+    """Return the first cause of an error that says more than what is told already.
+
+    The causes of that cause are pruned likewise.
+    """
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
+    if cause is None:
+        return None
+    if not _says_more(str(cause), told):
+        return _further_cause(cause, told)
+    cause.__cause__ = _further_cause(cause, f"{told}\n{cause}")
+    cause.__suppress_context__ = True
+    return cause
+
+
+def _says_more(text: str, told: str) -> bool:
+    """Return whether a message neither repeats another one nor is a part of it."""
+    if any(message in text for message in told.splitlines() if message):
+        return False
+    return any(line.strip() not in told for line in text.splitlines())

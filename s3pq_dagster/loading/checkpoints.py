@@ -79,11 +79,12 @@ class CheckpointCommitter:
                 schema_key=checkpoint.schema_key,
                 seal=lambda: self._seal(checkpoint),
             )
-        except BaseException as error:
+        except BaseException:
             if checkpoint.error is None:
                 raise
             if not isinstance(checkpoint.error, MalformedObjectError):
-                raise checkpoint.error from error
+                # What was caught only wraps the same message once or twice.
+                raise checkpoint.error from checkpoint.error.__cause__
             self._commit_quarantine(checkpoint, checkpoint.error)
         self._tally.add(checkpoint.entries)
         if not self._plan.refresh:

@@ -149,7 +149,9 @@ class ConcurrentWriter:
     def _check_schema(self, schema: pa.Schema, schema_key: str | None, state: TableState) -> None:
         if state.schema is None:
             return
-        if differences := schemas.differences(state.schema, schema):
+        if differences := schemas.differences(
+            state.schema, schema, expected_in=repr(state.schema_key), found_in=repr(schema_key)
+        ):
             raise SchemaMismatchError(
                 self._owner.table,
                 expected_key=str(state.schema_key),

@@ -185,7 +185,12 @@ class TableStream:
         assert reference is not None  # noqa: S101 - a checkpoint with batches has one
         if self._matching is not None and opened.schema.equals(self._matching):
             return
-        if differences := schemas.differences(reference.schema, self._added_schema(opened)):
+        if differences := schemas.differences(
+            reference.schema,
+            self._added_schema(opened),
+            expected_in=repr(reference.key),
+            found_in=repr(opened.object.key),
+        ):
             self._objects.check_transfer(opened.fetched)
             committed, last_key = self._committed
             raise SchemaMismatchError(

@@ -120,10 +120,10 @@ def test_conforming_puts_columns_in_the_wanted_order() -> None:
 @pytest.mark.parametrize(
     ("found", "phrases"),
     [
-        (pa.schema([("a", TEXT)]), ["column 'b': expected int64, found none"]),
+        (pa.schema([("a", TEXT)]), ["column 'b' (int64) is not in the object"]),
         (
             pa.schema([("a", TEXT), ("b", pa.int64()), ("c", pa.bool_())]),
-            ["column 'c': expected none, found bool"],
+            ["column 'c' (bool) is not in the table"],
         ),
         (
             pa.schema([("a", TEXT), ("b", pa.int32())]),
@@ -132,9 +132,9 @@ def test_conforming_puts_columns_in_the_wanted_order() -> None:
         (
             pa.schema([("A", TEXT), ("b", pa.float64())]),
             [
-                "column 'a': expected string, found none",
+                "column 'a' (string) is not in the object",
                 "column 'b': expected int64, found double",
-                "column 'A': expected none, found string",
+                "column 'A' (string) is not in the table",
             ],
         ),
     ],

@@ -477,8 +477,8 @@ def test_schemas_that_differ_name_both_objects_and_the_columns(bucket: Bucket) -
     message = str(caught.value)
     assert "'b' does not match 'a'" in message
     assert "column 'id': expected int64, found string" in message
-    assert "column 'text': expected string, found none" in message
-    assert "column 'more': expected none, found bool" in message
+    assert "column 'text' (string) is not in 'b'" in message
+    assert "column 'more' (bool) is not in 'a'" in message
     assert "Nothing of this load is written" in message
 
 
