@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.objects import IDENTITY, Listing, ObjectMeta
 
 FORMAT_VERSION = 1
 """Format version of the ledger's two tables in a destination."""
@@ -76,7 +76,7 @@ class Ledger:
     def difference(
         self, listing: Listing, *, mirror: bool = False, retry_quarantined: bool = False
     ) -> Difference:
-        """Return the set difference of a listing and this ledger, by ``(key, version)``.
+        """Return the set difference of a listing and this ledger, by key, version and size.
 
         Times are not compared. So a late, a replicated and an overwritten object are all alike: in
         the listing, but not in the ledger.
@@ -90,20 +90,21 @@ class Ledger:
             return Difference(listing.in_reading_order(), [])
         keep = [Status.LOADED] if retry_quarantined else [Status.LOADED, Status.QUARANTINED]
         known = self._with_version().filter(pl.col("status").is_in(keep))
-        pending = (
-            listing.with_version().join(known, on=["key", "version"], how="anti").drop("version")
-        )
+        pending = listing.with_version().join(known, on=IDENTITY, how="anti").drop("version")
         removed: list[str] = []
         if mirror:
-            loaded = self.frame.filter(pl.col("status") == Status.LOADED)
-            gone = loaded.join(listing.frame, on="key", how="anti")
-            removed = gone["key"].unique().sort().to_list()
+            removed = self.unlisted(listing)
         return Difference(Listing(pending).in_reading_order(), removed)
+
+    def unlisted(self, listing: Listing) -> list[str]:
+        """Return the keys that are loaded and not listed, sorted."""
+        loaded = self.frame.filter(pl.col("status") == Status.LOADED)
+        return loaded.join(listing.frame, on="key", how="anti")["key"].unique().sort().to_list()
 
     def accounted(self, listing: Listing) -> Listing:
         """Filter a listing to the objects that are loaded or quarantined in the listed version."""
         known = self._with_version().filter(pl.col("status") != Status.REMOVED)
-        held = listing.with_version().join(known, on=["key", "version"], how="semi")
+        held = listing.with_version().join(known, on=IDENTITY, how="semi")
         return Listing(held.drop("version"))
 
     def loaded(self, listing: Listing) -> Listing:
@@ -115,7 +116,31 @@ class Ledger:
         entries = self.frame.filter(
             (pl.col("key") == found.key) & (pl.col("status") == Status.LOADED)
         )
-        return found.version in Listing(entries).with_version()["version"]
+        same = entries.filter(pl.col("size") == found.size)
+        return found.version in Listing(same).with_version()["version"]
+
+    def resized(self, pending: Listing) -> pl.DataFrame:
+        """Find pending objects that the ledger has with the same e_tag and another size.
+
+        Returns:
+            ``key``, ``e_tag``, ``ledger_size`` and the listed ``size``, sorted by key.
+        """
+        known = self.frame.filter(pl.col("status") != Status.REMOVED)
+        held = known.select("key", "e_tag", ledger_size="size")
+        both = pending.frame.join(held, on=["key", "e_tag"])
+        differing = both.filter(pl.col("ledger_size") != pl.col("size"))
+        return differing.select("key", "e_tag", "ledger_size", "size").sort("key")
+
+    def is_mixed(self, found: ObjectMeta) -> bool:
+        """Return whether an object's e_tag is loaded with another size, beside other versions.
+
+        Where rows of earlier versions are kept, nothing then tells which rows are of this e_tag.
+        """
+        loaded = self.frame.filter(
+            (pl.col("key") == found.key) & (pl.col("status") == Status.LOADED)
+        )
+        same = loaded.filter(pl.col("e_tag") == found.e_tag)
+        return 0 < same.filter(pl.col("size") != found.size).height < loaded.height
 
     def changed(self, now: "Ledger", keys: Sequence[str]) -> list[str]:
         """Return those of the given keys whose entries differ in a later ledger of the table."""
@@ -148,7 +173,7 @@ class Ledger:
         if held.is_empty():
             return held.select("key", "reason")
         held = Listing(held).with_version()
-        same = listing.with_version().join(held, on=["key", "version"], how="inner")
+        same = listing.with_version().join(held, on=IDENTITY, how="inner")
         return same.select("key", "reason").sort("key")
 
     def reconcile(self, rows_by_key: pl.DataFrame) -> pl.DataFrame:
@@ -172,13 +197,13 @@ class Ledger:
         """Find the loaded objects whose footers give another number of rows, or none.
 
         Args:
-            footers: ``key``, ``version`` and ``footer_rows`` of listed objects.
+            footers: ``key``, ``version``, ``size`` and ``footer_rows`` of listed objects.
 
         Returns:
             ``key``, ``ledger_rows`` and ``footer_rows`` of those that differ, sorted by key.
         """
         loaded = self._with_version().filter(pl.col("status") == Status.LOADED)
-        both = loaded.join(footers, on=["key", "version"]).filter(
+        both = loaded.join(footers, on=IDENTITY).filter(
             pl.col("footer_rows").ne_missing(pl.col("rows"))
         )
         return both.select("key", pl.col("rows").alias("ledger_rows"), "footer_rows").sort("key")
@@ -193,24 +218,25 @@ def latest(moments: Iterable[datetime | None]) -> datetime | None:
 
 
 def fingerprint(listing: Listing) -> str:
-    """Hash the set of ``(key, version)`` of a listing; its order does not matter.
+    """Hash the set of keys, versions and sizes of a listing; its order does not matter.
 
     Returns:
-        The first 128 bits, in hex, of SHA-256 over the sorted pairs, each part preceded by its
-        length in bytes. It is stored, so it must not change with a release of any library.
+        The first 128 bits, in hex, of SHA-256 over the sorted triples, key and version preceded by
+        their length in bytes. It is stored, so it must not change with a release of any library.
     """
-    pairs = listing.with_version().sort("key", "version")
+    triples = listing.with_version().sort(IDENTITY)
     digest = hashlib.sha256()
-    for chunk in pairs.iter_slices(65_536):
+    for chunk in triples.iter_slices(65_536):
         digest.update(
             "".join(
                 chunk.select(
                     pl.format(
-                        "{}:{}{}:{}",
+                        "{}:{}{}:{}{};",
                         pl.col("key").str.len_bytes(),
                         pl.col("key"),
                         pl.col("version").str.len_bytes(),
                         pl.col("version"),
+                        pl.col("size"),
                     )
                 ).to_series()
             ).encode()

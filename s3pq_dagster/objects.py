@@ -20,6 +20,12 @@ MOST_OBJECT_BYTES = 50 * 1024**4
 AWS says 50 TB (S3 user guide, "Uploading objects"), and an upload of 10,000 parts of 5 GiB comes to
 48.8 TiB; MinIO says 50 TiB. What a listing says beyond that is no size.
 """
+IDENTITY = ["key", "version", "size"]
+"""The columns of :meth:`Listing.with_version` that tell any two objects apart.
+
+The e_tag alone does not: some stores keep it when an object is overwritten, or make it of less than
+the content. Another size is then the only sign.
+"""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,7 +45,7 @@ class ObjectMeta:
 
     @property
     def version(self) -> str:
-        """Identifier of this content of the key: the e_tag, or size and time without one."""
+        """Name of this content of the key: the e_tag, or size and time without one."""
         if self.e_tag is not None:
             return self.e_tag
         return f"{self.size}@{(self.last_modified - _EPOCH) // timedelta(microseconds=1)}"

@@ -67,7 +67,9 @@ class S3ParquetSpec(BaseModel):
     )
     max_bytes_in_flight: int = Field(
         default=64 * MIB,
-        description="Most bytes of objects held in memory at a time while they are read.",
+        description="Most bytes of objects held in memory at a time while they are read. By "
+        "default less than 64 MiB where the machine, or the process's control group, has less than "
+        "900 MiB of memory.",
     )
     max_object_bytes_in_memory: int = Field(
         default=8 * MIB,
@@ -78,6 +80,11 @@ class S3ParquetSpec(BaseModel):
         default=64 * MIB,
         description="Rows and ledger are committed together each time objects of this many bytes "
         "are written.",
+    )
+    verify_interval: int = Field(
+        default=86_400,
+        description="Seconds after which the sensor requests a run of a table that is up to date, "
+        "to ask the destination's ledger whether that is true; 0: never.",
     )
     verify_e_tags: bool = Field(
         default=True,
@@ -92,8 +99,10 @@ class S3ParquetSpec(BaseModel):
     )
     max_decoded_bytes: int = Field(
         default=1024 * MIB,
-        description="Most memory that decoding one object may take. What would take more is "
-        "decoded fewer rows at a time; if that does not help, the object is quarantined.",
+        description="Most memory that decoding one object may take. By default less than 1 GiB "
+        "where the machine, or the process's control group, has less than 2.4 GiB of memory. What "
+        "would take more is decoded fewer rows at a time; if that does not help, the object is "
+        "quarantined.",
     )
     max_decode_seconds: int = Field(
         default=600,
@@ -187,6 +196,11 @@ def _positive(name: str, number: int) -> None:
         raise ValueError(f"{name} must be at least 1, got {number}")
 
 
+def _not_negative(name: str, number: int) -> None:
+    if number < 0:
+        raise ValueError(f"{name} must be at least 0, got {number}")
+
+
 def _not_zero(name: str, number: int) -> None:
     if number == 0:
         raise ValueError(f"{name} must be at least 1, or negative for no limit, got 0")
@@ -228,6 +242,7 @@ _RULES: dict[str, Callable[[str, Any], None]] = {
     "rows_per_record": _positive,
     "concurrency": _not_zero,
     "tables": _some_globs,
+    "verify_interval": _not_negative,
     "max_bytes_in_flight": _positive,
     "max_object_bytes_in_memory": _positive,
     "checkpoint_bytes": _positive,

@@ -48,6 +48,11 @@ class Bucket:
     def delete(self, key: str) -> None:
         self.client.delete_object(Bucket=self.name, Key=key)
 
+    def set_e_tag(self, key: str, e_tag: str) -> None:
+        """Set an object's e_tag, as a store does that makes it of something else (moto only)."""
+        backend = get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"]
+        backend.buckets[self.name].keys[key]._etag = e_tag  # noqa: SLF001 - moto sets it nowhere else
+
     def set_last_modified(self, key: str, moment: datetime) -> None:
         """Set an object's ``LastModified``, as a server with another clock would (moto only)."""
         backend = get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"]

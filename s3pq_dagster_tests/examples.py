@@ -1,7 +1,16 @@
 """How many examples Hypothesis tries: fewer in a newcomer's run than in a thorough one."""
 
 from hypothesis import settings
+from hypothesis import strategies as st
 
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+"""Whatever JSON may say, as Python has it."""
 SHARE = 30
 """Per cent of a thorough run's examples that other runs try."""
 

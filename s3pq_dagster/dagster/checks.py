@@ -22,7 +22,7 @@ from s3pq_dagster.dagster.metadata import (
 )
 from s3pq_dagster.destinations.table_state import TableAudit
 from s3pq_dagster.ledger import Difference, Status
-from s3pq_dagster.objects import Listing
+from s3pq_dagster.objects import IDENTITY, Listing
 
 COMPLETE = "complete"
 ROWS_RECONCILED = "rows_reconciled"
@@ -63,7 +63,7 @@ class Proof:
     mirror: bool
     """Whether rows of objects deleted from S3 have to be removed."""
     footers: pl.DataFrame | None = None
-    """Columns ``key``, ``version`` and ``footer_rows`` of objects whose footers were read."""
+    """What :func:`~s3pq_dagster.reading.footers.footer_rows` read, if anything."""
 
     def results(self, asset: dg.AssetKey, names: Collection[str]) -> Iterator[dg.AssetCheckResult]:
         """Evaluate the named checks."""
@@ -106,7 +106,7 @@ class Proof:
             return found
         now = self._difference(self.relist())
         there = now.pending.with_version()
-        pending = found.pending.with_version().join(there, on=["key", "version"], how="semi")
+        pending = found.pending.with_version().join(there, on=IDENTITY, how="semi")
         removed = sorted(set(found.removed) & set(now.removed))
         return Difference(Listing(pending.drop("version")), removed)
 

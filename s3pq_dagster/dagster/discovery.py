@@ -48,7 +48,7 @@ def discover(source: S3ParquetResource, log: logging.Logger | None = None) -> li
     log = log or dg.get_dagster_logger(LOGGER)
     with source.process_config_and_initialize_cm() as opened:
         saved = SavedTables.of(opened)
-        if (tables := _rebuilt(saved)) is not None:
+        if (tables := _rebuilt(saved, log)) is not None:
             return tables
         tables = _discovered(opened, saved, log)
         remember_for_runs(saved.key, str(saved.path))
@@ -56,7 +56,7 @@ def discover(source: S3ParquetResource, log: logging.Logger | None = None) -> li
         return tables
 
 
-def _rebuilt(saved: SavedTables) -> list[DiscoveredTable] | None:
+def _rebuilt(saved: SavedTables, log: logging.Logger) -> list[DiscoveredTable] | None:
     """Return the tables found before, if the definitions are only being rebuilt.
 
     A process that Dagster started for a run or a step reads the saved file. The command line
@@ -66,7 +66,7 @@ def _rebuilt(saved: SavedTables) -> list[DiscoveredTable] | None:
     if is_code_server_start():
         return None
     if (path := remembered(saved.key)) is not None or is_worker_process():
-        return saved.load(path)
+        return saved.load(log, path)
     return _found_here.get(saved.key)
 
 
@@ -74,7 +74,7 @@ def _discovered(
     source: S3ParquetResource, saved: SavedTables, log: logging.Logger
 ) -> list[DiscoveredTable]:
     """List the bucket and save its tables, or fall back on those saved before."""
-    known = saved.load() or []
+    known = saved.load(log) or []
     try:
         listed = _listed(source, known, log)
     except StoreError as error:

@@ -6,11 +6,12 @@ from typing import Any
 
 import boto3
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from s3pq_dagster.errors import StoreUnreachableError
 from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.logs import line
+from s3pq_dagster.memory import RESERVED_BYTES, bound, memory_limit
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.source.catalog import Grouping, group_by_prefix
 from s3pq_dagster.source.listing import BucketListing, list_prefix
@@ -18,6 +19,12 @@ from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
 
 _INT_ENV_VAR = type(dg.EnvVar.int("S3PQ"))
+
+
+def _by_memory(name: str, *, share: int) -> Any:
+    """Make a field of the spec anew, whose default is at most a part of the memory there is."""
+    known = S3ParquetSpec.model_fields[name]
+    return Field(default=bound(known.default, share), description=known.description)
 
 
 class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
@@ -30,6 +37,8 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
     none.
     """
 
+    max_bytes_in_flight: int = _by_memory("max_bytes_in_flight", share=8)
+    max_decoded_bytes: int = _by_memory("max_decoded_bytes", share=2)
     s3: dg.ResourceDependency[Any] = None  # type: ignore[assignment]  # Dagster's "none given"
 
     _store: Store | None = PrivateAttr(default=None)
@@ -45,9 +54,18 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return [(name, value) for name, value in super().__repr_args__() if name != "s3"]
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's
-        """Open the bucket; no request is sent yet."""
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Open the bucket; no request is sent yet. Warn a run whose bounds are beyond memory."""
         self._store = Store.open(self, self._session())
+        if context.run is not None and context.log is not None:
+            self._check_memory(context.log)
+
+    def _check_memory(self, log: logging.Logger) -> None:
+        """Warn if the bounds allow a run more memory than there is."""
+        needed = RESERVED_BYTES + self.max_decoded_bytes + self.max_bytes_in_flight
+        if needed > (limit := memory_limit()):
+            advice = "lower max_decoded_bytes and max_bytes_in_flight, or give it more memory"
+            log.warning(line("memory_short", may_take=needed, there_is=limit, next=advice))
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's
         """Close the connections, and drop what tables of the run shared."""

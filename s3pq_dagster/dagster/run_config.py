@@ -26,6 +26,11 @@ class LoadConfig(dg.Config):
     allow_empty_listing: bool = Field(
         default=False, description="Let `mirror` remove every row when nothing is listed."
     )
+    allow_unlisted: bool = Field(
+        default=False,
+        description="Let a full refresh drop rows of objects that are still in the bucket but are "
+        "not listed, as after a narrower `path_prefix`.",
+    )
     verify_footers: bool = Field(
         default=False,
         description="Let the check `rows_reconciled` read the footer of every loaded object again: "
@@ -40,4 +45,5 @@ class LoadConfig(dg.Config):
             max_objects=self.max_objects,
             retry_quarantined=self.retry_quarantined,
             allow_empty_listing=self.allow_empty_listing,
+            allow_unlisted=self.allow_unlisted,
         )

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,18 @@ from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.logs import line
 
 _FORMAT = 1
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    pa.ArrowException,
+)
+"""What reading a file with JSON of any shape may raise."""
+_NAME = re.compile(r"\w+", re.ASCII)
+"""A table's name; ops are named after it."""
 _BUCKET_CHARACTERS = 63
 """How much of the bucket's name is in the file's name, whose length is limited too."""
 
@@ -73,15 +86,29 @@ class SavedTables:
         name = f"{source.bucket[:_BUCKET_CHARACTERS]}-{digest}"
         return cls(f"s3pq/catalog/{name}", _state_directory() / f"{name}.json")
 
-    def load(self, path: str | None = None) -> list[DiscoveredTable] | None:
-        """Read the file, or the one at ``path``; ``None`` if it is missing or unreadable."""
+    def load(self, log: logging.Logger, path: str | None = None) -> list[DiscoveredTable] | None:
+        """Read the file, or the one at ``path``; ``None`` if it is missing or unreadable.
+
+        Args:
+            log: Gets a warning if there is a file, and it is not what :meth:`save` writes.
+            path: A file that another process has read.
+        """
+        read = Path(path or self.path)
         try:
-            state = json.loads(Path(path or self.path).read_text(encoding="utf-8"))
+            state = json.loads(read.read_text(encoding="utf-8"))
             if state["format"] != _FORMAT:
-                return None
-            return [_from_json(table) for table in state["tables"]]
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid):
+                raise ValueError(f"its format is {state['format']!r:.40}, not {_FORMAT}")
+            tables = [_from_json(table) for table in state["tables"]]
+            if twice := schemas.duplicates(table.name for table in tables):
+                raise ValueError(f"it has table {twice[0]!r} twice")
+        except FileNotFoundError:
             return None
+        except _UNREADABLE as error:
+            reason = f"{type(error).__name__}: {error}"[:200]
+            consequence = "it counts as missing; it is written anew when the bucket is listed"
+            log.warning(line("catalog_ignored", path=read, reason=reason, consequence=consequence))
+            return None
+        return tables
 
     def save(self, tables: list[DiscoveredTable], log: logging.Logger) -> None:
         """Replace the file atomically; log a warning if it cannot be written."""
@@ -136,6 +163,28 @@ def _to_json(table: DiscoveredTable) -> dict[str, Any]:
 
 
 def _from_json(state: dict[str, Any]) -> DiscoveredTable:
-    data = state.pop("schema")
+    """Build a table from JSON.
+
+    Raises:
+        TypeError: It is no object, has other fields, or a field has another type.
+        ValueError: A field has a value that it cannot have.
+        KeyError: A field is missing.
+        pyarrow.ArrowException: Its schema cannot be read.
+    """
+    data = state["schema"]
     schema = None if data is None else schemas.from_bytes(base64.b64decode(data))
-    return DiscoveredTable(**state, schema=schema)
+    table = DiscoveredTable(**(state | {"schema": schema}))
+    for text in (table.bucket, table.name, table.prefix):
+        text.encode()  # raises if it is no text, or cannot be stored
+    for more in (table.schema_key, table.schema_version):
+        if more is not None:
+            more.encode()
+    if not _NAME.fullmatch(table.name) or not table.bucket:
+        raise ValueError(f"{table.name!r:.40} of bucket {table.bucket!r:.40} is no table")
+    if not (_is_count(table.objects) and _is_count(table.bytes)):
+        raise ValueError(f"table {table.name!r:.40} has no proper counts")
+    return table
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import dagster as dg
 
@@ -13,7 +14,7 @@ from s3pq_dagster.dagster.metadata import PREFIX, TABLE
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.sensor_cursor import SensorCursor
 from s3pq_dagster.dagster.sensor_decision import Candidate, Decision
-from s3pq_dagster.dagster.sensor_history import LoadHistory
+from s3pq_dagster.dagster.sensor_history import LoadHistory, Silences
 from s3pq_dagster.dagster.sensor_listing import ListingOverTicks
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError
 from s3pq_dagster.ledger import cursor_key, fingerprint
@@ -40,8 +41,10 @@ def build_s3_parquet_sensor(
     """Build a sensor that requests a run when a table's objects are not all loaded.
 
     It compares the fingerprint of the listing with the data version last materialized or observed.
-    It opens no destination. Its cursor decides only when a run is requested again after one that
-    failed, so losing the cursor costs nothing.
+    It opens no destination. A table for which no run has reported anything for the spec's
+    ``verify_interval`` gets a run too: it asks the ledger, which may have gone back in time. The
+    sensor's cursor decides only when a run is requested again after one that failed, so losing the
+    cursor costs nothing.
 
     Args:
         source: The bucket; environment variables are read at each tick.
@@ -62,6 +65,7 @@ def build_s3_parquet_sensor(
         source,
         destination,
         {spec.metadata[TABLE]: spec for definition in assets for spec in definition.specs},
+        name=name,
         run_per_table=run_per_table,
         stale_run_seconds=stale_run_seconds,
     )
@@ -87,11 +91,16 @@ class BucketWatch:
     destination: S3ParquetIOManager | None
     tables: Mapping[str, dg.AssetSpec]
     """The assets, by table."""
+    name: str = SENSOR_NAME
     run_per_table: bool = False
     stale_run_seconds: int = 900
     listing: ListingOverTicks = field(default_factory=ListingOverTicks)
     last_complete: dict[str, Listing] = field(default_factory=dict)
     """The listing with which each table was last up to date."""
+    verified: dict[str, float] = field(default_factory=dict)
+    """When each table was last reported by a run, as far as it was looked up."""
+    silences: Silences = field(default_factory=Silences)
+    """How long each run in flight has been silent."""
 
     def tick(self, context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """List the bucket and decide for which tables to request runs."""
@@ -99,20 +108,23 @@ class BucketWatch:
             grouping = self.listing.go_on(opened, context.log)
             if isinstance(grouping, dg.SkipReason):
                 return grouping
-            history = LoadHistory(context, _place_of(self.destination), self.stale_run_seconds)
+            place = _place_of(self.destination)
+            history = LoadHistory(context, place, self.stale_run_seconds, self.silences)
             return self._result(opened, grouping, history)
 
     def _result(
         self, source: S3ParquetResource, grouping: Grouping, history: LoadHistory
     ) -> dg.SensorResult:
         context = history.context
-        cursor = SensorCursor.parse(context.cursor)
+        cursor = SensorCursor.parse(context.cursor, context.log, sensor=self.name)
         candidates = self._candidates(source.bucket, grouping, history, cursor)
         decision = Decision(
             mirror=source.write_mode == "mirror",
             now=time.time(),
             is_in_flight=history.is_in_flight,
             last_complete=self.last_complete,
+            verify_interval=source.verify_interval,
+            verified=self.verified,
         )
         for candidate in candidates:
             decision.add(candidate)
@@ -147,7 +159,8 @@ class BucketWatch:
                 current=current,
                 cursor=cursor_key(bucket, name),
             )
-            candidates.append(Candidate(name, listing, current, last, cursor.of(name)))
+            reported_at = partial(history.reported_at, spec.key, entries.get(spec.key))
+            candidates.append(Candidate(name, listing, current, last, cursor.of(name), reported_at))
         return candidates
 
     def _requests(self, decision: Decision) -> list[dg.RunRequest]:

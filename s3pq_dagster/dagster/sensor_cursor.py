@@ -1,13 +1,24 @@
 """What the sensor remembers from one tick to the next; losing it costs nothing."""
 
 import json
+import logging
 from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
+
+from s3pq_dagster.logs import line
 
 _FORMAT = 1
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What parsing JSON of any shape may raise."""
+_MOST_ATTEMPTS = 10**9
+_LATEST = 10**12
+"""Bounds of the numbers that a cursor may hold, which a person may have edited."""
 _FIRST_BACKOFF_SECONDS = 60
 _MOST_BACKOFF_SECONDS = 3600
+_MOST_DOUBLINGS = 6
+_FORGOTTEN_SECONDS = 2 * _MOST_BACKOFF_SECONDS
+"""After so long, a request is no repetition of one that failed, but a verification."""
 
 
 @dataclass(slots=True)
@@ -17,7 +28,7 @@ class Asked:
     fingerprint: str | None = None
     """The fingerprint of the listing for which a run was last requested."""
     attempts: int = 0
-    """How many runs were requested for that listing."""
+    """How many runs were requested for that listing, one soon after the other."""
     at: float = 0.0
     """When the last of them was requested, in seconds since the epoch."""
     accepted: str | None = None
@@ -27,20 +38,23 @@ class Asked:
 
     def ask(self, fingerprint: str, now: float) -> None:
         """Remember that a run is requested."""
-        self.attempts = self.attempts + 1 if self.fingerprint == fingerprint else 1
+        is_again = self.fingerprint == fingerprint and now - self.at < _FORGOTTEN_SECONDS
+        self.attempts = self.attempts + 1 if is_again else 1
         self.fingerprint, self.at = fingerprint, now
 
     def seconds_left(self, fingerprint: str, now: float) -> float:
         """Return how long not to request another run for a listing.
 
-        The time doubles with each run that was requested for it.
+        The time doubles with each run that was requested for it. If the clock was set back since
+        the last request, the time begins now.
 
         Returns:
             Zero or less if a run may be requested now.
         """
         if self.fingerprint != fingerprint:
             return 0
-        backoff: int = _FIRST_BACKOFF_SECONDS * 2 ** max(self.attempts - 1, 0)
+        self.at = min(self.at, now)
+        backoff = _FIRST_BACKOFF_SECONDS << min(max(self.attempts - 1, 0), _MOST_DOUBLINGS)
         return self.at + min(backoff, _MOST_BACKOFF_SECONDS) - now
 
 
@@ -51,14 +65,28 @@ class SensorCursor:
     tables: dict[str, Asked]
 
     @classmethod
-    def parse(cls, text: str | None) -> Self:
-        """Read a cursor; one of another format counts as empty."""
-        try:
-            state = json.loads(text or "{}")
-            tables = {n: Asked(**asked) for n, asked in state.get("tables", {}).items()}
-        except (ValueError, TypeError, AttributeError):
+    def parse(cls, text: str | None, log: logging.Logger, *, sensor: str) -> Self:
+        """Read a cursor; one of another format counts as empty, with a warning.
+
+        Args:
+            text: What :meth:`dump` returned, or anything else; empty if there is no cursor yet.
+            log: Gets the warning.
+            sensor: The sensor's name, for the warning.
+        """
+        if not text:
             return cls({})
-        return cls(tables if state.get("v") == _FORMAT else {})
+        try:
+            state = json.loads(text)
+            if state["v"] != _FORMAT:
+                raise ValueError(f"its format is {state['v']!r:.40}, not {_FORMAT}")
+            return cls({name: _asked(each) for name, each in state["tables"].items()})
+        except _UNREADABLE as error:
+            consequence = "it counts as empty; failed runs are requested again at once"
+            reason = f"{type(error).__name__}: {error}"[:200]
+            log.warning(
+                line("cursor_ignored", sensor=sensor, reason=reason, consequence=consequence)
+            )
+            return cls({})
 
     def of(self, table: str) -> Asked:
         """Return what is remembered of a table; changes to it are kept."""
@@ -72,3 +100,24 @@ class SensorCursor:
         """Return the cursor as JSON, with each table's LastModified cursor for people to read."""
         tables = {name: asdict(asked) for name, asked in sorted(self.tables.items())}
         return json.dumps({"v": _FORMAT, "tables": tables, **dict(sorted(cursors.items()))})
+
+
+def _asked(state: Any) -> Asked:
+    """Build what is remembered of a table from JSON.
+
+    Raises:
+        TypeError: It is no object, or has other fields.
+        ValueError: A field has a value that it cannot have.
+    """
+    asked = Asked(**state)
+    texts = (asked.fingerprint, asked.accepted, asked.accepted_for)
+    is_right = (
+        all(text is None or isinstance(text, str) for text in texts)
+        and type(asked.attempts) is int
+        and 0 <= asked.attempts <= _MOST_ATTEMPTS
+        and type(asked.at) in (int, float)
+        and 0 <= asked.at <= _LATEST
+    )
+    if not is_right:
+        raise ValueError(f"{state!r:.100} is not what a table's part holds")
+    return asked

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from s3pq_dagster.dagster.sensor_cursor import Asked
 from s3pq_dagster.ledger import fingerprint
-from s3pq_dagster.objects import Listing
+from s3pq_dagster.objects import IDENTITY, Listing
 
 _MOST_NAMED = 10
 
@@ -34,6 +34,9 @@ class Candidate:
     last: LastLoad
     asked: Asked
     """What the sensor's cursor remembers of the table; may be changed."""
+    reported_at: Callable[[float], float | None] = lambda _since: None
+    """Looks up when a run last reported the table, in seconds since the epoch. It need not be the
+    last time if it is later than the given one."""
 
 
 @dataclass(slots=True)
@@ -48,10 +51,15 @@ class Decision:
     """Whether a run, given by id, may still load its tables."""
     last_complete: dict[str, Listing]
     """The listing with which each table was last up to date. It outlives the tick."""
+    verify_interval: float = 0
+    """Seconds after which a table that is up to date is verified by a run; 0 for never."""
+    verified: dict[str, float] = field(default_factory=dict)
+    """When each table was last reported, as far as it was looked up. It outlives the tick."""
     due: list[Candidate] = field(default_factory=list)
     """Tables for which to request a run."""
     up_to_date: int = 0
     objects: int = 0
+    _to_verify: list[str] = field(default_factory=list)
     _waiting: list[str] = field(default_factory=list)
     _backing_off: list[str] = field(default_factory=list)
     _emptied: list[str] = field(default_factory=list)
@@ -60,10 +68,13 @@ class Decision:
         """Decide whether a table is up to date, in flight, backing off or due."""
         self.objects += len(table.listing)
         run_id = table.last.run_id
-        if self._is_up_to_date(table):
+        is_up_to_date = self._is_up_to_date(table)
+        if is_up_to_date:
             self.up_to_date += 1
             self.last_complete[table.name] = table.listing
-        elif self.mirror and not len(table.listing):
+        if is_up_to_date and not self._is_to_be_verified(table):
+            return
+        if self.mirror and not len(table.listing):
             self._emptied.append(table.name)
         elif run_id is not None and self.is_in_flight(run_id):
             self._waiting.append(f"{table.name} (run {run_id[:8]})")
@@ -73,6 +84,25 @@ class Decision:
             )
         else:
             self.due.append(table)
+            if is_up_to_date:
+                self._to_verify.append(table.name)
+
+    def _is_to_be_verified(self, table: Candidate) -> bool:
+        """Return whether no run has asked the ledger about a table for a long time.
+
+        Events tell what was loaded, and not whether it is still there: somebody may have put back
+        an older copy of the destination.
+        """
+        if not self.verify_interval or table.last.version is None:
+            return False
+        known = self.verified.get(table.name)
+        if known is None or not 0 <= self.now - known < self.verify_interval:
+            found = table.reported_at(self.now - self.verify_interval)
+            if found is None or found > self.now:
+                # A report from the future says that the clock was set back: time counts from now.
+                found = self.now if known is None else min(known, self.now)
+            self.verified[table.name] = known = found
+        return self.now - known >= self.verify_interval
 
     def _is_up_to_date(self, table: Candidate) -> bool:
         version, asked = table.last.version, table.asked
@@ -112,7 +142,8 @@ class Decision:
         """
         parts = [f"{self.up_to_date} of {tables} tables up to date, {self.objects} objects listed"]
         for heading, names in (
-            ("something to load", [table.name for table in self.due]),
+            ("something to load", [t.name for t in self.due if t.name not in self._to_verify]),
+            ("to be verified by the ledger", self._to_verify),
             ("run in flight", self._waiting),
             ("backing off", self._backing_off),
             ("listing empty, nothing removed without allow_empty_listing", self._emptied),
@@ -131,5 +162,4 @@ class Decision:
 
 def _is_part_of(listing: Listing, before: Listing) -> bool:
     """Return whether every object was there before, in the same version."""
-    on = ["key", "version"]
-    return listing.with_version().join(before.with_version(), on=on, how="anti").height == 0
+    return listing.with_version().join(before.with_version(), on=IDENTITY, how="anti").height == 0

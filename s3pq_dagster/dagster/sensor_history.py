@@ -19,6 +19,35 @@ _RUNNING = {
 }
 
 
+@dataclass(slots=True)
+class Silences:
+    """How long runs have logged no event, also where the wall clock was set back meanwhile."""
+
+    _seen: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By run: the time of its latest event, and when that was first seen, by a steady clock."""
+
+    def seconds(self, run_id: str, latest: float) -> float:
+        """Return for how long a run's latest event has been its latest.
+
+        By the wall clock alone, a run whose last event lies in the future would be waited for
+        until the clock gets there.
+
+        Args:
+            run_id: The run.
+            latest: When that event was logged, in seconds since the epoch.
+        """
+        now = time.monotonic()
+        known, since = self._seen.get(run_id, (latest, now))
+        if known != latest:
+            since = now
+        self._seen[run_id] = latest, since
+        return max(time.time() - latest, now - since)
+
+    def forget(self, run_id: str) -> None:
+        """Forget a run that has ended."""
+        self._seen.pop(run_id, None)
+
+
 @dataclass(frozen=True, slots=True)
 class LoadHistory:
     """The event log and the runs, as one tick of the sensor asks for them."""
@@ -28,6 +57,8 @@ class LoadHistory:
     """The destination's place; loads into other places do not count. ``None`` counts them all."""
     stale_run_seconds: int
     """A run that has logged no event for so long counts as dead."""
+    silences: Silences = field(default_factory=Silences)
+    """Outlives the tick."""
     _in_flight: dict[str, bool] = field(default_factory=dict)
     """Answers of :meth:`is_in_flight`, by run."""
 
@@ -60,6 +91,22 @@ class LoadHistory:
         shown = None if event is None or version is None else event.metadata.get(cursor)
         return LastLoad(version, None if shown is None else str(shown.value), entry.last_run_id)
 
+    def reported_at(self, asset: dg.AssetKey, entry: Any, since: float) -> float | None:
+        """Return when an asset was last materialized or observed.
+
+        Args:
+            asset: The asset.
+            entry: Its entry in :meth:`entries`, or ``None`` if it has none.
+            since: A materialization after this time is answer enough; only without one,
+                observations are asked for, which costs a query.
+        """
+        newest = None if entry is None else entry.last_materialization_record
+        if newest is not None and newest.timestamp > since:
+            return float(newest.timestamp)
+        observed = self.context.instance.fetch_observations(asset, limit=1).records
+        found = [each.timestamp for each in (newest, *observed) if each is not None]
+        return max(found, default=None)
+
     def _version(self, event: Any) -> str | None:
         """Return an event's data version, unless it is about another destination."""
         if event is None:
@@ -82,11 +129,12 @@ class LoadHistory:
         if run.status is dg.DagsterRunStatus.QUEUED:
             return True
         if run.status not in _RUNNING:
+            self.silences.forget(run_id)
             return False
         latest = self.context.instance.get_records_for_run(run_id, limit=1, ascending=False)
         if not latest.records:
             return True
-        silent = time.time() - latest.records[0].timestamp
+        silent = self.silences.seconds(run_id, latest.records[0].timestamp)
         if silent <= self.stale_run_seconds:
             return True
         self.context.log.warning(

@@ -43,7 +43,7 @@ class ListingOverTicks:
         )
 
     def _take(self, path_prefix: str) -> tuple[float, BucketListing]:
-        now = time.time()
+        now = time.monotonic()
         with suppress(IndexError):  # there is none, or a tick in another thread has taken it
             begun, listing = self._unfinished.pop()
             if now - begun < self.kept_seconds:

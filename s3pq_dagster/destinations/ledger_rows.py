@@ -7,7 +7,7 @@ import polars as pl
 
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.ledger import ENTRY_COLUMNS, Entry, Ledger, Status
-from s3pq_dagster.objects import Listing
+from s3pq_dagster.objects import IDENTITY, Listing
 
 OBJECTS = "_s3pq_objects"
 """Name of the ledger's table with a row for each entry; see :data:`OBJECT_COLUMNS`."""
@@ -81,12 +81,13 @@ def entries_after(before: pl.DataFrame, new: pl.DataFrame, *, append: bool) -> p
 
     Returns:
         All rows of the table after the commit, new entries last. A loaded entry replaces every
-        entry of its key; with ``append`` it replaces only entries of the same e_tag that are not
-        loaded. A quarantined entry never replaces a loaded one.
+        entry of its key; with ``append`` it replaces only entries of the same e_tag. A quarantined
+        entry never replaces a loaded one.
     """
     is_loaded = pl.col("status") == Status.LOADED
     loaded, others = before.filter(is_loaded), before.filter(~is_loaded)
     if append:
+        loaded = loaded.join(new.filter(is_loaded), on=["key", "e_tag"], how="anti")
         others = others.join(new, on=["key", "e_tag"], how="anti", nulls_equal=True)
     else:
         loaded = loaded.join(new.filter(is_loaded), on="key", how="anti")
@@ -99,7 +100,7 @@ def loaded_already(before: pl.DataFrame, new: pl.DataFrame) -> list[str]:
     is_loaded = pl.col("status") == Status.LOADED
     known = Listing(before.filter(is_loaded)).with_version()
     added = Listing(new.filter(is_loaded)).with_version()
-    return added.join(known, on=["key", "version"], how="semi")["key"].to_list()
+    return added.join(known, on=IDENTITY, how="semi")["key"].to_list()
 
 
 def entries_removed(

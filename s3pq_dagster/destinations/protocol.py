@@ -39,7 +39,8 @@ class CheckpointWriter(Protocol):
                 before anything is committed.
 
         Raises:
-            DestinationError: The commit failed, and none of it is visible.
+            DestinationError: The commit failed, and none of it is visible, unless the message says
+                otherwise.
             UnsupportedSchemaError: A column cannot be stored unchanged; nothing is written.
         """
         ...

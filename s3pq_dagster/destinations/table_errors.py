@@ -38,6 +38,21 @@ def not_managed(
     )
 
 
+def differ_by_case(table: str, other: str) -> TableNotManagedError:
+    """Build the error for a table whose name another table has in other letters.
+
+    Args:
+        table: Its name.
+        other: The name of the table that is loaded already.
+    """
+    return TableNotManagedError(
+        f"table {table!r} cannot be loaded beside table {other!r}, which is in the destination: "
+        f"the names differ only by case, and the destination folds case. Nothing is written. "
+        f"Rename one of the two prefixes, leave the name out with `skip_tables`, or drop table "
+        f"{other!r} and its rows in {OBJECTS} and {TABLES}."
+    )
+
+
 def unaccounted_rows(table: str, found: Sequence[tuple[str, int, int]]) -> TableNotManagedError:
     """Build the error for objects that have more rows in the table than the ledger says.
 

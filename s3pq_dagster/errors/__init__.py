@@ -24,6 +24,7 @@
     ├── SchemaMismatchError           two objects of a table differ
     ├── UnsupportedSchemaError        a destination cannot hold a column without changing it
     ├── EmptyListingError             nothing is listed, and all rows would go
+    ├── UnlistedObjectsError          rows of objects would go that the bucket still has
     ├── QuarantineLimitError          too many objects of a table cannot be read
     ├── DestinationError              the destination did not do as asked             (retried)
     │   ├── DestinationLockedError
@@ -71,6 +72,7 @@ from s3pq_dagster.errors.table import (
     SchemaMismatchError,
     TableNameCollisionError,
     TableNameError,
+    UnlistedObjectsError,
     UnsupportedSchemaError,
 )
 
@@ -103,6 +105,7 @@ __all__ = [
     "TableNotManagedError",
     "TableOwnedElsewhereError",
     "TrialError",
+    "UnlistedObjectsError",
     "UnsteadyObjectError",
     "UnsupportedSchemaError",
     "UnsupportedValueError",

@@ -4,7 +4,7 @@ from s3pq_dagster.errors.base import S3ParquetError, one_line
 
 
 class DestinationError(S3ParquetError):
-    """The destination did not do as asked; its transaction is rolled back."""
+    """The destination did not do as asked; the message says if something was committed."""
 
     retryable = True
 

@@ -1,5 +1,7 @@
 """Errors of a table's name, schema and listing."""
 
+from collections.abc import Sequence
+
 from s3pq_dagster.errors.base import S3ParquetError
 
 
@@ -72,6 +74,19 @@ class EmptyListingError(S3ParquetError):
             f"table {table!r}; to mirror or refresh it now would remove every row. Nothing is "
             f"removed. If all objects really were deleted, run the table with "
             f"allow_empty_listing: true."
+        )
+
+
+class UnlistedObjectsError(S3ParquetError):
+    """A full refresh would drop rows of objects that the bucket has and the listing has not."""
+
+    def __init__(self, table: str, path_prefix: str, keys: Sequence[str]) -> None:
+        self.table, self.keys = table, keys
+        super().__init__(
+            f"{len(keys)} objects of table {table!r} are loaded, are still in the bucket, and were "
+            f"not listed under path_prefix {path_prefix!r}, {keys[0]!r} among them; a full refresh "
+            f"would drop their rows. Nothing is touched. Widen path_prefix to what was loaded, or "
+            f"run the table with allow_unlisted: true to keep only what is listed."
         )
 
 

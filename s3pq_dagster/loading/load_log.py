@@ -38,6 +38,19 @@ class LoadLog:
         self._write([line("object_removed", table=self._table, key=key) for key in keys])
         self._write([line("rows_removed", table=self._table, objects=len(keys), rows=rows)])
 
+    def resized(self, found: pl.DataFrame) -> None:
+        """Warn of objects that are read again because only their size has changed.
+
+        Args:
+            found: What :meth:`Ledger.resized` returned.
+        """
+        reason = "same e_tag as in the ledger, but another size; read again"
+        lines = (
+            line("object_resized", table=self._table, reason=reason, **row)
+            for row in found.iter_rows(named=True)
+        )
+        self._write(lines, logging.WARNING)
+
     def _committed(self, entries: int, rows: int, objects: Iterable[tuple[str, int, int]]) -> None:
         first = line("checkpoint_committed", table=self._table, objects=entries, rows=rows)
         others = (
@@ -46,7 +59,7 @@ class LoadLog:
         )
         self._write(chain([first], others))
 
-    def _write(self, lines: Iterable[str]) -> None:
+    def _write(self, lines: Iterable[str], level: int = logging.INFO) -> None:
         left = iter(lines)
         while message := list(islice(left, _LINES_PER_MESSAGE)):
-            self._log.info("\n".join(message))
+            self._log.log(level, "\n".join(message))

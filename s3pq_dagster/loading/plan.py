@@ -18,6 +18,7 @@ class LoadOptions:
     max_objects: int | None = None
     retry_quarantined: bool = False
     allow_empty_listing: bool = False
+    allow_unlisted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from s3pq_dagster.errors import DestinationConflictError, UnlistedObjectsError
+from s3pq_dagster.ledger import Ledger
 from s3pq_dagster.loading.interrupts import wait_interruptibly
+from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.source.store import Store
 
 _MOST_REQUESTS = 32
@@ -34,3 +37,31 @@ def gone_from_bucket(store: Store, keys: Sequence[str], concurrency: int) -> lis
     finally:  # a cancelled run does not wait for answers that may be long in coming
         pool.shutdown(wait=False, cancel_futures=True)
     return [key for key, is_there in zip(keys, there, strict=True) if not is_there]
+
+
+def check_refresh(plan: LoadPlan, ledger: Ledger, store: Store) -> None:
+    """Refuse a refresh that would drop rows of objects that the bucket still has.
+
+    A refresh replaces a table by what is listed. What is loaded and not listed is most often
+    deleted, but may only lie outside a ``path_prefix`` that was narrowed since.
+
+    Raises:
+        UnlistedObjectsError: Objects outside ``path_prefix`` are loaded and still there.
+        DestinationConflictError: So are others, which another run may have loaded meanwhile.
+        StoreError: The bucket did not answer.
+    """
+    if plan.options.allow_unlisted:
+        return
+    keys = ledger.unlisted(plan.listing)
+    gone = set(gone_from_bucket(store, keys, plan.spec.concurrency))
+    there = [key for key in keys if key not in gone]
+    table, path_prefix = plan.owner.table, plan.spec.path_prefix
+    if outside := [key for key in there if not key.startswith(path_prefix)]:
+        raise UnlistedObjectsError(table, path_prefix, outside)
+    if there:
+        raise DestinationConflictError(
+            f"{len(there)} objects of table {table!r} are loaded and in the bucket, and were not "
+            f"listed, {there[0]!r} among them: another run may have loaded them meanwhile, or the "
+            f"listing was not complete. A full refresh would drop their rows, so nothing is "
+            f"touched. Run again; if they are never listed, run it with allow_unlisted: true."
+        )

@@ -18,7 +18,7 @@ from s3pq_dagster.loading.key_ranges import KeyRange
 from s3pq_dagster.loading.load_log import LoadLog
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.prefetch import Prefetch
-from s3pq_dagster.loading.removal import gone_from_bucket
+from s3pq_dagster.loading.removal import check_refresh, gone_from_bucket
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.tally import LoadTally
 from s3pq_dagster.objects import Listing
@@ -60,17 +60,21 @@ class TableLoad:
             SchemaMismatchError: Two objects differ; checkpoints before stand.
             DestinationError: The destination failed; committed checkpoints stand.
             EmptyListingError: As :meth:`LoadPlan.difference`; nothing is touched.
+            UnlistedObjectsError: As :func:`check_refresh`; nothing is touched.
             InternalError: An object was neither read nor reported as unreadable: a bug.
         """
         started, plan, log = time.monotonic(), self.plan, self._load_log()
         if plan.refresh:
-            plan.difference(destination.state(plan.owner))  # refuses an empty listing
+            replaced = destination.state(plan.owner)
+            plan.difference(replaced)  # refuses an empty listing
+            check_refresh(plan, replaced.ledger, self.store)
         opened = destination.write(
             plan.owner, run_id=self.run_id, append=plan.appends, refresh=plan.refresh
         )
         with opened as writer:
             before = writer.state()
             tally = LoadTally(plan, before)
+            log.resized(tally.resized)
             self._remove_gone(writer, tally, log)
             stream = self._stream(plan, before, tally, self._fetcher(tally.difference.pending))
             CheckpointCommitter(plan, stream, writer, tally, log).run()
@@ -104,6 +108,7 @@ class TableLoad:
         )
         before = writer.state()
         tally = LoadTally(plan, before)
+        log.resized(tally.resized)
         fetcher = build_fetcher(self.store, tally.difference.pending, plan.spec)
         stream = self._stream(plan, before, tally, fetcher)
         CheckpointCommitter(plan, stream, writer, tally, log, abandon=writer.abandon).run()
@@ -149,6 +154,7 @@ class TableLoad:
             verify=plan.refresh,
             on_quarantine=tally.check_quarantine,
             is_loaded=tally.ledger_before.holds,
+            is_mixed=tally.ledger_before.is_mixed if plan.appends else lambda _found: False,
         )
         progress = ProgressLog(plan.owner.table, tally.difference.pending, self.log)
         return TableStream(

@@ -34,6 +34,11 @@ class LoadTally:
         self._quarantined_keys: list[str] = []
         self._rows = self._objects = self._bytes = self._removed = self._missing = 0
 
+    @property
+    def resized(self) -> pl.DataFrame:
+        """The pending objects whose e_tag is in the ledger with another size."""
+        return self.ledger_before.resized(self.difference.pending)
+
     def check_quarantine(self, entry: Entry) -> None:
         """Count an object that is about to be quarantined.
 

@@ -100,13 +100,14 @@ def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:
         listing: The objects; one that was deleted or overwritten since it was listed is left out.
 
     Returns:
-        ``key``, ``version`` and ``footer_rows``, which is null where no footer can be read.
+        ``key``, ``version``, ``size`` and ``footer_rows``, which is null where no footer can be
+        read.
 
     Raises:
         StoreError: The store failed for another reason than the state of one object.
     """
 
-    def rows_of(found: ObjectMeta) -> tuple[str, str, int | None] | None:
+    def rows_of(found: ObjectMeta) -> tuple[str, str, int, int | None] | None:
         rows = None
         for _ in range(_MOST_READS):
             try:
@@ -116,11 +117,16 @@ def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:
                 continue
             except (ObjectChangedError, ObjectNotFoundError):
                 return None
-        return found.key, found.version, rows
+        return found.key, found.version, found.size, rows
 
     with ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="s3pq-footer") as pool:
         counts = [found for found in pool.map(rows_of, listing) if found is not None]
-    columns = {"key": pl.String, "version": pl.String, "footer_rows": pl.Int64}
+    columns = {
+        "key": pl.String,
+        "version": pl.String,
+        "size": pl.Int64,
+        "footer_rows": pl.Int64,
+    }
     return pl.DataFrame(counts, schema=columns, orient="row")
 
 
@@ -152,5 +158,6 @@ def table_schema(
             StoreRefusedError,
             TrialError,
         ) as error:
-            log.warning(line("schema_skipped", table=table, key=found.key, reason=error))
+            reason = error.reason if isinstance(error, MalformedObjectError) else error
+            log.warning(line("schema_skipped", table=table, key=found.key, reason=reason))
     return None

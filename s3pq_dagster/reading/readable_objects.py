@@ -23,6 +23,12 @@ from s3pq_dagster.source import e_tags
 _MOST_QUARANTINED = 1000
 """Entries of quarantined objects that are collected before they have to be committed."""
 
+_MIXED = (
+    "its e_tag is loaded with another size, and so are other versions of it, which write_mode "
+    "append keeps: the rows that it replaces cannot be told from theirs. Run the table with "
+    "full_refresh, which loads the object as it is now"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRules:
@@ -35,6 +41,8 @@ class LoadRules:
     is_loaded: Callable[[ObjectMeta], bool] = lambda _found: False
     """Whether this version of an object is loaded already: an object that was overwritten since it
     was listed may have been put back to what it was."""
+    is_mixed: Callable[[ObjectMeta], bool] = lambda _found: False
+    """Whether an object would replace rows that cannot be told from those of its other versions."""
 
 
 class ReadableObjects:
@@ -173,6 +181,8 @@ class ReadableObjects:
 
     def _open(self, fetched: ObjectBytes) -> OpenObject:
         """Open an object; one that does not decode is read again before it is called malformed."""
+        if self._rules.is_mixed(fetched.object):
+            raise MalformedObjectError(fetched.object.key, _MIXED)
         is_small = fetched.object.size <= self.spec.max_object_bytes_in_memory
         whole = is_small or self._rules.verify
         for _ in range(e_tags.MOST_READS):

@@ -11,9 +11,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from tenacity import stop_after_delay
 
 from s3pq_dagster_tests.lake import Lake, names
 from s3pq_dagster_tests.proxy import Answer
+from s3pq_dagster_tests.waiting import again_while
 
 DENIED = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
 
@@ -63,6 +65,38 @@ def test_a_new_object_asks_for_its_table_only(lake: Lake) -> None:
     assert perform(lake, definitions, tick)
     assert lake.rows("b") == 3
     assert not lake.tick(tick.cursor, definitions=definitions).run_requests
+
+
+def test_another_size_asks_for_a_run_though_the_e_tag_stays(lake: Lake) -> None:
+    """Sensor, load and the check `complete` agree that it is another object."""
+    lake.bucket.put("a/1.parquet", 1)
+    lake.bucket.set_e_tag("a/1.parquet", "same-2")
+    definitions = lake.definitions()
+    lake.run(definitions=definitions)
+    lake.bucket.put("a/1.parquet", 5)
+    lake.bucket.set_e_tag("a/1.parquet", "same-2")
+    (check,) = lake.check("a", "complete").get_asset_check_evaluations()
+    assert not check.passed
+    tick = lake.tick(definitions=definitions)
+    assert asked(tick) == [{"a"}]
+    assert perform(lake, definitions, tick)
+    assert lake.rows("a") == 5
+    assert not lake.tick(tick.cursor, definitions=definitions).run_requests
+
+
+def test_a_destination_that_went_back_in_time_is_noticed(lake: Lake) -> None:
+    """An older copy was put back; a run asks its ledger, and loads what is missing."""
+    lake.bucket.put("a/1.parquet", 1)
+    lake.run()
+    copy = lake.database.read_bytes()
+    lake.bucket.put("a/2.parquet", 2)
+    definitions = lake.definitions(verify_interval=1)
+    lake.run(definitions=definitions)
+    lake.database.write_bytes(copy)
+    asking = again_while(lambda tick: not tick.run_requests, stop_after_delay(30))
+    tick = asking(lambda: lake.tick(definitions=definitions))
+    assert perform(lake, definitions, tick)
+    assert lake.rows("a") == 3
 
 
 def test_one_run_a_table_on_request(lake: Lake) -> None:
@@ -191,6 +225,20 @@ def test_a_dead_run_is_not_waited_for(lake: Lake) -> None:
         while not (found := asked(lake.tick(definitions=definitions))):
             assert time.monotonic() < deadline
         assert found == [{"a"}]
+
+
+def test_a_run_from_the_future_falls_silent_too(lake: Lake) -> None:
+    """The clock was set back a day after a run's last event; the run is dead all the same."""
+    lake.bucket.put("a/1.parquet", 1)
+    lake.options = {"stale_run_seconds": 1}
+    definitions = lake.definitions()
+    with run_in_status(lake, definitions, dg.DagsterRunStatus.STARTED) as run:
+        event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
+        tomorrow = time.time() + 86_400
+        lake.instance.report_dagster_event(event, run.run_id, timestamp=tomorrow)
+        assert not lake.tick(definitions=definitions).run_requests
+        asking = again_while(lambda requests: not requests, stop_after_delay(30))
+        assert asking(lambda: lake.tick(definitions=definitions).run_requests)
 
 
 def test_a_table_that_is_not_in_the_definitions_is_named(lake: Lake) -> None:

@@ -345,6 +345,14 @@ def test_a_users_view_is_not_taken(database: Path, destination: DuckDBDestinatio
     assert ask(database, "SELECT mine FROM orders") == [(1,)]
 
 
+def test_a_name_that_differs_by_case_is_told_as_that(destination: DuckDBDestination) -> None:
+    """DuckDB takes both names for one; the ledger has only the other one."""
+    load(destination, (meta("Tab/a"), 1), owner=Owner("Tab", "lake", "Tab/"))
+    with pytest.raises(TableNotManagedError, match=r"'tab'.*'Tab'.*differ only by case"):
+        load(destination, (meta("tab/a"), 1), owner=Owner("tab", "lake", "tab/"))
+    assert ids_by_key(destination, "Tab") == {"Tab/a": [0]}
+
+
 def test_entries_without_a_table_are_refused(
     database: Path, destination: DuckDBDestination
 ) -> None:

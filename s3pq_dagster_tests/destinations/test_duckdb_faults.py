@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
+from s3pq_dagster.destinations.duckdb.failures import after_commit
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.ledger import Status
 from s3pq_dagster_tests.destinations.tables import OWNER, commit, ids_by_key, load, rows
@@ -73,6 +74,30 @@ def test_a_disk_that_fills_up_leaves_the_committed_checkpoints(
     assert {key: len(ids) for key, ids in ids_by_key(destination).items()} == {
         found.key: ROWS for found in OBJECTS
     }
+
+
+def test_a_commit_that_fails_is_looked_up(database: Path, destination: DuckDBDestination) -> None:
+    """DuckDB fails in COMMIT while it writes into the file; the error says what the file shows."""
+    load(destination, (OBJECTS[0], 400_000))
+    with (
+        full_beyond(database.stat().st_size),
+        pytest.raises(DestinationError, match="as a look into the file shows") as caught,
+    ):
+        load(destination, (OBJECTS[1], 30_000))
+    stands = destination.state(OWNER).ledger.holds(OBJECTS[1])
+    assert ("is committed all the same" in str(caught.value)) is stands
+    assert ("is rolled back" in str(caught.value)) is not stands
+
+
+@pytest.mark.parametrize(
+    ("stands", "words"),
+    [(True, "is committed all the same"), (False, "is rolled back"), (None, "could not be looked")],
+)
+def test_a_failed_commit_is_told_as_it_was_found(
+    database: Path, *, stands: bool | None, words: str
+) -> None:
+    """Nothing is claimed that nobody knows."""
+    assert words in str(after_commit(database, DestinationError("disk full"), stands=stands))
 
 
 def overwrite_header(data: bytes) -> bytes:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,16 @@ def test_a_turn_that_was_handed_on_is_not_waited_for(bucket: Bucket) -> None:
     destination = destination_in(bucket, lease_seconds=3600, lock_timeout_seconds=0)
     for found in (A, B):
         load(destination, (found, 1))
+
+
+def test_a_dead_writer_from_the_future_is_not_waited_for(bucket: Bucket) -> None:
+    """If the server's clock was set back, a lease ends when it was seen unchanged for so long."""
+    lock = "lake/_s3pq_staged/orders.lock"
+    bucket.client.put_object(Bucket=bucket.name, Key=lock, Body=b"dead pid 1 of yesterday 0")
+    bucket.set_last_modified(lock, datetime.now(UTC) + timedelta(days=1))
+    destination = destination_in(bucket, lease_seconds=0.5, lock_timeout_seconds=20)
+    load(destination, (A, 1))
+    assert ids_by_key(destination) == {A.key: [0]}
 
 
 @pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])

@@ -27,14 +27,14 @@ OBJECTS = st.builds(
 LISTINGS = st.lists(OBJECTS, unique_by=lambda o: o.key, max_size=6)
 ENTRIES = st.lists(
     st.tuples(OBJECTS, st.sampled_from(Status)),
-    unique_by=lambda entry: (entry[0].key, entry[0].version),
+    unique_by=lambda entry: (entry[0].key, entry[0].version, entry[0].size),
     max_size=8,
 )
 
 
-def versions(objects: list[ObjectMeta]) -> set[tuple[str, str]]:
+def versions(objects: list[ObjectMeta]) -> set[tuple[str, str, int]]:
     """Return the identities of objects."""
-    return {(o.key, o.version) for o in objects}
+    return {(o.key, o.version, o.size) for o in objects}
 
 
 @given(OBJECTS.map(lambda o: ObjectMeta(o.key, o.size, None, o.last_modified)))

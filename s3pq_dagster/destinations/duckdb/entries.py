@@ -23,6 +23,9 @@ _TABLES_DDL = """
     arrow_schema BLOB, schema_key VARCHAR, fingerprint VARCHAR, "cursor" TIMESTAMPTZ,
     updated_at TIMESTAMPTZ NOT NULL, format_version INTEGER NOT NULL
 """
+_SAME_KEY = "o.table_name = e.table_name AND o.key = e.key"
+_LOADED_AGAIN = "o.status = 'loaded' AND e.status = 'loaded' AND o.e_tag = e.e_tag"
+"""Condition for an old entry ``o`` whose e_tag the new entry ``e`` loads again."""
 
 
 class Entries:
@@ -40,6 +43,8 @@ class Entries:
         self._owner = owner
         self.objects = f"{namespace}.{OBJECTS}"
         self._tables = f"{namespace}.{TABLES}"
+        self.stamp: datetime | None = None
+        """The ``updated_at`` that was last written, whether it is committed or not."""
 
     def create(self) -> None:
         """Create the ledger's tables if they do not exist."""
@@ -83,13 +88,30 @@ class Entries:
         bucket, prefix, data, schema_key = found[0]
         return bucket, prefix, None if data is None else schemas.from_bytes(data), schema_key
 
-    def loaded_among(self, keys: Sequence[str]) -> list[str]:
-        """Return those of the keys that have a loaded entry."""
-        found = self._sql.rows(
-            f"SELECT DISTINCT key FROM {self.objects} WHERE table_name = ? AND status = 'loaded' "
-            "AND key IN (SELECT unnest(?::VARCHAR[]))",
-            [self._owner.table, list(keys)],
-        )
+    def has_stamp(self, stamp: datetime) -> bool:
+        """Return whether the table's last commit is the one that wrote this ``updated_at``."""
+        sql = f"SELECT 1 FROM {self._tables} WHERE table_name = ? AND updated_at = ?"
+        return bool(self._sql.rows(sql, [self._owner.table, stamp]))
+
+    def case_twin(self) -> str | None:
+        """Return the name of another table that DuckDB takes for this one, if there is one."""
+        name = self._owner.table
+        found = self._sql.rows(f"SELECT table_name FROM {self._tables}")
+        wanted = schemas.folded(name)
+        others = (other for (other,) in found if schemas.folded(other) == wanted)
+        return next((other for other in others if other != name), None)
+
+    def replaced_among(self, entries: Sequence[Entry], *, append: bool) -> list[str]:
+        """Return the keys of new loaded entries whose earlier rows go.
+
+        With ``append`` those are the objects that have the same e_tag, and another size.
+        """
+        is_replaced = _LOADED_AGAIN if append else "o.status = 'loaded' AND e.status = 'loaded'"
+        with self._sql.registered("_s3pq_entries", self._frame(entries)):
+            found = self._sql.rows(
+                f"SELECT DISTINCT o.key FROM {self.objects} AS o JOIN _s3pq_entries AS e "
+                f"ON {_SAME_KEY} WHERE {is_replaced}"
+            )
         return [key for (key,) in found]
 
     def write(self, entries: Sequence[Entry], *, run_id: str, append: bool) -> None:
@@ -100,16 +122,15 @@ class Entries:
         """
         if not entries:
             return
-        frame = entry_rows(entries, self._owner, run_id)
-        same = "o.table_name = e.table_name AND o.key = e.key"
         replaced = "o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded'"
+        replaced = f"({replaced}) OR ({_LOADED_AGAIN})"
         if not append:
             replaced = "e.status = 'loaded' OR o.status <> 'loaded'"
-        with self._sql.registered("_s3pq_entries", frame.to_arrow()):
-            self._refuse_loaded_meanwhile(same)
+        with self._sql.registered("_s3pq_entries", self._frame(entries, run_id)):
+            self._refuse_loaded_meanwhile()
             self._sql.run(
                 f"DELETE FROM {self.objects} AS o USING _s3pq_entries AS e "
-                f"WHERE {same} AND ({replaced})"
+                f"WHERE {_SAME_KEY} AND ({replaced})"
             )
             self._sql.run(f"INSERT INTO {self.objects} BY NAME SELECT * FROM _s3pq_entries")
 
@@ -127,6 +148,7 @@ class Entries:
     ) -> None:
         """Store a commit's cursor and fingerprint; the first schema and its key stay."""
         owner, now = self._owner, datetime.now(UTC)
+        self.stamp = now
         if not self._sql.rows(f"SELECT 1 FROM {self._tables} WHERE table_name = ?", [owner.table]):
             self._sql.run(
                 f"INSERT INTO {self._tables} VALUES (?, ?, ?, NULL, NULL, NULL, NULL, ?, ?)",
@@ -146,11 +168,14 @@ class Entries:
             ],
         )
 
-    def _refuse_loaded_meanwhile(self, same: str) -> None:
+    def _frame(self, entries: Sequence[Entry], run_id: str = "") -> pa.Table:
+        return entry_rows(entries, self._owner, run_id).to_arrow()
+
+    def _refuse_loaded_meanwhile(self) -> None:
         """Raise if another writer loaded one of the new entries since the ledger was read."""
         found = self._sql.rows(
-            f"SELECT o.key FROM {self.objects} AS o JOIN _s3pq_entries AS e ON {same} "
-            "WHERE o.status = 'loaded' AND e.status = 'loaded' AND o.e_tag = e.e_tag"
+            f"SELECT o.key FROM {self.objects} AS o JOIN _s3pq_entries AS e ON {_SAME_KEY} "
+            f"WHERE {_LOADED_AGAIN} AND o.size = e.size"
         )
         if found:
             raise loaded_meanwhile(self._owner.table, [key for (key,) in found])

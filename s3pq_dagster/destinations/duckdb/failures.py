@@ -41,6 +41,27 @@ def _damaged(path: Path, error: Exception) -> DestinationDeniedError:
     )
 
 
+def after_commit(path: Path, error: DestinationError, *, stands: bool | None) -> DestinationError:
+    """Build the error for a COMMIT that failed, once somebody has looked whether it stands.
+
+    Args:
+        path: The file.
+        error: What :func:`translated` raised.
+        stands: Whether the transaction is committed; ``None`` if that cannot be told now.
+    """
+    found = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+    outcome = {
+        True: "The transaction is committed all the same, as a look into the file shows: only "
+        "what DuckDB does after a commit failed",
+        False: "The transaction is rolled back, as a look into the file shows",
+        None: "Whether the transaction is committed could not be looked up; the next run finds out",
+    }[stands]
+    return DestinationError(
+        f"DuckDB failed to commit into {path}: {found}. {outcome}. Run again once the cause is "
+        f"gone: what is committed is not read again."
+    )
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of DuckDB's message, or the error's class if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

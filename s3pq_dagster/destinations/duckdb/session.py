@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -15,7 +16,7 @@ from s3pq_dagster.destinations.duckdb.statements import Statements
 from s3pq_dagster.destinations.duckdb.table import Table
 from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES
-from s3pq_dagster.destinations.table_errors import not_managed, unaccounted_rows
+from s3pq_dagster.destinations.table_errors import differ_by_case, not_managed, unaccounted_rows
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.ledger import Status
 
@@ -108,6 +109,15 @@ class Session:
         row = self._entries.table_row() if TABLES in self._existing_tables() else None
         return row[2] if row else None
 
+    @property
+    def stamp_in_doubt(self) -> datetime | None:
+        """What tells the last commit apart, if it failed and may stand all the same."""
+        return self._entries.stamp if self._sql.is_commit_in_doubt else None
+
+    def stands(self, stamp: datetime) -> bool:
+        """Return whether the table's last commit is the one that a stamp tells apart."""
+        return TABLES in self._existing_tables() and self._entries.has_stamp(stamp)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit everything done in the context, or nothing; nested contexts join the outer one."""
@@ -145,6 +155,8 @@ class Session:
     def _check_owner(self, *, exists: bool) -> tuple[pa.Schema | None, str | None]:
         row = self._entries.table_row()
         if row is None:
+            if exists and (twin := self._entries.case_twin()):
+                raise differ_by_case(self._owner.table, twin)
             if exists:
                 raise not_managed(self._owner.table, f"it has no row in {TABLES}")
             return None, None
@@ -168,7 +180,7 @@ class Session:
         sealed = seal()
         if old_rows is not None:
             self._refuse_unaccounted_rows(sealed.loaded_keys, old_rows)
-            if not self._append and (replaced := self._entries.loaded_among(sealed.loaded_keys)):
+            if replaced := self._entries.replaced_among(sealed.entries, append=self._append):
                 self.table.delete(replaced, old_rows)
         self.table.insert_staged()
         return sealed

@@ -17,6 +17,9 @@ class Statements:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._in_transaction = False
+        self.is_commit_in_doubt = False
+        """Whether a COMMIT failed. The transaction may be committed all the same: DuckDB may fail
+        afterwards, when it writes what is committed from its log into the file."""
         self._names: set[str] = set()
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -39,10 +42,13 @@ class Statements:
             return
         self.run("BEGIN TRANSACTION")
         self._in_transaction = True
+        is_commit = False
         try:
             yield
+            is_commit = True
             self.run("COMMIT")
         except BaseException:
+            self.is_commit_in_doubt = is_commit
             self._rollback()
             raise
         finally:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg.pq import TransactionStatus
 
-from s3pq_dagster.destinations.postgres.failures import cannot_connect
+from s3pq_dagster.destinations.postgres.failures import cannot_connect, message
 from s3pq_dagster.destinations.postgres.names import quoted
 from s3pq_dagster.destinations.postgres.statements import Statements
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
@@ -72,7 +72,7 @@ class Connection(Statements):
             self.run(f"BEGIN {how}")
             yield
             self._expect_transaction()
-            self._driver.commit()
+            self._commit()
         except BaseException:
             self._rollback()
             raise
@@ -94,6 +94,23 @@ class Connection(Statements):
                 f"is committed. Run again, and report this as a bug."
             )
             raise DestinationError(msg)
+
+    def _commit(self) -> None:
+        """Commit.
+
+        Raises:
+            DestinationError: The connection broke before the server's answer came.
+        """
+        try:
+            self._driver.commit()
+        except psycopg.OperationalError as error:
+            if not self._driver.broken:
+                raise  # the server's answer: it has rolled back
+            raise DestinationError(
+                f"the connection to PostgreSQL broke during a commit: {message(error)}. Whether "
+                f"the commit stands is not known here. Run again: the next run finds out from the "
+                f"ledger, and does not read again what is committed."
+            ) from error
 
     def _rollback(self) -> None:
         try:

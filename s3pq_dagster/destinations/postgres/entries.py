@@ -29,6 +29,10 @@ _ONCE = "table_name, key, status, coalesce(e_tag, ''), size, last_modified"
 """Columns of a unique index: no entry is stored twice, even if two writers got past the locks.
 
 Lookups use the first columns."""
+_JOINED = (
+    "JOIN unnest($2::text[], $3::text[], $4::bigint[]) AS e (key, e_tag, size) USING (key, e_tag)"
+)
+"""Joins old entries ``o`` with what :func:`_loaded` returns, as ``e``."""
 
 
 class Entries:
@@ -118,6 +122,19 @@ class Entries:
         )
         return dict(found)
 
+    def rows_of_resized(self, entries: Sequence[Entry]) -> dict[str, int]:
+        """Return the number of rows, by the ledger, of objects that come with another size.
+
+        Those are the objects of new loaded entries whose e_tag is loaded already.
+        """
+        found = self._connection.rows(
+            f'SELECT o.key, sum(o."rows")::bigint FROM {self._objects} AS o {_JOINED} '
+            "WHERE o.table_name = $1 AND o.status = 'loaded' AND o.size <> e.size GROUP BY o.key",
+            self._owner.table,
+            *_loaded(entries),
+        )
+        return dict(found)
+
     def last_command(self) -> int:
         """Return the number of this transaction's last command that wrote entries; 0 if none did.
 
@@ -145,7 +162,10 @@ class Entries:
             return
         rows = _sendable(entry_rows(entries, self._owner, run_id))
         self._refuse_loaded_meanwhile(entries)
-        replaced = "o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded'"
+        replaced = (
+            "(o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded') "
+            "OR (o.e_tag = e.e_tag AND e.status = 'loaded')"
+        )
         if not append:
             replaced = "e.status = 'loaded' OR o.status <> 'loaded'"
         self._connection.run(
@@ -194,17 +214,20 @@ class Entries:
 
     def _refuse_loaded_meanwhile(self, entries: Sequence[Entry]) -> None:
         """Raise if another writer loaded one of the new entries since the ledger was read."""
-        loaded = [entry.object for entry in entries if entry.status == "loaded"]
         found = self._connection.rows(
-            f"SELECT o.key FROM {self._objects} AS o "
-            "JOIN unnest($2::text[], $3::text[]) AS e (key, e_tag) USING (key, e_tag) "
-            "WHERE o.table_name = $1 AND o.status = 'loaded'",
+            f"SELECT o.key FROM {self._objects} AS o {_JOINED} "
+            "WHERE o.table_name = $1 AND o.status = 'loaded' AND o.size = e.size",
             self._owner.table,
-            [each.key for each in loaded],
-            [each.e_tag for each in loaded],
+            *_loaded(entries),
         )
         if found:
             raise loaded_meanwhile(self._owner.table, [key for (key,) in found])
+
+
+def _loaded(entries: Sequence[Entry]) -> tuple[list[str], list[str | None], list[int]]:
+    """Return keys, e_tags and sizes of the loaded entries, as parameters of a query."""
+    found = [entry.object for entry in entries if entry.status == "loaded"]
+    return [o.key for o in found], [o.e_tag for o in found], [o.size for o in found]
 
 
 def _sendable(frame: pl.DataFrame) -> pa.Table:

@@ -194,7 +194,10 @@ class Session:
             found = self._table.unaccounted(self._owner.table, keys, mark)
             if found:
                 raise unaccounted_rows(self._owner.table, found)
-        before = {} if self._append else self._entries.rows_of(keys)
+        if self._append:
+            before = self._entries.rows_of_resized(sealed.entries)
+        else:
+            before = self._entries.rows_of(keys)
         if not before:
             return sealed, inserted
         rows = {entry.object.key: entry.rows for entry in sealed.entries if entry.rows}

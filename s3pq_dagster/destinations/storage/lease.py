@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Lease:
         self._holder = f"{socket.gethostname()} pid {os.getpid()} {secrets.token_hex(12)}"
         self._renewals = 0
         self._e_tag = ""
+        self._seen = "", 0.0
+        """The e_tag of another holder's lease, and when it was first seen, by a steady clock."""
         self._ended = threading.Event()
         self._lost = ""
         self._is_kept = False
@@ -101,16 +104,28 @@ class Lease:
         if found.holder.startswith(self._holder.encode()):
             self._e_tag = found.e_tag  # we took it before, but the answer got lost
             return
-        if found.holder != _FREE and found.age < timedelta(seconds=self._seconds):
+        age = self._age_of(found)
+        if found.holder != _FREE and age < self._seconds:
             msg = (
                 f"another process writes this table: {found.holder.decode(errors='replace')} "
-                f"renewed {self._where} {found.age.total_seconds():.0f} s ago"
+                f"renewed {self._where} {age:.0f} s ago"
             )
             raise DestinationLockedError(msg)
         self.is_taken_over = found.holder != _FREE
         self._put_first(found.e_tag)
         if self.is_taken_over:
             self._check_conditions()  # the former holder may have died before it checked them
+
+    def _age_of(self, found: _Found) -> float:
+        """Return for how many seconds a lease was not renewed.
+
+        If the server's clock was set back, its own stamps lie in the future. So time counts, too,
+        in which this process has seen the lease unchanged.
+        """
+        now = time.monotonic()
+        if self._seen[0] != found.e_tag:
+            self._seen = found.e_tag, now
+        return max(found.age.total_seconds(), now - self._seen[1])
 
     def _read(self) -> _Found | None:
         try:

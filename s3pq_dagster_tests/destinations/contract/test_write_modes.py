@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from s3pq_dagster.destinations.protocol import Destination
+from s3pq_dagster.errors import DestinationError
 from s3pq_dagster_tests.destinations.contract.objects import A1, A2, A3, B1, C1
 from s3pq_dagster_tests.destinations.tables import (
+    OWNER,
     commit,
     entries,
     ids_by_key,
@@ -30,6 +32,31 @@ def test_an_overwritten_object(
     load(destination, (A2, 2), append=append, start=10)
     assert ids_by_key(destination) == {A1.key: ids, B1.key: [0]}
     assert [e_tag for key, e_tag, _ in entries(destination) if key == A1.key] == e_tags
+
+
+@pytest.mark.parametrize("append", [False, True], ids=["replace", "append"])
+def test_the_same_e_tag_with_another_size_replaces(
+    destination: Destination, *, append: bool
+) -> None:
+    """Its rows come once in every write mode: in append their ids would be there twice."""
+    load(destination, (A1, 3), (B1, 1), append=append)
+    load(destination, (A2, 1), append=append, start=5)
+    resized = meta(B1.key, "v1", size=99)
+    load(destination, (resized, 2), append=append, start=10)
+    others = [0, 1, 2, 5] if append else [5]
+    assert ids_by_key(destination) == {A1.key: others, B1.key: [10, 11]}
+    frame = destination.state(OWNER).ledger.frame
+    assert frame.filter(key=B1.key).select("e_tag", "size").rows() == [("v1", 99)]
+    assert destination.state(OWNER).rows == len(others) + 2
+
+
+@pytest.mark.parametrize("append", [False, True], ids=["replace", "append"])
+def test_an_object_is_not_loaded_twice(destination: Destination, *, append: bool) -> None:
+    """The same e_tag with the same size is what another run loaded meanwhile."""
+    load(destination, (A1, 3), append=append)
+    with pytest.raises(DestinationError, match="loaded by another run"):
+        load(destination, (A1, 3), append=append, start=10)
+    assert ids_by_key(destination) == {A1.key: [0, 1, 2]}
 
 
 def test_a_version_that_comes_back_replaces_again(destination: Destination) -> None:

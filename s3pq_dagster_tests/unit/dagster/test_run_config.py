@@ -14,9 +14,13 @@ def test_a_run_without_config_departs_from_nothing() -> None:
 def test_every_option_reaches_the_load() -> None:
     """Run config sets the options of the load."""
     config = LoadConfig(
-        full_refresh=True, max_objects=3, retry_quarantined=True, allow_empty_listing=True
+        full_refresh=True,
+        max_objects=3,
+        retry_quarantined=True,
+        allow_empty_listing=True,
+        allow_unlisted=True,
     )
-    assert config.options({}) == LoadOptions(True, 3, True, True)  # noqa: FBT003 - in their order
+    assert config.options({}) == LoadOptions(True, 3, True, True, True)  # noqa: FBT003 - in their order
 
 
 @pytest.mark.parametrize(("tag", "refresh"), [("true", True), ("True", True), ("false", False)])

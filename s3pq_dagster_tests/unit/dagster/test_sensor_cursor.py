@@ -1,19 +1,30 @@
 """What the sensor remembers from one tick to the next."""
 
 import json
+from dataclasses import asdict
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from s3pq_dagster.dagster.sensor_cursor import Asked, SensorCursor
+from s3pq_dagster_tests.examples import ANY_JSON, examples
+from s3pq_dagster_tests.unit.made import Lines, logger
+
+
+def parsed(text: str | None, lines: Lines | None = None) -> SensorCursor:
+    """Read the cursor of a sensor named ``s``."""
+    return SensorCursor.parse(text, logger(lines or Lines()), sensor="s")
 
 
 def test_it_is_read_as_it_was_written() -> None:
     """The tables' LastModified cursors are in the text too, but are not read back."""
-    cursor = SensorCursor.parse(None)
+    cursor = parsed(None)
     cursor.of("a").ask("f1", now=100.0)
     written = cursor.dump({"s3/bucket/a/last_modified_cursor": "2024-05-06T07:08:09Z"})
     assert json.loads(written)["s3/bucket/a/last_modified_cursor"] == "2024-05-06T07:08:09Z"
-    assert SensorCursor.parse(written).tables == {"a": Asked("f1", 1, 100.0)}
+    assert parsed(written).tables == {"a": Asked("f1", 1, 100.0)}
 
 
 @pytest.mark.parametrize(
@@ -26,11 +37,57 @@ def test_it_is_read_as_it_was_written() -> None:
         '{"v": 2, "tables": {}}',
         '{"v": 1, "tables": {"a": {"a field of a later version": 1}}}',
         '{"v": 1, "tables": ["a"]}',
+        '{"v": 1, "tables": {"a": {"attempts": 1e3}}}',
+        '{"v": 1, "tables": {"a": {"attempts": true}}}',
+        '{"v": 1, "tables": {"a": {"attempts": -1}}}',
+        '{"v": 1, "tables": {"a": {"at": NaN}}}',
+        '{"v": 1, "tables": {"a": {"at": 1e999}}}',
+        '{"v": 1, "tables": {"a": {"at": "now"}}}',
+        '{"v": 1, "tables": {"a": {"fingerprint": 5}}}',
+        '{"a":' * 100_000,
     ],
 )
 def test_what_cannot_be_read_is_as_good_as_none(text: str) -> None:
     """A cursor that somebody edited, or that a later version wrote, stops no tick."""
-    assert SensorCursor.parse(text).tables == {}
+    lines = Lines()
+    assert parsed(text, lines).tables == {}
+    assert bool(text) is bool(lines.of("cursor_ignored"))
+    assert all("sensor=s" in warning for warning in lines.texts)
+
+
+@settings(max_examples=examples(200))
+@given(
+    st.one_of(
+        ANY_JSON,
+        st.fixed_dictionaries({"v": st.just(1), "tables": ANY_JSON}),
+        st.fixed_dictionaries(
+            {
+                "v": st.just(1),
+                "tables": st.fixed_dictionaries(
+                    {"a": st.dictionaries(st.sampled_from(list(asdict(Asked()))), ANY_JSON)}
+                ),
+            }
+        ),
+    )
+)
+def test_any_json_can_be_worked_with(state: Any) -> None:
+    """Whatever JSON the cursor is, a tick can ask for a run and write the next cursor."""
+    lines = Lines()
+    cursor = parsed(json.dumps(state), lines)
+    assert cursor.tables or lines.texts or not state["tables"]
+    for asked in [*cursor.tables.values(), cursor.of("new")]:
+        assert asked.seconds_left("f", now=1000.0) <= 3600
+        asked.ask("f", now=1000.0)
+        assert 60 <= asked.seconds_left("f", now=1000.0) <= 3600
+    assert parsed(cursor.dump({})).tables == cursor.tables
+
+
+def test_a_clock_that_is_set_back_silences_nothing() -> None:
+    """The wait begins at the time the clock now says, so it is no longer than before."""
+    asked = Asked()
+    asked.ask("f", now=1_000_000.0)
+    assert asked.seconds_left("f", now=1_000_000.0 - 86_400) == 60
+    assert asked.seconds_left("f", now=1_000_000.0 - 86_400 + 60) <= 0
 
 
 def test_the_same_listing_is_asked_for_less_and_less_often() -> None:

@@ -22,6 +22,16 @@ class Sensor:
     running: set[str] = field(default_factory=set)
     asked: Asked = field(default_factory=Asked)
     last_complete: dict[str, Listing] = field(default_factory=dict)
+    now: float = 1000.0
+    reported_at: float | None = None
+    verify_interval: float = 0
+    verified: dict[str, float] = field(default_factory=dict)
+    look_ups: int = 0
+
+    def look_up(self, _since: float) -> float | None:
+        """Answer when the table was last reported."""
+        self.look_ups += 1
+        return self.reported_at
 
     def tick(
         self, listed: Listing, loaded: Listing | None, run_id: str | None = None
@@ -29,13 +39,15 @@ class Sensor:
         """Decide once; return ``"up to date"``, ``"due"`` or ``"not now"``, and the summary."""
         decision = Decision(
             mirror=self.mirror,
-            now=1000.0,
+            now=self.now,
             is_in_flight=self.running.__contains__,
             last_complete=self.last_complete,
+            verify_interval=self.verify_interval,
+            verified=self.verified,
         )
         last = LastLoad(None if loaded is None else fingerprint(loaded), None, run_id)
-        decision.add(Candidate("t", listed, fingerprint(listed), last, self.asked))
-        state = "up to date" if decision.up_to_date else "due" if decision.due else "not now"
+        decision.add(Candidate("t", listed, fingerprint(listed), last, self.asked, self.look_up))
+        state = "due" if decision.due else "up to date" if decision.up_to_date else "not now"
         return state, decision.summary(tables=1, undefined=[], cursors={})
 
 
@@ -118,3 +130,51 @@ def test_a_summary_names_ten_tables_and_counts_the_rest() -> None:
     assert "something to load: t0, t1," in summary
     assert "t9 and 2 more; not in the definitions yet, reload the code location: new" in summary
     assert "cursor" not in summary
+
+
+DAY = 86_400.0
+
+
+def test_a_table_that_is_long_up_to_date_is_verified() -> None:
+    """Once no run has reported it for the interval, one is requested to ask the ledger."""
+    sensor = Sensor(now=10 * DAY, reported_at=10 * DAY - 5, verify_interval=DAY)
+    assert sensor.tick(listing(A), listing(A))[0] == "up to date"
+    sensor.now += DAY - 10
+    assert sensor.tick(listing(A), listing(A))[0] == "up to date"
+    assert sensor.look_ups == 1
+    sensor.now += 10
+    state, summary = sensor.tick(listing(A), listing(A))
+    assert state == "due"
+    assert "1 of 1 tables up to date" in summary
+    assert "to be verified by the ledger: t" in summary
+    sensor.reported_at = sensor.now
+    assert sensor.tick(listing(A), listing(A))[0] == "up to date"
+
+
+@pytest.mark.parametrize(("interval", "loaded"), [(0, listing(A)), (DAY, None)])
+def test_some_tables_are_never_verified(interval: float, loaded: Listing | None) -> None:
+    """An interval of 0 turns it off, and a table that was never loaded has no ledger to ask."""
+    sensor = Sensor(now=10 * DAY, reported_at=0.0, verify_interval=interval)
+    assert sensor.tick(loaded or NOTHING, loaded)[0] == "up to date"
+    assert not sensor.look_ups
+
+
+def test_a_report_from_the_future_puts_no_verification_off() -> None:
+    """The clock was set back by years; the table is verified after the interval all the same."""
+    sensor = Sensor(now=10 * DAY, reported_at=1000 * DAY, verify_interval=DAY)
+    assert sensor.tick(listing(A), listing(A))[0] == "up to date"
+    sensor.now = 5 * DAY
+    assert sensor.tick(listing(A), listing(A))[0] == "up to date"
+    sensor.now = 6 * DAY
+    assert sensor.tick(listing(A), listing(A))[0] == "due"
+
+
+def test_a_verification_is_not_requested_twice_for_one_run() -> None:
+    """A run in flight is waited for, and one that failed is followed by another with backoff."""
+    sensor = Sensor(now=10 * DAY, reported_at=0.0, verify_interval=DAY, running={"r"})
+    state, summary = sensor.tick(listing(A), listing(A), "r")
+    assert state == "up to date"
+    assert "run in flight: t" in summary
+    sensor.running.clear()
+    sensor.asked.ask(fingerprint(listing(A)), sensor.now)
+    assert "backing off: t" in sensor.tick(listing(A), listing(A), "r")[1]

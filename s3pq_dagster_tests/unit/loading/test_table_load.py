@@ -14,11 +14,13 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
+from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
+from s3pq_dagster.reading.footers import table_schema
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.loading.loaded_table import Table
-from s3pq_dagster_tests.unit.made import listed, logger, opened, spec
+from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec
 
 
 def test_a_first_load_reports_what_it_did(table: Table) -> None:
@@ -78,6 +80,42 @@ def test_an_overwritten_object(table: Table, write_mode: str, rows: int) -> None
     assert (report.rows, report.table_rows) == (4, rows)
     assert report.fingerprint == fingerprint(table.listing()) == table.stored_fingerprint()
     assert table.load(write_mode=write_mode).rows == 0
+
+
+def put_with_e_tag(table: Table, rows: int, e_tag: str) -> None:
+    """Put an object whose e_tag is no MD5 of its content."""
+    table.bucket.put("t/a", rows)
+    table.bucket.set_e_tag("t/a", e_tag)
+
+
+@pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
+def test_an_overwritten_object_that_keeps_its_e_tag_is_loaded(
+    table: Table, write_mode: str
+) -> None:
+    """Its other size tells; its rows are replaced in append too, and the log says why."""
+    put_with_e_tag(table, 10, "one-2")
+    table.load(write_mode=write_mode)
+    put_with_e_tag(table, 4, "one-2")
+    assert table.load(write_mode=write_mode).rows == 4
+    assert table.rows_by_key() == {"t/a": 4}
+    assert table.load(write_mode=write_mode).rows == 0
+    assert table.stored_fingerprint() == fingerprint(table.listing())
+    (warning,) = table.lines.of("object_resized")
+    assert "key=t/a e_tag=one-2 ledger_size=" in warning
+
+
+def test_rows_that_cannot_be_told_apart_are_not_replaced(table: Table) -> None:
+    """In append, an e_tag that is loaded beside others and has another size is set aside."""
+    for rows, e_tag in ((10, "one-2"), (3, "two-2"), (4, "one-2")):
+        put_with_e_tag(table, rows, e_tag)
+        table.load(write_mode="append")
+    assert table.rows_by_key() == {"t/a": 13}
+    frame = table.destination.state(table.owner).ledger.frame
+    (reason,) = frame.filter(status="quarantined")["reason"]
+    assert "full_refresh" in reason
+    assert table.load(write_mode="append").rows == 0
+    table.load(write_mode="append", options={"full_refresh": True})
+    assert table.rows_by_key() == {"t/a": 4}
 
 
 @pytest.mark.parametrize("how", [{"options": {"full_refresh": True}}, {"incremental": False}])
@@ -192,6 +230,30 @@ def test_a_load_is_an_arrow_stream(table: Table, taken: int | None, rows: int) -
                 thread.join(5)
                 assert not thread.is_alive()
     assert not table.database.exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"PAR1PAR1",
+        b"a,b,c\n" * 100,
+        b"PAR1" + b"x" * 100 + (10**6).to_bytes(4, "little") + b"PAR1",
+        b"PAR1" + b"\xff" * 100 + (50).to_bytes(4, "little") + b"PAR1",
+        parquet(numbers(10))[:-4] + b"PARE",
+    ],
+    ids=["empty", "tiny", "text", "long", "noise", "encrypted"],
+)
+def test_discovery_and_load_give_the_same_reason(table: Table, body: bytes) -> None:
+    """Whoever looks for the reason in two places finds one."""
+    table.bucket.put("t/a", body)
+    table.load()
+    (said,) = table.destination.state(table.owner).ledger.frame["reason"]
+    lines = Lines()
+    with opened(table.bucket) as store:
+        assert table_schema(store, "t", table.listing(), logger(lines)) is None
+    (warning,) = lines.of("schema_skipped")
+    assert warning == line("schema_skipped", table="t", key="t/a", reason=said)
 
 
 def test_an_object_that_is_listed_twice_is_loaded_once(table: Table) -> None:
