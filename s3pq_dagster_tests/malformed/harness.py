@@ -12,7 +12,7 @@ from typing import IO, Any
 from s3pq_dagster_tests.malformed.judge import Verdict
 
 CRASHED, HUNG, FAILED = "crashed", "hung", "failed"
-_MODULE = "s3pq_dagster_tests.malformed.worker"
+_WORKER = ("-m", "s3pq_dagster_tests.malformed.worker")
 _START_SECONDS = 600
 
 
@@ -25,23 +25,31 @@ class Result:
     verdict: Verdict
 
 
-def run_cases(cases: Sequence[dict[str, Any]], *, hang_seconds: float = 120) -> Iterator[Result]:
+def run_cases(
+    cases: Sequence[dict[str, Any]],
+    *,
+    hang_seconds: float = 120,
+    command: Sequence[str] = _WORKER,
+) -> Iterator[Result]:
     """Judge cases in their order; a case that ends its worker is followed by a new worker.
 
     Args:
         cases: Cases as ``worker`` takes them.
         hang_seconds: Most seconds that one case may take.
+        command: Python's arguments that start a worker, which reads and answers lines of JSON.
     """
     left = list(cases)
     while left:
-        for result in _one_worker(left, hang_seconds):
+        for result in _one_worker(left, hang_seconds, command):
             left.pop(0)
             yield result
 
 
-def _one_worker(cases: list[dict[str, Any]], hang_seconds: float) -> Iterator[Result]:
+def _one_worker(
+    cases: list[dict[str, Any]], hang_seconds: float, command: Sequence[str]
+) -> Iterator[Result]:
     process = subprocess.Popen(
-        [sys.executable, "-m", _MODULE],
+        [sys.executable, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,0 +1,148 @@
+"""A program that loads files into one destination, and judges each by an independent reader.
+
+python -m bench.corpora_worker duckdb
+"""
+
+import itertools
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+from moto.server import ThreadedMotoServer
+
+from bench.corpora_values import plain, same
+from s3pq_dagster.destinations.table_state import Owner
+from s3pq_dagster.errors import S3ParquetError
+from s3pq_dagster.ledger import Status
+from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
+from s3pq_dagster.loading.table_load import TableLoad
+from s3pq_dagster.source.listing import list_prefix
+from s3pq_dagster.source.store import Store
+from s3pq_dagster.spec import S3ParquetSpec
+from s3pq_dagster_tests.destinations.places import PLACES, Place
+from s3pq_dagster_tests.malformed.judge import QUARANTINED, REFUSED, RIGHT, WRONG, Verdict
+from s3pq_dagster_tests.servers import admin_client, use_credentials
+
+UNJUDGED = "loaded, no reader judges"
+READABLE = "quarantined, a reader reads it"
+BARE = "bare exception"
+_BUCKET = "lake"
+_OURS = ["_cq_id", "_cq_parent_id", "_s3_key"]
+_REASON_CHARACTERS = 400
+
+
+def main() -> None:
+    """Load the files on stdin, one a line, and answer each with a line."""
+    logging.disable(logging.WARNING)
+    use_credentials()
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = admin_client(endpoint)
+    client.create_bucket(Bucket=_BUCKET)
+    spec = S3ParquetSpec(bucket=_BUCKET, region="us-east-1", endpoint_url=endpoint)
+    store = Store.open(spec)
+    with tempfile.TemporaryDirectory() as directory:
+        place = PLACES[sys.argv[1]](Path(directory))
+        _answer(ready=True)
+        for number, case in zip(itertools.count(), map(json.loads, sys.stdin), strict=False):
+            path = Path(case["path"])
+            table = f"t{number}"
+            client.put_object(Bucket=_BUCKET, Key=f"{table}/x", Body=path.read_bytes())
+            started = time.monotonic()
+            outcome, detail = _judged(_load(store, spec, table), place, table, str(path))
+            detail = detail[:_REASON_CHARACTERS]
+            verdict = Verdict(outcome, detail, 0, time.monotonic() - started)
+            _answer(name=str(path), **asdict(verdict))
+
+
+def _answer(**line: Any) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def _load(store: Store, spec: S3ParquetSpec, table: str) -> TableLoad:
+    listing = list_prefix(store, f"{table}/")
+    owner = Owner(table, _BUCKET, f"{table}/")
+    plan = LoadPlan(spec=spec, owner=owner, listing=listing, options=LoadOptions())
+    log = logging.getLogger("corpora")
+    return TableLoad(plan=plan, store=store, log=log, run_id="corpora")
+
+
+def _judged(load: TableLoad, place: Place, table: str, path: str) -> tuple[str, str]:
+    """Load one file; return the outcome, and what a person wants to know of it."""
+    try:
+        load.into(place.open())
+        (entry,) = place.open().state(load.plan.owner).ledger.frame.rows(named=True)
+        if entry["status"] == Status.QUARANTINED:
+            readers = [name for name, read in READERS.items() if _readable(read, path)]
+            by = f" (read by {', '.join(readers)})" if readers else ""
+            return READABLE if readers else QUARANTINED, f"{entry['reason']}{by}"
+        with place.open().read(table, None) as reader:
+            got = reader.read_all()
+    except S3ParquetError as error:
+        return REFUSED, f"{type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001 - which one is the question
+        return BARE, f"{type(error).__name__}: {error}"
+    return _compared(got, path)
+
+
+def _compared(got: pa.Table, path: str) -> tuple[str, str]:
+    """Compare a table's rows with those of each reader; one that agrees is enough."""
+    found = []
+    for name, read in READERS.items():
+        try:
+            expected = read(path)
+        except Exception:  # noqa: BLE001 - that reader does not judge
+            continue
+        difference = _difference(got, expected)
+        if not difference:
+            return RIGHT, ""
+        found.append(f"{name}: {difference}")
+    return (WRONG, "; ".join(found)) if found else (UNJUDGED, "")
+
+
+def _difference(got: pa.Table, expected: pa.Table) -> str:
+    got = got.drop_columns([n for n in _OURS if n not in expected.column_names])
+    if got.num_rows != expected.num_rows or len(got.column_names) != len(expected.column_names):
+        return f"{got.shape} instead of {expected.shape}"
+    for index, name in enumerate(expected.column_names):
+        mine, other = plain(got.column(name)), plain(expected.column(index))
+        if not same(mine, other):
+            row = next(i for i, _ in enumerate(mine) if not same(mine[i : i + 1], other[i : i + 1]))
+            return f"column {name!r}, row {row}: {mine[row]!r} instead of {other[row]!r}"
+    return ""
+
+
+def _readable(read: Callable[[str], pa.Table], path: str) -> bool:
+    try:
+        read(path)
+    except BaseException:  # noqa: BLE001 - Polars panics with one that is no Exception
+        return False
+    return True
+
+
+def _by_duckdb(path: str) -> pa.Table:
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute("SELECT * FROM read_parquet(?)", [path]).to_arrow_table()
+
+
+def _by_polars(path: str) -> pa.Table:
+    return pl.read_parquet(path, hive_partitioning=False).to_arrow()
+
+
+READERS = {"duckdb": _by_duckdb, "polars": _by_polars}
+
+if __name__ == "__main__":
+    main()
