@@ -14,7 +14,7 @@ HOW_LONG := 'The tests take five to six minutes on two idle cores; with ARGS=--t
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-BENCHES := bench bench-arrivals bench-crashes bench-destinations bench-faults bench-malformed
+BENCHES := bench bench-arrivals bench-corpora bench-crashes bench-destinations bench-faults bench-malformed
 .PHONY: help demo dev dev-object test check format build clean $(BENCHES)
 
 help: ## print this list
@@ -63,6 +63,9 @@ bench: $(VENV)/.dev ## time this package against alternatives; ARGS="--work smal
 
 bench-arrivals: $(VENV)/.dev ## play a day of 5,000 objects in each write mode, and other tools' rules on the same day
 	$(BIN)/python -m bench.arrivals $(ARGS)
+
+bench-corpora: $(VENV)/.dev ## load corpora of Parquet files, and compare all values; ARGS="--corpus DIR --corpus DIR"
+	$(BIN)/python -m bench.corpora $(ARGS)
 
 bench-crashes: $(VENV)/.dev ## kill runs at every step and at 200 random moments; ARGS="--destination delta"
 	$(BIN)/python -m bench.crashes $(ARGS)

@@ -51,7 +51,10 @@ def outcomes(destination: str, files: Sequence[Path]) -> Counter[str]:
         found[result.verdict.outcome] += 1
         if result.verdict.outcome in _SHOWN:
             name = Path(result.case["path"]).name
-            print(f"{destination}\t{result.verdict.outcome}\t{name}\t{result.verdict.detail}")
+            print(
+                f"{destination}\t{result.verdict.outcome}\t{name}\t{result.verdict.detail}",
+                flush=True,
+            )
     return found
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import struct
 from decimal import Decimal
 from typing import Any
 
@@ -41,6 +42,9 @@ def _same(one: Any, other: Any) -> bool:
         return one.encode() == other
     if isinstance(one, bytes) and isinstance(other, str):
         return one == other.encode()
+    if isinstance(one, bytes) and isinstance(other, tuple):  # as docs/types.md says of intervals
+        months, days, milliseconds = struct.unpack("<III", one)
+        return (months, days, milliseconds * 10**6) == other
     if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
         return math.isnan(other)
     return bool(one == other)
@@ -69,10 +73,8 @@ def _scaled(column: pa.Array, factor: int) -> list[int | None]:
     return [None if v is None else v * factor for v in column.view(width).to_pylist()]
 
 
-def _interval(value: Any) -> Any:
-    if value.months:
-        return (value.months, value.days, value.nanoseconds)
-    return value.days * _DAY + value.nanoseconds
+def _interval(value: Any) -> tuple[int, int, int]:
+    return value.months, value.days, value.nanoseconds
 
 
 def _nested(column: pa.Array) -> list[Any]:

@@ -85,7 +85,7 @@ def _judged(load: TableLoad, place: Place, table: str, path: str) -> tuple[str, 
         load.into(place.open())
         (entry,) = place.open().state(load.plan.owner).ledger.frame.rows(named=True)
         if entry["status"] == Status.QUARANTINED:
-            readers = [name for name, read in READERS.items() if _readable(read, path)]
+            readers = [name for name, read in READERS.items() if _read_by(read, path) is not None]
             by = f" (read by {', '.join(readers)})" if readers else ""
             return READABLE if readers else QUARANTINED, f"{entry['reason']}{by}"
         with place.open().read(table, None) as reader:
@@ -101,9 +101,8 @@ def _compared(got: pa.Table, path: str) -> tuple[str, str]:
     """Compare a table's rows with those of each reader; one that agrees is enough."""
     found = []
     for name, read in READERS.items():
-        try:
-            expected = read(path)
-        except Exception:  # noqa: BLE001 - that reader does not judge
+        expected = _read_by(read, path)
+        if expected is None:
             continue
         difference = _difference(got, expected)
         if not difference:
@@ -124,18 +123,18 @@ def _difference(got: pa.Table, expected: pa.Table) -> str:
     return ""
 
 
-def _readable(read: Callable[[str], pa.Table], path: str) -> bool:
+def _read_by(read: Callable[[str], pa.Table], path: str) -> pa.Table | None:
+    """Read a file by another reader; ``None`` if that refuses it."""
     try:
-        read(path)
-    except BaseException:  # noqa: BLE001 - Polars panics with one that is no Exception
-        return False
-    return True
+        return read(path)
+    except (Exception, pl.exceptions.PanicException):  # noqa: BLE001 - it does not judge then
+        return None
 
 
 def _by_duckdb(path: str) -> pa.Table:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        return connection.execute("SELECT * FROM read_parquet(?)", [path]).to_arrow_table()
+        return connection.sql("SELECT * FROM read_parquet(?)", params=[path]).to_arrow_table()
 
 
 def _by_polars(path: str) -> pa.Table:

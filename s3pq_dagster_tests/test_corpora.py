@@ -1,0 +1,71 @@
+"""The bench of corpora finds a value that is not the file's, and says nothing of those that are."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.corpora import outcomes
+from bench.corpora_values import plain, same
+
+MOMENT = datetime(2024, 2, 14, 12, tzinfo=UTC)
+ALIKE = {
+    "text and its bytes": (pa.array(["ä"]), pa.array(["ä".encode()])),
+    "widths": (pa.array([1], pa.int8()), pa.array([1], pa.uint64())),
+    "units": (pa.array([1], pa.timestamp("s")), pa.array([10**9], pa.timestamp("ns"))),
+    "zones": (
+        pa.array([MOMENT], pa.timestamp("us", "UTC")),
+        pa.array([MOMENT], pa.timestamp("us", "Europe/Berlin")),
+    ),
+    "scales": (
+        pa.array([Decimal("1.50")], pa.decimal128(4, 2)),
+        pa.array([Decimal("1.5")], pa.decimal128(9, 1)),
+    ),
+    "NaN": (pa.array([float("nan")]), pa.array([float("nan")])),
+    "UUIDs": (
+        pa.array([UUID(int=7).bytes], pa.uuid()),
+        pa.array([UUID(int=7).bytes], pa.binary(16)),
+    ),
+    "lists": (pa.array([[1], None, []]), pa.array([[1], None, []], pa.large_list(pa.int8()))),
+    "maps": (
+        pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
+        pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int8())),
+    ),
+    "dictionaries": (pa.array(["a", None]).dictionary_encode(), pa.array(["a", None])),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE.values(), ids=ALIKE)
+def test_what_depends_on_the_reader_is_no_difference(one: pa.Array, other: pa.Array) -> None:
+    """Units, widths and encodings differ between readers; the values do not."""
+    assert same(plain(one), plain(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pa.array([1, 2]), pa.array([2, 1])),
+        (pa.array([[1, 2]]), pa.array([[1], [2]])),
+        (pa.array([None], pa.string()), pa.array([""])),
+        (pa.array([{"a": 1}]), pa.array([{"a": None}], pa.struct([("a", pa.int64())]))),
+        (pa.array([0.0]), pa.array([float("nan")])),
+        (pa.array([1], pa.timestamp("us")), pa.array([1], pa.timestamp("ns"))),
+    ],
+)
+def test_another_value_is_a_difference(one: pa.Array, other: pa.Array) -> None:
+    """Order, nulls and moments count."""
+    assert not same(plain(one), plain(other))
+
+
+@pytest.mark.thorough
+def test_each_file_has_an_outcome(tmp_path: Path) -> None:
+    """A good file, one that a destination cannot hold, and one that is none."""
+    pq.write_table(pa.table({"id": [1, 2], "at": [MOMENT, None]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"half": pa.array([1.5], pa.float16())}), tmp_path / "b.parquet")
+    (tmp_path / "c.parquet").write_bytes(b"PAR1 and nothing more PAR1")
+    found = outcomes("duckdb", sorted(tmp_path.iterdir()))
+    assert found == {"right rows": 1, "refused": 1, "quarantined": 1}
