@@ -142,6 +142,23 @@ def test_a_ledger_of_many_commits_is_in_few_files(
 # One commit
 
 
+US = pa.timestamp("us")
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.map_(US, US), pa.list_(pa.struct([("m", pa.map_(pa.string(), US))]))], ids=str
+)
+def test_times_without_zone_in_maps_alone_are_refused(
+    destination: DeltaDestination, kind: pa.DataType
+) -> None:
+    """delta-rs would create a table that it cannot open."""
+    with pytest.raises(UnsupportedSchemaError, match="column 'c' has timestamps without zone"):
+        put(destination, A, {"c": pa.nulls(1, kind)})
+    assert not destination.state(OWNER).exists
+    put(destination, A, {"c": pa.nulls(1, kind), "at": pa.nulls(1, US)})
+    assert rows(destination, columns=["c", "at"]) == [{"c": None, "at": None}]
+
+
 def test_every_version_of_a_table_has_each_object_once(
     root: Path, destination: DeltaDestination
 ) -> None:

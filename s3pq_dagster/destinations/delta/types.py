@@ -36,6 +36,11 @@ def check_schema(schema: pa.Schema, key: str | None) -> None:
             f"whole column"
             for field in schema
             if _has_null_within(field.type)
+        ]
+        + [
+            f"column {name!r} has timestamps without zone in a map, and no column has any outside "
+            f"of maps: delta-rs would create a table that it cannot open"
+            for name in _undeclared(schema)
         ],
     )
 
@@ -126,6 +131,25 @@ def _twins(names: list[str]) -> list[tuple[str, str]]:
     first: dict[str, str] = {}
     pairs = [(first.setdefault(name.lower(), name), name) for name in names]
     return [(one, other) for one, other in pairs if one != other and (one, other) not in plain]
+
+
+def _undeclared(schema: pa.Schema) -> list[str]:
+    """Name the columns for which delta-rs does not declare the feature ``timestampNtz``.
+
+    Of timestamps without zone, delta-rs 1.6 sees those in structs and lists, and not in maps.
+    """
+    if any(_has_local_time(kind, in_maps=False) for kind in schema.types):
+        return []
+    return [field.name for field in schema if _has_local_time(field.type, in_maps=True)]
+
+
+def _has_local_time(kind: pa.DataType, *, in_maps: bool) -> bool:
+    if pa.types.is_timestamp(kind):
+        return kind.tz is None
+    if pa.types.is_map(kind) and not in_maps:
+        return False
+    inner = (kind.field(index).type for index in range(kind.num_fields))
+    return any(_has_local_time(each, in_maps=in_maps) for each in inner)
 
 
 def _has_null_within(kind: pa.DataType) -> bool:
