@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from s3pq_dagster.destinations.storage.requests import PreconditionFailedError, Requests
+from s3pq_dagster.errors import DestinationError
 
 _TAIL_BYTES = 64 * 1024
 """The first request gets this much of the end: nearly every footer, so it is the only one."""
@@ -50,6 +51,7 @@ class RangedObject(io.RawIOBase):
 
         Raises:
             FileNotFoundError: The object was replaced or deleted since it was opened.
+            DestinationError: Other bytes came than were asked for.
         """
         end = self._size if size < 0 else min(self._at + size, self._size)
         start, self._at = self._at, max(self._at, end)
@@ -69,8 +71,21 @@ class RangedObject(io.RawIOBase):
             answer = self._get(f"bytes={start}-{end - 1}", IfMatch=self._e_tag)
         except PreconditionFailedError as error:
             raise FileNotFoundError(self._key) from error
-        return self._requests.translated(  # type: ignore[no-any-return]
-            answer["Body"].read, "s3:GetObject", self._key
+        said = answer.get("ContentRange")
+        if said != f"bytes {start}-{end - 1}/{self._size}":
+            answer["Body"].close()  # it may be the whole object
+            raise self._not_asked_for(start, end, f"Content-Range {said!r}")
+        data: bytes = self._requests.translated(answer["Body"].read, "s3:GetObject", self._key)
+        if len(data) != end - start:
+            raise self._not_asked_for(start, end, f"{len(data)} bytes")
+        return data
+
+    def _not_asked_for(self, start: int, end: int, found: str) -> DestinationError:
+        return DestinationError(
+            f"asked {self._requests.endpoint} for bytes {start} to {end} of "
+            f"s3://{self._requests.bucket}/{self._key} ({self._size} bytes), got {found}. Run "
+            f"again; if it stays, this server does not heed the Range header, and cannot hold a "
+            f"destination."
         )
 
     def _get(self, wanted: str, **condition: str) -> dict[str, Any]:
