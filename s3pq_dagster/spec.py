@@ -95,7 +95,7 @@ class S3ParquetSpec(BaseModel):
     max_quarantined_fraction: float = Field(
         default=1.0,
         description="A table's run fails when more than this part of its listed objects cannot be "
-        "read as Parquet; 0 lets none pass, 1 never fails.",
+        "loaded; 0 lets none pass, 1 never fails.",
     )
     max_decoded_bytes: int = Field(
         default=1024 * MIB,

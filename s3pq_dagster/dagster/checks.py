@@ -31,14 +31,14 @@ _DESCRIPTIONS = {
     COMPLETE: "Every listed object is in the ledger, loaded or quarantined.",
     ROWS_RECONCILED: "The table has as many rows of each object as the ledger says, and no others. "
     "An object's rows are counted against its footer when it is loaded.",
-    NO_QUARANTINE: "Every listed object could be read as Parquet.",
+    NO_QUARANTINE: "Every listed object could be read as Parquet, and held by the destination.",
 }
 _WHAT_TO_DO = {
     COMPLETE: "Some listed objects are not loaded, or rows of deleted objects are still there: "
     "materialize the asset.",
     ROWS_RECONCILED: "Table and ledger differ, so somebody changed one of them. Restore what was "
     "there, or load the whole table again with full_refresh.",
-    NO_QUARANTINE: "Some objects could not be read and are left out. Replace them in the bucket "
+    NO_QUARANTINE: "Some objects could not be loaded and are left out. Replace them in the bucket "
     "or, once the cause is gone, load with retry_quarantined.",
 }
 """What a person can do about a check that fails."""

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.leaf_values import restored
-from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster.errors import RefusedRowsError
 
 _JOIN_BYTES = 64 * 1024 * 1024
 
@@ -145,7 +145,7 @@ def cast_column(
         shown: Name of the type in the destination, for the error; by default Arrow's.
 
     Raises:
-        UnsupportedSchemaError: A value would be changed or cut.
+        RefusedRowsError: A value would be changed or cut.
     """
     column = batch.column(name)
     try:
@@ -156,7 +156,7 @@ def cast_column(
 
 def value_refused(
     batch: pa.RecordBatch, name: str, kind: str, found: str, *, into: str
-) -> UnsupportedSchemaError:
+) -> RefusedRowsError:
     """Build the error for a value that a destination cannot store.
 
     Args:
@@ -169,8 +169,10 @@ def value_refused(
     keys = batch.column(schemas.KEY_COLUMN)
     first, last = keys[0].as_py(), keys[-1].as_py()
     where = f"object {first!r}" + (f", {last!r} or one between them" if last != first else "")
-    return UnsupportedSchemaError(
-        f"column {name!r} has a value that {into} cannot hold unchanged as {kind}: {found}. "
-        f"It is in {where}. Convert the column in every object of the table, or leave the table "
-        f"out with `skip_tables`."
+    reason = f"column {name!r} has a value that {into} cannot hold unchanged as {kind}: {found}"
+    return RefusedRowsError(
+        f"{reason}. It is in {where}. Convert the column in every object of the table, or leave "
+        f"the table out with `skip_tables`.",
+        reason=reason,
+        key=first if first == last else None,
     )

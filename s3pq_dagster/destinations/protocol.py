@@ -42,6 +42,9 @@ class CheckpointWriter(Protocol):
             DestinationError: The commit failed, and none of it is visible, unless the message says
                 otherwise.
             UnsupportedSchemaError: A column cannot be stored unchanged; nothing is written.
+            RefusedRowsError: A value of these rows cannot be stored unchanged, which
+                :meth:`Destination.check_values` did not find; none of it is visible. Unless the
+                table is refreshed, the writer goes on.
         """
         ...
 
@@ -74,6 +77,23 @@ class Destination(Protocol):
                 table.
             LedgerVersionError: A newer release wrote the ledger.
             DestinationError: The destination cannot be read.
+        """
+        ...
+
+    def check_values(self, batch: pa.RecordBatch, key: str) -> None:
+        """Hold rows of one object against what this destination can store; this opens nothing.
+
+        Called from any thread for all rows of an object before the first of them is committed, and
+        for each batch before it is handed on where an object is too large for that. Columns whose
+        type is refused are left to :meth:`TableWriter.commit`.
+
+        Args:
+            batch: The rows, in the columns of the object's file.
+            key: Key of the object.
+
+        Raises:
+            RefusedObjectError: A value cannot be stored unchanged; the reason names the column, the
+                value and the cause.
         """
         ...
 

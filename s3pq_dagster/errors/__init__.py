@@ -14,6 +14,7 @@
     │   ├── ObjectNotFoundError       deleted since it was listed
     │   └── ObjectChangedError        overwritten since it was listed
     ├── MalformedObjectError          one object cannot be read as Parquet: it is quarantined
+    │   └── RefusedObjectError        … has a value that the destination cannot hold: likewise
     ├── TrialError                    no process to decode an object for trial        (retried)
     ├── DiskError                     a temporary file cannot be written or read      (retried)
     ├── UnsteadyObjectError           decoded whole, and then not                     (retried)
@@ -23,6 +24,7 @@
     ├── TableNameCollisionError       two prefixes give one table name
     ├── SchemaMismatchError           two objects of a table differ
     ├── UnsupportedSchemaError        a destination cannot hold a column without changing it
+    │   └── RefusedRowsError         … a value in a checkpoint: its objects are tried one by one
     ├── EmptyListingError             nothing is listed, and all rows would go
     ├── UnlistedObjectsError          rows of objects would go that the bucket still has
     ├── QuarantineLimitError          too many objects of a table cannot be read
@@ -63,12 +65,14 @@ from s3pq_dagster.errors.reading import (
     InternalError,
     MalformedObjectError,
     ReadAbandonedError,
+    RefusedObjectError,
     TrialError,
     UnsteadyObjectError,
 )
 from s3pq_dagster.errors.table import (
     EmptyListingError,
     QuarantineLimitError,
+    RefusedRowsError,
     SchemaMismatchError,
     TableNameCollisionError,
     TableNameError,
@@ -95,6 +99,8 @@ __all__ = [
     "ObjectNotFoundError",
     "QuarantineLimitError",
     "ReadAbandonedError",
+    "RefusedObjectError",
+    "RefusedRowsError",
     "S3ParquetError",
     "SchemaMismatchError",
     "StoreError",

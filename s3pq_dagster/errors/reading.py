@@ -20,6 +20,14 @@ class MalformedObjectError(S3ParquetError):
         return cls(key, f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS])
 
 
+class RefusedObjectError(MalformedObjectError):
+    """One object has a value that the destination cannot hold, so none of its rows is written."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(key, reason)
+        self.args = (f"object {key!r} cannot be loaded: {reason}",)
+
+
 class TrialError(S3ParquetError):
     """The process that was to try decoding an object failed, through no fault of the object."""
 

@@ -64,6 +64,17 @@ class UnsupportedSchemaError(S3ParquetError):
     """A destination cannot hold a column without changing it."""
 
 
+class RefusedRowsError(UnsupportedSchemaError):
+    """A destination cannot hold a value of a checkpoint without changing it."""
+
+    def __init__(self, message: str, *, reason: str, key: str | None = None) -> None:
+        self.reason = reason
+        """Column, value and cause, without advice."""
+        self.key = key
+        """Key of the object that has the value; ``None`` if several come into question."""
+        super().__init__(message)
+
+
 class EmptyListingError(S3ParquetError):
     """A listing came back empty, which is never taken for "all deleted"."""
 
@@ -91,7 +102,7 @@ class UnlistedObjectsError(S3ParquetError):
 
 
 class QuarantineLimitError(S3ParquetError):
-    """More of a table's objects cannot be read than the spec allows."""
+    """More of a table's objects cannot be loaded than the spec allows."""
 
     def __init__(
         self,
@@ -108,8 +119,8 @@ class QuarantineLimitError(S3ParquetError):
             "The table stays as it was." if refresh else "The checkpoint under way is rolled back."
         )
         super().__init__(
-            f"{quarantined} of {listed} listed objects of table {table!r} cannot be read as "
-            f"Parquet, more than max_quarantined_fraction {fraction} allows: {example}. {undone} "
+            f"{quarantined} of {listed} listed objects of table {table!r} cannot be "
+            f"loaded, more than max_quarantined_fraction {fraction} allows: {example}. {undone} "
             f"Repair or remove those objects, or raise max_quarantined_fraction, and run again"
             f"{'' if refresh else ': what is committed is not read again'}."
         )

@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 import pyarrow as pa
 
 _BUFFER_BYTES = 8 * 1024 * 1024
 
 
-def read_in_background(batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
+def read_in_background(
+    batches: pa.RecordBatchReader, turn: AbstractContextManager[object] | None = None
+) -> pa.RecordBatchReader:
     """Read the next batches in a thread while the consumer writes the ones before.
 
     The thread reads 8 MiB in advance, or one batch if that is larger. A consumer that stops early
     waits for nothing: the thread ends once it has read the part that it is at.
 
     Args:
-        batches: The stream; nobody else may read it from now on.
+        batches: The stream; nobody else may read it from now on, unless in ``turn``.
+        turn: A lock that is held while the thread reads.
 
     Returns:
         The same batches in the same order.
@@ -23,11 +27,12 @@ def read_in_background(batches: pa.RecordBatchReader) -> pa.RecordBatchReader:
 
     def next_part() -> list[pa.RecordBatch]:
         taken, size = [], 0
-        for batch in batches:
-            taken.append(batch)
-            size += batch.get_total_buffer_size()  # constant time; `nbytes` visits each column
-            if size >= _BUFFER_BYTES:
-                break
+        with turn or nullcontext():
+            for batch in batches:
+                taken.append(batch)
+                size += batch.get_total_buffer_size()  # constant time; `nbytes` visits each column
+                if size >= _BUFFER_BYTES:
+                    break
         return taken
 
     def parts() -> Iterator[pa.RecordBatch]:

@@ -1,18 +1,37 @@
 """How the checkpoints of a table's stream are committed, one transaction each."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from threading import Lock
 
 from s3pq_dagster.destinations.protocol import CheckpointWriter
 from s3pq_dagster.destinations.table_state import Commit
-from s3pq_dagster.errors import InternalError, MalformedObjectError, UnsteadyObjectError
-from s3pq_dagster.ledger import Status
+from s3pq_dagster.errors import (
+    InternalError,
+    MalformedObjectError,
+    RefusedObjectError,
+    RefusedRowsError,
+    UnsteadyObjectError,
+)
+from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.loading.background_reader import read_in_background
 from s3pq_dagster.loading.interrupts import stopping_on_interrupt, wait_interruptibly
 from s3pq_dagster.loading.load_log import LoadLog
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.tally import LoadTally
-from s3pq_dagster.reading.table_stream import Checkpoint, TableStream
+from s3pq_dagster.objects import Listing, ObjectMeta
+from s3pq_dagster.reading.table_stream import Checkpoint, Reference, TableStream
+
+
+class RefusedInRefreshError(Exception):
+    """A destination refused a value in a refresh, which has to start again without its object."""
+
+    def __init__(self, found: ObjectMeta | None, error: RefusedRowsError) -> None:
+        super().__init__(str(error))
+        self.found = found
+        """The object; ``None`` if the checkpoint had several."""
+        self.error = error
 
 
 class CheckpointCommitter:
@@ -26,6 +45,7 @@ class CheckpointCommitter:
         tally: LoadTally,
         log: LoadLog,
         *,
+        again: Callable[[Listing, Reference], TableStream],
         abandon: Callable[[], None] = lambda: None,
     ) -> None:
         """Connect the stream with the writer; nothing is read yet.
@@ -37,6 +57,7 @@ class CheckpointCommitter:
             writer: The table, opened in the destination.
             tally: Counts what is committed.
             log: Gets a line for each committed checkpoint and object.
+            again: Opens a stream of some of the objects in which each is a checkpoint of its own.
             abandon: Called when the run is cancelled: makes a waiting writer commit nothing.
         """
         self._plan = plan
@@ -44,6 +65,7 @@ class CheckpointCommitter:
         self._writer = writer
         self._tally = tally
         self._log = log
+        self._again = again
         self._abandon = abandon
 
     def run(self) -> None:
@@ -53,13 +75,14 @@ class CheckpointCommitter:
             StoreError: The bucket failed; committed checkpoints stand.
             SchemaMismatchError: Two objects differ; checkpoints before stand.
             DestinationError: The destination failed; committed checkpoints stand.
+            RefusedInRefreshError: The destination refused a value in a refresh.
             InternalError: An object was neither read nor reported as unreadable.
         """
         stream, tally = self._stream, self._tally
         with stream, ThreadPoolExecutor(1, "s3pq-commit") as thread:
-            for checkpoint in stream.checkpoints():
-                with stopping_on_interrupt(self._abandon, lambda: stream.close(wait=False)):
-                    wait_interruptibly(thread.submit(self._commit, checkpoint))
+            for checkpoint, refused in self._commit_each(stream, thread):
+                if refused is not None:
+                    self._commit_one_by_one(checkpoint, thread)
         if (seen := stream.progress.seen) != len(tally.difference.pending):
             raise InternalError(
                 f"loading table {self._plan.owner.table!r}",
@@ -72,36 +95,114 @@ class CheckpointCommitter:
                 seal=lambda: tally.seal_last([], stream.missing, stream.changed),
             )
 
-    def _commit(self, checkpoint: Checkpoint) -> None:
+    def _commit_each(
+        self, stream: TableStream, thread: Executor
+    ) -> Iterator[tuple[Checkpoint, str | None]]:
+        """Commit the checkpoints of a stream in a thread.
+
+        Yields:
+            Each checkpoint and, if it is rolled back because the destination refused a value in it,
+            the reason.
+        """
+        for checkpoint in stream.checkpoints():
+            with stopping_on_interrupt(self._abandon, lambda: stream.close(wait=False)):
+                ends = stream is self._stream
+                refused = wait_interruptibly(thread.submit(self._commit, checkpoint, ends=ends))
+            yield checkpoint, refused
+
+    def _commit(self, checkpoint: Checkpoint, *, ends: bool) -> str | None:
+        """Commit a checkpoint; with ``ends``, the load if the checkpoint is the last."""
+        turn, batches = Lock(), checkpoint.batches
         try:
             self._writer.commit(
-                checkpoint.batches and read_in_background(checkpoint.batches),
+                batches and read_in_background(batches, turn),
                 schema_key=checkpoint.schema_key,
-                seal=lambda: self._seal(checkpoint),
+                seal=lambda: self._seal(checkpoint, ends=ends),
             )
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, RefusedRowsError) and checkpoint.error is None:
+                _read_to_end(checkpoint, turn)
+                if checkpoint.error is None:
+                    return self._refused(checkpoint, error)
             if checkpoint.error is None:
                 raise
             if not isinstance(checkpoint.error, MalformedObjectError):
                 # What was caught only wraps the same message once or twice.
                 raise checkpoint.error from checkpoint.error.__cause__
-            self._commit_quarantine(checkpoint, checkpoint.error)
+            self._commit_quarantine(checkpoint, checkpoint.error, ends=ends)
+        self._committed(checkpoint)
+        return None
+
+    def _refused(self, checkpoint: Checkpoint, error: RefusedRowsError) -> str:
+        """Return why a checkpoint is refused.
+
+        Raises:
+            RefusedInRefreshError: Checkpoints before were rolled back with this one.
+        """
+        if not self._plan.refresh:
+            return error.reason
+        loaded = [e.object for e in checkpoint.entries if e.status is Status.LOADED]
+        of_one = [each for each in loaded if len(loaded) == 1 or each.key == error.key]
+        raise RefusedInRefreshError(of_one[0] if of_one else None, error) from error
+
+    def _commit_one_by_one(self, checkpoint: Checkpoint, thread: Executor) -> None:
+        """Read the objects of a refused checkpoint again and commit each of them by itself.
+
+        Those that are refused again are quarantined, at last: until then they count as pending, so
+        that a run that is killed meanwhile loses none.
+        """
+        done: list[Entry] = []
+        aside = [e for e in checkpoint.entries if e.status is not Status.LOADED]
+        tried = [e.object for e in checkpoint.entries if e.status is Status.LOADED]
+        with self._again(Listing.of(tried), Reference.of(checkpoint)) as again:
+            for single, refused in self._commit_each(again, thread):
+                if refused is None:
+                    done += single.entries
+                else:
+                    aside += _set_aside(single, refused, again)
+        self._stream.note_second_reading(again)
+        rest = Checkpoint(None, None, None, aside, is_last=checkpoint.is_last)
+        if aside or rest.is_last:
+            self._writer.commit(None, schema_key=None, seal=lambda: self._seal(rest, ends=True))
+            self._committed(rest)
+        checkpoint.entries[:] = [*done, *aside]
+
+    def _committed(self, checkpoint: Checkpoint) -> None:
         self._tally.add(checkpoint.entries)
         if not self._plan.refresh:
             self._log.committed(checkpoint.entries)
 
-    def _commit_quarantine(self, checkpoint: Checkpoint, error: MalformedObjectError) -> None:
+    def _commit_quarantine(
+        self, checkpoint: Checkpoint, error: MalformedObjectError, *, ends: bool
+    ) -> None:
         # An object whose rows are decoded while they are written has a checkpoint to itself. When
         # one of its pages is bad, its rows are rolled back and only its quarantine is committed.
         # That is impossible where rows of other objects were rolled back with them: in a refresh.
         others = any(entry.status is Status.LOADED for entry in checkpoint.entries)
         if others or self._plan.refresh:
             raise UnsteadyObjectError(error.key, error.reason) from error
-        self._writer.commit(None, schema_key=None, seal=lambda: self._seal(checkpoint))
+        self._writer.commit(None, schema_key=None, seal=lambda: self._seal(checkpoint, ends=ends))
         checkpoint.error = None  # its traceback refers to this frame, which would keep files open
 
-    def _seal(self, checkpoint: Checkpoint) -> Commit:
-        if checkpoint.is_last:
+    def _seal(self, checkpoint: Checkpoint, *, ends: bool) -> Commit:
+        if ends and checkpoint.is_last:
             stream = self._stream
             return self._tally.seal_last(checkpoint.entries, stream.missing, stream.changed)
         return self._tally.seal(checkpoint.entries)
+
+
+def _read_to_end(checkpoint: Checkpoint, turn: Lock) -> None:
+    """Read what a destination has left of a checkpoint, so that all its objects are known."""
+    with turn, suppress(Exception):  # it is in `checkpoint.error`
+        for _ in checkpoint.batches or ():
+            pass
+
+
+def _set_aside(checkpoint: Checkpoint, reason: str, stream: TableStream) -> list[Entry]:
+    """Return a refused checkpoint's entries, with its object quarantined."""
+    return [
+        stream.set_aside(entry.object, RefusedObjectError(entry.object.key, reason))
+        if entry.status is Status.LOADED
+        else entry
+        for entry in checkpoint.entries
+    ]

@@ -9,13 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from s3pq_dagster.decoding.decode_plan import MOST_ROWS
 from s3pq_dagster.destinations.protocol import Destination, TableWriter
 from s3pq_dagster.destinations.table_state import TableState
-from s3pq_dagster.loading.checkpoints import CheckpointCommitter
+from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.loading.checkpoints import CheckpointCommitter, RefusedInRefreshError
 from s3pq_dagster.loading.concurrent_writer import ConcurrentWriter
 from s3pq_dagster.loading.key_ranges import KeyRange
 from s3pq_dagster.loading.load_log import LoadLog
+from s3pq_dagster.loading.object_streams import Attempt, ObjectStreams, one_by_one
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.loading.removal import check_refresh, gone_from_bucket
@@ -28,6 +29,9 @@ from s3pq_dagster.reading.progress_log import ProgressLog
 from s3pq_dagster.reading.readable_objects import LoadRules, ReadableObjects
 from s3pq_dagster.reading.table_stream import Reference, TableStream
 from s3pq_dagster.source.store import Store
+
+_RESTARTS = 3
+"""How often a refresh starts again without an object that the destination refuses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,43 @@ class TableLoad:
             replaced = destination.state(plan.owner)
             plan.difference(replaced)  # refuses an empty listing
             check_refresh(plan, replaced.ledger, self.store)
+            tally, state = self._refreshed(destination)
+        else:
+            tally, state = self._loaded(destination, Attempt())
+        # Taken after closing, in which some destinations write most.
+        report = tally.report(state, time.monotonic() - started)
+        if plan.refresh:  # one transaction, and committed only now
+            log.refreshed(state.ledger)
+        report = report.plus(self.earlier)
+        self.on_loaded(report)
+        return report
+
+    def _refreshed(self, destination: Destination) -> tuple[LoadTally, TableState]:
+        """Replace the table; start again without each object that the destination refuses.
+
+        Raises:
+            DestinationError: It refuses objects again and again.
+        """
+        attempt = Attempt()
+        for _ in range(_RESTARTS):
+            try:
+                return self._loaded(destination, attempt)
+            except RefusedInRefreshError as refused:
+                attempt = attempt.after(refused)
+        try:
+            return self._loaded(destination, attempt)
+        except RefusedInRefreshError as refused:
+            msg = (
+                f"the destination refused a value in each of {_RESTARTS + 1} attempts to refresh "
+                f"table {self.plan.owner.table!r}, the last time: {refused}. The table stays as "
+                f"it was. Repair or remove the objects"
+                f"{''.join(f', {found.key!r}' for found in attempt.refused)}, then run again."
+            )
+            raise DestinationError(msg) from refused.error
+
+    def _loaded(self, destination: Destination, attempt: Attempt) -> tuple[LoadTally, TableState]:
+        """Load what is pending, in a transaction for each checkpoint or in one for all."""
+        plan, log = self.plan, self._load_log()
         opened = destination.write(
             plan.owner, run_id=self.run_id, append=plan.appends, refresh=plan.refresh
         )
@@ -76,16 +117,13 @@ class TableLoad:
             tally = LoadTally(plan, before)
             log.resized(tally.resized)
             self._remove_gone(writer, tally, log)
-            stream = self._stream(plan, before, tally, self._fetcher(tally.difference.pending))
-            CheckpointCommitter(plan, stream, writer, tally, log).run()
-            state = writer.state()
-        # Taken after closing, in which some destinations write most.
-        report = tally.report(state, time.monotonic() - started)
-        if plan.refresh:  # one transaction, and committed only now
-            log.refreshed(state.ledger)
-        report = report.plus(self.earlier)
-        self.on_loaded(report)
-        return report
+            pending = tally.difference.pending
+            streams = self._streams(plan, destination, tally, attempt)
+            stream = streams.open(
+                self._fetcher(pending, attempt), pending, _reference(plan, before)
+            )
+            CheckpointCommitter(plan, stream, writer, tally, log, again=streams.again).run()
+            return tally, writer.state()
 
     def shard_into(self, destination: Destination, keys: KeyRange) -> LoadReport:
         """Load what is pending of a range of keys while others load the rest.
@@ -109,9 +147,14 @@ class TableLoad:
         before = writer.state()
         tally = LoadTally(plan, before)
         log.resized(tally.resized)
-        fetcher = build_fetcher(self.store, tally.difference.pending, plan.spec)
-        stream = self._stream(plan, before, tally, fetcher)
-        CheckpointCommitter(plan, stream, writer, tally, log, abandon=writer.abandon).run()
+        pending = tally.difference.pending
+        streams = self._streams(plan, destination, tally, Attempt())
+        fetcher = build_fetcher(self.store, pending, plan.spec)
+        stream = streams.open(fetcher, pending, _reference(plan, before))
+        committer = CheckpointCommitter(
+            plan, stream, writer, tally, log, again=streams.again, abandon=writer.abandon
+        )
+        committer.run()
         return tally.report(writer.state(), time.monotonic() - started)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
@@ -138,38 +181,42 @@ class TableLoad:
             rows = writer.remove(keys, seal=lambda: tally.seal_removal(keys))
             log.removed(keys, rows)
 
-    def _stream(
-        self, plan: LoadPlan, before: TableState, tally: LoadTally, fetcher: Fetcher
-    ) -> TableStream:
-        """Open the stream of what is pending, without sending a request yet.
+    def _streams(
+        self, plan: LoadPlan, destination: Destination, tally: LoadTally, attempt: Attempt
+    ) -> ObjectStreams:
+        """Say how objects are opened for a destination.
 
         Args:
             plan: What is loaded.
-            before: The table before this load: its schema is the reference, except in a refresh.
+            destination: Every object's rows are held against its rules.
             tally: Checks each quarantined object against the limit.
-            fetcher: Fetches the pending objects; closed with the stream.
+            attempt: Which objects the destination has refused already.
         """
-        known = before.schema is not None and not plan.refresh
         rules = LoadRules(
             verify=plan.refresh,
             on_quarantine=tally.check_quarantine,
             is_loaded=tally.ledger_before.holds,
             is_mixed=tally.ledger_before.is_mixed if plan.appends else lambda _found: False,
+            check_rows=destination.check_values,
+            refused=attempt.refused,
         )
-        progress = ProgressLog(plan.owner.table, tally.difference.pending, self.log)
-        return TableStream(
-            ReadableObjects(fetcher, progress, rules),
-            Reference(before.schema, str(before.schema_key)) if known else None,
-            most_rows=MOST_ROWS,  # uncut: destinations would only join the pieces again
-        )
+        return ObjectStreams(plan, self.store, rules, self.log)
 
-    def _fetcher(self, pending: Listing) -> Fetcher:
+    def _fetcher(self, pending: Listing, attempt: Attempt) -> Fetcher:
         """Take over the prefetched objects, or make a fetcher that shares its bounds with them."""
+        spec = one_by_one(self.plan.spec) if attempt.one_by_one else self.plan.spec
         if self.prefetch is None:
-            return build_fetcher(self.store, pending, self.plan.spec)
+            return build_fetcher(self.store, pending, spec)
         fetched = self.prefetch.take(self.plan.owner, pending)
         shares = self.prefetch.shares
-        return fetched or build_fetcher(self.store, pending, self.plan.spec, shares=shares)
+        return fetched or build_fetcher(self.store, pending, spec, shares=shares)
+
+
+def _reference(plan: LoadPlan, before: TableState) -> Reference | None:
+    """Return the stored schema, which all objects must have except in a refresh."""
+    if before.schema is None or plan.refresh:
+        return None
+    return Reference(before.schema, str(before.schema_key))
 
 
 def _schema_then_batches(stream: TableStream) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """What one load has committed so far: its counts, the table's cursor and fingerprint."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import polars as pl
 
@@ -51,9 +52,7 @@ class LoadTally:
 
     def seal(self, entries: Sequence[Entry]) -> Commit:
         """Make the commit of some entries, after which more is to come."""
-        loaded = [e.object.last_modified for e in entries if e.status is Status.LOADED]
-        self._cursor = latest([self._cursor, *loaded])
-        return Commit(entries, self._cursor, None)
+        return Commit(entries, self._cursor_after(entries), None)
 
     def seal_last(
         self, entries: Sequence[Entry], missing: Sequence[str], changed: Sequence[ObjectMeta]
@@ -80,6 +79,7 @@ class LoadTally:
     def add(self, entries: Sequence[Entry]) -> None:
         """Count the entries of a transaction that is committed."""
         loaded = [entry for entry in entries if entry.status is Status.LOADED]
+        self._cursor = self._cursor_after(entries)
         self._rows += sum(entry.rows for entry in loaded)
         self._objects += len(loaded)
         self._bytes += sum(entry.object.size for entry in entries)
@@ -110,6 +110,10 @@ class LoadTally:
             cursor=state.ledger.cursor,
             fingerprint=self.fingerprint,
         )
+
+    def _cursor_after(self, entries: Sequence[Entry]) -> datetime | None:
+        loaded = [e.object.last_modified for e in entries if e.status is Status.LOADED]
+        return latest([self._cursor, *loaded])
 
     def _fingerprint_after(self, missing: Sequence[str], changed: Sequence[ObjectMeta]) -> str:
         # Computed and not read back: the fingerprint is committed together with the last entries.

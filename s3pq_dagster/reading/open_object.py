@@ -27,6 +27,8 @@ from s3pq_dagster.spec import MIB, S3ParquetSpec
 
 _KEPT_BYTES = 32 * MIB
 """Decoded rows of a small object are kept if they take no more; otherwise it is decoded twice."""
+CheckRows = Callable[[pa.RecordBatch, str], None]
+"""Raises RefusedObjectError for rows of the object with a key that are not to be loaded."""
 _DISK_FACTOR = 16
 """A row group decoded in groups of columns may take so many times the bound of memory on disk."""
 
@@ -47,6 +49,8 @@ class OpenObject:
     """Called while a sandbox process is waited for."""
     decoded: list[pa.RecordBatch] | None = None
     """All rows, if they were decoded and kept; with ``None`` they are decoded as they stream."""
+    check_rows: CheckRows | None = None
+    """Called with each batch before it is handed on, until all rows are known to pass."""
     _seconds: float = field(default=0.0, init=False)
     """Time spent decoding so far."""
 
@@ -77,6 +81,8 @@ class OpenObject:
         batches = self._decoded()
         while (batch := self._next(batches)) is not None:
             found += batch.num_rows
+            if self.check_rows is not None:
+                self.check_rows(batch, self.object.key)
             yield batch
         if found != self.rows:
             reason = f"its footer says {self.rows} rows, its pages hold {found}"
@@ -120,6 +126,7 @@ def open_object(
     whole: bool,
     wanted: pa.Schema | None = None,
     on_batch: Callable[[], None] = lambda: None,
+    check_rows: CheckRows | None = None,
 ) -> OpenObject:
     """Open an object as Parquet.
 
@@ -131,11 +138,12 @@ def open_object(
         whole: Decode everything now, to find malformed pages before a row is handed on. Rows of a
             small object are kept if they are not many; others are decoded again.
         wanted: The table's schema, if it is known; see :func:`open_file`.
-        on_batch: Called for each batch decoded now, and while a sandbox process is waited for; may
-            raise, to cancel.
+        on_batch: Called for each batch decoded now, and while a sandbox is waited for; may raise.
+        check_rows: Called with what is decoded now or, with ``whole=False``, as the rows stream.
 
     Raises:
         MalformedObjectError: It cannot be read within the bounds.
+        RefusedObjectError: A value cannot be stored.
         TrialError: The sandbox process could not be started.
         StoreError: Its bytes could not be fetched.
         DiskError: Its temporary file failed.
@@ -143,19 +151,23 @@ def open_object(
     if fetched.error is not None:
         raise fetched.error
     if fetched.decoded is not None:
-        return _decoded_early(fetched, fetched.decoded, spec)
-    try:
-        opened = _open(fetched, spec, wanted, on_batch)
-    except (MalformedObjectError, TrialError, ReadAbandonedError):
-        raise
-    except Exception as error:
-        raise _malformed(fetched.object.key, error) from error
+        return _decoded_early(fetched, fetched.decoded, spec, check_rows)
+    opened = _open(fetched, spec, wanted, on_batch)
+    opened.check_rows = check_rows
     if whole:
         _decode_whole(opened, on_batch)
     return opened
 
 
-def _decoded_early(fetched: ObjectBytes, early: DecodedObject, spec: S3ParquetSpec) -> OpenObject:
+def _decoded_early(
+    fetched: ObjectBytes,
+    early: DecodedObject,
+    spec: S3ParquetSpec,
+    check_rows: CheckRows | None,
+) -> OpenObject:
+    if check_rows is not None:
+        for batch in early.batches:
+            check_rows(batch, fetched.object.key)
     plan = DecodePlan(max(1, early.rows))
     return OpenObject(
         fetched, early.schema, early.rows, early.file, plan, spec, decoded=early.batches
@@ -168,12 +180,17 @@ def _open(
     wanted: pa.Schema | None,
     on_batch: Callable[[], None],
 ) -> OpenObject:
-    source = fetched.open()
     try:
-        return _open_source(source, fetched, spec, wanted, on_batch)
-    except BaseException:
-        source.close()
+        source = fetched.open()
+        try:
+            return _open_source(source, fetched, spec, wanted, on_batch)
+        except BaseException:
+            source.close()
+            raise
+    except (MalformedObjectError, TrialError, ReadAbandonedError):
         raise
+    except Exception as error:
+        raise _malformed(fetched.object.key, error) from error
 
 
 def _open_source(
@@ -244,7 +261,7 @@ def _decode_whole(opened: OpenObject, on_batch: Callable[[], None]) -> None:
     except BaseException:
         opened.close()
         raise
-    opened.decoded = kept
+    opened.decoded, opened.check_rows = kept, None
 
 
 def _is_doubtful(error: Exception) -> bool:

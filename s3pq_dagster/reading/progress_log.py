@@ -52,9 +52,8 @@ class ProgressLog:
         self.seen += 1
         self.bytes += min(max(found.size, 0), MOST_OBJECT_BYTES)
 
-    def count_quarantined(self, found: ObjectMeta, reason: str) -> None:
-        """Count a malformed object, and log a warning."""
-        self.count(found)
+    def log_quarantined(self, found: ObjectMeta, reason: str) -> None:
+        """Log a warning for an object that is set aside."""
         self._log.warning(
             line(
                 "object_quarantined",

@@ -1,7 +1,7 @@
 """A table's readable objects, opened in order; others are quarantined or skipped."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -10,12 +10,13 @@ from s3pq_dagster.errors import (
     MalformedObjectError,
     ObjectNotFoundError,
     ReadAbandonedError,
+    RefusedObjectError,
 )
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.fetcher import Fetcher
 from s3pq_dagster.reading.object_bytes import ObjectBytes
-from s3pq_dagster.reading.open_object import OpenObject, open_object
+from s3pq_dagster.reading.open_object import CheckRows, OpenObject, open_object
 from s3pq_dagster.reading.progress_log import ProgressLog
 from s3pq_dagster.reading.transfer import is_same_when_read_again
 from s3pq_dagster.source import e_tags
@@ -32,7 +33,7 @@ _MIXED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRules:
-    """What a load asks of malformed, and of overwritten objects."""
+    """What a load asks of malformed, refused and overwritten objects."""
 
     verify: bool = False
     """Whether large objects are decoded once before the first of their rows is handed on."""
@@ -43,6 +44,10 @@ class LoadRules:
     was listed may have been put back to what it was."""
     is_mixed: Callable[[ObjectMeta], bool] = lambda _found: False
     """Whether an object would replace rows that cannot be told from those of its other versions."""
+    check_rows: CheckRows | None = None
+    """Raises for rows that the destination cannot hold."""
+    refused: Mapping[ObjectMeta, str] = field(default_factory=dict)
+    """Objects that the destination has refused in this load already, and why."""
 
 
 class ReadableObjects:
@@ -126,8 +131,13 @@ class ReadableObjects:
         self._fetcher.release(opened.fetched)
 
     def quarantine(self, found: ObjectMeta, error: MalformedObjectError) -> Entry:
-        """Return the entry of a malformed object; log it, and notify the load."""
-        self.progress.count_quarantined(found, error.reason)
+        """Return the entry of an object that cannot be loaded; count and log it."""
+        self.progress.count(found)
+        return self.set_aside(found, error)
+
+    def set_aside(self, found: ObjectMeta, error: MalformedObjectError) -> Entry:
+        """Return the entry of an object that is counted already; log it, and notify the load."""
+        self.progress.log_quarantined(found, error.reason)
         entry = Entry(found, Status.QUARANTINED, 0, error.reason)
         self._rules.on_quarantine(entry)
         return entry
@@ -183,6 +193,8 @@ class ReadableObjects:
         """Open an object; one that does not decode is read again before it is called malformed."""
         if self._rules.is_mixed(fetched.object):
             raise MalformedObjectError(fetched.object.key, _MIXED)
+        if (reason := self._rules.refused.get(fetched.object)) is not None:
+            raise RefusedObjectError(fetched.object.key, reason)
         is_small = fetched.object.size <= self.spec.max_object_bytes_in_memory
         whole = is_small or self._rules.verify
         for _ in range(e_tags.MOST_READS):
@@ -193,10 +205,12 @@ class ReadableObjects:
                     whole=whole,
                     wanted=self.wanted,
                     on_batch=self.check_wanted,
+                    check_rows=self._rules.check_rows,
                 )
             except MalformedObjectError:
                 if self._is_same_when_read_again(fetched):
                     raise
+                fetched.decoded = None  # of the bytes before
         raise _differing(fetched)
 
     def _is_same_when_read_again(self, fetched: ObjectBytes) -> bool:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from s3pq_dagster import schemas
 from s3pq_dagster.errors import MalformedObjectError, SchemaMismatchError
 from s3pq_dagster.ledger import Entry, Status
+from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.added_columns import (
     RowSpan,
     batches_with_added_columns,
@@ -44,6 +45,11 @@ class Reference:
 
     schema: pa.Schema
     key: str
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Self:
+        """Return the reference that the rows of a checkpoint were compared with."""
+        return cls(checkpoint.schema, str(checkpoint.schema_key))
 
 
 class TableStream:
@@ -99,6 +105,16 @@ class TableStream:
     def close(self, *, wait: bool = True) -> None:
         """Stop reading and free everything; see :meth:`Fetcher.close`."""
         self._objects.close(wait=wait)
+
+    def set_aside(self, found: ObjectMeta, error: MalformedObjectError) -> Entry:
+        """See :meth:`ReadableObjects.set_aside`."""
+        return self._objects.set_aside(found, error)
+
+    def note_second_reading(self, again: "TableStream") -> None:
+        """Take over which objects were found missing or changed when they were read once more."""
+        self.missing += again.missing
+        now = {found.key for found in again.changed}
+        self.changed[:] = [*(each for each in self.changed if each.key not in now), *again.changed]
 
     def checkpoints(self) -> Iterator[Checkpoint]:
         """Yield the checkpoints; drain each one's batches before taking the next.

@@ -14,11 +14,14 @@ from s3pq_dagster.destinations.delta.data_files import DataFiles
 from s3pq_dagster.destinations.delta.failures import translated
 from s3pq_dagster.destinations.delta.publish import Publisher
 from s3pq_dagster.destinations.delta.refresh import Refresh
+from s3pq_dagster.destinations.delta.rules import rule_of
 from s3pq_dagster.destinations.delta.session import Session
 from s3pq_dagster.destinations.delta.snapshot import Snapshot, TableLogs
+from s3pq_dagster.destinations.delta.types import check_schema
 from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.storage.root import Root
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
+from s3pq_dagster.destinations.value_rules import ValueRules
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.schemas import folded
 
@@ -55,6 +58,9 @@ class DeltaDestination:
             log: Gets a line each time a lock has to be waited for.
         """
         self._partition_by = list(partition_by)
+        self._rules = ValueRules(
+            "Delta Lake", check_schema, lambda field: rule_of(field, self._partition_by)
+        )
         self._target_file_bytes = target_file_bytes
         parts = urlsplit(root)
         self._root = Root(
@@ -70,6 +76,10 @@ class DeltaDestination:
         """See :meth:`Destination.state`."""
         with self._root.open() as storage:
             return _snapshot(storage, owner).state()
+
+    def check_values(self, batch: pa.RecordBatch, key: str) -> None:
+        """See :meth:`Destination.check_values`."""
+        self._rules.check(batch, key)
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""

@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster.errors import RefusedRowsError, UnsupportedSchemaError
 from s3pq_dagster.schemas import KEY_COLUMN
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -52,7 +52,7 @@ def parts(
     """Split a batch by the values of the partition columns, and drop these columns.
 
     Raises:
-        UnsupportedSchemaError: A value is an empty string, which Delta reads as null.
+        RefusedRowsError: A value is an empty string, which Delta reads as null.
     """
     if not partition_by:
         yield (), batch
@@ -86,9 +86,10 @@ def _texts(batch: pa.RecordBatch, name: str) -> pa.Array:
     texts = column.cast(pa.string())
     if pc.any(pc.equal(pc.binary_length(texts), 0)).as_py():
         first = pc.index(pc.equal(pc.binary_length(texts), 0), value=True).as_py()
-        msg = (
-            f"cannot partition by {name!r}: object {batch.column(KEY_COLUMN)[first].as_py()!r} has "
-            f"an empty string in it, which Delta Lake reads back as null. Change `partition_by`."
+        key = batch.column(KEY_COLUMN)[first].as_py()
+        reason = (
+            f"cannot partition by {name!r}: object {key!r} has an empty string in it, which Delta "
+            f"Lake reads back as null"
         )
-        raise UnsupportedSchemaError(msg)
+        raise RefusedRowsError(f"{reason}. Change `partition_by`.", reason=reason, key=key)
     return texts

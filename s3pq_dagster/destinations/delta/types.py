@@ -74,7 +74,7 @@ def converted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Convert a batch to the columns and types of :func:`stored`.
 
     Raises:
-        UnsupportedSchemaError: A value would be changed or cut.
+        RefusedRowsError: A value would be changed or cut.
     """
     texts = pa.record_batch([plain(column) for column in batch.columns], names=batch.schema.names)
     columns = [cast_column(texts, each.name, each.type, into="Delta Lake") for each in schema]

@@ -17,9 +17,12 @@ from s3pq_dagster.destinations.column_rules import check_chosen
 from s3pq_dagster.destinations.duckdb.failures import after_commit, first_line, translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.process_lock import lock_of
+from s3pq_dagster.destinations.duckdb.rules import rule_of
 from s3pq_dagster.destinations.duckdb.session import Session
+from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.destinations.lock_wait import wait_for_lock
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
+from s3pq_dagster.destinations.value_rules import ValueRules
 from s3pq_dagster.errors import (
     DestinationDeniedError,
     DestinationError,
@@ -42,6 +45,7 @@ _READ_ROWS = 32_768
 """Rows in a batch that is read back."""
 _IS_LOCKED = "SELECT current_setting('lock_configuration')"
 """The readers of a process share one open file, and the first of them has locked the settings."""
+_RULES = ValueRules("DuckDB", check_schema, rule_of)
 
 
 class DuckDBDestination:
@@ -80,6 +84,10 @@ class DuckDBDestination:
         """See :meth:`Destination.state`."""
         with self._reading(owner) as session:
             return TableState.empty() if session is None else session.state()
+
+    def check_values(self, batch: pa.RecordBatch, key: str) -> None:
+        """See :meth:`Destination.check_values`."""
+        _RULES.check(batch, key)
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""

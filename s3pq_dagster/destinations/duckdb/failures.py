@@ -6,10 +6,14 @@ from pathlib import Path
 
 import duckdb
 
-from s3pq_dagster.errors import DestinationDeniedError, DestinationError
+from s3pq_dagster.errors import DestinationDeniedError, DestinationError, RefusedRowsError
 
 _DAMAGED = "Corrupt database file"
 """What DuckDB says of a block that does not match its checksum."""
+_OF_VALUES = (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)
+"""Classes of errors that say something of the values, and nothing of file, memory or locks."""
+_OF_STREAM = "reading the stream"
+"""How DuckDB begins to say that the stream of rows raised an error."""
 
 
 @contextmanager
@@ -60,6 +64,26 @@ def after_commit(path: Path, error: DestinationError, *, stands: bool | None) ->
         f"DuckDB failed to commit into {path}: {found}. {outcome}. Run again once the cause is "
         f"gone: what is committed is not read again."
     )
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Raise a :class:`RefusedRowsError` where DuckDB refuses a value that is inserted.
+
+    Other errors pass: a stream that fails, a full disk, a lack of memory.
+    """
+    try:
+        yield
+    except _OF_VALUES as error:
+        found = first_line(error)
+        if _OF_STREAM in found:
+            raise
+        reason = f"DuckDB refuses a value: {found}"
+        msg = (
+            f"{reason}. Convert the column in every object of the table, or leave the table out "
+            f"with `skip_tables`."
+        )
+        raise RefusedRowsError(msg, reason=reason) from error
 
 
 def first_line(error: Exception) -> str:

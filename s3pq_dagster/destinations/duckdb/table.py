@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.batches import regrouped
+from s3pq_dagster.destinations.duckdb.failures import refusals_told
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.statements import Statements
 
@@ -118,5 +119,5 @@ class Table:
         groups = pa.RecordBatchReader.from_batches(
             batches.schema, regrouped(batches, _ROW_GROUP_ROWS)
         )
-        with self._sql.registered("_s3pq_batches", groups):
+        with refusals_told(), self._sql.registered("_s3pq_batches", groups):
             self._sql.run(f"INSERT INTO {table} BY NAME SELECT * FROM _s3pq_batches")

@@ -11,9 +11,11 @@ from s3pq_dagster.destinations.parquet.paths import check_table, lock_path
 from s3pq_dagster.destinations.parquet.reading import TableReader, audit_of, not_loaded, state_of
 from s3pq_dagster.destinations.parquet.session import Session
 from s3pq_dagster.destinations.parquet.snapshot import Snapshot, read_consistently
+from s3pq_dagster.destinations.parquet.types import check_schema, rule_of
 from s3pq_dagster.destinations.storage.protocol import Storage, UncertainSwapError
 from s3pq_dagster.destinations.storage.root import Root
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
+from s3pq_dagster.destinations.value_rules import ValueRules
 
 
 class ParquetDestination:
@@ -48,6 +50,7 @@ class ParquetDestination:
             log: Gets a line each time a table has to be waited for.
         """
         self._compression = compression
+        self._rules = ValueRules("Parquet", check_schema, rule_of)
         self._root = Root(
             root,
             endpoint_url=endpoint_url,
@@ -64,6 +67,10 @@ class ParquetDestination:
             return read_consistently(
                 storage, owner.table, lambda snapshot: state_of(storage, owner, snapshot)
             )
+
+    def check_values(self, batch: pa.RecordBatch, key: str) -> None:
+        """See :meth:`Destination.check_values`."""
+        self._rules.check(batch, key)
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.storage.protocol import Storage
-from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster.errors import RefusedRowsError
 
 _KEY = "s3pq"
 
@@ -43,7 +43,7 @@ class RowsFile:
         """Write batches as one row group.
 
         Raises:
-            UnsupportedSchemaError: Parquet cannot hold a value unchanged.
+            RefusedRowsError: Parquet cannot hold a value unchanged.
         """
         writer = self._writer or self._start()
         rows = pa.Table.from_batches(batches, self._schema)
@@ -52,12 +52,13 @@ class RowsFile:
         try:
             writer.write_table(rows, row_group_size=rows.num_rows)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            key = self.mark.key
+            reason = f"Parquet cannot hold the rows of object {key!r} unchanged: {error}"
             msg = (
-                f"Parquet cannot hold the rows of object {self.mark.key!r} unchanged: {error}. "
-                f"Convert them in every object of the table, or leave the table out with "
+                f"{reason}. Convert them in every object of the table, or leave the table out with "
                 f"`skip_tables`."
             )
-            raise UnsupportedSchemaError(msg) from error
+            raise RefusedRowsError(msg, reason=reason, key=key) from error
 
     def close(self) -> None:
         """Finish the file: its content is durable afterwards."""

@@ -86,7 +86,7 @@ class Staging:
 
         Raises:
             DestinationError: The rows of an object are not together, or have no key.
-            UnsupportedSchemaError: Parquet cannot hold a value unchanged.
+            RefusedRowsError: Parquet cannot hold a value unchanged.
         """
         with ThreadPoolExecutor(_WORKERS, "s3pq-encode") as pool:
             queue = _EncodingQueue(pool)

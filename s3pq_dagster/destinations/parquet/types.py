@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.batches import cast_column
 from s3pq_dagster.destinations.column_rules import check_columns
+from s3pq_dagster.destinations.value_rules import Rule, refused_by_cast
 from s3pq_dagster.errors import UnsupportedSchemaError
 
 
@@ -27,6 +28,12 @@ def check_schema(schema: pa.Schema, key: str | None) -> None:
 def written_schema(schema: pa.Schema) -> pa.Schema:
     """Return the schema of the files: Parquet has no timestamps in seconds."""
     return pa.schema([field.with_type(_written(field.type)) for field in schema])
+
+
+def rule_of(field: pa.Field) -> Rule | None:
+    """Return the rule for a column; ``None`` if Parquet holds every value of its type."""
+    kind = _written(field.type)
+    return None if kind == field.type else refused_by_cast(kind)
 
 
 def as_written(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -16,12 +16,15 @@ from s3pq_dagster.destinations.postgres.failures import translated
 from s3pq_dagster.destinations.postgres.lock import locked
 from s3pq_dagster.destinations.postgres.names import is_long, is_usable, quoted, stored_name
 from s3pq_dagster.destinations.postgres.reading import ReadingConnection, connected_for_reading
+from s3pq_dagster.destinations.postgres.rules import rule_of
 from s3pq_dagster.destinations.postgres.session import Session
 from s3pq_dagster.destinations.postgres.statements import Statements
 from s3pq_dagster.destinations.postgres.table import Table
+from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.url import parsed
 from s3pq_dagster.destinations.postgres.values import PIECE_BYTES, returned
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
+from s3pq_dagster.destinations.value_rules import ValueRules
 from s3pq_dagster.errors import ConfigurationError, DestinationError
 
 
@@ -60,6 +63,7 @@ class PostgresDestination:
         self._lock_timeout_seconds = lock_timeout_seconds
         self._log = log or logging.getLogger(__name__)
         self._piece_bytes = piece_bytes
+        self._rules = ValueRules("PostgreSQL", check_schema, rule_of)
 
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
@@ -67,6 +71,10 @@ class PostgresDestination:
             session = Session(connection, self._url, self._namespace, owner)
             with session.snapshot():
                 return session.state()
+
+    def check_values(self, batch: pa.RecordBatch, key: str) -> None:
+        """See :meth:`Destination.check_values`."""
+        self._rules.check(batch, key)
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""

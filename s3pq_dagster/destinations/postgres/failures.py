@@ -13,6 +13,7 @@ from s3pq_dagster.errors import (
     DestinationDeniedError,
     DestinationError,
     DestinationLockedError,
+    RefusedRowsError,
     S3ParquetError,
     UnsupportedSchemaError,
 )
@@ -37,6 +38,8 @@ _DENIED = {
     "so that the table cannot stay",
 }
 """What to do, by the first characters of the SQLSTATE; trying again does not help."""
+_OF_VALUES = {"22", "54"}
+"""Beginnings of the SQLSTATE for values that are not valid, and for rows that are too long."""
 _PASSING = {
     "53100": "the server's disk is full",
     "53200": "the server is out of memory",
@@ -73,6 +76,18 @@ def translated(url: PostgresUrl, *kinds: type[Exception]) -> Iterator[None]:
         raise as_ours(error, url) from error
 
 
+@contextmanager
+def refusals_told(url: PostgresUrl) -> Iterator[None]:
+    """Raise a :class:`RefusedRowsError` where the server refuses a value that is inserted."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if state_of(error)[:2] not in _OF_VALUES:
+            raise
+        reason = f"PostgreSQL refuses a value: {url.masked(message(error))}"
+        raise RefusedRowsError(str(as_ours(error, url)), reason=reason) from error
+
+
 def as_ours(error: Exception, url: PostgresUrl) -> S3ParquetError:
     """Build the error for a statement that failed; it says what to do."""
     state, said = state_of(error), url.masked(message(error))
@@ -80,7 +95,7 @@ def as_ours(error: Exception, url: PostgresUrl) -> S3ParquetError:
         return DestinationLockedError(
             f"a table in {url} is locked by another process: {said}. {_ROLLED_BACK}"
         )
-    if state[:2] in {"22", "54"}:
+    if state[:2] in _OF_VALUES:
         return UnsupportedSchemaError(
             f"PostgreSQL cannot hold what is to be written into {url} unchanged: {said}. Convert "
             f"it in the objects, or leave the table out with `skip_tables`."

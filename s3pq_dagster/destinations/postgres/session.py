@@ -9,7 +9,7 @@ import pyarrow as pa
 from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES
 from s3pq_dagster.destinations.postgres.connection import Connection
 from s3pq_dagster.destinations.postgres.entries import Entries
-from s3pq_dagster.destinations.postgres.failures import translated
+from s3pq_dagster.destinations.postgres.failures import refusals_told, translated
 from s3pq_dagster.destinations.postgres.names import refreshed_name, stored_name
 from s3pq_dagster.destinations.postgres.statements import ONE_SNAPSHOT
 from s3pq_dagster.destinations.postgres.table import Table
@@ -184,7 +184,8 @@ class Session:
             What the commit writes to the ledger, and the change in the number of rows.
         """
         mark = self._entries.last_command() if self._in_refresh else 0
-        inserted = self._table.insert(batches, self._connection.copy, self._piece_bytes)
+        with refusals_told(self._url):
+            inserted = self._table.insert(batches, self._connection.copy, self._piece_bytes)
         sealed = seal()
         keys = sealed.loaded_keys
         if self._has_unaccounted_rows:

@@ -116,7 +116,7 @@ class Table:
             The number of rows.
 
         Raises:
-            UnsupportedSchemaError: A value cannot be stored unchanged.
+            RefusedRowsError: A value cannot be stored unchanged.
         """
         sent = sendable(batches, _JOIN_ROWS, piece_bytes)
         return sum(copy(self.sql, schema, rows) for schema, rows in sent)

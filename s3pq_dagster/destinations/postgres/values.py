@@ -26,7 +26,7 @@ def sendable(
         For each joined batch its converted schema, and its rows in small pieces.
 
     Raises:
-        UnsupportedSchemaError: A value cannot be stored unchanged.
+        RefusedRowsError: A value cannot be stored unchanged.
     """
     forms = {field.name: form_of(field.type) for field in batches.schema}
     for batch in joined(batches, rows):
@@ -70,12 +70,24 @@ def _sent(batch: pa.RecordBatch, name: str, form: Form) -> pa.Array:
         except pa.ArrowInvalid as error:
             raise value_refused(batch, name, form.sql, str(error), into=_INTO) from error
     column = cast_column(batch, name, form.sent, into=_INTO, shown=form.sql)
+    if found := refusal(column, form):
+        raise value_refused(batch, name, form.sql, found, into=_INTO)
+    return column
+
+
+def refusal(column: pa.Array, form: Form) -> str | None:
+    """Return why the server would refuse a value of a column, or take it for another.
+
+    Args:
+        column: The values, cast to the type that is sent.
+        form: How they are stored.
+    """
     values = column.flatten() if pa.types.is_list(column.type) else column
     if form.bounds and (found := _outside(values, *form.bounds)):
-        raise value_refused(batch, name, form.sql, found, into=_INTO)
+        return found
     if pa.types.is_string(values.type) and _has_nul(values):
-        raise value_refused(batch, name, form.sql, "it has NUL in it", into=_INTO)
-    return column
+        return "it has NUL in it"
+    return None
 
 
 def _outside(values: pa.Array, low: int, high: int) -> str | None:

@@ -1,0 +1,103 @@
+"""Runs of a table in which some objects have values that the destination cannot hold."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from s3pq_dagster import S3ParquetResource, build_io_manager, build_s3_parquet_definitions
+from s3pq_dagster.destinations.table_state import Owner
+from s3pq_dagster.ledger import Status
+from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.destinations.places import PLACES, Place
+from s3pq_dagster_tests.lake import checked, materialized, messages, values
+from s3pq_dagster_tests.poison import KINDS, refused_by, rows
+
+OBJECTS = 200
+
+
+@pytest.fixture(params=PLACES)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Name a destination."""
+    return str(request.param)
+
+
+@pytest.fixture
+def place(kind: str, tmp_path: Path) -> Iterator[Place]:
+    """Make an empty place of that destination."""
+    found = PLACES[kind](tmp_path)
+    yield found
+    found.discard()
+
+
+def run(
+    bucket: Bucket, place: Place, instance: dg.DagsterInstance, **config: Any
+) -> dg.ExecuteInProcessResult:
+    """Materialize the table ``t``."""
+    definitions = build_s3_parquet_definitions(
+        S3ParquetResource(**bucket.spec),
+        destination=build_io_manager(place.url),
+        retry_policy=None,
+    )
+    job = definitions.resolve_implicit_global_asset_job_def()
+    ops = {"load_t": {"config": config}} if config else {}
+    return job.execute_in_process(instance=instance, run_config={"ops": ops}, raise_on_error=False)
+
+
+def test_poison_is_told_by_check_and_log(
+    bucket: Bucket, kind: str, place: Place, instance: dg.DagsterInstance
+) -> None:
+    """The run succeeds; check, log and materialization name each object that was set aside."""
+    bucket.put("t/good.parquet", rows([1, 2]))
+    for name, poison in KINDS.items():
+        bucket.put(f"t/{name}.parquet", rows([3], poison))
+    refused = {f"t/{name}.parquet": poison.column for name, poison in refused_by(kind).items()}
+    for config in ({}, {"full_refresh": True}):
+        result = run(bucket, place, instance, **config)
+        assert result.success
+        check = checked(result)["no_quarantine"]
+        assert check.passed == (not refused)
+        assert checked(result)["complete"].passed
+        assert checked(result)["rows_reconciled"].passed
+        told = {record.data["key"]: str(record.data["reason"]) for record in _sample(check)}
+        assert told.keys() == refused.keys()
+        assert all(f"column {column!r}" in told[key] for key, column in refused.items())
+        logged = [
+            text for text in messages(instance, result.run_id) if "object_quarantined" in text
+        ]
+        assert len(logged) == len(refused)
+        numbers = values(materialized(result)["t"])
+        assert numbers["s3pq/objects_quarantined"] == len(refused)
+        assert numbers["dagster/row_count"] == 2 + len(KINDS) - len(refused)
+
+
+@pytest.mark.thorough
+def test_a_day_with_twenty_kinds_of_poison_loads_all_others(
+    bucket: Bucket, kind: str, place: Place, instance: dg.DagsterInstance
+) -> None:
+    """Of 200 objects, 20 have a poison of a kind of its own: those that are held load as well."""
+    assert len(KINDS) == OBJECTS // 10
+    poisons = dict(zip(range(0, OBJECTS, 10), KINDS.items(), strict=True))
+    for number in range(OBJECTS):
+        poison = poisons[number][1] if number in poisons else None
+        bucket.put(f"t/{number:03}.parquet", rows([2 * number, 2 * number + 1], poison))
+    refused = {
+        f"t/{number:03}.parquet"
+        for number, (name, _) in poisons.items()
+        if name in refused_by(kind)
+    }
+    result = run(bucket, place, instance)
+    assert result.success
+    state = place.open().state(Owner("t", bucket.name, "t/"))
+    assert state.ledger.count(Status.LOADED) == OBJECTS - len(refused)
+    assert state.rows == 2 * (OBJECTS - len(refused))
+    frame = state.ledger.frame
+    assert set(frame.filter(frame["status"] == "quarantined")["key"]) == refused
+    assert len(_sample(checked(result)["no_quarantine"])) == len(refused)
+
+
+def _sample(check: dg.AssetCheckEvaluation) -> list[dg.TableRecord]:
+    found = check.metadata.get("s3pq/sample")
+    return [] if found is None else list(found.value.records)  # type: ignore[union-attr]

@@ -1,0 +1,89 @@
+"""Rules for values: which one is refused, how it is named, and what is never looked at."""
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+
+from s3pq_dagster.destinations.duckdb.rules import rule_of as duckdb_rule
+from s3pq_dagster.destinations.value_rules import Rule, ValueRules, within
+from s3pq_dagster.errors import RefusedObjectError, UnsupportedSchemaError
+
+MAP = pa.map_(pa.string(), pa.int64())
+TWICE = [("k", 1), ("k", 2)]
+
+
+def no_nine(column: pa.Array) -> str | None:
+    """Refuse 9."""
+    return "it is 9" if 9 in column.to_pylist() else None
+
+
+def rules(
+    rule: Rule = no_nine, check: Callable[[pa.Schema, str | None], None] = lambda *_: None
+) -> ValueRules:
+    """Make rules that are the same for every column but ``free``."""
+    return ValueRules("Here", check, lambda field: None if field.name == "free" else rule)
+
+
+@pytest.mark.parametrize("at", [0, 1, 499, 999])
+def test_the_first_value_that_is_refused_is_named(at: int) -> None:
+    """Wherever it is among the rows; later ones are not told."""
+    values = [*range(10, 10 + at), 9, 9]
+    with pytest.raises(RefusedObjectError, match=r"^object 't/a' cannot be loaded: ") as raised:
+        rules().check(pa.record_batch({"free": [9] * len(values), "n": values}), "t/a")
+    assert raised.value.reason == (
+        "column 'n' has the value 9, which Here cannot hold unchanged: it is 9"
+    )
+
+
+def test_a_long_value_is_cut_short() -> None:
+    """So that the ledger does not hold what the table cannot."""
+    with pytest.raises(RefusedObjectError) as raised:
+        rules(lambda _: "no").check(pa.record_batch({"j": ["x" * 10_000]}), "t/a")
+    assert "'" + "x" * 79 + "…" in raised.value.reason
+    assert len(raised.value.reason) < 400
+
+
+def test_types_that_are_refused_have_no_rules() -> None:
+    """They are an error of the table, which the commit raises: no object is set aside for it."""
+
+    def refuse(_schema: pa.Schema, _key: str | None) -> None:
+        raise UnsupportedSchemaError
+
+    rules(check=refuse).check(pa.record_batch({"n": [9]}), "t/a")
+
+
+@pytest.mark.parametrize(
+    ("column", "is_refused"),
+    [
+        (pa.array([TWICE], MAP), True),
+        (pa.array([[("k", 1)], [("k", 1)], None, []], MAP), False),
+        (pa.array([[], TWICE, []], MAP).slice(2), False),
+        (pa.array([[], TWICE, []], MAP).slice(1), True),
+        (pa.array([[TWICE]], pa.list_(MAP)), True),
+        (pa.array([{"m": None}, {"m": TWICE}], pa.struct([("m", MAP)])), True),
+        (pa.array([[("k", TWICE)]], pa.map_(pa.string(), MAP)), True),
+        (pa.array([[TWICE]], pa.list_(MAP, 1)), True),
+        (pa.array([[(0.0, 1), (-0.0, 1)]], pa.map_(pa.float64(), pa.int64())), True),
+        (pa.array([[(0.0, 1), (1.0, 1)]], pa.map_(pa.float64(), pa.int64())), False),
+        (
+            pa.array([[({"a": 1}, 1)] * 2], pa.map_(pa.struct([("a", pa.int64())]), MAP.item_type)),
+            True,
+        ),
+    ],
+)
+def test_a_map_with_a_key_twice_is_found_at_any_depth(
+    column: pa.Array, *, is_refused: bool
+) -> None:
+    """One map at a time, and without what is sliced off."""
+    rule = duckdb_rule(pa.field("c", column.type))
+    assert rule is not None
+    assert (rule(column) is not None) == is_refused
+
+
+def test_values_behind_a_null_do_not_count() -> None:
+    """A null may hide a value, which nobody reads and nobody writes."""
+    hidden = pa.StructArray.from_arrays([pa.array([9, 1])], ["n"], mask=pa.array([True, False]))
+    rule = within(lambda kind: no_nine if pa.types.is_integer(kind) else None, hidden.type)
+    assert rule is not None
+    assert rule(hidden) is None
