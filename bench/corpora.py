@@ -13,14 +13,26 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from bench.corpora_worker import BARE, READABLE, UNJUDGED
+from bench.corpora_worker import BARE, CONVERTED, READABLE, UNJUDGED
 from bench.malformed import files_of
 from s3pq_dagster_tests.malformed.harness import CRASHED, FAILED, HUNG, run_cases
 from s3pq_dagster_tests.malformed.judge import QUARANTINED, REFUSED, RIGHT, WRONG
 
 _DESTINATIONS = ("duckdb", "postgres", "delta")
 _HANG_SECONDS = 300
-_COLUMNS = (RIGHT, UNJUDGED, REFUSED, QUARANTINED, READABLE, WRONG, BARE, CRASHED, HUNG, FAILED)
+_COLUMNS = (
+    RIGHT,
+    CONVERTED,
+    UNJUDGED,
+    REFUSED,
+    QUARANTINED,
+    READABLE,
+    WRONG,
+    BARE,
+    CRASHED,
+    HUNG,
+    FAILED,
+)
 _BROKEN = {WRONG, BARE, CRASHED, HUNG, FAILED}
 _SHOWN = _BROKEN | {REFUSED, READABLE, UNJUDGED}
 
