@@ -139,7 +139,9 @@ def _fault(answer: dict[str, Any], asked: dict[str, Any], seen: set[str]) -> str
         return f"a listing with a key of {found} bytes, of which S3 allows {_MOST_KEY_BYTES}"
     # The listing of another prefix would hide what is under this one.
     foreign = keys.filter(~keys.str.starts_with(prefix)).to_list()
-    if (delimiter := asked.get("Delimiter")) is not None:
+    if (delimiter := asked.get("Delimiter")) is None:
+        foreign += [name for name in _prefixes(answer) if name and not name.startswith(prefix)]
+    else:
         # A prefix that is not longer than the one asked for would be asked for without end.
         foreign += [
             name

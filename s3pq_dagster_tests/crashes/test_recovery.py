@@ -32,7 +32,7 @@ from s3pq_dagster_tests.proxy import Answer, Request
 
 UNTOLD = Kill("store ASSET_MATERIALIZATION", 0, after=False)
 """Rows are committed, and Dagster does not know."""
-ODD = Answer(400, b"<Error><Code>Odd</Code><Message>odd</Message></Error>")
+ODD = Answer(409, b"<Error><Code>OperationAborted</Code><Message>odd</Message></Error>")
 """An answer that no request is repeated for, but a step is."""
 
 

@@ -23,6 +23,7 @@ from s3pq_dagster.errors import (
     DestinationDeniedError,
     DestinationError,
     DestinationLockedError,
+    RefusedRowsError,
     TableNotManagedError,
 )
 from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
@@ -377,7 +378,7 @@ def test_the_reason_of_a_failed_insert_is_told(destination: DuckDBDestination) -
     twice = pa.array([[("k", 1), ("k", 2)]], pa.map_(pa.string(), pa.int64()))
     each = pa.record_batch({"c": twice, "_s3_key": [A.key]})
     with (
-        pytest.raises(DestinationError, match=r"(?i)map.*unique|duplicate"),
+        pytest.raises(RefusedRowsError, match=r"(?i)map.*unique|duplicate"),
         destination.write(OWNER, run_id="r", append=False, refresh=False) as writer,
     ):
         writer.commit(stream(each), schema_key=A.key, seal=lambda: sealed(loaded(A, 1)))

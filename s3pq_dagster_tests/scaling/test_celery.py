@@ -16,7 +16,7 @@ TABLES = [f"t{number}" for number in range(6)]
 OBJECTS, ROWS = 3, 50
 EVERY_ROW = {f"{t}/{number}.parquet": ROWS for t in TABLES for number in range(OBJECTS)}
 
-pytestmark = pytest.mark.thorough
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(500)]
 
 
 @pytest.fixture
