@@ -62,7 +62,7 @@ def restored(column: pa.Array, written: pa.DataType) -> pa.Array:
         return pa.ExtensionArray.from_storage(written, restored(column, written.storage_type))
     if pa.types.is_interval(returned) and pa.types.is_duration(written):
         return _durations(column).cast(written)
-    if _has_extension(returned) or _has_extension(written):
+    if _has_extension(returned) or _has_extension(written) or _has_interval(returned):
         return _restored_nested(column, written)
     return schemas.conform_column(column, written)
 
@@ -96,6 +96,12 @@ def _is_uuid(kind: pa.DataType) -> bool:
 
 def _has_extension(kind: pa.DataType) -> bool:
     return bool(schemas.storage_type(kind) != kind)
+
+
+def _has_interval(kind: pa.DataType) -> bool:
+    if not pa.types.is_nested(kind):
+        return bool(pa.types.is_interval(kind))
+    return any(_has_interval(kind.field(number).type) for number in range(kind.num_fields))
 
 
 def _uuid_texts(column: pa.Array) -> pa.Array:
