@@ -17,7 +17,6 @@ from typing import Any
 import duckdb
 import polars as pl
 import pyarrow as pa
-from moto.server import ThreadedMotoServer
 
 from bench.corpora_values import plain, same
 from s3pq_dagster.destinations.table_state import Owner
@@ -30,6 +29,7 @@ from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.malformed.judge import QUARANTINED, REFUSED, RIGHT, WRONG, Verdict
+from s3pq_dagster_tests.moto_server import start_moto
 from s3pq_dagster_tests.servers import admin_client, use_credentials
 
 UNJUDGED = "loaded, no reader judges"
@@ -45,12 +45,8 @@ def main() -> None:
     """Load the files on stdin, one a line, and answer each with a line."""
     logging.disable(logging.WARNING)
     use_credentials()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
+    endpoint = start_moto(_BUCKET)
     client = admin_client(endpoint)
-    client.create_bucket(Bucket=_BUCKET)
     spec = S3ParquetSpec(bucket=_BUCKET, region="us-east-1", endpoint_url=endpoint)
     store = Store.open(spec)
     with tempfile.TemporaryDirectory() as directory:

@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from moto.server import ThreadedMotoServer
-
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster_tests.malformed.bombs import BOMBS, BOUND
 from s3pq_dagster_tests.malformed.judge import judge
 from s3pq_dagster_tests.malformed.mutations import mutation
+from s3pq_dagster_tests.moto_server import start_moto
 from s3pq_dagster_tests.servers import admin_client, use_credentials
 
 _BUCKET = "lake"
@@ -27,12 +26,8 @@ def main() -> None:
     """Judge the cases on stdin, one a line, and answer each with a line."""
     logging.disable(logging.WARNING)
     use_credentials()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
+    endpoint = start_moto(_BUCKET)
     client = admin_client(endpoint)
-    client.create_bucket(Bucket=_BUCKET)
     spec: dict[str, Any] = {"bucket": _BUCKET, "region": "us-east-1", "endpoint_url": endpoint}
     store = Store.open(S3ParquetSpec(**spec))
     _answer(ready=True)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.storage.protocol import Storage
-from s3pq_dagster.errors import RefusedRowsError
+from s3pq_dagster.errors import RefusedRowsError, UnsupportedSchemaError
 
 _KEY = "s3pq"
 
@@ -44,6 +44,7 @@ class RowsFile:
 
         Raises:
             RefusedRowsError: Parquet cannot hold a value unchanged.
+            UnsupportedSchemaError: pyarrow cannot write a column's type.
         """
         writer = self._writer or self._start()
         rows = pa.Table.from_batches(batches, self._schema)
@@ -58,6 +59,8 @@ class RowsFile:
                 f"{reason}. Convert them in every object of the table, or leave the table out with "
                 f"`skip_tables`."
             )
+            if isinstance(error, pa.ArrowNotImplementedError):  # of the type, whatever the values
+                raise UnsupportedSchemaError(msg) from error
             raise RefusedRowsError(msg, reason=reason, key=key) from error
 
     def close(self) -> None:

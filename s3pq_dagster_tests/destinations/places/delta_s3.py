@@ -9,11 +9,11 @@ from typing import Any, Self
 
 import deltalake
 import pyarrow as pa
-from moto.server import ThreadedMotoServer
 
 from s3pq_dagster.destinations.delta import DeltaDestination
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster_tests.destinations.places.delta import named
+from s3pq_dagster_tests.moto_server import start_moto
 from s3pq_dagster_tests.servers import ACCESS_KEY, REGION, SECRET_KEY, admin_client
 
 
@@ -111,10 +111,4 @@ class DeltaOnS3Place:
 
 @functools.cache
 def _endpoint() -> str:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    admin_client(endpoint).create_bucket(Bucket=DeltaOnS3Place.bucket)
-    return endpoint
+    return start_moto(DeltaOnS3Place.bucket)

@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from moto.server import ThreadedMotoServer
-
 from s3pq_dagster.destinations.parquet import ParquetDestination
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster_tests.destinations.places.parquet import ParquetPlace
+from s3pq_dagster_tests.moto_server import start_moto
 from s3pq_dagster_tests.servers import REGION, admin_client
 
 BUCKET = "parquet-lake"
@@ -33,15 +32,7 @@ _numbers = itertools.count(1)
 @functools.cache
 def server() -> str:
     """Start one server per process, with a bucket, and return its endpoint URL."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    started = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    started.start()
-    host, port = started.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = admin_client(endpoint)
-    client.create_bucket(Bucket=BUCKET)
-    client.close()
-    return endpoint
+    return start_moto(BUCKET)
 
 
 class ParquetS3Place:
