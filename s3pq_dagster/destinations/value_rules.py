@@ -64,15 +64,26 @@ class ValueRules:
         if known is not None and known[0].equals(schema):
             return known[1]
         plain = schemas.canonical(schema)
-        try:
-            self._check_schema(plain, key)
-        except UnsupportedSchemaError:
-            rules = {}  # an error of the table, not of one object: raised before a row is written
-        else:
+        rules = {}
+        if self._takes(plain, key):
             made = ((field, self._rule_of(field)) for field in plain)
             rules = {field.name: (field.type, rule) for field, rule in made if rule is not None}
         self._known = (schema, rules)
         return rules
+
+    def _takes(self, schema: pa.Schema, key: str) -> bool:
+        """Return whether the columns themselves can be stored.
+
+        If not, that is an error of the table, not of one object: it is raised before a row is
+        written.
+        """
+        if schemas.duplicates(schema.names):
+            return False
+        try:
+            self._check_schema(schema, key)
+        except UnsupportedSchemaError:
+            return False
+        return True
 
     def _reason(self, name: str, column: pa.Array, rule: Rule, found: str) -> str:
         row, found = _first_refused(column, rule, found)

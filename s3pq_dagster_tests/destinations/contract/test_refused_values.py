@@ -264,3 +264,16 @@ def test_a_type_that_cannot_be_held_is_an_error_of_the_table(
         load(bucket, destination)
     assert not destination.state(owner(bucket)).exists
     assert reasons(bucket, destination) == {}
+
+
+@ONE_OF_EACH_KIND
+def test_two_columns_of_one_name_are_an_error_of_the_table(
+    bucket: Bucket, destination: Destination
+) -> None:
+    """Whatever rules their types have: the error names the column, and nothing is written."""
+    times = rows([1]).column("at_ms")
+    bucket.put("t/a", pa.table([["x"], ["y"], times, times], names=["c", "c", "d", "d"]))
+    with pytest.raises(UnsupportedSchemaError, match="more than one column named 'c', 'd'"):
+        load(bucket, destination)
+    assert not destination.state(owner(bucket)).exists
+    assert reasons(bucket, destination) == {}
