@@ -42,6 +42,11 @@ class Asked:
         self.attempts = self.attempts + 1 if is_again else 1
         self.fingerprint, self.at = fingerprint, now
 
+    def note_report(self, at: float) -> None:
+        """Remember that a run reported the table: if it was requested before, it did not fail."""
+        if at >= self.at:
+            self.fingerprint, self.attempts = None, 0
+
     def seconds_left(self, fingerprint: str, now: float) -> float:
         """Return how long not to request another run for a listing.
 

@@ -102,6 +102,7 @@ class Decision:
                 # A report from the future says that the clock was set back: time counts from now.
                 found = self.now if known is None else min(known, self.now)
             self.verified[table.name] = known = found
+        table.asked.note_report(known)
         return self.now - known >= self.verify_interval
 
     def _is_up_to_date(self, table: Candidate) -> bool:

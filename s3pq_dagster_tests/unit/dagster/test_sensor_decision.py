@@ -178,3 +178,15 @@ def test_a_verification_is_not_requested_twice_for_one_run() -> None:
     sensor.running.clear()
     sensor.asked.ask(fingerprint(listing(A)), sensor.now)
     assert "backing off: t" in sensor.tick(listing(A), listing(A), "r")[1]
+
+
+def test_verifications_that_succeed_do_not_put_each_other_off() -> None:
+    """However short the interval is: only requests without a report after them count as failed."""
+    sensor = Sensor(now=10 * DAY, reported_at=10 * DAY, verify_interval=600)
+    for _ in range(20):
+        assert sensor.tick(listing(A), listing(A))[0] == "up to date"
+        sensor.now += 600
+        assert sensor.tick(listing(A), listing(A))[0] == "due"
+        sensor.asked.ask(fingerprint(listing(A)), sensor.now)
+        assert sensor.asked.attempts == 1
+        sensor.reported_at = sensor.now = sensor.now + 5
