@@ -11,6 +11,8 @@ from s3pq_dagster.errors import MalformedObjectError, one_line
 _REASON_CHARACTERS = 500
 _SHOWN = 60
 """Characters of a value that an error shows."""
+_TEXTS_AT_A_TIME = 16
+"""Texts that are Python's strings at a time: those take up to four times the memory of Arrow's."""
 
 
 class RefusedValueError(ValueError):
@@ -78,7 +80,7 @@ def _check_json(name: str, column: pa.Array) -> None:
         RefusedValueError: One is not; the error names it.
     """
     for texts in _json_within(column):
-        for text in texts.to_pylist():
+        for text in _few_at_a_time(texts):
             if text is not None and not is_json(text):
                 shown = repr(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
                 msg = (
@@ -86,6 +88,11 @@ def _check_json(name: str, column: pa.Array) -> None:
                     f"JSON. As a string (Parquet's STRING) it could be kept"
                 )
                 raise RefusedValueError(msg)
+
+
+def _few_at_a_time(texts: pa.Array) -> Iterator[str | None]:
+    for start in range(0, len(texts), _TEXTS_AT_A_TIME):
+        yield from texts.slice(start, _TEXTS_AT_A_TIME).to_pylist()
 
 
 def _json_within(column: pa.Array) -> Iterator[pa.Array]:
