@@ -109,17 +109,17 @@ class Standing:
                 pass
 
 
-def wall(directory: Path, times: int) -> list[Score]:
+def wall(directory: Path, times: int, *, count: int = _WALL) -> list[Score]:
     """Time the listing of a million keys; a tenth of the odd ones is of each kind."""
     score = Score("wall", LISTING, _OURS)
-    with _listing_server(_WALL) as endpoint:
+    with _listing_server(count) as endpoint:
         task = Task(endpoint, REGION, "keys", [], "", str(directory))
         for _ in range(times):
             said = run(Path(sys.executable), "ours_listing", task, limit_seconds=_PREPARE_SECONDS)
-            if said["rows"] != _WALL:
-                score.note = f"{said['rows']} keys instead of {_WALL}"
+            if said["rows"] != count:
+                score.note = f"{said['rows']} keys instead of {count}"
             score.runs.append(run_of(said, 0))
-    each = min(run.processor for run in score.runs) / _WALL * 1e6
+    each = min(run.processor for run in score.runs) / count * 1e6
     score.note = score.note or f"{each:.1f} µs of processor time a key"
     return [score]
 
