@@ -60,7 +60,7 @@ def test_a_version_may_be_read_once_each_time_it_is_new(
     assert most == {"append": append, "replace": replace, "mirror": mirror}
 
 
-def test_another_tables_look_says_nothing_of_this_one() -> None:
+def test_a_listing_of_another_table_proves_nothing_about_this_one() -> None:
     """An object is deleted only if a look at its own table did not find it."""
     sightings = seen([A])
     sightings.see("t1", {})

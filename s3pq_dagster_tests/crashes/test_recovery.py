@@ -214,7 +214,7 @@ def test_a_killed_run_is_waited_for_and_then_taken_for_dead(bucket: Bucket, tmp_
 
 
 @pytest.mark.thorough
-def test_rows_whose_run_died_before_it_told_dagster_are_told_by_the_next(
+def test_rows_whose_run_died_before_it_reported_them_are_reported_by_the_next(
     bucket: Bucket, tmp_path: Path
 ) -> None:
     """The next run materializes them for downstream assets, and reads nothing."""

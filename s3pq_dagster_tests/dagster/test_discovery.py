@@ -141,7 +141,9 @@ def credentials(identity: Identity) -> Iterator[None]:
         use_credentials(before)
 
 
-def test_wrong_credentials_are_told_from_denied_access(tmp_path: Path, home: Path) -> None:
+def test_wrong_credentials_and_denied_access_are_different_errors(
+    tmp_path: Path, home: Path
+) -> None:
     """A server that checks signatures answers differently, and so does the error."""
     reader = Identity("reader", "reader-secret", ("Read:other", "List:other"))
     with seaweedfs(tmp_path / "weed", reader) as endpoint:

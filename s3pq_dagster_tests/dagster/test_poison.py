@@ -46,7 +46,7 @@ def run(
     return job.execute_in_process(instance=instance, run_config={"ops": ops}, raise_on_error=False)
 
 
-def test_poison_is_told_by_check_and_log(
+def test_check_and_log_name_each_object_that_was_set_aside(
     bucket: Bucket, kind: str, place: Place, instance: dg.DagsterInstance
 ) -> None:
     """The run succeeds; check, log and materialization name each object that was set aside."""

@@ -98,7 +98,7 @@ def test_tables_are_loaded_and_read_downstream(
     assert place.run("SELECT count(*), count(DISTINCT _cq_id) FROM a") == [(5, 5)]
 
 
-def test_a_long_name_is_told_as_it_is_in_the_database(
+def test_the_asset_shows_a_long_name_as_it_is_in_the_database(
     bucket: Bucket, instance: dg.DagsterInstance, place: PostgresPlace
 ) -> None:
     """The asset shows the name under which SQL finds the table."""

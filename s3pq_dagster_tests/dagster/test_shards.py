@@ -185,7 +185,7 @@ def test_schemas_that_differ_are_named_across_shards(sharded: Lake) -> None:
     assert sharded.rows_by_key("events").keys() == EVENTS.keys() - different
 
 
-def test_malformed_objects_of_all_shards_are_told(sharded: Lake) -> None:
+def test_malformed_objects_of_all_shards_are_reported(sharded: Lake) -> None:
     """Each malformed object is quarantined once, by its shard."""
     sharded.bucket.put("events/2.parquet", b"PAR1 no PAR1")
     sharded.bucket.put("events/7.parquet", b"PAR1 nor this PAR1")
@@ -206,7 +206,7 @@ def test_malformed_objects_of_all_shards_are_told(sharded: Lake) -> None:
 
 
 @pytest.mark.thorough
-def test_a_run_that_only_sets_aside_is_told(sharded: Lake) -> None:
+def test_a_run_that_only_quarantines_is_materialized(sharded: Lake) -> None:
     """A run that only quarantines, or replaces equal numbers of rows, is materialized."""
     definitions = sharded.definitions()
     sharded.run(definitions=definitions)

@@ -452,7 +452,7 @@ def test_others_may_commit_all_the_time(root: Path, destination: DeltaDestinatio
     assert ids_by_key(destination) == {A.key: [7, 8]}
 
 
-def test_a_vacuum_of_what_is_being_written_is_told(
+def test_a_vacuum_of_files_that_are_being_written_is_an_error(
     root: Path, destination: DeltaDestination
 ) -> None:
     """Files that are gone before they are committed are never committed."""

@@ -99,7 +99,7 @@ def test_what_a_killed_first_load_left_is_no_hindrance(
     assert ids_by_key(destination) == {A.key: [0]}
 
 
-def test_a_table_that_is_deleted_as_told_is_loaded_anew(
+def test_a_table_that_is_deleted_as_the_error_says_is_loaded_again(
     root: Path, destination: DeltaDestination
 ) -> None:
     """Its directory and its rows in the ledger's two tables are deleted; other tables stay."""
@@ -141,7 +141,7 @@ def test_a_last_commit_without_a_byte_is_an_error(
     assert ids_by_key(destination) == {A.key: [0, 1, 2], B.key: [0]}
 
 
-def test_a_loss_of_power_during_a_commit_is_mended_as_told(
+def test_a_loss_of_power_during_a_commit_is_mended_as_the_error_says(
     root: Path, destination: DeltaDestination
 ) -> None:
     """The empty commit is deleted, and the object it loaded is loaded again."""

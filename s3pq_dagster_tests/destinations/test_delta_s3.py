@@ -127,14 +127,14 @@ def _fails(destination: DeltaDestination, said: str) -> list[str]:
     return found
 
 
-def test_a_bucket_that_is_not_there_is_told(weed: str) -> None:
+def test_the_error_names_a_bucket_that_does_not_exist(weed: str) -> None:
     """The error names the bucket and what to check; it is not retried."""
     destination = DeltaDestination("s3://no-such-bucket/lake", endpoint_url=weed, region=REGION)
     _fails(destination, r"s3://no-such-bucket/lake.*bucket does not exist.*Check its name")
 
 
 @pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
-def test_wrong_credentials_are_told(
+def test_the_error_names_refused_credentials_and_shows_none(
     weed_bucket: Bucket, weed: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error says that credentials are refused, and does not show them."""
@@ -143,7 +143,7 @@ def test_wrong_credentials_are_told(
         assert "wrong-and-secret" not in said or variable == "AWS_ACCESS_KEY_ID"
 
 
-def test_no_credentials_are_told(
+def test_missing_credentials_are_an_error_before_any_request(
     weed_bucket: Bucket, weed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error comes before any request is sent."""
@@ -152,7 +152,7 @@ def test_no_credentials_are_told(
     _fails(at(weed_bucket, weed), r"no AWS credentials for the destination.*AWS_ACCESS_KEY_ID")
 
 
-def test_a_profile_that_is_not_there_is_told(weed_bucket: Bucket, weed: str) -> None:
+def test_the_error_names_a_profile_that_does_not_exist(weed_bucket: Bucket, weed: str) -> None:
     """The error names the profile."""
     destination = DeltaDestination(
         f"s3://{weed_bucket.name}/lake", endpoint_url=weed, profile="nobody"
@@ -178,7 +178,7 @@ def test_who_may_only_read_can_read(checking: str, monkeypatch: pytest.MonkeyPat
     assert entries(destination) == [(A.key, "v1", "loaded")]
 
 
-def test_a_server_that_does_not_answer_is_told_within_a_minute(weed_bucket: Bucket) -> None:
+def test_a_server_that_does_not_answer_is_an_error_within_a_minute(weed_bucket: Bucket) -> None:
     """An endpoint where nobody listens is an error that is retried."""
     started = time.monotonic()
     destination = at(weed_bucket, f"http://127.0.0.1:{free_port()}")

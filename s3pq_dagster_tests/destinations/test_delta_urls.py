@@ -62,7 +62,7 @@ def test_a_url_names_a_root(url: str, fields: dict[str, str]) -> None:
         ("delta+s3://bucket/a?region=", "each once and with a value"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_told(url: str, said: str) -> None:
+def test_a_url_that_cannot_be_used_is_an_error(url: str, said: str) -> None:
     """What is wrong with it, and what may be there; nothing secret is shown."""
     with pytest.raises(ConfigurationError, match=said) as caught:
         build_io_manager(url)
@@ -70,7 +70,7 @@ def test_a_url_that_cannot_be_used_is_told(url: str, said: str) -> None:
 
 
 @pytest.mark.parametrize("root", ["", "gs://bucket/a", "file:///lake", "s3:///a"])
-def test_a_root_that_is_neither_path_nor_s3_is_told(root: str) -> None:
+def test_a_root_that_is_neither_path_nor_s3_is_an_error(root: str) -> None:
     """When the destination is made, since an `EnvVar` is known no earlier."""
     with pytest.raises(ConfigurationError, match=r"a directory or s3://bucket/prefix"):
         S3ParquetDeltaIOManager(root=root).destination(logging.getLogger())

@@ -121,7 +121,9 @@ def test_a_damaged_file_is_an_error(database: Path, destination: DuckDBDestinati
         destination.state(OWNER)
 
 
-def test_damaged_blocks_are_told_as_damage(database: Path, destination: DuckDBDestination) -> None:
+def test_the_error_says_that_a_file_with_damaged_blocks_is_damaged(
+    database: Path, destination: DuckDBDestination
+) -> None:
     """A file that opens, but whose rows do not match their checksums, is not mended by a retry."""
     load(destination, (A, 100_000))
     damaged = bytearray(database.read_bytes())
@@ -346,7 +348,7 @@ def test_a_users_view_is_not_taken(database: Path, destination: DuckDBDestinatio
     assert ask(database, "SELECT mine FROM orders") == [(1,)]
 
 
-def test_a_name_that_differs_by_case_is_told_as_that(destination: DuckDBDestination) -> None:
+def test_the_error_says_that_two_names_differ_only_by_case(destination: DuckDBDestination) -> None:
     """DuckDB takes both names for one; the ledger has only the other one."""
     load(destination, (meta("Tab/a"), 1), owner=Owner("Tab", "lake", "Tab/"))
     with pytest.raises(TableNotManagedError, match=r"'tab'.*'Tab'.*differ only by case"):
@@ -373,7 +375,7 @@ def test_an_object_that_is_loaded_already_is_refused(destination: DuckDBDestinat
     assert ids_by_key(destination) == {A.key: [0, 1]}
 
 
-def test_the_reason_of_a_failed_insert_is_told(destination: DuckDBDestination) -> None:
+def test_the_error_has_the_reason_of_a_failed_insert(destination: DuckDBDestination) -> None:
     """The error has DuckDB's message about the rows, not the one about the rollback."""
     twice = pa.array([[("k", 1), ("k", 2)]], pa.map_(pa.string(), pa.int64()))
     each = pa.record_batch({"c": twice, "_s3_key": [A.key]})

@@ -93,7 +93,7 @@ def test_a_commit_that_fails_is_looked_up(database: Path, destination: DuckDBDes
     ("stands", "words"),
     [(True, "is committed all the same"), (False, "is rolled back"), (None, "could not be looked")],
 )
-def test_a_failed_commit_is_told_as_it_was_found(
+def test_the_error_of_a_failed_commit_says_whether_it_stands(
     database: Path, *, stands: bool | None, words: str
 ) -> None:
     """Nothing is claimed that nobody knows."""

@@ -254,7 +254,7 @@ def test_a_reader_keeps_what_it_began_with(destination: ParquetDestination) -> N
     assert ids_by_key(destination) == {A.key: [10]}
 
 
-def test_a_reader_of_many_files_is_told_when_they_were_replaced(
+def test_a_reader_of_many_files_fails_when_they_were_replaced(
     destination: ParquetDestination,
 ) -> None:
     """The reader gets an error instead of rows of two versions."""

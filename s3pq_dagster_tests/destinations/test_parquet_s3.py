@@ -228,7 +228,7 @@ def test_a_writer_that_slept_too_long_commits_nothing_more(
     assert not [key for key in keys(bucket) if "_s3pq_staged/orders/" in key]
 
 
-def test_a_turn_that_was_handed_on_is_not_waited_for(bucket: Bucket) -> None:
+def test_a_released_lease_is_not_waited_for(bucket: Bucket) -> None:
     """A released lease is free at once, however long leases last."""
     destination = destination_in(bucket, lease_seconds=3600, lock_timeout_seconds=0)
     for found in (A, B):
@@ -306,7 +306,7 @@ def test_a_commit_that_nobody_knows_of_is_left_to_the_next_writer(bucket: Bucket
     assert not [key for key in keys(bucket) if "_s3pq_staged/orders/" in key]
 
 
-def test_a_reader_whose_file_is_replaced_under_way_is_told(bucket: Bucket) -> None:
+def test_a_reader_whose_file_is_replaced_meanwhile_fails(bucket: Bucket) -> None:
     """Byte ranges of two versions are never joined: the reader gets an error."""
     destination = destination_in(bucket)
     for version, start in ((A, 0), (A2, 1)):

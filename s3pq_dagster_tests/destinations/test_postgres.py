@@ -399,7 +399,7 @@ def test_the_lock_is_gone_with_the_writer(
     assert place.run(f"{sql} WHERE {here}") == [(0,)]
 
 
-def test_who_holds_the_lock_is_told(place: PostgresPlace) -> None:
+def test_the_error_names_the_holder_of_the_lock(place: PostgresPlace) -> None:
     """The error names the server process, its user and its start."""
     destination = PostgresDestination(place.url, lock_timeout_seconds=0.2)
     with (

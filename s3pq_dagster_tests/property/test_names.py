@@ -69,7 +69,7 @@ def test_grouping_many_is_grouping_each(names: list[str]) -> None:
 
 @settings(max_examples=examples(300))
 @given(st.lists(st.text("aA-_/1", min_size=1, max_size=6), unique=True, max_size=8))
-def test_tables_are_told_apart_or_nothing_is_made(stems: list[str]) -> None:
+def test_tables_have_names_of_their_own_or_nothing_is_made(stems: list[str]) -> None:
     """Either every prefix is a table with a name of its own, or the collision is an error."""
     names = [f"{stem}.parquet" for stem in stems]
     grouping = group_by_prefix(listing(*map(meta, names)))

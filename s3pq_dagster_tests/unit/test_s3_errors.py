@@ -392,7 +392,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("which", MESSAGES)
-def test_what_only_the_message_tells_is_told(which: str) -> None:
+def test_codes_of_several_meanings_are_mapped_by_their_message(which: str) -> None:
     """One code stands for several things; each has its own error that says what to do."""
     status, code, message, kind, pattern = MESSAGES[which]
     body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()

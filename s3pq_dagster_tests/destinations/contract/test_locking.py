@@ -37,7 +37,7 @@ def test_a_lock_that_stays_is_an_error_after_the_timeout(place: Place) -> None:
     assert ids_by_key(place.open()) == {A1.key: [0]}
 
 
-def test_a_writer_keeps_readers_out_only_where_that_is_said(place: Place) -> None:
+def test_a_writer_keeps_readers_out_only_where_the_place_declares_it(place: Place) -> None:
     """Unless `readers_wait`, state, audit and reading work while another process writes."""
     load(place.open(), (A1, 2))
     if place.readers_wait or not place.takes_turns:

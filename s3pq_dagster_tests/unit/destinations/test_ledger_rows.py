@@ -57,7 +57,7 @@ def said(frame: pl.DataFrame) -> list[tuple[str, str | None, str]]:
         ([(NO_TAG, QUARANTINED)], (NO_TAG, LOADED), ["None loaded"], ["None loaded"]),
     ],
 )
-def test_an_entry_takes_the_place_of_what_was_said_before(
+def test_an_entry_replaces_earlier_entries_of_its_key(
     before: list[Said], new: Said, replaced: list[str], appended: list[str]
 ) -> None:
     """Only entries of the same key are replaced."""

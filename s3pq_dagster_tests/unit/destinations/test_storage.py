@@ -192,7 +192,7 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
         storage.check_folder("file")
 
 
-def test_what_other_libraries_need_is_told(
+def test_options_for_other_libraries_are_complete(
     reopened: Callable[[], Storage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory needs nothing; a bucket needs endpoint, region and credentials as they are."""

@@ -104,7 +104,7 @@ def test_an_overwritten_object_that_keeps_its_e_tag_is_loaded(
     assert "key=t/a e_tag=one-2 ledger_size=" in warning
 
 
-def test_rows_that_cannot_be_told_apart_are_not_replaced(table: Table) -> None:
+def test_rows_of_mixed_versions_are_not_replaced(table: Table) -> None:
     """In append, an e_tag that is loaded beside others and has another size is set aside."""
     for rows, e_tag in ((10, "one-2"), (3, "two-2"), (4, "one-2")):
         put_with_e_tag(table, rows, e_tag)

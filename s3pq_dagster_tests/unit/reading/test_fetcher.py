@@ -463,7 +463,7 @@ def test_objects_behind_a_damaged_one_still_come(bucket: Bucket) -> None:
             fetcher.release(fetched)
 
 
-def test_a_size_that_is_a_lie_costs_no_more_than_what_was_begun(bucket: Bucket) -> None:
+def test_a_wrong_size_costs_no_more_than_the_requests_under_way(bucket: Bucket) -> None:
     """An object listed with 50 TiB that has ten bytes fails with its first ranges."""
     bucket.put("k", b"0123456789")
     with opened(bucket) as store:

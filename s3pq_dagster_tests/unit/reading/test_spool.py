@@ -62,7 +62,9 @@ def test_reading_ends_when_nobody_wants_more() -> None:
     assert BODY.startswith(first)
 
 
-def test_a_directory_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_does_not_exist_is_an_error_of_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The error names object, size and directory, and what to do; it does not blame the bucket."""
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     with pytest.raises(DiskError, match=r"'k' \(5 bytes\).*under /nowhere.*set TMPDIR") as caught:
@@ -71,7 +73,7 @@ def test_a_directory_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) 
     assert "bucket" not in str(caught.value)
 
 
-def test_a_disk_that_is_full_is_told() -> None:
+def test_a_full_disk_is_an_error_of_the_disk() -> None:
     """A write that the disk does not take is an error of the disk, with what to do about it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with closing(Spool(meta("k", size=len(BODY)))) as spool:

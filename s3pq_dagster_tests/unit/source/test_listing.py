@@ -116,7 +116,7 @@ def test_what_time_was_too_short_for_is_listed_by_another_call(
     assert len(bucket.proxy.listings) == 2 + 2 * 3, asked
 
 
-def test_a_branch_that_is_not_where_it_was_said_to_be_is_looked_for(
+def test_a_branch_that_is_unexpectedly_empty_has_all_listed_again(
     bucket: Bucket, store: Store
 ) -> None:
     """A server may encode the names of branches differently from keys; then all is listed."""

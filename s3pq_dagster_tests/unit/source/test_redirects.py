@@ -29,7 +29,7 @@ WAYS: dict[str, Callable[[Store], object]] = {
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_redirect_is_not_followed_and_told(way: str, status: int) -> None:
+def test_a_redirect_is_an_error_and_not_followed(way: str, status: int) -> None:
     """The other server would get the session token; it is never asked, and its host is named."""
     with saying([http(BYTES, ETag=f'"{MD5}"')]) as other:
         location = f"{other.endpoint}/lake/a?X-Amz-Signature=canary"

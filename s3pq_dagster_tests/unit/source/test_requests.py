@@ -103,7 +103,7 @@ SAID = {
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("said", SAID.values(), ids=SAID)
-def test_whatever_is_said_ends_as_an_error_of_the_store(said: bytes) -> None:
+def test_whatever_the_server_answers_ends_as_an_error_of_the_store(said: bytes) -> None:
     """No exception of another library escapes from reading, asking for or listing an object."""
     with saying([said]) as server:
         store = Store.open(spec(endpoint_url=server.endpoint))
@@ -161,7 +161,7 @@ def test_a_host_that_does_not_exist_is_named_as_unreachable() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 400])
-def test_a_refused_key_of_many_lines_is_told_in_one(bucket: Bucket, status: int) -> None:
+def test_the_error_of_a_refused_key_of_many_lines_is_one_line(bucket: Bucket, status: int) -> None:
     """Control characters of a key are escaped in messages."""
     bucket.put("a\tb\x1b[2J\u202e.parquet", b"1")
     with opened(bucket) as store:
@@ -283,7 +283,7 @@ def test_a_region_that_only_a_header_names_is_named(bucket: Bucket, status: int)
     assert len(bucket.proxy.requests) == 2
 
 
-def test_broken_xml_with_200_is_told_as_that() -> None:
+def test_the_error_says_that_broken_xml_came_with_200() -> None:
     """Botocore counts it as a 500, which nobody sent."""
     answer = {"Error": {"Code": "500"}, "ResponseMetadata": {"HTTPStatusCode": 500}}
     told = ErrorAnswer.of({**answer, SENT_AS_200: True})
