@@ -167,6 +167,20 @@ class _Retyped:
         return self._kind.__arrow_c_schema__(), data
 
 
+def rebuilt(
+    column: pa.Array, kind: pa.DataType, change: Callable[[pa.Array, pa.DataType], pa.Array]
+) -> pa.Array:
+    """Change what is directly within a nested column; ``kind`` nests in the same way."""
+    inner = [kind.field(number).type for number in range(kind.num_fields)]
+    if pa.types.is_struct(kind):
+        fields = [change(column.field(number), each) for number, each in enumerate(inner)]
+        return pa.StructArray.from_arrays(fields, fields=list(kind), mask=column.is_null())
+    own = 1 if pa.types.is_fixed_size_list(kind) else 2  # validity, and offsets
+    buffers = column.buffers()[:own]
+    values = change(column.values, *inner)
+    return pa.Array.from_buffers(kind, len(column), buffers, -1, column.offset, [values])
+
+
 def empty_table(schema: pa.Schema) -> pa.Table:
     """Make a table without rows, which pyarrow 26 cannot if an extension type is nested in it."""
     return pa.table([pa.nulls(0, kind) for kind in schema.types], schema=schema)

@@ -23,10 +23,10 @@ def checked(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return a batch with canonical types, after validating it.
 
     Raises:
-        pa.ArrowInvalid: A value is not valid in its type, text that is not UTF-8 for example.
-        RefusedValueError: A value of type JSON is no JSON.
+        RefusedValueError: A value is not valid in its type: text that is not UTF-8, a decimal with
+            more digits, or JSON that is none, for example.
     """
-    batch.validate(full=True)
+    _validate(batch)
     schema = schemas.canonical(batch.schema)
     if not batch.schema.equals(schema):
         columns = map(schemas.conform_column, batch.columns, schema.types)
@@ -65,6 +65,20 @@ def columns_within(column: pa.Array) -> list[pa.Array]:
     offsets = column.offsets
     start, end = offsets[0].as_py(), offsets[-1].as_py()
     return [column.values.slice(start, end - start)]
+
+
+def _validate(batch: pa.RecordBatch) -> None:
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                column.validate(full=True)
+            except pa.ArrowInvalid as error:
+                why = str(error).removeprefix("Invalid: ").rstrip(".")
+                msg = f"column {name!r} has a value that its type, {column.type}, excludes: {why}"
+                raise RefusedValueError(msg) from error
+        raise
 
 
 def _has_json(kind: pa.DataType) -> bool:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
 from s3pq_dagster.decoding.checked_batch import RefusedValueError, checked, columns_within
-from s3pq_dagster.decoding.leaf_columns import leaves_by_field
+from s3pq_dagster.decoding.leaf_columns import fields_there, fields_with, leaves_by_field
 
 UNIT = "us"
 """The unit of INT96, unless the table's column is in nanoseconds."""
@@ -48,6 +48,7 @@ class Int96Columns:
         file: pq.ParquetFile,
         leaves: Collection[int],
         open_in: Callable[[str], pq.ParquetFile],
+        annotated: Callable[[pa.Schema], pa.Schema],
         wanted: pa.Schema | None,
         *,
         refuses: bool,
@@ -58,18 +59,15 @@ class Int96Columns:
             file: The file, with INT96 in :data:`UNIT`.
             leaves: Indices of the leaf columns that are INT96; not empty.
             open_in: Opens the same file with INT96 in another unit.
+            annotated: Makes the types of the rows from those that are stored.
             wanted: The table's schema, if it is known: a column that is in nanoseconds there is
                 decoded in nanoseconds.
             refuses: Whether a value that does not fit is an error.
         """
         self.leaves_by_field = leaves_by_field(file.schema_arrow)
-        self.fields = [
-            number
-            for number, each in enumerate(self.leaves_by_field)
-            if any(leaf in leaves for leaf in each)
-        ]
+        self.fields = fields_with(self.leaves_by_field, leaves)
         """Indices of the columns, as the schema counts them."""
-        self._open_in = open_in
+        self._open_in, self._annotated = open_in, annotated
         self.refuses = refuses
         self.in_nanoseconds = {} if wanted is None else self._in_nanoseconds(wanted)
         """The types of the columns that are decoded in nanoseconds, by index."""
@@ -89,11 +87,7 @@ class Int96Columns:
         self, group: int, rows_at_a_time: int, leaves: range | None, *, threads: bool
     ) -> "Int96RowGroup":
         """Decode a row group's INT96 columns beside its other batches; ``leaves`` limits which."""
-        there = [
-            number
-            for number, each in enumerate(self.leaves_by_field)
-            if leaves is None or (each and each.start in leaves)
-        ]
+        there = fields_there(self.leaves_by_field, leaves)
         fields = [number for number in there if number in self.fields]
         wanted = [leaf for number in fields for leaf in self.leaves_by_field[number]]
 
@@ -113,7 +107,7 @@ class Int96Columns:
         return self._open_in("ms")
 
     def _in_nanoseconds(self, wanted: pa.Schema) -> dict[int, pa.DataType]:
-        found = schemas.canonical(self._nanoseconds.schema_arrow)
+        found = self._annotated(schemas.canonical(self._nanoseconds.schema_arrow))
         stored = dict(zip(wanted.names, wanted.types, strict=True))
         each = ((number, found.field(number)) for number in self.fields)
         return {

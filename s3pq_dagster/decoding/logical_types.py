@@ -8,7 +8,12 @@ import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
 from s3pq_dagster.decoding.checked_batch import RefusedValueError
-from s3pq_dagster.decoding.leaf_columns import leaves_by_field
+from s3pq_dagster.decoding.leaf_columns import (
+    fields_there,
+    fields_with,
+    leaves_by_field,
+    with_leaf_types,
+)
 
 _DECIMAL128_BYTES, _DECIMAL128_DIGITS = 16, 38
 
@@ -73,9 +78,8 @@ class EnumColumns:
         self._leaves_by_field = leaves_by_field(schema)
         self.fields = [
             number
-            for number, each in enumerate(self._leaves_by_field)
-            if any(leaf in leaves for leaf in each)
-            and stored.get(schema.field(number).name) != schema.field(number).type
+            for number in fields_with(self._leaves_by_field, leaves)
+            if stored.get(schema.field(number).name) != schema.field(number).type
         ]
         """Indices of the columns that become text."""
 
@@ -92,11 +96,7 @@ class EnumColumns:
         Raises:
             RefusedValueError: A value is not UTF-8.
         """
-        there = [
-            number
-            for number, each in enumerate(self._leaves_by_field)
-            if leaves is None or each.start in leaves
-        ]
+        there = fields_there(self._leaves_by_field, leaves)
         columns = list(batch.columns)
         for number in self.fields:
             if number in there:
@@ -107,15 +107,11 @@ class EnumColumns:
         return pa.record_batch(columns, names=batch.schema.names)
 
     def _type(self, number: int, kind: pa.DataType) -> pa.DataType:
-        numbers = iter(self._leaves_by_field[number])
-
-        def text(found: pa.DataType) -> pa.DataType:
-            if pa.types.is_nested(found):
-                return schemas.with_inner(found, text)
-            is_enum = next(numbers) in self._leaves and pa.types.is_binary(found)
+        def text(leaf: int, found: pa.DataType) -> pa.DataType:
+            is_enum = leaf in self._leaves and pa.types.is_binary(found)
             return pa.string() if is_enum else found
 
-        return text(kind)
+        return with_leaf_types(kind, self._leaves_by_field[number], text)
 
 
 def _check_text(name: str, column: pa.Array) -> None:

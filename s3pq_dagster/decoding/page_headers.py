@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from s3pq_dagster.decoding.parquet_file import END_BYTES, footer_bytes
+from s3pq_dagster.decoding.parquet_file import read_footer_bytes
 from s3pq_dagster.decoding.thrift_structs import (
     ColumnChunk,
     DataPageHeader,
@@ -70,10 +70,8 @@ def read_row_groups(source: pa.NativeFile) -> list[list[Chunk]]:
     Raises:
         UnreadableLayoutError: The footer cannot be parsed, or a column is encrypted.
     """
-    length = footer_bytes(source)
-    data = source.read_at(length, max(0, source.size() - END_BYTES - length))
     try:
-        footer, _ = FileMetaData.parse(data)
+        footer, _ = FileMetaData.parse(read_footer_bytes(source))
         return [[_chunk(chunk) for chunk in group.columns] for group in footer.row_groups]
     except (NoStructError, EOFError, TypeError) as error:  # a TypeError where a field is missing
         raise UnreadableLayoutError(f"the footer cannot be followed: {error}") from error

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
+from s3pq_dagster.decoding.annotations import AnnotatedColumns, find_annotated
 from s3pq_dagster.decoding.checked_batch import checked
 from s3pq_dagster.decoding.int96 import UNIT, Int96Columns
 from s3pq_dagster.decoding.logical_types import EnumColumns, find_unusual
@@ -61,13 +62,24 @@ def footer_bytes(source: pa.NativeFile) -> int:
     return int.from_bytes(source.read_at(4, size - END_BYTES), "little")
 
 
+def read_footer_bytes(source: pa.NativeFile) -> bytes:
+    """Read the footer, which is a struct in Thrift's compact protocol."""
+    length = footer_bytes(source)
+    data: bytes = source.read_at(length, max(0, source.size() - END_BYTES - length))
+    return data
+
+
 def is_footer_within(footer_bytes: int, max_bytes: int) -> bool:
     """Return whether parsing a footer of this length stays within a bound, whatever it holds."""
     return footer_bytes * _PARSED_BYTES <= max_bytes
 
 
 class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow's classes are untyped
-    """A Parquet file of which :func:`decode` reads INT96 exactly, and ENUM as text."""
+    """A Parquet file of which :func:`decode` changes no value, and reads ENUM as text.
+
+    Its own schema and metadata have the types in which values are stored;
+    :attr:`canonical_schema` has those of the rows.
+    """
 
     def __init__(
         self,
@@ -79,6 +91,11 @@ class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow's classes are
     ) -> None:
         """Open the file; see :func:`open_file`."""
         super().__init__(source, coerce_int96_timestamp_unit=UNIT, **options)
+        self.annotated: AnnotatedColumns | None = None
+        """The columns of which pyarrow changes values to fit their annotation, if there are any."""
+        if leaves := find_annotated(self.schema_arrow):
+            self.annotated = AnnotatedColumns(self.schema_arrow, leaves)
+            self._open_without_annotations(self.annotated, source, options)
         self.int96: Int96Columns | None = None
         """The columns with INT96 in them, if there are any."""
         self.enums: EnumColumns | None = None
@@ -90,7 +107,9 @@ class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow's classes are
             return pq.ParquetFile(source, coerce_int96_timestamp_unit=unit, **known)
 
         if unusual.int96:
-            self.int96 = Int96Columns(self, unusual.int96, open_in, wanted, refuses=refuses)
+            self.int96 = Int96Columns(
+                self, unusual.int96, open_in, self._with_annotations, wanted, refuses=refuses
+            )
         if unusual.enum:
             self.enums = EnumColumns(self._with_exact_types(), unusual.enum, wanted)
 
@@ -100,8 +119,21 @@ class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow's classes are
         schema = self._with_exact_types()
         return schema if self.enums is None else self.enums.as_text_types(schema)
 
+    def _open_without_annotations(
+        self, annotated: AnnotatedColumns, source: pa.NativeFile, options: dict[str, Any]
+    ) -> None:
+        footer = annotated.footer_without(read_footer_bytes(source))
+        del self.reader  # frees the metadata: two of it would exceed the bound of footers
+        alone = pa.BufferReader(MAGIC + footer + len(footer).to_bytes(4, "little") + MAGIC)
+        known = options | {"metadata": pq.ParquetFile(alone, **options).metadata}
+        super().__init__(source, coerce_int96_timestamp_unit=UNIT, **known)
+        annotated.check_stored(self.schema_arrow)
+
+    def _with_annotations(self, stored: pa.Schema) -> pa.Schema:
+        return stored if self.annotated is None else self.annotated.annotated_types(stored)
+
     def _with_exact_types(self) -> pa.Schema:
-        schema = schemas.canonical(self.schema_arrow)
+        schema = self._with_annotations(schemas.canonical(self.schema_arrow))
         return schema if self.int96 is None else self.int96.exact_types(schema)
 
 
@@ -170,4 +202,5 @@ def decode_group(
         int96 = file.int96.row_group(group, rows_at_a_time, leaves, threads=threads)
     for batch in map(checked, batches):
         exact = batch if int96 is None else int96.exact(batch)
-        yield exact if file.enums is None else file.enums.as_text(exact, leaves)
+        text = exact if file.enums is None else file.enums.as_text(exact, leaves)
+        yield text if file.annotated is None else file.annotated.annotated(text, leaves)

@@ -1,14 +1,15 @@
-"""The structs of parquet.thrift that locate and describe pages.
+"""The structs of parquet.thrift that locate and describe pages, and that describe columns.
 
 Thrift's library reads and writes them. Each struct has only the fields that are used here, by their
 numbers in parquet.thrift; other fields are skipped.
 """
 
 import threading
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 from thrift.protocol.TBase import TBase
-from thrift.protocol.TCompactProtocol import TCompactProtocolAccelerated
+from thrift.protocol.TCompactProtocol import TCompactProtocol, TCompactProtocolAccelerated
 from thrift.Thrift import TException, TType
 from thrift.transport.TTransport import TMemoryBuffer
 
@@ -62,10 +63,35 @@ class Struct(TBase):  # type: ignore[misc]  # Thrift's library is untyped
             EOFError: The bytes end within the struct.
             NoStructError: The bytes are something else.
         """
-        transport, found, protocol = TMemoryBuffer(data), cls(), _thread.protocol
+        return cls._read(TMemoryBuffer(data), len(data))
+
+    @classmethod
+    def parse_list(cls, data: bytes, number: int) -> Iterator[tuple[Self, int, int]]:
+        """Read a list of structs, which is a field of the struct at the start of some bytes.
+
+        Args:
+            data: The bytes.
+            number: The field's number. If the field is there twice, the first is read.
+
+        Yields:
+            Each struct, where it starts and where it ends.
+
+        Raises:
+            EOFError: The bytes end before the list does.
+            NoStructError: There is no such field, or the bytes are something else.
+        """
+        transport = TMemoryBuffer(data)
+        for _ in range(_start_of_list(transport, number, len(data))):
+            start = transport.cstringio_buf.tell()
+            found, end = cls._read(transport, len(data))
+            yield found, start, end
+
+    @classmethod
+    def _read(cls, transport: TMemoryBuffer, most: int) -> tuple[Self, int]:
+        found, protocol = cls(), _thread.protocol
         protocol.trans = transport
         # Thrift allocates the elements that a list announces; each of them takes at least a byte.
-        protocol.container_length_limit = len(data)
+        protocol.container_length_limit = most
         try:
             found.read(protocol)
         except EOFError:
@@ -83,6 +109,24 @@ class Struct(TBase):  # type: ignore[misc]  # Thrift's library is untyped
         self.write(protocol)
         data: bytes = transport.getvalue()
         return data
+
+
+def _start_of_list(transport: TMemoryBuffer, number: int, most: int) -> int:
+    """Read a struct up to the elements of one of its lists, and return how many they are."""
+    protocol = TCompactProtocol(transport, container_length_limit=most)
+    try:
+        protocol.readStructBegin()
+        while True:
+            _, kind, found = protocol.readFieldBegin()
+            if kind == TType.STOP:
+                raise NoStructError(f"there is no field {number}")
+            if (kind, found) == (LIST, number):
+                count: int = protocol.readListBegin()[1]
+                return count
+            protocol.skip(kind)
+            protocol.readFieldEnd()
+    except _FAILURES as error:
+        raise NoStructError(str(error)) from error
 
 
 def _fields(*fields: tuple[int, int, str, Any]) -> tuple[_Field | None, ...]:
@@ -139,13 +183,15 @@ class RowGroup(Struct):
 
 
 class SchemaElement(Struct):
-    """A column, or a group of columns."""
+    """A column, or a group of columns; without the annotations of what its values mean."""
 
     thrift_spec = _fields(
         (1, I32, "type", None),
+        (2, I32, "type_length", None),
         (3, I32, "repetition_type", None),
         (4, BINARY, "name", "BINARY"),
         (5, I32, "num_children", None),
+        (9, I32, "field_id", None),
     )
 
 

@@ -1,7 +1,6 @@
 """Nested values rebuilt leaf by leaf, for conversions that Arrow's casts do not know."""
 
 import uuid
-from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +35,7 @@ def _plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
         return _uuid_texts(column)
     if isinstance(column, pa.ExtensionArray):
         return _plain(column.storage, kind)
-    return _rebuilt(column, kind, _plain)
+    return schemas.rebuilt(column, kind, _plain)
 
 
 def restored(column: pa.Array, written: pa.DataType) -> pa.Array:
@@ -69,25 +68,11 @@ def restored(column: pa.Array, written: pa.DataType) -> pa.Array:
 
 def _restored_nested(column: pa.Array, written: pa.DataType) -> pa.Array:
     if column.type.id == written.id:
-        return _rebuilt(column, written, restored)
+        return schemas.rebuilt(column, written, restored)
     if pa.types.is_list(column.type):  # an engine that has no lists of fixed size
-        listed = _rebuilt(column, pa.list_(written.value_type), restored)
+        listed = schemas.rebuilt(column, pa.list_(written.value_type), restored)
         return schemas.conform_column(listed, written)
     return schemas.conform_column(column, written)
-
-
-def _rebuilt(
-    column: pa.Array, kind: pa.DataType, change: Callable[[pa.Array, pa.DataType], pa.Array]
-) -> pa.Array:
-    """Change what is within a nested column; ``kind`` nests in the same way."""
-    inner = [kind.field(number).type for number in range(kind.num_fields)]
-    if pa.types.is_struct(kind):
-        fields = [change(column.field(number), each) for number, each in enumerate(inner)]
-        return pa.StructArray.from_arrays(fields, fields=list(kind), mask=column.is_null())
-    own = 1 if pa.types.is_fixed_size_list(kind) else 2  # validity, and offsets
-    buffers = column.buffers()[:own]
-    values = change(column.values, *inner)
-    return pa.Array.from_buffers(kind, len(column), buffers, -1, column.offset, [values])
 
 
 def _is_uuid(kind: pa.DataType) -> bool:

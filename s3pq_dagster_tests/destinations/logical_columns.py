@@ -51,7 +51,7 @@ def _i64(value: int) -> bytes:
     return value.to_bytes(8, "little", signed=True)
 
 
-def _one(kind: int, value: bytes, annotation: Fields = (), width: int | None = None) -> Leaf:
+def _one(kind: int, value: bytes | None, annotation: Fields = (), width: int | None = None) -> Leaf:
     return Leaf("c", kind, [value], annotation, width)
 
 
@@ -87,6 +87,10 @@ LOGICAL: dict[str, tuple[Leaf | Group, Any]] = {
     "BSON": (_one(BYTE_ARRAY, DOCUMENT, BSON), DOCUMENT),
     "INT(8, signed)": (_one(INT32, _i32(-128), integer(8, signed=True)), -128),
     "INT(8, unsigned)": (_one(INT32, _i32(200), integer(8, signed=False)), 200),
+    "INT(8, signed), with a value of nine bits": (
+        _one(INT32, _i32(300), integer(8, signed=True)),
+        Refusal(r"annotated as INT(8, signed) and has the value 300"),
+    ),
     "INT(32, unsigned)": (_one(INT32, _i32(-1), integer(32, signed=False)), 2**32 - 1),
     "INT(64, unsigned)": (_one(INT64, _i64(-1), integer(64, signed=False)), 2**64 - 1),
     "DATE": (_one(INT32, _i32(1), logical(6)), dt.date(1970, 1, 2)),
@@ -107,7 +111,11 @@ LOGICAL: dict[str, tuple[Leaf | Group, Any]] = {
         Refusal("38 digits in 17 bytes"),
     ),
     "FLOAT16": (_one(FIXED, b"\x00\x3c", logical(15), 2), 1.0),
-    "UNKNOWN": (_one(INT32, _i32(0), UNKNOWN), None),
+    "UNKNOWN": (_one(INT32, None, UNKNOWN), None),
+    "UNKNOWN, with a value": (
+        _one(BYTE_ARRAY, b"a", UNKNOWN),
+        Refusal("annotated as UNKNOWN, always null, and has the value b'a'"),
+    ),
     "VARIANT": (
         _within(
             _text("metadata", b"\x01\x00\x00"), _text("value", b"\x0c\x05"), annotation=VARIANT

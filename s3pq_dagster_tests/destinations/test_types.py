@@ -6,13 +6,14 @@
 import re
 import sys
 import tempfile
+from collections import deque
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from s3pq_dagster.decoding.checked_batch import RefusedValueError
-from s3pq_dagster.decoding.parquet_file import open_file
+from s3pq_dagster.decoding.parquet_file import decode, open_file
 from s3pq_dagster.errors import UnsupportedSchemaError, one_line
 from s3pq_dagster_tests.destinations.columns import COLUMNS
 from s3pq_dagster_tests.destinations.logical_columns import LOGICAL
@@ -75,7 +76,9 @@ def logical_table() -> str:
     lines = ["| Parquet type | Arrow type |", "|---|---|"]
     for name, (column, _) in LOGICAL.items():
         try:
-            kind = open_file(pa.BufferReader(annotated(column))).canonical_schema.field("c").type
+            file = open_file(pa.BufferReader(annotated(column)))
+            deque(decode(file, 1), 0)
+            kind = file.canonical_schema.field("c").type
         except RefusedValueError as error:
             lines.append(f"| {name} | its object is quarantined: {error} |")
         else:

@@ -10,6 +10,7 @@ from s3pq_dagster_tests.malformed.crafted import (
     I32,
     I64,
     LIST,
+    OPTIONAL,
     PLAIN,
     REQUIRED,
     RLE,
@@ -19,6 +20,7 @@ from s3pq_dagster_tests.malformed.crafted import (
     elements,
     file_of,
     page,
+    run,
     struct,
     varint,
     zigzag,
@@ -63,13 +65,18 @@ def integer(bits: int, *, signed: bool) -> Fields:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A column without nulls; ``values`` are encoded as PLAIN has them, lengths left out."""
+    """A column, or one within groups; ``values`` are as PLAIN has them, lengths left out."""
 
     name: str
     kind: int
-    values: Sequence[bytes]
+    values: Sequence[bytes | None]
     annotation: Fields = ()
     width: int | None = None
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether a value is null."""
+        return None in self.values
 
     def chunk(self, path: Sequence[str], offset: int) -> bytes:
         """Return the column chunk's metadata."""
@@ -90,14 +97,19 @@ class Leaf:
     def page(self) -> bytes:
         """Return the only page."""
         is_text = self.kind == BYTE_ARRAY
-        body = [(len(v).to_bytes(4, "little") if is_text else b"") + v for v in self.values]
+        there = [value for value in self.values if value is not None]
+        body = [(len(v).to_bytes(4, "little") if is_text else b"") + v for v in there]
+        if self.is_optional:
+            levels = b"".join(run(1, value is not None, 1) for value in self.values)
+            body = [len(levels).to_bytes(4, "little"), levels, *body]
         return page(b"".join(body), len(self.values))
 
     def elements(self) -> Iterator[bytes]:
         """Yield the schema's elements."""
         head: Fields = [(1, I32, self.kind)]
         width: Fields = [(2, I32, self.width)] if self.kind == FIXED else []
-        named: Fields = [(3, I32, REQUIRED), (4, BINARY, self.name.encode())]
+        repetition = OPTIONAL if self.is_optional else REQUIRED
+        named: Fields = [(3, I32, repetition), (4, BINARY, self.name.encode())]
         yield struct([*head, *width, *named, *self.annotation])
 
     def leaves(self, path: Sequence[str] = ()) -> "Iterator[tuple[Leaf, Sequence[str]]]":
