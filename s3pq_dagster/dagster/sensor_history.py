@@ -1,6 +1,7 @@
 """What Dagster's instance has recorded of tables and of the runs that load them."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,29 +20,39 @@ _RUNNING = {
 }
 
 
+_NEXT_EVENT_SECONDS = 120
+"""A run that lives has logged another event after so long: it logs progress more often."""
+
+
 @dataclass(slots=True)
 class Silences:
-    """How long runs have logged no event, also where the wall clock was set back meanwhile."""
+    """How long runs have logged no event, also where the wall clock was changed meanwhile."""
 
+    wall: Callable[[], float] = time.time
+    """The clock by which events are stamped."""
+    steady: Callable[[], float] = time.monotonic
+    """A clock that nobody sets."""
     _seen: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """By run: the time of its latest event, and when that was first seen, by a steady clock."""
+    """By run: the time of its latest event, and when that was first seen, by the steady clock."""
 
     def seconds(self, run_id: str, latest: float) -> float:
         """Return for how long a run's latest event has been its latest.
 
-        By the wall clock alone, a run whose last event lies in the future would be waited for
-        until the clock gets there.
+        The wall clock counts only once the event was seen for some time. If the clock was set
+        forward, a run that lives logs its next event meanwhile. By the wall clock alone, a run
+        whose last event lies in the future would be waited for until the clock gets there.
 
         Args:
             run_id: The run.
             latest: When that event was logged, in seconds since the epoch.
         """
-        now = time.monotonic()
+        now = self.steady()
         known, since = self._seen.get(run_id, (latest, now))
         if known != latest:
             since = now
         self._seen[run_id] = latest, since
-        return max(time.time() - latest, now - since)
+        seen = now - since
+        return seen if seen < _NEXT_EVENT_SECONDS else max(self.wall() - latest, seen)
 
     def forget(self, run_id: str) -> None:
         """Forget a run that has ended."""

@@ -241,6 +241,17 @@ def test_a_run_from_the_future_falls_silent_too(lake: Lake) -> None:
         assert asking(lambda: lake.tick(definitions=definitions).run_requests)
 
 
+def test_a_run_is_not_dead_because_the_clock_was_set_forward(lake: Lake) -> None:
+    """Its latest event looks a day old; it has the time to log another one."""
+    lake.bucket.put("a/1.parquet", 1)
+    definitions = lake.definitions()
+    with run_in_status(lake, definitions, dg.DagsterRunStatus.STARTED) as run:
+        event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
+        yesterday = time.time() - 86_400
+        lake.instance.report_dagster_event(event, run.run_id, timestamp=yesterday)
+        assert f"a (run {run.run_id[:8]})" in reason(lake.tick(definitions=definitions))
+
+
 def test_a_table_that_is_not_in_the_definitions_is_named(lake: Lake) -> None:
     """The skip reason says how to get an asset for it."""
     lake.bucket.put("a/1.parquet", 1)
