@@ -166,8 +166,22 @@ def test_a_redirect_of_the_bucket_itself_is_followed_once_at_most() -> None:
     assert (asked, len(server.requests)) == (1, 3)
 
 
-def test_delta_rs_takes_no_credentials_to_another_host() -> None:
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"NO_PROXY": "a.example"},
+        {"HTTPS_PROXY": "http://127.0.0.1:9"},
+        {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"},
+    ],
+    ids=str,
+)
+def test_delta_rs_takes_no_credentials_to_another_host(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """object_store follows redirects; a request to another host than the endpoint goes nowhere."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     with saying([http(b"[]")]) as other:
         location = f"http://localhost:{other.endpoint.rpartition(':')[2]}/lake/a"
         with saying([http(b"", status="307 Elsewhere", Location=location)]) as server:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import islice
 from typing import IO, Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import pyarrow as pa
 
@@ -85,7 +85,7 @@ class S3Storage:
         if _AWS not in endpoint:
             found["endpoint_url"] = endpoint
             found["allow_http"] = str(endpoint.startswith("http://")).lower()
-        if not getproxies():  # a user's own proxy is in charge of where requests go
+        if not _is_proxied(endpoint):  # a user's own proxy is in charge of where requests go
             found["proxy_url"] = _NOWHERE
             found["proxy_excludes"] = _AWS if _AWS in endpoint else str(urlsplit(endpoint).hostname)
         return {name: value for name, value in found.items() if value is not None}
@@ -231,6 +231,13 @@ class S3Storage:
                 self._requests.translated(
                     lambda: self._requests.client.copy(there, bucket, key), "s3:PutObject", key
                 )
+
+
+def _is_proxied(endpoint: str) -> bool:
+    """Return whether requests to an endpoint go through a proxy that the environment names."""
+    address, proxies = urlsplit(endpoint), getproxies()
+    is_named = address.scheme in proxies or "all" in proxies
+    return is_named and not proxy_bypass(str(address.hostname))
 
 
 def _code_of(error: DestinationError) -> Any:
