@@ -485,7 +485,7 @@ def test_the_log_table_names_every_event() -> None:
         and call.func.id == "line"
         and isinstance(call.args[0], ast.Constant)
     }
-    assert documented == logged - {"not_ahead", "rollback"}
+    assert documented == logged - {"not_prefetched", "rollback"}
 
 
 def test_the_table_of_names_is_what_naming_gives() -> None:

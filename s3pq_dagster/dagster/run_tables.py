@@ -78,7 +78,7 @@ class RunTables:
             state = self._state_soon(plan.owner)
             pending = plan.difference(state).pending
         except Exception as error:  # noqa: BLE001 - the table's own op fails with it
-            self.context.log.debug(line("not_ahead", table=plan.owner.table, reason=error))
+            self.context.log.debug(line("not_prefetched", table=plan.owner.table, reason=error))
             return
         if pending:
             prefetch.start(plan.owner, state, pending, self.source.store, self.source, after=owner)

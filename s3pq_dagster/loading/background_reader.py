@@ -10,7 +10,7 @@ _BUFFER_BYTES = 8 * 1024 * 1024
 
 
 def read_in_background(
-    batches: pa.RecordBatchReader, turn: AbstractContextManager[object] | None = None
+    batches: pa.RecordBatchReader, lock: AbstractContextManager[object] | None = None
 ) -> pa.RecordBatchReader:
     """Read the next batches in a thread while the consumer writes the ones before.
 
@@ -18,8 +18,8 @@ def read_in_background(
     waits for nothing: the thread ends once it has read the part that it is at.
 
     Args:
-        batches: The stream; nobody else may read it from now on, unless in ``turn``.
-        turn: A lock that is held while the thread reads.
+        batches: The stream; nobody else may read it from now on, unless it holds ``lock``.
+        lock: Held while the thread reads.
 
     Returns:
         The same batches in the same order.
@@ -27,7 +27,7 @@ def read_in_background(
 
     def next_part() -> list[pa.RecordBatch]:
         taken, size = [], 0
-        with turn or nullcontext():
+        with lock or nullcontext():
             for batch in batches:
                 taken.append(batch)
                 size += batch.get_total_buffer_size()  # constant time; `nbytes` visits each column
@@ -36,7 +36,7 @@ def read_in_background(
         return taken
 
     def parts() -> Iterator[pa.RecordBatch]:
-        pool = ThreadPoolExecutor(1, "s3pq-ahead")
+        pool = ThreadPoolExecutor(1, "s3pq-background")
         try:
             coming = pool.submit(next_part)
             while part := coming.result():

@@ -112,16 +112,16 @@ class CheckpointCommitter:
 
     def _commit(self, checkpoint: Checkpoint, *, ends: bool) -> str | None:
         """Commit a checkpoint; with ``ends``, the load if the checkpoint is the last."""
-        turn, batches = Lock(), checkpoint.batches
+        lock, batches = Lock(), checkpoint.batches
         try:
             self._writer.commit(
-                batches and read_in_background(batches, turn),
+                batches and read_in_background(batches, lock),
                 schema_key=checkpoint.schema_key,
                 seal=lambda: self._seal(checkpoint, ends=ends),
             )
         except BaseException as error:
             if isinstance(error, RefusedRowsError) and checkpoint.error is None:
-                _read_to_end(checkpoint, turn)
+                _read_to_end(checkpoint, lock)
                 if checkpoint.error is None:
                     return self._refused(checkpoint, error)
             if checkpoint.error is None:
@@ -191,9 +191,9 @@ class CheckpointCommitter:
         return self._tally.seal(checkpoint.entries)
 
 
-def _read_to_end(checkpoint: Checkpoint, turn: Lock) -> None:
+def _read_to_end(checkpoint: Checkpoint, lock: Lock) -> None:
     """Read what a destination has left of a checkpoint, so that all its objects are known."""
-    with turn, suppress(Exception):  # it is in `checkpoint.error`
+    with lock, suppress(Exception):  # it is in `checkpoint.error`
         for _ in checkpoint.batches or ():
             pass
 

@@ -30,7 +30,7 @@ def gone_from_bucket(store: Store, keys: Sequence[str], concurrency: int) -> lis
     if not keys:
         return []
     workers = min(concurrency if concurrency > 0 else _MOST_REQUESTS, _MOST_REQUESTS)
-    pool = ThreadPoolExecutor(workers, "s3pq-look")
+    pool = ThreadPoolExecutor(workers, "s3pq-gone")
     try:
         answers = [pool.submit(store.is_there, key) for key in keys]
         there = [wait_interruptibly(answer) for answer in answers]

@@ -39,7 +39,7 @@ class EarlyQueue:
         self._is_closed = False
         self._costs: dict[ObjectBytes, int] = {}
         self._held = 0
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="s3pq-open")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="s3pq-decode")
 
     def add(self, fetched: ObjectBytes) -> None:
         """Queue an object; it is decoded once there is room."""

@@ -77,7 +77,7 @@ def test_nobody_waits_for_a_stream_that_is_not_wanted_any_more() -> None:
     reader.read_next_batch()
     reader.close()
     del reader
-    before = [thread for thread in threading.enumerate() if "s3pq-ahead" in thread.name]
+    before = [thread for thread in threading.enumerate() if "s3pq-background" in thread.name]
     go_on.set()
     for thread in before:
         thread.join(20)

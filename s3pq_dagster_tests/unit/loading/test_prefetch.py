@@ -22,7 +22,7 @@ STATE = TableState.empty()
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
     """No thread reads on after the test."""
-    with none_left("s3pq-read", "s3pq-open"):
+    with none_left("s3pq-read", "s3pq-decode"):
         yield
 
 

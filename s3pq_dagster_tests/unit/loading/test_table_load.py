@@ -278,5 +278,5 @@ def test_rows_are_decoded_in_a_thread_while_the_destination_writes(table: Table)
 
     table.bucket.proxy.before = before
     table.load(max_bytes_in_flight=1, concurrency=1)
-    assert "s3pq-ahead" in running["t/c"]
+    assert "s3pq-background" in running["t/c"]
     assert table.rows_by_key() == dict.fromkeys(["t/a", "t/b", "t/c"], 10)

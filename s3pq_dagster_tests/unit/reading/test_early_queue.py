@@ -51,7 +51,7 @@ class Decoder:
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
     """No decoding thread is left once everything is closed."""
-    with none_left("s3pq-open"):
+    with none_left("s3pq-decode"):
         yield
 
 

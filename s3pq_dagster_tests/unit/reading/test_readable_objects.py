@@ -21,7 +21,7 @@ from s3pq_dagster_tests.unit.threads import none_left
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
     """No test leaves a reading thread behind."""
-    with none_left("s3pq-read", "s3pq-open"):
+    with none_left("s3pq-read", "s3pq-decode"):
         yield
 
 

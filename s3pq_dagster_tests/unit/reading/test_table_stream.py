@@ -38,7 +38,7 @@ LARGE = 20_000
 @pytest.fixture(autouse=True)
 def _no_thread_left() -> Iterator[None]:
     """No test leaves a reading thread behind."""
-    with none_left("s3pq-read", "s3pq-open"):
+    with none_left("s3pq-read", "s3pq-decode"):
         yield
 
 
