@@ -1,6 +1,5 @@
 """An object with a value that a destination cannot hold is set aside; the others load."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -8,18 +7,15 @@ import pyarrow as pa
 import pytest
 
 from s3pq_dagster.destinations.protocol import Destination
-from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import DestinationError, QuarantineLimitError, UnsupportedSchemaError
 from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.loading.key_ranges import KeyRange
-from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
-from s3pq_dagster.loading.report import LoadReport
-from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.destinations.contract.loads import load, owner
 from s3pq_dagster_tests.destinations.contract.parameters import ONE_OF_EACH_KIND
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.poison import KINDS, refused_by, rows
-from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec
+from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened
 
 POISON = {
     "duckdb": ("key-twice", "instant-beyond-microseconds"),
@@ -28,32 +24,6 @@ POISON = {
 }
 """Two kinds for each destination that refuses any."""
 REFUSING = pytest.mark.parametrize("place", POISON, indirect=True)
-_NONE = logging.getLogger(__name__)
-
-
-def load(
-    bucket: Bucket,
-    destination: Destination,
-    *,
-    log: logging.Logger = _NONE,
-    options: dict[str, Any] | None = None,
-    keys: KeyRange | None = None,
-    **fields: Any,
-) -> LoadReport:
-    """Load what is pending of the prefix ``t/``; with ``keys``, as one of several shards."""
-    with opened(bucket) as store:
-        made = TableLoad(
-            plan=LoadPlan(
-                spec=spec(**(bucket.spec | fields)),
-                owner=owner(bucket),
-                listing=listed(store, "t/"),
-                options=LoadOptions(**(options or {})),
-            ),
-            store=store,
-            log=log,
-            run_id="run",
-        )
-        return made.into(destination) if keys is None else made.shard_into(destination, keys)
 
 
 @dataclass
@@ -67,11 +37,6 @@ class WithoutRules:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.of, name)
-
-
-def owner(bucket: Bucket) -> Owner:
-    """Return the owner of the table ``t``."""
-    return Owner("t", bucket.name, "t/")
 
 
 def reasons(bucket: Bucket, destination: Destination) -> dict[str, str]:
