@@ -1,6 +1,7 @@
 """Nested values rebuilt leaf by leaf, for conversions that Arrow's casts do not know."""
 
 import uuid
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,8 @@ _UUID_LENGTH = 36
 _DASHES = (8, 13, 18, 23)
 _HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 _DAY_NANOSECONDS = 86_400 * 10**9
+_Hidden = np.ndarray[Any, np.dtype[np.bool_]]
+"""Which values of an array are below a null, one flag a value."""
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -48,31 +51,73 @@ def restored(column: pa.Array, written: pa.DataType) -> pa.Array:
     Raises:
         pa.ArrowInvalid: A value does not fit the type: somebody else wrote it.
     """
+    return _restored(column, written, None)
+
+
+def _restored(column: pa.Array, written: pa.DataType, hidden: _Hidden | None) -> pa.Array:
+    """Convert a column, of which the values that are hidden mean nothing.
+
+    Below a null, Arrow allows whatever bytes: an engine may leave empty text where a UUID was.
+    """
     returned = column.type
     if returned == written:
         return column
     if isinstance(returned, pa.OpaqueType):
-        return restored(column.storage, written)
+        return _restored(column.storage, written, hidden)
     if pa.types.is_null(written) and column.null_count == len(column):
         return pa.nulls(len(column))
     if _is_uuid(written) and not isinstance(returned, pa.BaseExtensionType):
-        return _uuids(column)
+        return _uuids(_without(column, hidden))
     if isinstance(written, pa.BaseExtensionType):
-        return pa.ExtensionArray.from_storage(written, restored(column, written.storage_type))
+        return pa.ExtensionArray.from_storage(
+            written, _restored(column, written.storage_type, hidden)
+        )
     if pa.types.is_interval(returned) and pa.types.is_duration(written):
-        return _durations(column).cast(written)
+        return _durations(_without(column, hidden)).cast(written)
     if _has_extension(returned) or _has_extension(written) or _has_interval(returned):
-        return _restored_nested(column, written)
+        return _restored_nested(column, written, hidden)
     return schemas.conform_column(column, written)
 
 
-def _restored_nested(column: pa.Array, written: pa.DataType) -> pa.Array:
+def _restored_nested(column: pa.Array, written: pa.DataType, hidden: _Hidden | None) -> pa.Array:
     if column.type.id == written.id:
-        return schemas.rebuilt(column, written, restored)
+        return _rebuilt(column, written, hidden)
     if pa.types.is_list(column.type):  # an engine that has no lists of fixed size
-        listed = schemas.rebuilt(column, pa.list_(written.value_type), restored)
+        listed = _rebuilt(column, pa.list_(written.value_type), hidden)
         return schemas.conform_column(listed, written)
     return schemas.conform_column(column, written)
+
+
+def _rebuilt(column: pa.Array, kind: pa.DataType, hidden: _Hidden | None) -> pa.Array:
+    below = _hidden_below(column, hidden)
+    return schemas.rebuilt(column, kind, lambda inner, each: _restored(inner, each, below))
+
+
+def _hidden_below(column: pa.Array, hidden: _Hidden | None) -> _Hidden:
+    """Return which values within a nested column belong to no value of it."""
+    nothing: _Hidden = column.is_null().to_numpy(zero_copy_only=False)
+    if hidden is not None:
+        nothing = nothing | hidden
+    if pa.types.is_struct(column.type):
+        return nothing
+    # Unlike fields, values are those of the whole array that this column may be a slice of.
+    most = len(column.values)
+    if pa.types.is_fixed_size_list(column.type):
+        starts = (column.offset + np.arange(len(column))) * column.type.list_size
+        ends = starts + column.type.list_size
+    else:
+        offsets = column.offsets.to_numpy()
+        starts, ends = offsets[:-1], offsets[1:]
+    begun, ended = (np.bincount(each[~nothing], minlength=most + 1) for each in (starts, ends))
+    below: _Hidden = np.cumsum(begun - ended)[:most] == 0
+    return below
+
+
+def _without(column: pa.Array, hidden: _Hidden | None) -> pa.Array:
+    """Return a column of leaves with nulls in place of what is hidden."""
+    if hidden is None or not hidden.any():
+        return column
+    return pc.if_else(pa.array(hidden), pa.scalar(None, column.type), column)
 
 
 def _is_uuid(kind: pa.DataType) -> bool:

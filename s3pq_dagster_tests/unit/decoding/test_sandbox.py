@@ -153,7 +153,9 @@ def test_a_process_that_cannot_start_is_not_the_objects_fault(
 def run() -> Iterator[subprocess.Popen[bytes]]:
     """Start a process whose sandbox decodes an object that never ends."""
     program = """
+import signal
 from s3pq_dagster_tests.unit.decoding.test_sandbox import BOMBS, tried
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
 tried(BOMBS["rows without end"].make(), seconds=600)
 """
     environment = os.environ | {"AWS_SECRET_ACCESS_KEY": SECRET}

@@ -1,5 +1,7 @@
 """Values that an engine returns in another type come back as they were written, at any depth."""
 
+import uuid
+
 import pyarrow as pa
 import pytest
 
@@ -34,3 +36,48 @@ def test_a_month_is_no_duration() -> None:
     months = pa.array([[pa.MonthDayNano([1, 0, 0])]], pa.list_(INTERVAL))
     with pytest.raises(pa.ArrowInvalid, match="months"):
         restored(months, pa.list_(pa.duration("us")))
+
+
+ID = uuid.UUID(int=7)
+LEAVES = pa.array(["", str(ID), "", str(ID)])
+"""Text of UUIDs, and what an engine may leave where there is none."""
+HIDING = {
+    "list": (
+        pa.ListArray.from_arrays([0, 1, 2, 4], LEAVES, mask=pa.array([True, False, True])),
+        pa.list_(pa.uuid()),
+        [None, [ID], None],
+    ),
+    "list of fixed size": (
+        pa.FixedSizeListArray.from_arrays(LEAVES, 1, mask=pa.array([True, False, True, False])),
+        pa.list_(pa.uuid(), 1),
+        [None, [ID], None, [ID]],
+    ),
+    "struct": (
+        pa.StructArray.from_arrays([LEAVES], ["id"], mask=pa.array([True, False, True, False])),
+        pa.struct([("id", pa.uuid())]),
+        [None, {"id": ID}, None, {"id": ID}],
+    ),
+}
+
+
+@pytest.mark.parametrize(("returned", "kind", "values"), HIDING.values(), ids=HIDING)
+@pytest.mark.parametrize("start", [0, 1])
+def test_what_is_below_a_null_means_nothing(
+    returned: pa.Array, kind: pa.DataType, values: list[object], start: int
+) -> None:
+    """PostgreSQL's lists come back with empty text below a null, which is no UUID."""
+    assert restored(returned.slice(start), kind).to_pylist() == values[start:]
+
+
+def test_a_struct_below_a_null_hides_what_is_within() -> None:
+    """A list of structs is null: the structs are not, and their UUIDs mean nothing."""
+    inner = pa.StructArray.from_arrays([LEAVES], ["id"])
+    listed = pa.FixedSizeListArray.from_arrays(inner, 2, mask=pa.array([True, True]))
+    kind = pa.list_(pa.struct([("id", pa.uuid())]), 2)
+    assert restored(listed, kind).to_pylist() == [None, None]
+
+
+def test_text_that_is_no_uuid_is_refused() -> None:
+    """Somebody else wrote it."""
+    with pytest.raises(pa.ArrowInvalid, match="36"):
+        restored(pa.array([["no"]]), pa.list_(pa.uuid()))
