@@ -121,6 +121,7 @@ def test_a_step_that_is_retried_reads_only_the_rest(lake: Lake) -> None:
     assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
 
 
+@pytest.mark.thorough
 def test_a_run_that_is_retried_from_its_failure_reads_only_the_rest(
     lake: Lake, tmp_path: Path
 ) -> None:
@@ -194,6 +195,7 @@ def until(look: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
+@pytest.mark.thorough
 def test_a_killed_run_is_waited_for_and_then_taken_for_dead(bucket: Bucket, tmp_path: Path) -> None:
     """Dagster leaves the run started for ever; the sensor waits for a limited time."""
     fill(bucket)

@@ -13,6 +13,7 @@ from s3pq_dagster.ledger import Status
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.lake import checked, materialized, messages, values
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.poison import KINDS, refused_by, rows
 
 OBJECTS = 200
@@ -46,6 +47,7 @@ def run(
     return job.execute_in_process(instance=instance, run_config={"ops": ops}, raise_on_error=False)
 
 
+@pytest.mark.parametrize("kind", first_of(PLACES), indirect=True)
 def test_check_and_log_name_each_object_that_was_set_aside(
     bucket: Bucket, kind: str, place: Place, instance: dg.DagsterInstance
 ) -> None:

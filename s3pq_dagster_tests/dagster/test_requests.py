@@ -14,6 +14,7 @@ import pytest
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.command_line import headless_sync
 from s3pq_dagster_tests.lake import Lake
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.proxy import Request
 
 
@@ -51,6 +52,7 @@ def test_a_headless_sync_lists_the_prefix_twice_however_many_tables(
     assert len(weed_bucket.proxy.object_reads) == 5 + 10
 
 
+@pytest.mark.thorough
 def test_a_sync_with_nothing_new_makes_no_object_request(
     weed_bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -147,7 +149,7 @@ def test_a_duckdb_file_is_opened_once_for_each_table_with_nothing_new(
     assert sorted(opened) == sorted([True, False, True] * 3)
 
 
-@pytest.mark.parametrize("concurrency", [1, 2, 5])
+@pytest.mark.parametrize("concurrency", first_of([2, 1, 5]))
 def test_two_tables_share_the_bound_of_requests(lake: Lake, concurrency: int) -> None:
     """`concurrency` limits the requests of a run, prefetching included."""
     fill(lake.bucket, tables=3, objects=8)

@@ -104,6 +104,7 @@ def test_an_endpoint_with_a_password_is_refused_without_showing_it() -> None:
     assert "canary-password" not in shown
 
 
+@pytest.mark.thorough
 def test_importing_the_package_imports_no_destination_and_no_dagster_aws() -> None:
     """`import s3pq_dagster` imports nothing optional."""
     heavy = ("duckdb", "adbc_driver_postgresql", "psycopg", "pgpq", "dagster_aws")

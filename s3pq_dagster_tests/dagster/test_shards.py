@@ -66,6 +66,7 @@ def test_each_shard_loads_its_part(sharded: Lake) -> None:
     assert all(check.passed for check in checks)
 
 
+@pytest.mark.thorough
 def test_nothing_new_takes_no_shard(sharded: Lake) -> None:
     """The run records an observation, and requests no object."""
     definitions = sharded.definitions()
@@ -104,6 +105,7 @@ def test_tables_may_be_named_as_steps_are(sharded: Lake) -> None:
     assert sharded.rows_by_key("events") == EVENTS
 
 
+@pytest.mark.thorough
 def test_only_what_is_new_is_shared_out(sharded: Lake) -> None:
     """The report counts what this run loaded."""
     sharded.run()
@@ -185,6 +187,7 @@ def test_schemas_that_differ_are_named_across_shards(sharded: Lake) -> None:
     assert sharded.rows_by_key("events").keys() == EVENTS.keys() - different
 
 
+@pytest.mark.thorough
 def test_malformed_objects_of_all_shards_are_reported(sharded: Lake) -> None:
     """Each malformed object is quarantined once, by its shard."""
     sharded.bucket.put("events/2.parquet", b"PAR1 no PAR1")

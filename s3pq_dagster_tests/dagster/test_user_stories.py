@@ -12,6 +12,7 @@ from s3pq_dagster import S3ParquetResource
 from s3pq_dagster.errors import BucketNotFoundError
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
 from s3pq_dagster_tests.lake import Lake, materialized, messages, observed, values
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.proxy import Request
 
 DEPTHS = {
@@ -44,7 +45,7 @@ def _stored(lake: Lake, table: str) -> pa.Table:
         return relation.to_arrow_table()
 
 
-@pytest.mark.parametrize("kind", ["lake", "weed_lake"])
+@pytest.mark.parametrize("kind", first_of(["lake", "weed_lake"]))
 def test_a_full_sync_loads_every_row_and_value_at_four_prefix_depths(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
@@ -248,7 +249,7 @@ def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, ba
 
 @pytest.mark.parametrize(
     ("concurrency", "expected"),
-    [(1, 1), pytest.param(50, 50, marks=pytest.mark.thorough), (-1, 60)],
+    first_of([(-1, 60), (1, 1), (50, 50)]),
 )
 def test_concurrency_is_the_number_of_reads_in_flight(
     lake: Lake, concurrency: int, expected: int

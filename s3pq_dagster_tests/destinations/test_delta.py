@@ -580,6 +580,7 @@ def test_a_damaged_intent_that_counts_is_an_error(
 # Partitions and files
 
 
+@pytest.mark.thorough
 def test_rows_are_in_files_of_the_size_aimed_at(root: Path) -> None:
     """A file is ended after the row group that makes it large enough."""
     destination = DeltaDestination(str(root), target_file_bytes=200_000)

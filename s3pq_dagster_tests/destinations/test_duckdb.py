@@ -38,6 +38,7 @@ from s3pq_dagster_tests.destinations.tables import (
     sealed,
     stream,
 )
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.unit.made import NOON, meta
 
 A, B = meta("orders/a"), meta("orders/b")
@@ -208,12 +209,15 @@ def test_a_namespace_is_made_and_used(database: Path, namespace: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [
-        *('"; DROP TABLE canary; --', "'; DROP TABLE canary; --", "\\'; DROP TABLE canary; --"),
-        *('x" AS SELECT 1; DROP TABLE canary; --', 'x") VALUES (1); DROP TABLE canary; --'),
-        *("*/ DROP TABLE canary; /*", "canary"),
-        *("?", "$1", "%s{self.table}", "\n;\n"),
-    ],
+    first_of(
+        [
+            *('"; DROP TABLE canary; --', "'; DROP TABLE canary; --", "\\'; DROP TABLE canary; --"),
+            *('x" AS SELECT 1; DROP TABLE canary; --', 'x") VALUES (1); DROP TABLE canary; --'),
+            *("*/ DROP TABLE canary; /*", "canary"),
+            *("?", "$1", "%s{self.table}", "\n;\n"),
+        ],
+        keep=4,
+    ),
 )
 def test_no_name_becomes_sql(database: Path, text: str) -> None:
     """Hostile names of tables, columns, keys, runs and namespaces leave other tables alone."""

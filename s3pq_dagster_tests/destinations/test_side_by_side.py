@@ -33,6 +33,7 @@ from s3pq_dagster_tests.buckets import Bucket, numbers
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES
 from s3pq_dagster_tests.interrupts import interrupting
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.proxy import Request
 from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec
 
@@ -81,6 +82,7 @@ def rows_by_key(place: Place) -> dict[str, int]:
     return dict(Counter(key for (key,) in place.select("t", ["_s3_key"])))
 
 
+@pytest.mark.parametrize("place", first_of(PLACES, keep=2), indirect=True)
 def test_all_write_at_once(load: TableLoad, place: Place) -> None:
     """Four steps load a range each and report it; a load of the whole table then reads nothing."""
     ranges = split(load.plan.listing, 4)
@@ -110,6 +112,7 @@ def test_all_write_at_once_in_s3(load: TableLoad, tmp_path: Path, kind: str) -> 
     place.discard()
 
 
+@pytest.mark.thorough
 def test_who_was_late_where_nobody_waits_tries_again(load: TableLoad, tmp_path: Path) -> None:
     """Delta Lake in S3: a commit that came second is repeated, without reading rows again."""
     place = ALL_PLACES["delta on S3"](tmp_path)
@@ -135,6 +138,7 @@ def test_who_was_late_where_nobody_waits_tries_again(load: TableLoad, tmp_path: 
     place.discard()
 
 
+@pytest.mark.parametrize("place", first_of(PLACES), indirect=True)
 def test_nobody_waits_for_anothers_requests(load: TableLoad, bucket: Bucket, place: Place) -> None:
     """A step that waits for S3 holds no lock, so another commits meanwhile."""
     first, second = split(load.plan.listing, 2)
@@ -158,6 +162,7 @@ def test_nobody_waits_for_anothers_requests(load: TableLoad, bucket: Bucket, pla
     assert rows_by_key(place) == OBJECTS
 
 
+@pytest.mark.parametrize("place", first_of(PLACES), indirect=True)
 def test_who_was_taken_for_dead_commits_nothing(
     load: TableLoad, bucket: Bucket, place: Place
 ) -> None:
@@ -183,6 +188,7 @@ def test_who_was_taken_for_dead_commits_nothing(
     assert place.open().state(load.plan.owner).ledger.count(Status.LOADED) == len(OBJECTS)
 
 
+@pytest.mark.parametrize("place", first_of(PLACES), indirect=True)
 def test_nothing_to_do_takes_no_lock(load: TableLoad, place: Place) -> None:
     """A step whose range is loaded already does not wait for the lock."""
     load.into(place.open())
@@ -207,6 +213,7 @@ def test_what_is_set_aside_is_counted_together(
         side_by_side(together, place, KeyRange("t/9"))
 
 
+@pytest.mark.parametrize("place", first_of(PLACES), indirect=True)
 def test_others_quarantined_objects_do_not_stop_one_that_tries_again(
     load: TableLoad, bucket: Bucket, place: Place
 ) -> None:
@@ -262,6 +269,7 @@ def test_a_cancelled_step_that_waits_for_its_turn_commits_nothing(
 
 
 @pytest.mark.parametrize("rows_in_a_batch", [pytest.param(50, marks=pytest.mark.thorough), 100_000])
+@pytest.mark.parametrize("place", first_of(PLACES), indirect=True)
 def test_a_full_disk_under_rows_that_wait(
     load: TableLoad, bucket: Bucket, place: Place, rows_in_a_batch: int
 ) -> None:

@@ -7,7 +7,7 @@ from s3pq_dagster_tests.malformed.harness import Result, run_cases
 from s3pq_dagster_tests.malformed.judge import QUARANTINED, REFUSED, RIGHT
 
 MUTATIONS = 150
-FEW_MUTATIONS = 50
+FEW_MUTATIONS = 25
 SEED = 3
 SLOW = {
     "a long value repeated by a dictionary",

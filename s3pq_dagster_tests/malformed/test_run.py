@@ -56,6 +56,7 @@ def loaded(bucket: Bucket, database: Path) -> Run:
     return run(bucket, database)
 
 
+@pytest.mark.thorough
 def test_a_run_takes_a_bomb_within_the_bound(loaded: Run) -> None:
     """The bomb is in the quarantine with its reason, all other rows are there, memory is bounded.
 

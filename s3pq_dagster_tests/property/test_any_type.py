@@ -19,6 +19,7 @@ from s3pq_dagster_tests.buckets import parquet
 from s3pq_dagster_tests.destinations.places import PLACES
 from s3pq_dagster_tests.destinations.tables import loaded, sealed, stream
 from s3pq_dagster_tests.examples import examples
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.unit.made import meta
 
 DEPTH = 3
@@ -129,7 +130,7 @@ def test_decoding_returns_what_was_written(column: pa.Array) -> None:
     assert is_same(batch.column("c"), expected)
 
 
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("kind", first_of(PLACES, keep=2))
 def test_a_column_comes_back_or_is_refused(kind: str, tmp_path: Path) -> None:
     """A refusal names the column, and is no failure of the destination."""
     place = PLACES[kind](tmp_path)

@@ -18,6 +18,7 @@ from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.examples import examples
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.unit.made import listed, logger, opened, spec
 
 KEYS = ["t/a", "t/b", "t/c"]
@@ -32,7 +33,7 @@ STEPS = st.lists(st.one_of(PUT, PUT, DELETE, LOAD), max_size=8)
 Step = tuple[str, str, int]
 
 CASES = [
-    *(("duckdb", mode) for mode in ("append", "replace", "mirror")),
+    *first_of(("duckdb", mode) for mode in ("replace", "append", "mirror")),
     *(
         pytest.param(kind, mode, marks=pytest.mark.thorough)
         for kind in PLACES

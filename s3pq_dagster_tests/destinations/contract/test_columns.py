@@ -23,6 +23,7 @@ from s3pq_dagster_tests.destinations.tables import (
     stream,
     write,
 )
+from s3pq_dagster_tests.levels import first_of
 
 EACH_COLUMN = [
     pytest.param(column, id=name, marks=() if name in FAMILIES else pytest.mark.thorough)
@@ -142,7 +143,13 @@ def put_twins(
 @ONE_OF_EACH_KIND
 @pytest.mark.parametrize(
     "name",
-    ["select", "ID", "a b", 'a"b', "a'b", "a;--b", "ü", "\U0001f600", "a.b", "%", "rowid", "RowId"],
+    first_of(
+        [
+            *("select", 'a"b', "ü", "%", "rowid"),
+            *("ID", "a b", "a'b", "a;--b", "\U0001f600", "a.b", "RowId"),
+        ],
+        keep=5,
+    ),
 )
 @pytest.mark.parametrize(
     "append",

@@ -14,6 +14,7 @@ from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.contract.loads import load, owner
 from s3pq_dagster_tests.destinations.contract.parameters import ONE_OF_EACH_KIND
 from s3pq_dagster_tests.destinations.places import PLACES, Place
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.poison import KINDS, refused_by, rows
 from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened
 
@@ -24,6 +25,7 @@ POISON = {
 }
 """Two kinds for each destination that refuses any."""
 REFUSING = pytest.mark.parametrize("place", POISON, indirect=True)
+FIRST_REFUSING = pytest.mark.parametrize("place", first_of(POISON), indirect=True)
 
 
 @dataclass
@@ -67,7 +69,7 @@ def poisoned(bucket: Bucket) -> Bucket:
 
 
 @ONE_OF_EACH_KIND
-@pytest.mark.parametrize("refresh", [False, True], ids=["load", "refresh"])
+@pytest.mark.parametrize("refresh", first_of([False, True]), ids=["load", "refresh"])
 def test_poison_is_set_aside_and_the_others_load(
     poisoned: Bucket, place: Place, destination: Destination, *, refresh: bool
 ) -> None:
@@ -95,7 +97,7 @@ def test_good_values_near_the_limits_load(bucket: Bucket, destination: Destinati
 
 
 @REFUSING
-@pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
+@pytest.mark.parametrize("write_mode", first_of(["replace", "append", "mirror"]))
 def test_a_repaired_object_loads(
     bucket: Bucket, place: Place, destination: Destination, write_mode: str
 ) -> None:
@@ -118,7 +120,7 @@ def test_a_repaired_object_loads(
     assert held.is_empty()
 
 
-@REFUSING
+@FIRST_REFUSING
 def test_a_large_object_is_checked_as_it_streams(
     bucket: Bucket, place: Place, destination: Destination
 ) -> None:
@@ -147,7 +149,7 @@ def test_the_limit_counts_what_a_destination_refuses(
 
 
 @REFUSING
-@pytest.mark.parametrize("ahead", [1, 3])
+@pytest.mark.parametrize("ahead", first_of([3, 1]))
 def test_what_is_refused_on_writing_is_found_one_by_one(
     bucket: Bucket, place: Place, destination: Destination, ahead: int
 ) -> None:
@@ -188,7 +190,7 @@ def test_a_refresh_starts_again_without_a_refused_object(
     assert reasons(bucket, destination).keys() == {"t/b"}
 
 
-@REFUSING
+@FIRST_REFUSING
 def test_a_refresh_ends_after_the_third_start(
     bucket: Bucket, place: Place, destination: Destination
 ) -> None:

@@ -85,6 +85,7 @@ def test_what_is_no_struct_is_an_error(data: bytes, error: type[Exception]) -> N
         FileMetaData.parse(data)
 
 
+@pytest.mark.thorough
 def test_without_its_c_extension_thrift_goes_on_after_a_failure() -> None:
     """Not every platform has a wheel with it; a failed parse leaves no state behind."""
     code = """
