@@ -20,6 +20,8 @@ from s3pq_dagster_tests.malformed.judge import QUARANTINED, REFUSED, RIGHT, WRON
 
 _DESTINATIONS = ("duckdb", "postgres", "delta")
 _HANG_SECONDS = 300
+_TOLD_EVERY = 50
+"""Files between two lines that say how far it is."""
 _COLUMNS = (
     RIGHT,
     CONVERTED,
@@ -61,6 +63,8 @@ def outcomes(destination: str, files: Sequence[Path]) -> Counter[str]:
     command = ["-m", "bench.corpora_worker", destination]
     for result in run_cases(cases, hang_seconds=_HANG_SECONDS, command=command):
         found[result.verdict.outcome] += 1
+        if found.total() % _TOLD_EVERY == 0:
+            print(f"{destination}: {found.total()} of {len(files)} files", file=sys.stderr)
         if result.verdict.outcome in _SHOWN:
             name = Path(result.case["path"]).name
             print(

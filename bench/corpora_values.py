@@ -5,10 +5,12 @@ import math
 import struct
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_UUID_BYTES = 16
 _DAY = 86_400 * 10**9
 
 
@@ -29,7 +31,7 @@ def plain(column: pa.Array | pa.ChunkedArray) -> list[Any]:
 
 
 def same(one: list[Any], other: list[Any]) -> bool:
-    """Compare two columns of :func:`plain`; text equals its bytes in UTF-8."""
+    """Compare two columns of :func:`plain`; text equals its bytes in UTF-8, or as a UUID."""
     return len(one) == len(other) and all(map(_same, one, other))
 
 
@@ -40,8 +42,8 @@ def _same(one: Any, other: Any) -> bool:
         return list(one) == list(other) and same(list(one.values()), list(other.values()))
     if isinstance(one, str) and isinstance(other, bytes):
         return one.encode() == other
-    if isinstance(one, bytes) and isinstance(other, str):
-        return one == other.encode()
+    if isinstance(one, bytes) and isinstance(other, str):  # DuckDB's UUIDs come as text
+        return one == other.encode() or (len(one) == _UUID_BYTES and str(UUID(bytes=one)) == other)
     if isinstance(one, bytes) and isinstance(other, tuple):  # as docs/types.md says of intervals
         months, days, milliseconds = struct.unpack("<III", one)
         return (months, days, milliseconds * 10**6) == other

@@ -30,6 +30,7 @@ ALIKE = {
         pa.array([UUID(int=7).bytes], pa.uuid()),
         pa.array([UUID(int=7).bytes], pa.binary(16)),
     ),
+    "UUIDs as text": (pa.array([UUID(int=7).bytes], pa.uuid()), pa.array([str(UUID(int=7))])),
     "lists": (pa.array([[1], None, []]), pa.array([[1], None, []], pa.large_list(pa.int8()))),
     "maps": (
         pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
@@ -53,6 +54,7 @@ def test_what_depends_on_the_reader_is_no_difference(one: pa.Array, other: pa.Ar
         (pa.array([None], pa.string()), pa.array([""])),
         (pa.array([{"a": 1}]), pa.array([{"a": None}], pa.struct([("a", pa.int64())]))),
         (pa.array([0.0]), pa.array([float("nan")])),
+        (pa.array([UUID(int=7).bytes], pa.uuid()), pa.array([str(UUID(int=8))])),
         (pa.array([1], pa.timestamp("us")), pa.array([1], pa.timestamp("ns"))),
     ],
 )
