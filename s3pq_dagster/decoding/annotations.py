@@ -20,7 +20,7 @@ from s3pq_dagster.decoding.leaf_columns import (
     leaves_by_field,
     with_leaf_types,
 )
-from s3pq_dagster.decoding.thrift_structs import NoStructError, SchemaElement
+from s3pq_dagster.decoding.thrift_structs import FOOTER_SCHEMA, NoStructError, SchemaElement
 
 _NARROW = {
     pa.int8(): "INT(8, signed)",
@@ -30,8 +30,6 @@ _NARROW = {
     pa.null(): "UNKNOWN, always null,",
 }
 """Parquet's annotation by the type that pyarrow makes of it."""
-_SCHEMA = 2
-"""Number of the list of columns in the footer (parquet.thrift, ``FileMetaData``)."""
 _SHOWN = 60
 """Characters of a value that an error shows."""
 _TWO_SCHEMAS = "its footer describes the columns in two ways"
@@ -64,7 +62,7 @@ class AnnotatedColumns:
         """
         parts, leaf, at = [], 0, 0
         try:
-            for element, start, end in SchemaElement.parse_list(footer, _SCHEMA):
+            for element, start, end in SchemaElement.parse_list(footer, FOOTER_SCHEMA):
                 if element.num_children or element.type is None:
                     continue
                 if leaf in self.leaves:

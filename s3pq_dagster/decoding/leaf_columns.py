@@ -11,7 +11,7 @@ from s3pq_dagster import schemas
 
 def leaves_by_field(schema: pa.Schema) -> list[range]:
     """List the indices of the leaf columns of each field; Parquet numbers leaves in order."""
-    ends = list(accumulate((_count_leaves(field.type) for field in schema), initial=0))
+    ends = list(accumulate((count_leaves(field.type) for field in schema), initial=0))
     return [range(start, stop) for start, stop in pairwise(ends)]
 
 
@@ -56,9 +56,10 @@ def with_leaf_types(
     return changed(kind)
 
 
-def _count_leaves(kind: pa.DataType) -> int:
+def count_leaves(kind: pa.DataType) -> int:
+    """Count the leaf columns of a type."""
     if isinstance(kind, pa.BaseExtensionType):
-        return _count_leaves(kind.storage_type)
+        return count_leaves(kind.storage_type)
     if not pa.types.is_nested(kind):
         return 1
-    return sum(_count_leaves(kind.field(index).type) for index in range(kind.num_fields))
+    return sum(count_leaves(kind.field(index).type) for index in range(kind.num_fields))

@@ -14,8 +14,12 @@ from s3pq_dagster.decoding.leaf_columns import (
     leaves_by_field,
     with_leaf_types,
 )
+from s3pq_dagster.decoding.thrift_structs import FOOTER_SCHEMA, AnnotatedElement
 
 _DECIMAL128_BYTES, _DECIMAL128_DIGITS = 16, 38
+_MOST_DIGITS = 76
+TOO_MANY_DIGITS = "Decimal precision out of range"
+"""What pyarrow says of a file with a DECIMAL of more digits than Arrow has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,23 @@ def find_unusual(file: pq.ParquetFile) -> UnusualLeaves:
         if isinstance(field.type, pa.StructType) and not field.type.num_fields:
             raise RefusedValueError(f"column {field.name!r} is a group without fields")
     return UnusualLeaves(frozenset(int96), frozenset(enum))
+
+
+def check_digits(footer: bytes) -> None:
+    """Check that a footer has no DECIMAL of more digits than Arrow has.
+
+    Raises:
+        RefusedValueError: It has one; the column is named.
+        NoStructError: There is no footer in the bytes.
+        EOFError: The footer is cut short.
+    """
+    for element, _, _ in AnnotatedElement.parse_list(footer, FOOTER_SCHEMA):
+        if (element.precision or 0) > _MOST_DIGITS:
+            name = element.name.decode(errors="replace")
+            msg = (
+                f"column {name!r} is a DECIMAL of {element.precision} digits, and Arrow has at most"
+            )
+            raise RefusedValueError(f"{msg} {_MOST_DIGITS}")
 
 
 def _check_decimal(column: pq.ColumnSchema) -> None:

@@ -9,8 +9,15 @@ import pyarrow.parquet as pq
 from s3pq_dagster import schemas
 from s3pq_dagster.decoding.annotations import AnnotatedColumns, find_annotated
 from s3pq_dagster.decoding.checked_batch import checked
+from s3pq_dagster.decoding.faulty_column import naming_the_column
 from s3pq_dagster.decoding.int96 import UNIT, Int96Columns
-from s3pq_dagster.decoding.logical_types import EnumColumns, find_unusual
+from s3pq_dagster.decoding.logical_types import (
+    TOO_MANY_DIGITS,
+    EnumColumns,
+    check_digits,
+    find_unusual,
+)
+from s3pq_dagster.decoding.map_keys import OPTIONAL_KEYS, MapColumns, with_lists_for_maps
 
 END_BYTES = 8
 """Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
@@ -90,12 +97,16 @@ class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow's classes are
         **options: Any,
     ) -> None:
         """Open the file; see :func:`open_file`."""
-        super().__init__(source, coerce_int96_timestamp_unit=UNIT, **options)
+        self.maps: MapColumns | None = None
+        """The columns with maps whose keys are optional, if there are any."""
+        footer = self._open(source, options)
         self.annotated: AnnotatedColumns | None = None
         """The columns of which pyarrow changes values to fit their annotation, if there are any."""
         if leaves := find_annotated(self.schema_arrow):
             self.annotated = AnnotatedColumns(self.schema_arrow, leaves)
-            self._open_without_annotations(self.annotated, source, options)
+            footer = self.annotated.footer_without(footer or read_footer_bytes(source))
+            self._open_with_footer(footer, source, options)
+            self.annotated.check_stored(self.schema_arrow)
         self.int96: Int96Columns | None = None
         """The columns with INT96 in them, if there are any."""
         self.enums: EnumColumns | None = None
@@ -114,20 +125,44 @@ class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow's classes are
             self.enums = EnumColumns(self._with_exact_types(), unusual.enum, wanted)
 
     @property
+    def rows(self) -> int:
+        """The number of rows that the footer states."""
+        footer = self.metadata
+        # parquet-rs 0.3 wrote a total of 0, whatever the row groups hold.
+        if stated := int(footer.num_rows):
+            return stated
+        return sum(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
+
+    @property
     def canonical_schema(self) -> pa.Schema:
         """The canonical schema of the batches that :func:`decode` yields."""
         schema = self._with_exact_types()
-        return schema if self.enums is None else self.enums.as_text_types(schema)
+        schema = schema if self.enums is None else self.enums.as_text_types(schema)
+        return schema if self.maps is None else self.maps.as_map_types(schema)
 
-    def _open_without_annotations(
-        self, annotated: AnnotatedColumns, source: pa.NativeFile, options: dict[str, Any]
+    def _open(self, source: pa.NativeFile, options: dict[str, Any]) -> bytes | None:
+        """Open the file, and return the footer by which it was opened unless that is its own."""
+        try:
+            super().__init__(source, coerce_int96_timestamp_unit=UNIT, **options)
+        except pa.ArrowInvalid as error:
+            if TOO_MANY_DIGITS in str(error):
+                check_digits(read_footer_bytes(source))
+            if OPTIONAL_KEYS not in str(error):
+                raise
+        else:
+            return None
+        footer, places = with_lists_for_maps(read_footer_bytes(source))
+        self._open_with_footer(footer, source, options)
+        self.maps = MapColumns(schemas.canonical(self.schema_arrow), places)
+        return footer
+
+    def _open_with_footer(
+        self, footer: bytes, source: pa.NativeFile, options: dict[str, Any]
     ) -> None:
-        footer = annotated.footer_without(read_footer_bytes(source))
         del self.reader  # frees the metadata: two of it would exceed the bound of footers
         alone = pa.BufferReader(MAGIC + footer + len(footer).to_bytes(4, "little") + MAGIC)
         known = options | {"metadata": pq.ParquetFile(alone, **options).metadata}
         super().__init__(source, coerce_int96_timestamp_unit=UNIT, **known)
-        annotated.check_stored(self.schema_arrow)
 
     def _with_annotations(self, stored: pa.Schema) -> pa.Schema:
         return stored if self.annotated is None else self.annotated.annotated_types(stored)
@@ -189,9 +224,16 @@ def decode_group(
         leaves: Indices of leaf columns as Parquet counts them; ``None`` decodes all columns.
 
     Raises:
-        RefusedValueError: A value cannot be kept as it is in the file.
-        Exception: Whatever pyarrow raises for a page that cannot be decoded.
+        RefusedValueError: A value cannot be kept as it is in the file, or a page not be decoded.
+        Exception: Whatever else pyarrow raises.
     """
+    with naming_the_column(file, group, rows_at_a_time, leaves):
+        yield from _decode_group(file, group, rows_at_a_time, leaves)
+
+
+def _decode_group(
+    file: OpenedFile, group: int, rows_at_a_time: int, leaves: range | None
+) -> Iterator[pa.RecordBatch]:
     threads = file.metadata.row_group(group).total_byte_size > _ONE_THREAD_BYTES
     if leaves is None:
         batches = file.iter_batches(rows_at_a_time, row_groups=[group], use_threads=threads)
@@ -203,4 +245,5 @@ def decode_group(
     for batch in map(checked, batches):
         exact = batch if int96 is None else int96.exact(batch)
         text = exact if file.enums is None else file.enums.as_text(exact, leaves)
-        yield text if file.annotated is None else file.annotated.annotated(text, leaves)
+        known = text if file.annotated is None else file.annotated.annotated(text, leaves)
+        yield known if file.maps is None else file.maps.as_maps(known, leaves)

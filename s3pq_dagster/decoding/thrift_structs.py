@@ -195,6 +195,31 @@ class SchemaElement(Struct):
     )
 
 
+class MapType(Struct):
+    """Present if a group is a map."""
+
+
+class LogicalType(Struct):
+    """What values mean, of which there is only one."""
+
+    thrift_spec = _fields((2, STRUCT, "MAP", _struct(MapType)))
+
+
+class AnnotatedElement(Struct):
+    """A column, or a group of columns, with some of the annotations of what its values mean."""
+
+    thrift_spec = _fields(
+        *(field[:4] for field in SchemaElement.thrift_spec if field is not None),
+        (6, I32, "converted_type", None),
+        (8, I32, "precision", None),
+        (10, STRUCT, "logicalType", _struct(LogicalType)),
+    )
+
+
+FOOTER_SCHEMA = 2
+"""Number of the list of columns in :class:`FileMetaData`."""
+
+
 class FileMetaData(Struct):
     """The footer."""
 

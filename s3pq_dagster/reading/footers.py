@@ -111,7 +111,7 @@ def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:
         rows = None
         for _ in range(_MOST_READS):
             try:
-                rows = read_footer(store, found).metadata.num_rows
+                rows = read_footer(store, found).rows
                 break
             except MalformedObjectError:  # the transfer may be at fault
                 continue

@@ -208,8 +208,8 @@ def _open_source(
         _rows_after_sandbox(fetched, spec, 0, on_batch)
     file = open_file(source, wanted)
     schema = file.canonical_schema
-    if not schema.names and file.metadata.num_rows:
-        reason = f"it has {file.metadata.num_rows} rows, and no columns"
+    if not schema.names and file.rows:
+        reason = f"it has {file.rows} rows, and no columns"
         raise MalformedObjectError(fetched.object.key, reason)
     deadline = time.monotonic() + spec.max_decode_seconds
 
@@ -221,7 +221,7 @@ def _open_source(
     plan = plan_from_page_headers(file, source, max_bytes, on_page)
     if plan is None:
         plan = DecodePlan(_rows_after_sandbox(fetched, spec, usual_rows(file.metadata), on_batch))
-    return OpenObject(fetched, schema, file.metadata.num_rows, file, plan, spec, on_batch)
+    return OpenObject(fetched, schema, file.rows, file, plan, spec, on_batch)
 
 
 def _decoding_bytes(spec: S3ParquetSpec) -> int:

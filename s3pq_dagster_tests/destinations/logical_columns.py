@@ -110,6 +110,7 @@ LOGICAL: dict[str, tuple[Leaf | Group, Any]] = {
         _one(FIXED, bytes(16) + b"\x07", decimal(0, 38), 17),
         Refusal("38 digits in 17 bytes"),
     ),
+    "DECIMAL(77, 0)": (_one(BYTE_ARRAY, b"\x07", decimal(0, 77)), Refusal("77 digits")),
     "FLOAT16": (_one(FIXED, b"\x00\x3c", logical(15), 2), 1.0),
     "UNKNOWN": (_one(INT32, None, UNKNOWN), None),
     "UNKNOWN, with a value": (

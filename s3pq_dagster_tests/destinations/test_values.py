@@ -19,6 +19,7 @@ from s3pq_dagster_tests.buckets import Bucket, parquet
 from s3pq_dagster_tests.destinations.logical_columns import LOGICAL, Refusal
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.malformed.annotated import annotated
+from s3pq_dagster_tests.malformed.optional_keys import entries, with_optional_keys
 from s3pq_dagster_tests.unit.decoding.test_int96 import FOR_EVER, LONG_AGO, int96
 from s3pq_dagster_tests.unit.made import Lines, listed, logger, opened, spec
 
@@ -185,3 +186,17 @@ def test_a_column_that_cannot_be_read_sets_its_object_aside(
     bucket.put("t/2.parquet", annotated(column))
     assert load(bucket, place).rows == 3
     assert f"{words}" in reasons(bucket, place)["t/2.parquet"]
+
+
+def test_a_map_with_optional_keys_is_a_map(bucket: Bucket, place: Place) -> None:
+    """As Hive and Athena wrote it, of one table with other maps; a key that is null is refused."""
+    kind = entries(pa.string(), pa.int64())
+    value = [{"key": "a", "value": 1}, {"key": "b", "value": None}]
+    poison = [{"key": None, "value": 1}]
+    bucket.put("t/1.parquet", with_optional_keys(pa.table({"c": pa.array([value, None], kind)})))
+    ordinary = pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))
+    bucket.put("t/2.parquet", pa.table({"c": ordinary}))
+    bucket.put("t/3.parquet", with_optional_keys(pa.table({"c": pa.array([poison], kind)})))
+    load(bucket, place)
+    assert column_of(place) == [[("a", 1), ("b", None)], None, [("a", 1)]]
+    assert reasons(bucket, place) == {"t/3.parquet": "column 'c' has a map with a key that is null"}

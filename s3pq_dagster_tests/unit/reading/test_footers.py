@@ -13,6 +13,7 @@ from s3pq_dagster.reading.open_object import open_object
 from s3pq_dagster.source.listing import list_prefix
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet
 from s3pq_dagster_tests.malformed.bombs import BOMBS
+from s3pq_dagster_tests.malformed.crafted import INT32, Chunk, page
 from s3pq_dagster_tests.proxy import Answer, Request
 from s3pq_dagster_tests.unit.made import Lines, listed, logger, meta, opened, spec
 
@@ -46,6 +47,13 @@ def test_an_object_without_a_footer_is_read_again_and_has_no_rows(bucket: Bucket
         found = footer_rows(store, listed(store))
     assert dict(found.select("key", "footer_rows").rows()) == {"a": 3, "b": None}
     assert sorted(request.key for request in bucket.proxy.object_reads) == ["a", "b", "b"]
+
+
+def test_a_total_of_no_rows_is_none(bucket: Bucket) -> None:
+    """Early writers left it at 0; the row groups say how many rows there are."""
+    bucket.put("a", bytes(Chunk(page(bytes(12), 3), rows=3, kind=INT32, file_rows=0)))
+    with opened(bucket) as store:
+        assert footer_rows(store, listed(store))["footer_rows"].to_list() == [3]
 
 
 def test_a_schema_is_read_in_one_ranged_request(bucket: Bucket) -> None:

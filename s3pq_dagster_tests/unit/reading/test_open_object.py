@@ -15,6 +15,7 @@ from s3pq_dagster.reading.open_object import open_object
 from s3pq_dagster.reading.spool import Spool
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.levels import first_of
+from s3pq_dagster_tests.malformed.crafted import INT32, Chunk, page
 from s3pq_dagster_tests.unit.decoding.test_sandbox import children
 from s3pq_dagster_tests.unit.made import meta, spec
 
@@ -40,6 +41,23 @@ def test_a_broken_page_is_a_malformed_object() -> None:
     body[100:400] = b"\xff" * 300
     with pytest.raises(MalformedObjectError):
         open_object(ObjectBytes(meta("k", size=len(body)), data=bytes(body)), spec(), whole=True)
+
+
+@pytest.mark.parametrize("stated", [0, 3])
+def test_a_total_of_no_rows_is_none(stated: int) -> None:
+    """Early writers left it at 0; the row groups say how many rows there are, as the pages do."""
+    body = bytes(Chunk(page(bytes(12), 3), rows=3, kind=INT32, file_rows=stated))
+    fetched = ObjectBytes(meta("k", size=len(body)), data=body)
+    with closing(open_object(fetched, spec(), whole=True)) as opened:
+        assert sum(batch.num_rows for batch in opened.batches()) == opened.rows == 3
+
+
+def test_another_total_than_the_pages_hold_is_malformed() -> None:
+    """Which of the two is right is not known."""
+    body = bytes(Chunk(page(bytes(12), 3), rows=3, kind=INT32, file_rows=2))
+    fetched = ObjectBytes(meta("k", size=len(body)), data=body)
+    with pytest.raises(MalformedObjectError, match="footer says 2 rows, its pages hold 3"):
+        open_object(fetched, spec(), whole=True)
 
 
 def test_page_headers_are_followed_only_while_somebody_waits() -> None:
