@@ -47,9 +47,16 @@ def find_unusual(file: pq.ParquetFile) -> UnusualLeaves:
         elif physical == "FIXED_LEN_BYTE_ARRAY" and column.length > _DECIMAL128_BYTES:
             _check_decimal(column)
     for field in file.schema_arrow:
-        if isinstance(field.type, pa.StructType) and not field.type.num_fields:
-            raise RefusedValueError(f"column {field.name!r} is a group without fields")
+        if _has_empty_group(field.type):
+            where = "has" if field.type.num_fields else "is"
+            raise RefusedValueError(f"column {field.name!r} {where} a group without fields")
     return UnusualLeaves(frozenset(int96), frozenset(enum))
+
+
+def _has_empty_group(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.StructType) and not kind.num_fields:
+        return True
+    return any(_has_empty_group(kind.field(number).type) for number in range(kind.num_fields))
 
 
 def check_digits(footer: bytes) -> None:

@@ -181,8 +181,8 @@ def _shown(value: pa.Scalar) -> str:
 
 
 def _texts(value: pa.Scalar) -> Iterator[str]:
-    """Write a value in Python's words or, where Python has no such value, in Arrow's."""
-    for write in (_in_python, _as_text, _in_arrow):
+    """Write a value in Python's words or, as far as Python has no such value, in Arrow's."""
+    for write in (_in_python, _as_text, _by_parts, _in_arrow):
         try:
             yield one_line(write(value))
         except (ValueError, OverflowError, TypeError, pa.ArrowException):
@@ -196,6 +196,16 @@ def _in_python(value: pa.Scalar) -> str:
 
 def _as_text(value: pa.Scalar) -> str:
     return str(value.cast(pa.string()))
+
+
+def _by_parts(value: pa.Scalar) -> str:
+    """Write a value of which a part may be one that Python does not have."""
+    if isinstance(value, pa.StructScalar):
+        parts = (f"{name!r}: {next(_texts(part))}" for name, part in value.items())
+        return f"{{{', '.join(parts)}}}"
+    if isinstance(value, pa.ListScalar):
+        return f"[{', '.join(next(_texts(part)) for part in value)}]"
+    raise TypeError(value.type)
 
 
 def _in_arrow(value: pa.Scalar) -> str:

@@ -126,5 +126,10 @@ LOGICAL: dict[str, tuple[Leaf | Group, Any]] = {
     "GEOMETRY": (_one(BYTE_ARRAY, POINT, GEOMETRY), POINT),
     "GEOGRAPHY": (_one(BYTE_ARRAY, POINT, GEOGRAPHY), POINT),
     "a group without fields": (Group("c"), Refusal("a group without fields")),
+    "a group without fields within a group": (
+        _within(_text("s", b"a", STRING), Group("g")),
+        Refusal("a group without fields"),
+    ),
+    "a group of groups without fields": (_within(Group("g")), Refusal("a group without fields")),
 }
 """A column of one row by its logical type, and the value, or why its file is refused."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -42,6 +43,27 @@ def test_a_long_value_is_cut_short() -> None:
         rules(lambda _: "no").check(pa.record_batch({"j": ["x" * 10_000]}), "t/a")
     assert "'" + "x" * 79 + "…" in raised.value.reason
     assert len(raised.value.reason) < 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        (
+            pa.struct([("at", pa.timestamp("s")), ("n", pa.int64())]),
+            "{'at': -2000-01-01 00:00:00, 'n': 1}",
+        ),
+        (pa.list_(pa.timestamp("s")), "[-2000-01-01 00:00:00]"),
+    ],
+)
+def test_a_value_that_python_does_not_have_is_named_within_others(
+    kind: pa.DataType, shown: str
+) -> None:
+    """Python's years begin with 1."""
+    moment = int(np.datetime64("-2000-01-01", "s").astype(int))
+    column = pa.array([{"at": moment, "n": 1} if pa.types.is_struct(kind) else [moment]], kind)
+    with pytest.raises(RefusedObjectError) as raised:
+        rules(lambda _: "no").check(pa.record_batch({"j": column}), "t/a")
+    assert f"column 'j' has the value {shown}, which Here" in raised.value.reason
 
 
 def test_types_that_are_refused_have_no_rules() -> None:
