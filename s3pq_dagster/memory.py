@@ -7,6 +7,10 @@ from pathlib import Path
 _MIB = 1024 * 1024
 RESERVED_BYTES = 384 * _MIB
 """What a run takes besides objects: Python, Dagster, Arrow and the driver of a destination."""
+_ENGINE_PERCENT = 80
+"""DuckDB takes so much of the memory there is, by its own default."""
+_LEAST_ENGINE_BYTES = 64 * _MIB
+"""An engine gets at least so much: with less it cannot write a row group."""
 
 
 def memory_limit(root: Path = Path("/")) -> int:
@@ -36,6 +40,21 @@ def bound(most: int, share: int, limit: int | None = None) -> int:
     """
     left = (memory_limit() if limit is None else limit) - RESERVED_BYTES
     return max(most // 16, min(most, left // share))
+
+
+def engine_limit(bounds: int, limit: int | None = None) -> int | None:
+    """Return how much memory an engine within this process may take beside a run.
+
+    Args:
+        bounds: What the run's objects may take.
+        limit: The memory there is; by default :func:`memory_limit`.
+
+    Returns:
+        ``None`` if the engine's own default leaves enough to the run.
+    """
+    there_is = memory_limit() if limit is None else limit
+    left = max(_LEAST_ENGINE_BYTES, there_is - RESERVED_BYTES - bounds)
+    return left if left * 100 < there_is * _ENGINE_PERCENT else None
 
 
 def _machine_bytes() -> int:

@@ -27,6 +27,12 @@ def _by_memory(name: str, *, share: int) -> Any:
     return Field(default=bound(known.default, share), description=known.description)
 
 
+def default_bounds() -> int:
+    """Return how many bytes of memory objects may take by default."""
+    fields = S3ParquetResource.model_fields
+    return sum(int(fields[name].default) for name in ("max_bytes_in_flight", "max_decoded_bytes"))
+
+
 class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
     """A bucket to load from; the fields are those of :class:`S3ParquetSpec`.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from s3pq_dagster.memory import RESERVED_BYTES, bound, memory_limit
+from s3pq_dagster.memory import RESERVED_BYTES, bound, engine_limit, memory_limit
 from s3pq_dagster.spec import MIB
 
 
@@ -82,3 +82,28 @@ def test_without_a_limit_the_machine_counts(tmp_path: Path, files: dict[str, str
 def test_a_bound_is_a_part_of_what_there_is(limit: int, expected: int) -> None:
     """Where there is plenty the bound is what it always was, and it is never nothing."""
     assert bound(1024 * MIB, 2, limit) == expected * MIB
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (64 * 1024 * MIB, None),
+        (4 * 1024 * MIB, 4 * 1024 - 384 - 1000),
+        (1600 * MIB, 216),
+        (700 * MIB, 64),
+    ],
+)
+def test_an_engine_gets_what_a_run_leaves(limit: int, expected: int | None) -> None:
+    """Where there is plenty the engine's own default stays, and it never gets nothing."""
+    found = engine_limit(1000 * MIB, limit)
+    assert found == (None if expected is None else expected * MIB)
+
+
+@pytest.mark.parametrize("limit", [700, 1024, 2048, 4096, 8192, 65_536])
+def test_what_a_run_takes_by_default_is_there(limit: int) -> None:
+    """Objects, the engine and the rest together take no more than the limit."""
+    there_is = limit * MIB
+    bounds = bound(1024 * MIB, 2, there_is) + bound(64 * MIB, 8, there_is)
+    engine = engine_limit(bounds, there_is)
+    taken = RESERVED_BYTES + bounds + (there_is * 0.8 if engine is None else engine)
+    assert taken <= there_is

@@ -7,7 +7,10 @@ from pydantic import Field
 
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.io_managers.urls import check_installed
+from s3pq_dagster.dagster.resource import default_bounds
 from s3pq_dagster.destinations.protocol import Destination
+from s3pq_dagster.memory import engine_limit
+from s3pq_dagster.spec import MIB
 
 
 class S3ParquetDuckDBIOManager(S3ParquetIOManager):
@@ -17,7 +20,8 @@ class S3ParquetDuckDBIOManager(S3ParquetIOManager):
     namespace: str = Field(default="main", description="DuckDB schema of tables and ledger.")
     memory_limit: str | None = Field(
         default=None,
-        description="The most memory DuckDB may use, for example `1GB`; unset: its default.",
+        description="The most memory DuckDB may use, for example `1GB`; unset: its default, which "
+        "is 80 % of the memory there is, or what a run leaves of it if that is less.",
     )
     lock_timeout_seconds: float = Field(
         default=300, description="How long to wait while another process has the file open."
@@ -31,7 +35,7 @@ class S3ParquetDuckDBIOManager(S3ParquetIOManager):
         return DuckDBDestination(
             self.database,
             namespace=self.namespace,
-            memory_limit=self.memory_limit,
+            memory_limit=self.memory_limit or _default_limit(),
             lock_timeout_seconds=self.lock_timeout_seconds,
             log=log,
         )
@@ -51,3 +55,8 @@ class S3ParquetDuckDBIOManager(S3ParquetIOManager):
     def place(self) -> str:
         """Name where the tables are, without secrets."""
         return f"duckdb://{Path(self.database).absolute()}#{self.namespace}"
+
+
+def _default_limit() -> str | None:
+    limit = engine_limit(default_bounds())
+    return None if limit is None else f"{limit // MIB}MiB"
