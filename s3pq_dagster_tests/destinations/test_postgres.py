@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from decimal import Context, Decimal
 from pathlib import Path
 
+import psycopg
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -86,6 +87,23 @@ def refresh_with(destination: PostgresDestination, each: pa.RecordBatch) -> None
     """Refresh the table with a batch as its only object."""
     with destination.write(OWNER, run_id="r", append=False, refresh=True) as writer:
         writer.commit(stream(each), schema_key=A.key, seal=lambda: sealed(loaded(A, each.num_rows)))
+
+
+# What is read
+
+
+def test_rows_of_a_large_table_come_back_in_order(
+    place: PostgresPlace, destination: PostgresDestination
+) -> None:
+    """PostgreSQL lets a scan begin where another one has just been, unless it is told not to."""
+    count = 24_000  # more than a quarter of shared_buffers
+    large = {"id": range(count), "text": ["x" * 1700] * count, "_s3_key": [A.key] * count}
+    load_batch(destination, pa.record_batch(large))
+    with psycopg.connect(place.url) as other:
+        other.execute("DECLARE half CURSOR FOR SELECT id FROM orders")
+        other.execute(f"FETCH {count // 2} FROM half")
+    with destination.read("orders", ["id"]) as reader:
+        assert reader.read_all()["id"].to_pylist() == list(range(count))
 
 
 # What is created

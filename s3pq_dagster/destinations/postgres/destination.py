@@ -122,6 +122,8 @@ class PostgresDestination:
                 ).table_row_if_exists()
                 schema = row[2] if row else None
                 names = _chosen(table, columns, list(stored.columns()))
+                # Else a scan of a large table begins where another one has just been.
+                connection.run("SET LOCAL synchronize_seqscans = off")
                 with connection.stream(f"SELECT {names} FROM {stored.sql}") as reader:
                     yield returned(reader, schema)
 
