@@ -11,6 +11,8 @@ from s3pq_dagster.source.store import Store
 
 _MOST_REQUESTS = 32
 """Requests that are sent at a time."""
+_MOST_QUEUED = 4096
+"""Requests that wait for their turn: each takes about a kilobyte, and there may be a million."""
 
 
 def gone_from_bucket(store: Store, keys: Sequence[str], concurrency: int) -> list[str]:
@@ -31,12 +33,17 @@ def gone_from_bucket(store: Store, keys: Sequence[str], concurrency: int) -> lis
         return []
     workers = min(concurrency if concurrency > 0 else _MOST_REQUESTS, _MOST_REQUESTS)
     pool = ThreadPoolExecutor(workers, "s3pq-gone")
+    gone: list[str] = []
     try:
-        answers = [pool.submit(store.is_there, key) for key in keys]
-        there = [wait_interruptibly(answer) for answer in answers]
+        for start in range(0, len(keys), _MOST_QUEUED):
+            asked = [
+                (key, pool.submit(store.is_there, key))
+                for key in keys[start : start + _MOST_QUEUED]
+            ]
+            gone += [key for key, answer in asked if not wait_interruptibly(answer)]
     finally:  # a cancelled run does not wait for answers that may be long in coming
         pool.shutdown(wait=False, cancel_futures=True)
-    return [key for key, is_there in zip(keys, there, strict=True) if not is_there]
+    return gone
 
 
 def check_refresh(plan: LoadPlan, ledger: Ledger, store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import polars as pl
 import pyarrow as pa
@@ -36,6 +37,8 @@ _MOST_READS = 2
 """How often a footer is read before the object counts as having none."""
 MOST_AT_A_TIME = 32
 """Footers read at the same time."""
+_MOST_QUEUED = 4096
+"""Footers that wait for their turn: each takes about a kilobyte, and there may be a million."""
 _MOST_BYTES = 64 * 1024 * 1024
 """A longer footer is not read here, but only when its object is loaded."""
 _TRIAL_BYTES = 256 * 1024 * 1024
@@ -119,8 +122,10 @@ def footer_rows(store: Store, listing: Listing) -> pl.DataFrame:
                 return None
         return found.key, found.version, found.size, rows
 
+    counts, left = [], iter(listing)
     with ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="s3pq-footer") as pool:
-        counts = [found for found in pool.map(rows_of, listing) if found is not None]
+        while some := list(islice(left, _MOST_QUEUED)):
+            counts += [found for found in pool.map(rows_of, some) if found is not None]
     columns = {
         "key": pl.String,
         "version": pl.String,
