@@ -58,10 +58,10 @@ def columns_within(column: pa.Array) -> list[pa.Array]:
         return [column.field(number) for number in range(kind.num_fields)]
     if not pa.types.is_nested(kind):
         return []
+    if column.null_count == len(column):  # flatten() would need a builder, which JSON has none of
+        return [column.values.slice(0, 0)]
     if pa.types.is_fixed_size_list(kind):
         return [column.flatten()]
-    if not len(column):
-        return [column.values.slice(0, 0)]
     offsets = column.offsets
     start, end = offsets[0].as_py(), offsets[-1].as_py()
     return [column.values.slice(start, end - start)]

@@ -87,9 +87,10 @@ class ValueRules:
 
     def _reason(self, name: str, column: pa.Array, rule: Rule, found: str) -> str:
         row, found = _first_refused(column, rule, found)
+        shown = _shown(column[row])
         return (
-            f"column {name!r} has the value {_shown(column[row])}, which {self._destination} "
-            f"cannot hold unchanged: {one_line(found)[:_MOST_OF_CAUSE]}"
+            f"column {name!r} has the value {shown}, which {self._destination} cannot hold "
+            f"unchanged: {one_line(found)[:_MOST_OF_CAUSE]}"
         )
 
 
@@ -134,8 +135,10 @@ def within(rule_of: Callable[[pa.DataType], Rule | None], kind: pa.DataType) -> 
 def entries_of(maps: pa.Array) -> tuple[np.ndarray[Any, np.dtype[np.int32]], pa.Array]:
     """Return where each map begins and ends among the entries, and the entries, as structs.
 
-    Maps that are null are left out, and the last end is the number of entries.
+    Maps that are null are left out, and the last end is the number of entries. Extension types are
+    replaced by what they are stored as.
     """
+    maps = _as_stored(maps)
     maps = maps.drop_null() if maps.null_count else maps
     if not len(maps):
         return np.zeros(1, np.int32), maps.values.slice(0, 0)
@@ -154,11 +157,18 @@ def _of_child(index: int, rule: Rule) -> Rule:
 
 def _children(column: pa.Array) -> list[pa.Array]:
     """Return the arrays nested in a column, without values of rows that are null or sliced off."""
+    column = _as_stored(column)
     if pa.types.is_struct(column.type):
         return list(column.flatten())
     if pa.types.is_map(column.type):
         return [entries_of(column)[1]]
     return [column.flatten()]
+
+
+def _as_stored(column: pa.Array) -> pa.Array:
+    """Give a column the type that it is stored as: Arrow 26 cannot make extension types anew."""
+    kind = schemas.storage_type(column.type)
+    return column if column.type == kind else schemas.retyped(column, kind)
 
 
 def _first_refused(column: pa.Array, rule: Rule, found: str) -> tuple[int, str]:

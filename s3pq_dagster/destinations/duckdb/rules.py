@@ -55,8 +55,6 @@ def _equal_keys(column: pa.Array) -> str | None:
 
 def _count(parents: pa.Array, keys: pa.Array) -> int:
     """Count the different keys of all maps."""
-    if isinstance(keys, pa.ExtensionArray):
-        keys = keys.storage
     if not pa.types.is_floating(keys.type) and not pa.types.is_nested(keys.type):
         pairs = pa.table({"map": parents, "key": keys})
         return int(pairs.group_by(["map", "key"]).aggregate([]).num_rows)

@@ -6,6 +6,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pytest
 
+from s3pq_dagster import schemas
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.errors import DestinationError, QuarantineLimitError, UnsupportedSchemaError
 from s3pq_dagster.ledger import fingerprint
@@ -244,3 +245,16 @@ def test_two_columns_of_one_name_are_an_error_of_the_table(
         load(bucket, destination)
     assert not destination.state(owner(bucket)).exists
     assert reasons(bucket, destination) == {}
+
+
+@ONE_OF_EACH_KIND
+def test_nested_extension_types_load_where_all_are_null(
+    bucket: Bucket, destination: Destination
+) -> None:
+    """Rules look into such columns, too: there is nothing in them that could be refused."""
+    moments = pa.struct([("id", pa.uuid()), ("at", pa.timestamp("ms"))])
+    kinds = [pa.map_(pa.uuid(), pa.timestamp("ms")), pa.list_(moments), pa.list_(moments, 2)]
+    columns = [schemas.retyped(pa.nulls(2, schemas.storage_type(kind)), kind) for kind in kinds]
+    bucket.put("t/a", pa.table([[1, 2], *columns], names=["id", "map", "list", "pair"]))
+    assert load(bucket, destination).quarantined_keys == []
+    assert ids(destination) == [1, 2]

@@ -5,6 +5,7 @@ import tracemalloc
 import pyarrow as pa
 import pytest
 
+from s3pq_dagster import schemas
 from s3pq_dagster.decoding.checked_batch import RefusedValueError, checked
 
 
@@ -26,3 +27,14 @@ def test_the_first_text_that_is_no_json_is_named() -> None:
     batch = pa.record_batch([pa.ExtensionArray.from_storage(pa.json_(), texts)], names=["j"])
     with pytest.raises(RefusedValueError, match=r"^column 'j' is JSON .*the text 'words', which"):
         checked(batch)
+
+
+JSONS = pa.list_(pa.struct([("x", pa.json_())]), 2)
+
+
+@pytest.mark.parametrize("kind", [JSONS, pa.struct([("f", JSONS)])], ids=str)
+def test_json_within_lists_that_are_all_null_is_none(kind: pa.DataType) -> None:
+    """Arrow 26 cannot flatten such lists, since it has no builder for extension types."""
+    column = schemas.retyped(pa.nulls(3, schemas.storage_type(kind)), kind)
+    batch = pa.record_batch([column], names=["j"])
+    assert checked(batch).column("j").null_count == 3

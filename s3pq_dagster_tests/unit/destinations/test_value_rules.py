@@ -1,11 +1,13 @@
 """Rules for values: which one is refused, how it is named, and what is never looked at."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from s3pq_dagster import schemas
 from s3pq_dagster.destinations.duckdb.rules import rule_of as duckdb_rule
 from s3pq_dagster.destinations.value_rules import Rule, ValueRules, within
 from s3pq_dagster.errors import RefusedObjectError, UnsupportedSchemaError
@@ -101,6 +103,43 @@ def test_a_map_with_a_key_twice_is_found_at_any_depth(
     rule = duckdb_rule(pa.field("c", column.type))
     assert rule is not None
     assert (rule(column) is not None) == is_refused
+
+
+UUID_MAP = pa.map_(pa.uuid(), pa.duration("us"))
+PAIRS = pa.list_(pa.struct([("d", pa.duration("us")), ("j", pa.json_())]), 2)
+PLAIN_PAIRS = pa.list_(pa.struct([("d", pa.int64()), ("j", pa.string())]), 2)
+ID = b"0" * 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "is_refused"),
+    [
+        (UUID_MAP, [None, None], False),
+        (UUID_MAP, [None, []], False),
+        (UUID_MAP, [[(ID, 1)], None, [(ID, 2), (ID, 3)]], True),
+        (PAIRS, [None, None], False),
+        (PAIRS, [None, [{"d": 1, "j": "1"}, {"d": 2**62, "j": "2"}], None], True),
+    ],
+    ids=str,
+)
+def test_extension_types_within_lists_and_maps_with_nulls_are_looked_into(
+    kind: pa.DataType, rows: list[Any], *, is_refused: bool
+) -> None:
+    """Also where all are null: Arrow 26 cannot make such an array, not even an empty one."""
+    stored = pa.map_(pa.binary(16), pa.int64()) if kind == UUID_MAP else PLAIN_PAIRS
+    column = schemas.retyped(pa.array(rows, stored), kind)
+    rule = duckdb_rule(pa.field("c", kind))
+    assert rule is not None
+    assert (rule(column) is not None) == is_refused
+
+
+def test_a_value_beyond_python_is_shown_beside_a_null_list() -> None:
+    """Whatever it is nested in, nulls included."""
+    kind = pa.list_(pa.list_(pa.timestamp("ms", "UTC"), 2))
+    beyond = pa.array([[None, [2**63 - 808, None]]], pa.list_(pa.list_(pa.int64(), 2)))
+    batch = pa.record_batch([schemas.retyped(beyond, kind)], names=["c"])
+    with pytest.raises(RefusedObjectError, match=r"\[None, \[.*9223372036854775000.*, None\]\]"):
+        ValueRules("DuckDB", lambda *_: None, duckdb_rule).check(batch, "t/a")
 
 
 def test_values_behind_a_null_do_not_count() -> None:
