@@ -14,6 +14,8 @@ Rule = Callable[[pa.Array], str | None]
 _MOST_CHARACTERS = 80
 """Characters that are shown of a value."""
 _MOST_OF_CAUSE = 200
+_BEYOND = "<value out of range"
+"""What Arrow writes for a moment beyond the year 32767."""
 
 
 class ValueRules:
@@ -205,6 +207,9 @@ def _in_python(value: pa.Scalar) -> str:
 
 
 def _as_text(value: pa.Scalar) -> str:
+    # pyarrow 26 casts a moment that it cannot write to the text of another date.
+    if pa.types.is_temporal(value.type) and _BEYOND in _in_arrow(value):
+        raise ValueError(value.type)
     return str(value.cast(pa.string()))
 
 
