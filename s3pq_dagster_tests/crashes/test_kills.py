@@ -22,7 +22,10 @@ RANDOM_KILLS = 2
 HERE = [
     pytest.param("duckdb", "nothing new", marks=thorough),
     pytest.param("duckdb", "deleted, mirror", marks=nightly),
-    *(pytest.param(kind, "overwritten, replace", marks=thorough) for kind in PLACES),
+    pytest.param("duckdb", "overwritten, replace", marks=thorough),
+    pytest.param("delta", "overwritten, replace", marks=thorough),
+    pytest.param("postgres", "overwritten, replace", marks=nightly),
+    pytest.param("parquet", "overwritten, replace", marks=nightly),
     *(pytest.param(kind, "full refresh", marks=nightly) for kind in PLACES),
 ]
 """Destination and scenario; the rest of them is `make bench-crashes`."""

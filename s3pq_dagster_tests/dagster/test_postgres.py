@@ -182,7 +182,7 @@ def test_the_ui_shows_the_variable_and_not_the_url(
     assert_clean(*(path.read_bytes().decode("latin-1") for path in files))
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_headless_sync_writes_no_secret(
     bucket: Bucket, tmp_path: Path, secret_url: str, place: PostgresPlace
 ) -> None:

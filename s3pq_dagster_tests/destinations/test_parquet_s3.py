@@ -428,7 +428,7 @@ def agrees(place: ParquetS3Place, *, refresh: bool) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("refresh", [False, True], ids=["replace", "refresh"])
+@pytest.mark.parametrize("refresh", first_of([False, True], others=pytest.mark.nightly))
 def test_a_writer_may_be_killed_at_any_request(tmp_path: Path, *, refresh: bool) -> None:
     """Before it or after it; whoever comes next ends what was begun, and each row is there once.
 

@@ -14,12 +14,14 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster_tests.destinations.contract.objects import A1, B1
 from s3pq_dagster_tests.destinations.places import Place
+from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES
 from s3pq_dagster_tests.destinations.tables import (
     commit,
     ids_by_key,
     load,
     write,
 )
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.unit.made import meta
 
 
@@ -82,6 +84,9 @@ def test_two_tables_are_written_at_once(place: Place) -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize(
+    "place", first_of(sorted(ALL_PLACES), keep=3, others=pytest.mark.nightly), indirect=True
+)
 def test_two_processes_load_each_object_once(place: Place) -> None:
     """Two processes load the same objects at once; each object is loaded by one of them."""
     objects = [meta(f"orders/{number}", second=number) for number in range(6)]
