@@ -203,6 +203,8 @@ def _texts(value: pa.Scalar) -> Iterator[str]:
 
 
 def _in_python(value: pa.Scalar) -> str:
+    if value.type == pa.time64("ns") and value.is_valid:
+        raise TypeError(value.type)  # Python's times have no nanoseconds
     return repr(value.as_py())
 
 

@@ -142,6 +142,13 @@ def test_a_value_beyond_python_is_shown_beside_a_null_list() -> None:
         ValueRules("DuckDB", lambda *_: None, duckdb_rule).check(batch, "t/a")
 
 
+def test_a_time_is_shown_with_its_nanoseconds() -> None:
+    """Python's has none, and they are what is refused."""
+    times = pa.array([1], pa.int64()).view(pa.time64("ns"))
+    with pytest.raises(RefusedObjectError, match=r"has the value 00:00:00\.000000001, which"):
+        rules(lambda _: "no").check(pa.record_batch([times], names=["c"]), "t/a")
+
+
 def test_values_behind_a_null_do_not_count() -> None:
     """A null may hide a value, which nobody reads and nobody writes."""
     hidden = pa.StructArray.from_arrays([pa.array([9, 1])], ["n"], mask=pa.array([True, False]))
