@@ -18,6 +18,7 @@ from s3pq_dagster.decoding.logical_types import (
     find_unusual,
 )
 from s3pq_dagster.decoding.map_keys import OPTIONAL_KEYS, MapColumns, with_lists_for_maps
+from s3pq_dagster.decoding.stored_types import WRONGLY_STORED, check_stored_types
 
 END_BYTES = 8
 """Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
@@ -149,6 +150,10 @@ class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow's classes are
                 check_digits(read_footer_bytes(source))
             if OPTIONAL_KEYS not in str(error):
                 raise
+        except OSError as error:
+            if any(words in str(error) for words in WRONGLY_STORED):
+                check_stored_types(read_footer_bytes(source))
+            raise
         else:
             return None
         footer, places = with_lists_for_maps(read_footer_bytes(source))
