@@ -39,13 +39,9 @@ _BROKEN = {WRONG, BARE, CRASHED, HUNG, FAILED}
 _SHOWN = _BROKEN | {REFUSED, READABLE, UNJUDGED}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Load everything, print the table, and exit with 1 if a promise does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, action="append", required=True)
-    parser.add_argument("--destination", choices=_DESTINATIONS, action="append")
-    asked = parser.parse_args()
-    files = [path for corpus in asked.corpus for path in files_of(corpus)]
+    asked, files = _asked(arguments)
     counts = {kind: outcomes(kind, files) for kind in asked.destination or _DESTINATIONS}
     print(f"\n| destination | files | {' | '.join(_COLUMNS)} |")
     print(f"|---|{'--:|' * (len(_COLUMNS) + 1)}")
@@ -54,6 +50,33 @@ def main() -> None:
     versions = f"pyarrow {pa.__version__}, duckdb {duckdb.__version__}, polars {pl.__version__}"
     print(f"\n{versions}, Python {sys.version.split()[0]}")
     sys.exit(any(_BROKEN & set(found) for found in counts.values()))
+
+
+def _asked(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[Path]]:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.corpora",
+        description="Load whole corpora of Parquet files, each file a table of its own, and "
+        "compare every value with what an independent reader finds. Exits with 1 if one is wrong, "
+        "or if a load ends in an exception that is none of ours, a crash or a hang.",
+    )
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        action="append",
+        required=True,
+        help="a folder, such as a clone of apache/parquet-testing; may be given again",
+    )
+    parser.add_argument(
+        "--destination",
+        choices=_DESTINATIONS,
+        action="append",
+        help="where to load into, by default into each; may be given again",
+    )
+    asked = parser.parse_args(arguments)
+    found = {corpus: files_of(corpus) for corpus in asked.corpus}
+    if empty := [str(corpus) for corpus, files in found.items() if not files]:
+        parser.error(f"there are no Parquet files under {', '.join(empty)}")
+    return asked, [path for files in found.values() for path in files]
 
 
 def outcomes(destination: str, files: Sequence[Path]) -> Counter[str]:

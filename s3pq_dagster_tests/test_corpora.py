@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.corpora import outcomes
+from bench.corpora import main, outcomes
 from bench.corpora_values import plain, same
 
 MOMENT = datetime(2024, 2, 14, 12, tzinfo=UTC)
@@ -61,6 +61,15 @@ def test_what_depends_on_the_reader_is_no_difference(one: pa.Array, other: pa.Ar
 def test_another_value_is_a_difference(one: pa.Array, other: pa.Array) -> None:
     """Order, nulls and moments count."""
     assert not same(plain(one), plain(other))
+
+
+def test_a_folder_without_parquet_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table of zeros would look like success."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["--corpus", str(tmp_path)])
+    assert f"no Parquet files under {tmp_path}" in capsys.readouterr().err
 
 
 @pytest.mark.thorough
