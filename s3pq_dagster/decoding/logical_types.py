@@ -28,6 +28,8 @@ class UnusualLeaves:
 
     int96: frozenset[int]
     enum: frozenset[int]
+    ignored: frozenset[int]
+    """Those of which pyarrow ignores the annotation: it does not know it, or it does not fit."""
 
 
 def find_unusual(file: pq.ParquetFile) -> UnusualLeaves:
@@ -36,10 +38,12 @@ def find_unusual(file: pq.ParquetFile) -> UnusualLeaves:
     Raises:
         RefusedValueError: pyarrow leaves a column out, or fails on it without its name.
     """
-    int96, enum = set(), set()
+    int96, enum, ignored = set(), set(), set()
     for leaf in range(file.metadata.num_columns):
         column = file.schema.column(leaf)
         physical = column.physical_type
+        if column.converted_type == "UNKNOWN":
+            ignored.add(leaf)
         if physical == "INT96":
             int96.add(leaf)
         elif physical == "BYTE_ARRAY" and column.converted_type == "ENUM":
@@ -50,7 +54,7 @@ def find_unusual(file: pq.ParquetFile) -> UnusualLeaves:
         if _has_empty_group(field.type):
             where = "has" if field.type.num_fields else "is"
             raise RefusedValueError(f"column {field.name!r} {where} a group without fields")
-    return UnusualLeaves(frozenset(int96), frozenset(enum))
+    return UnusualLeaves(frozenset(int96), frozenset(enum), frozenset(ignored))
 
 
 def _has_empty_group(kind: pa.DataType) -> bool:

@@ -18,7 +18,7 @@ from s3pq_dagster.decoding.logical_types import (
     find_unusual,
 )
 from s3pq_dagster.decoding.map_keys import OPTIONAL_KEYS, MapColumns, with_lists_for_maps
-from s3pq_dagster.decoding.stored_types import WRONGLY_STORED, check_stored_types
+from s3pq_dagster.decoding.stored_types import WRONGLY_STORED, check_ignored, check_stored_types
 
 END_BYTES = 8
 """Footer length and magic, at the end of every Parquet file (Parquet format, "File format")."""
@@ -113,6 +113,8 @@ class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow's classes are
         self.enums: EnumColumns | None = None
         """The columns with ENUM in them, if there are any."""
         unusual = find_unusual(self)
+        if unusual.ignored:
+            check_ignored(footer or read_footer_bytes(source), unusual.ignored)
 
         def open_in(unit: str) -> pq.ParquetFile:
             known = options | {"metadata": self.metadata}

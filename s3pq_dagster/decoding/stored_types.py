@@ -1,4 +1,10 @@
-"""Columns that are stored as another type than their annotation allows, which pyarrow refuses."""
+"""Columns that are stored as another type than their annotation allows.
+
+pyarrow refuses such a file without the name of the column, or ignores the annotation: then a
+decimal would lose its scale, and a date would be a number.
+"""
+
+from collections.abc import Collection
 
 from s3pq_dagster.decoding.checked_batch import RefusedValueError
 from s3pq_dagster.decoding.thrift_structs import FOOTER_SCHEMA, AnnotatedElement
@@ -31,6 +37,37 @@ _STORED_AS = {
     21: ("INTERVAL", _FIXED),
 }
 """Name and physical type of each converted type by its number, where there is only one."""
+
+
+_NOT_TO_IGNORE = ("DECIMAL", "DATE", "TIME", "TIMESTAMP")
+"""Logical types without which a stored number is another value."""
+
+
+def check_ignored(footer: bytes, leaves: Collection[int]) -> None:
+    """Check that pyarrow ignores no annotation without which a column has other values.
+
+    Args:
+        footer: The footer.
+        leaves: Indices of the leaf columns of which pyarrow ignores the annotation.
+
+    Raises:
+        RefusedValueError: It does; the column is named.
+        NoStructError: There is no footer in the bytes.
+        EOFError: The footer is cut short.
+    """
+    elements = (found for found, _, _ in AnnotatedElement.parse_list(footer, FOOTER_SCHEMA))
+    columns = [found for found in elements if found.type is not None and not found.num_children]
+    for leaf in leaves:
+        logical = columns[leaf].logicalType
+        for annotation in _NOT_TO_IGNORE:
+            if logical is not None and getattr(logical, annotation) is not None:
+                name = (columns[leaf].name or b"").decode(errors="replace")
+                msg = (
+                    f"column {name!r} is annotated as {annotation} and stored as "
+                    f"{_PHYSICAL[columns[leaf].type]}, in a way that the format does not allow. "
+                    f"Without the annotation it could be read"
+                )
+                raise RefusedValueError(msg)
 
 
 def check_stored_types(footer: bytes) -> None:

@@ -199,10 +199,32 @@ class MapType(Struct):
     """Present if a group is a map."""
 
 
+class DecimalType(Struct):
+    """Present if values are decimals."""
+
+
+class DateType(Struct):
+    """Present if values are dates."""
+
+
+class TimeType(Struct):
+    """Present if values are times of a day."""
+
+
+class TimestampType(Struct):
+    """Present if values are moments."""
+
+
 class LogicalType(Struct):
     """What values mean, of which there is only one."""
 
-    thrift_spec = _fields((2, STRUCT, "MAP", _struct(MapType)))
+    thrift_spec = _fields(
+        (2, STRUCT, "MAP", _struct(MapType)),
+        (5, STRUCT, "DECIMAL", _struct(DecimalType)),
+        (6, STRUCT, "DATE", _struct(DateType)),
+        (7, STRUCT, "TIME", _struct(TimeType)),
+        (8, STRUCT, "TIMESTAMP", _struct(TimestampType)),
+    )
 
 
 class AnnotatedElement(Struct):

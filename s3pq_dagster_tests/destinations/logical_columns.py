@@ -98,6 +98,10 @@ LOGICAL: dict[str, tuple[Leaf | Group, Any]] = {
     "TIME(us)": (_time(MICROS, _i64(1), utc=False), dt.time(0, 0, 0, 1)),
     "TIME(us, UTC)": (_time(MICROS, _i64(1), utc=True), dt.time(0, 0, 0, 1)),
     "TIME(ns, UTC)": (_time(NANOS, _i64(1000), utc=True), dt.time(0, 0, 0, 1)),
+    "TIME(ms), with a value beyond the day": (
+        _time(MILLIS, _i32(86_400_000), utc=False),
+        Refusal("86400000 is not within"),
+    ),
     "TIMESTAMP(us)": (_one(INT64, _i64(_NOON_SECONDS * 10**6), timed(8, MICROS, utc=False)), _NOON),
     "TIMESTAMP(us, UTC)": (
         _one(INT64, _i64(_NOON_SECONDS * 10**6), timed(8, MICROS, utc=True)),
@@ -111,6 +115,14 @@ LOGICAL: dict[str, tuple[Leaf | Group, Any]] = {
         Refusal("38 digits in 17 bytes"),
     ),
     "DECIMAL(77, 0)": (_one(BYTE_ARRAY, b"\x07", decimal(0, 77)), Refusal("77 digits")),
+    "DECIMAL(12, 2) in 32 bits": (
+        _one(INT32, _i32(7), decimal(2, 12)),
+        Refusal("annotated as DECIMAL and stored as INT32"),
+    ),
+    "DECIMAL(5, 2), with a value of six digits": (
+        _one(INT32, _i32(123_456), decimal(2, 5)),
+        Refusal("123456 does not fit"),
+    ),
     "FLOAT16": (_one(FIXED, b"\x00\x3c", logical(15), 2), 1.0),
     "UNKNOWN": (_one(INT32, None, UNKNOWN), None),
     "UNKNOWN, with a value": (
