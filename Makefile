@@ -10,7 +10,7 @@ DESTINATION ?= duckdb
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 NO_UI   := $(if $(BROWSER)$(CI),,-m "not ui")
 
-HOW_LONG := 'On two idle cores the tests take six to ten minutes; with ARGS=--thorough twenty to thirty-five.'
+HOW_LONG := 'On two idle cores the tests take five to nine minutes; with ARGS=--thorough twenty to thirty-five.'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -36,7 +36,7 @@ test: $(VENV)-wheel/.stamp build/tree/.stamp
 	cd build/tree && ../../$(VENV)-wheel/bin/python -c "$$IS_WHEEL"
 	cd build/tree && ../../$(VENV)-wheel/bin/python -m pytest -n $(WORKERS) --dist worksteal $(NO_UI) $(ARGS)
 else
-test: $(VENV)/.dev ## run the tests, six to ten minutes; more with ARGS=--thorough; WHEEL=1 tests the wheel
+test: $(VENV)/.dev ## run the tests, five to nine minutes; more with ARGS=--thorough; WHEEL=1 tests the wheel
 	@echo $(HOW_LONG)
 	$(if $(NO_UI),@echo 'No Chromium found: the tests that drive a browser are left out.')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(NO_UI) $(ARGS)

@@ -16,11 +16,14 @@ from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.dagster.sensor import build_s3_parquet_sensor
 from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator
+from s3pq_dagster.layout.rules import Layout, Rule
 from s3pq_dagster.spec import S3ParquetSpec
 
 __all__ = [
     "DiscoveredTable",
+    "Layout",
     "LoadConfig",
+    "Rule",
     "S3ParquetDeltaIOManager",
     "S3ParquetDuckDBIOManager",
     "S3ParquetIOManager",

@@ -4,17 +4,20 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 import dagster as dg
+import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 from pydantic import ValidationError
 
 from s3pq_dagster.dagster.discovery import LOGGER
 from s3pq_dagster.dagster.factory import build_s3_parquet_definitions
 from s3pq_dagster.dagster.io_managers import DEFAULT_DESTINATION
 from s3pq_dagster.dagster.resource import S3ParquetResource
-from s3pq_dagster.errors import ConfigurationError, S3ParquetError
+from s3pq_dagster.errors import ConfigurationError, S3ParquetError, one_line
+from s3pq_dagster.layout.rules import PRESETS
 from s3pq_dagster.spec import S3ParquetSpec
 
 PREFIX = "S3PQ_"
@@ -57,14 +60,40 @@ def definitions_from(environment: Mapping[str, str]) -> dg.Definitions:
 
 
 def _value(field: str, text: str) -> Any:
-    return [part.strip() for part in text.split(",") if part.strip()] if field in _LISTS else text
+    if field in _LISTS:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return _layout(text) if field == "layout" and text not in PRESETS else text
+
+
+def _layout(path: str) -> Any:
+    """Read a layout from a YAML file.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is no YAML.
+    """
+    preset_or_file = f"S3PQ_LAYOUT is a preset ({', '.join(PRESETS)}) or a YAML file; {path!r}"
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{preset_or_file} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{preset_or_file} is no YAML: {one_line(str(error))}") from error
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{preset_or_file} has no `rules` or `unmatched` at its top")
+    return found
 
 
 def _phrases(error: ValidationError) -> list[str]:
     return [
-        f"{PREFIX}{str(found['loc'][0]).upper()}: {found['msg'].removeprefix('Value error, ')}"
+        f"{PREFIX}{str(found['loc'][0]).upper()}: {_place(found['loc'])}"
+        f"{found['msg'].removeprefix('Value error, ')}"
         for found in error.errors(include_input=False)
     ]
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Say where within a field a value is, such as ``rules.0.match``."""
+    return "".join(f"{part}." for part in location[1:])[:-1] + ": " if location[1:] else ""
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from s3pq_dagster.layout.rules import PRESETS, Layout
+
 FILETYPES = ("parquet",)
 WRITE_MODES = ("append", "replace", "mirror")
 MIB = 1024 * 1024
@@ -51,6 +53,10 @@ class S3ParquetSpec(BaseModel):
     )
     skip_tables: list[str] = Field(
         default=[], description="Globs of table names to leave out of those."
+    )
+    layout: Any = Field(
+        default="hive",
+        description="Which keys are which table: the preset `hive`, `dated` or `prefix`, or rules.",
     )
     write_mode: str = Field(
         default="replace",
@@ -134,6 +140,24 @@ class S3ParquetSpec(BaseModel):
         if name in _RULES:
             _RULES[name](name, checked)
         return checked
+
+    @field_validator("layout", mode="after")
+    @classmethod
+    def _as_plain_values(cls, given: Any) -> Any:
+        """Check a layout; it is kept as a preset's name or as what YAML would say."""
+        if cls.is_deferred(given):
+            return given
+        layout = Layout.of(given)
+        return (
+            layout.unmatched
+            if not layout.rules and layout.unmatched in PRESETS
+            else (layout.model_dump(exclude_defaults=True))
+        )
+
+    @property
+    def key_layout(self) -> Layout:
+        """The layout, ready to match keys."""
+        return Layout.of(self.layout)
 
 
 def _required_text(name: str, text: str) -> None:

@@ -37,11 +37,12 @@ from s3pq_dagster import (
     build_s3_parquet_definitions,
     errors,
 )
-from s3pq_dagster.source.table_names import table_name
+from s3pq_dagster.layout.rules import Layout
+from s3pq_dagster.source.catalog import group_objects, tables_in
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
-from s3pq_dagster_tests.key_rules import prefix_of
 from s3pq_dagster_tests.servers import free_port
+from s3pq_dagster_tests.unit.made import listing, meta
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "s3pq_dagster_tests"
@@ -262,9 +263,13 @@ def test_each_python_snippet_loads_the_bucket(block: Block, folder: Path) -> Non
     assert loaded(folder / "lake.duckdb") == ORDERS
 
 
-@each("block", first_and_rest(blocks("yaml")))
+RUN_CONFIGS = [block for block in blocks("yaml") if block.document.name != "layouts.md"]
+"""Rules of a layout are run by ``dagster/test_layouts_document.py``."""
+
+
+@each("block", first_and_rest(RUN_CONFIGS))
 def test_each_yaml_snippet_is_run_config_of_a_run(block: Block, folder: Path) -> None:
-    """Every YAML snippet is accepted as run config by the first Python snippet's job."""
+    """Every other YAML snippet is accepted as run config by the first Python snippet's job."""
     run_snippet(blocks("python")[0], dict(dg.config_from_yaml_strings([block.text])))
     assert loaded(folder / "lake.duckdb") == ORDERS
 
@@ -492,7 +497,9 @@ def test_the_table_of_names_is_what_naming_gives() -> None:
     """Each key in the README's table becomes the table name beside it."""
     rows = table_after(README.read_text(encoding="utf-8"), "## Which objects, which tables")
     for key, name in ((in_code(row[0])[0], in_code(row[1])[0]) for row in rows):
-        assert table_name(prefix_of(key)) == name
+        grouping = group_objects(listing(meta(key)), Layout())
+        (found,) = tables_in(grouping, bucket="lake", tables=["*"], skip_tables=[])
+        assert found.name == name
 
 
 @each("document", DOCUMENTS)

@@ -21,7 +21,7 @@ def load(task: Task) -> dict[str, int]:
     store, rows = Store.open(spec), 0
     listing = BucketListing("").go_on(store)
     assert listing is not None
-    for table, listed in group_by_prefix(listing).by_prefix.items():
+    for table, listed in group_by_prefix(listing).by_pattern.items():
         progress = ProgressLog(table, listed, logging.getLogger(__name__))
         objects = ReadableObjects(build_fetcher(store, listed, spec), progress)
         with TableStream(objects, None, most_rows=MOST_ROWS) as stream:

@@ -1,10 +1,12 @@
 """When the bucket is listed for its tables, and when the saved tables stand in."""
 
 import logging
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import dagster as dg
+import pyarrow as pa
 
 from s3pq_dagster.dagster.processes import (
     is_code_server_start,
@@ -15,12 +17,17 @@ from s3pq_dagster.dagster.processes import (
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable, SavedTables
 from s3pq_dagster.errors import StoreError
+from s3pq_dagster.layout.key_columns import KeyColumnError, missing_in, with_columns
+from s3pq_dagster.layout.key_reader import KeyReader
+from s3pq_dagster.layout.presets import before_dates
 from s3pq_dagster.logs import line
 from s3pq_dagster.reading.footers import MOST_AT_A_TIME, table_schema
 from s3pq_dagster.source.catalog import TableListing, tables_in
 
 LOGGER = "s3pq_dagster"
 """The logger of everything outside a run, a child of Dagster's own."""
+_MANY_DATES = 5
+"""So many tables that differ only in a date at the end are called partitions."""
 _found_here: dict[str, list[DiscoveredTable]] = {}
 """The tables that this process discovered, by :attr:`SavedTables.key`."""
 
@@ -94,14 +101,29 @@ def _listed(
     source: S3ParquetResource, known: list[DiscoveredTable], log: logging.Logger
 ) -> list[DiscoveredTable]:
     grouping = source.list_tables(log)
-    found = tables_in(grouping, tables=source.tables, skip_tables=source.skip_tables)
+    found = tables_in(
+        grouping,
+        bucket=source.bucket,
+        tables=source.tables,
+        skip_tables=source.skip_tables,
+    )
     described = _Schemas(source, {table.name: table for table in known}, log).described
     with ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="s3pq-footer") as pool:
         tables = list(pool.map(described, found))
+    _warn_of_partitions(found, log)
     log.info(line("discovery_complete", bucket=source.bucket, tables=len(tables)))
     for table in tables:
         log.info(line("table_found", table=table.name, prefix=table.prefix, objects=table.objects))
     return tables
+
+
+def _warn_of_partitions(found: list[TableListing], log: logging.Logger) -> None:
+    """Warn of tables that differ only in a date at the end: most often they are one."""
+    heads = Counter(before_dates(table.pattern) for table in found)
+    for head, tables in heads.items():
+        if head is not None and tables >= _MANY_DATES:
+            facts = {"prefix": head, "tables": tables, "next": "layout: dated"}
+            log.warning(line("partitions_as_tables", **facts))
 
 
 @dataclass(slots=True)
@@ -119,7 +141,7 @@ class _Schemas:
         """Describe a listed table, without a schema if none can be read."""
         listing = found.listing.in_reading_order()
         table = DiscoveredTable(
-            self.source.bucket, found.name, found.prefix, len(listing), listing.total_bytes
+            self.source.bucket, found.name, found.pattern, len(listing), listing.total_bytes
         )
         if (saved := self.known.get(found.name)) is not None:
             table = replace(
@@ -139,7 +161,17 @@ class _Schemas:
             return table
         schema, origin = read or (None, None)
         key, version = (None, None) if origin is None else (origin.key, origin.version)
+        if schema is not None and key is not None:
+            schema = self._with_key_columns(schema, key)
         return replace(table, schema=schema, schema_key=key, schema_version=version)
+
+    def _with_key_columns(self, schema: pa.Schema, key: str) -> pa.Schema:
+        """Append the columns that a key makes; a run says what is wrong with the key, if so."""
+        try:
+            columns = KeyReader(self.source.key_layout).columns(key)
+        except KeyColumnError:
+            return schema
+        return with_columns(schema, missing_in(schema, columns))
 
 
 def _warn_of_nothing(

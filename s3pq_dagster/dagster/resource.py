@@ -13,8 +13,9 @@ from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.logs import line
 from s3pq_dagster.memory import RESERVED_BYTES, bound, memory_limit
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.source.catalog import Grouping, group_by_prefix
-from s3pq_dagster.source.listing import BucketListing, list_prefix
+from s3pq_dagster.source.catalog import Grouping, group_objects
+from s3pq_dagster.source.listing import BucketListing
+from s3pq_dagster.source.pattern_listing import list_pattern
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
 
@@ -128,32 +129,31 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
                 raise
             if listed is None:
                 return None
-            self._grouping = group_by_prefix(listed)
+            self._grouping = group_objects(listed, self.key_layout)
             log.info(
                 line(
                     "bucket_listed",
                     bucket=self.bucket,
                     path_prefix=self.path_prefix or None,
                     objects=len(listed),
-                    prefixes=len(self._grouping.by_prefix),
+                    prefixes=len(self._grouping.groups),
                     ignored=self._grouping.ignored,
                     not_parquet=self._grouping.other,
+                    such_as=self._grouping.example,
                 )
             )
         return self._grouping
 
-    def list_table(self, prefix: str, log: logging.Logger) -> Listing:
-        """List the objects of one prefix, without the listing that tables share.
+    def list_table(self, pattern: str, log: logging.Logger, table: str) -> Listing:
+        """List the objects of one table, without the listing that tables share.
 
         Raises:
             StoreError: As :func:`~s3pq_dagster.source.listing_page.list_page`.
+            TableFormatError: The table's folder is a table of another format.
         """
-        delimiter = "/" if prefix.endswith("/") else ""
-        # The spec's prefix may end within the last segment of the table's keys.
-        asked = self.path_prefix if self.path_prefix.startswith(prefix) else prefix
-        listed = list_prefix(self.store, asked, delimiter=delimiter)
-        listing = group_by_prefix(listed).by_prefix.get(prefix, Listing.of([]))
-        log.info(line("prefix_listed", bucket=self.bucket, prefix=prefix, objects=len(listing)))
+        listed = list_pattern(self.store, pattern, within=self.path_prefix)
+        listing = group_objects(listed, self.key_layout).checked_listing(table, pattern)
+        log.info(line("prefix_listed", bucket=self.bucket, prefix=pattern, objects=len(listing)))
         return listing
 
     def _session(self) -> boto3.session.Session | None:

@@ -43,13 +43,11 @@ class RunTables:
 
     def plan(self, spec: dg.AssetSpec, config: LoadConfig) -> LoadPlan:
         """Return a table's plan, with its listing."""
-        owner = self._owner(spec)
-        return LoadPlan(
-            spec=self.source,
-            owner=owner,
-            listing=self._listing(owner.prefix),
-            options=config.options(self.context.run.tags),
-        )
+        options = config.options(self.context.run.tags)
+        anew = options.full_refresh or not self.source.incremental
+        owner = Owner(spec.metadata[TABLE], self.source.bucket, spec.metadata[PREFIX], anew)
+        listing = self._listing(owner)
+        return LoadPlan(spec=self.source, owner=owner, listing=listing, options=options)
 
     def state(self, owner: Owner) -> TableState:
         """Return what the destination holds of a table."""
@@ -71,14 +69,16 @@ class RunTables:
         run, after = self.context.run, self._after(owner)
         if not after or run.run_config.get("ops") or run.parent_run_id:
             return
-        plan = self.plan(after[0], LoadConfig())
-        if plan.refresh:
-            return  # it has to check what it replaces before it reads
         try:
+            plan = self.plan(after[0], LoadConfig())
+            if plan.refresh:
+                return  # it has to check what it replaces before it reads
             state = self._state_soon(plan.owner)
             pending = plan.difference(state).pending
         except Exception as error:  # noqa: BLE001 - the table's own op fails with it
-            self.context.log.debug(line("not_prefetched", table=plan.owner.table, reason=error))
+            self.context.log.debug(
+                line("not_prefetched", table=after[0].metadata[TABLE], reason=error)
+            )
             return
         if pending:
             prefetch.start(plan.owner, state, pending, self.source.store, self.source, after=owner)
@@ -95,14 +95,11 @@ class RunTables:
         finally:
             pool.shutdown(wait=False)
 
-    def _owner(self, spec: dg.AssetSpec) -> Owner:
-        return Owner(spec.metadata[TABLE], self.source.bucket, spec.metadata[PREFIX])
-
-    def _listing(self, prefix: str) -> Listing:
+    def _listing(self, owner: Owner) -> Listing:
         """List the whole bucket once for all tables of the run, or one prefix for a lone table."""
         if not self._is_shared():
-            return self.source.list_table(prefix, self.context.log)
-        return self.source.list_tables(self.context.log).by_prefix.get(prefix, Listing.of([]))
+            return self.source.list_table(owner.prefix, self.context.log, owner.table)
+        return self.source.list_tables(self.context.log).checked_listing(owner.table, owner.prefix)
 
     def _is_shared(self) -> bool:
         """Return whether this step shares the resource with steps of other tables."""

@@ -80,6 +80,7 @@ class SavedTables:
             source.path_prefix,
             source.tables,
             source.skip_tables,
+            source.layout,
         ]
         digest = hashlib.sha256(json.dumps(selection).encode()).hexdigest()[:16]
         # The spec has checked that a bucket's name can be part of a path, but it may be too long.

@@ -151,7 +151,7 @@ class BucketWatch:
         entries = history.entries([spec.key for spec in self.tables.values()])
         candidates = []
         for name, spec in self.tables.items():
-            listing = grouping.by_prefix.get(spec.metadata[PREFIX], Listing.of([]))
+            listing = grouping.listing(spec.metadata[PREFIX])
             current = fingerprint(listing)
             last = history.last_load(
                 spec.key,
@@ -195,7 +195,12 @@ def _undefined(
 ) -> list[str]:
     """Name listed tables that have no asset; or give the error if they have no proper names."""
     try:
-        found = tables_in(grouping, tables=source.tables, skip_tables=source.skip_tables)
+        found = tables_in(
+            grouping,
+            bucket=source.bucket,
+            tables=source.tables,
+            skip_tables=source.skip_tables,
+        )
     except (TableNameError, TableNameCollisionError) as error:
         return [str(error)]
     return [table.name for table in found if table.name not in tables]

@@ -156,7 +156,7 @@ class TableRun:
         return Proof(
             audit=audit,
             listing=plan.listing,
-            relist=lambda: source.list_table(plan.owner.prefix, log),
+            relist=lambda: source.list_table(plan.owner.prefix, log, plan.owner.table),
             mirror=source.write_mode == "mirror",
             footers=footers,
         )

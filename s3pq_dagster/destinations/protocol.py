@@ -72,7 +72,8 @@ class Destination(Protocol):
         """Read the state of a table; this does not take the writer's lock.
 
         Raises:
-            TableOwnedElsewhereError: The table belongs to another bucket or prefix.
+            TableOwnedElsewhereError: The table belongs to another bucket.
+            LayoutChangedError: The table is loaded from keys of another pattern.
             TableNotManagedError: The table exists without its ledger, or the ledger without its
                 table.
             LedgerVersionError: A newer release wrote the ledger.

@@ -1,36 +1,43 @@
 """What a destination holds of one table, and what a load hands over to be committed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import polars as pl
 import pyarrow as pa
 
-from s3pq_dagster.errors import TableOwnedElsewhereError
+from s3pq_dagster.errors import LayoutChangedError, TableOwnedElsewhereError
+from s3pq_dagster.layout.presets import is_same_folder
 from s3pq_dagster.ledger import Entry, Ledger, Status
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A table, and the bucket and prefix it is loaded from. A table has one owner."""
+    """A table, and the bucket and the pattern of keys it is loaded from. A table has one owner."""
 
     table: str
     bucket: str
     prefix: str
+    """The pattern of its objects' keys; that of a folder is most often the folder alone."""
+    takes_over: bool = field(default=False, compare=False)
+    """Whether the table is loaded anew, and may have been of another pattern before."""
 
     def check(self, bucket: str, prefix: str) -> None:
-        """Compare with the bucket and prefix that the destination has stored for the table.
+        """Compare with the bucket and pattern that the destination has stored for the table.
 
         Raises:
-            TableOwnedElsewhereError: They differ.
+            TableOwnedElsewhereError: The buckets differ.
+            LayoutChangedError: The patterns differ, and the table is not loaded anew.
         """
-        if (bucket, prefix) != (self.bucket, self.prefix):
+        if bucket != self.bucket:
             raise TableOwnedElsewhereError(
                 self.table,
                 owner=f"s3://{bucket}/{prefix}",
                 asked=f"s3://{self.bucket}/{self.prefix}",
             )
+        if not self.takes_over and not is_same_folder(prefix, self.prefix):
+            raise LayoutChangedError(self.table, stored=prefix, asked=self.prefix)
 
 
 @dataclass(frozen=True, slots=True)

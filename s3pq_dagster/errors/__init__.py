@@ -22,6 +22,8 @@
     ├── ReadAbandonedError            reading was stopped from outside
     ├── TableNameError                a prefix gives no table name
     ├── TableNameCollisionError       two prefixes give one table name
+    ├── TableFormatError              a table's files belong to a Delta, Iceberg or Hudi table
+    ├── UnmatchedObjectsError         no rule takes an object, and the layout refuses that
     ├── SchemaMismatchError           two objects of a table differ
     ├── UnsupportedSchemaError        a destination cannot hold a column without changing it
     │   └── RefusedRowsError         … a value in a checkpoint: its objects are tried one by one
@@ -32,7 +34,8 @@
     │   ├── DestinationLockedError
     │   ├── DestinationConflictError  another run wrote the table meanwhile
     │   ├── DestinationDeniedError    it answers, and refuses until somebody changes something
-    │   ├── TableOwnedElsewhereError
+    │   ├── TableOwnedElsewhereError  the table is loaded from another bucket
+    │   ├── LayoutChangedError        … from other keys of the bucket
     │   ├── TableNotManagedError
     │   └── LedgerVersionError
     └── UnsupportedValueError         a value this IO manager does not take
@@ -55,6 +58,7 @@ from s3pq_dagster.errors.destination import (
     DestinationDeniedError,
     DestinationError,
     DestinationLockedError,
+    LayoutChangedError,
     LedgerVersionError,
     TableNotManagedError,
     TableOwnedElsewhereError,
@@ -74,9 +78,11 @@ from s3pq_dagster.errors.table import (
     QuarantineLimitError,
     RefusedRowsError,
     SchemaMismatchError,
+    TableFormatError,
     TableNameCollisionError,
     TableNameError,
     UnlistedObjectsError,
+    UnmatchedObjectsError,
     UnsupportedSchemaError,
 )
 
@@ -93,6 +99,7 @@ __all__ = [
     "DiskError",
     "EmptyListingError",
     "InternalError",
+    "LayoutChangedError",
     "LedgerVersionError",
     "MalformedObjectError",
     "ObjectChangedError",
@@ -106,12 +113,14 @@ __all__ = [
     "StoreError",
     "StoreRefusedError",
     "StoreUnreachableError",
+    "TableFormatError",
     "TableNameCollisionError",
     "TableNameError",
     "TableNotManagedError",
     "TableOwnedElsewhereError",
     "TrialError",
     "UnlistedObjectsError",
+    "UnmatchedObjectsError",
     "UnsteadyObjectError",
     "UnsupportedSchemaError",
     "UnsupportedValueError",

@@ -24,7 +24,7 @@ class DestinationDeniedError(DestinationError):
 
 
 class TableOwnedElsewhereError(DestinationError):
-    """The table in the destination belongs to another bucket or prefix."""
+    """The table in the destination belongs to another bucket."""
 
     retryable = False
 
@@ -34,6 +34,20 @@ class TableOwnedElsewhereError(DestinationError):
             f"table {table!r} in the destination is loaded from {one_line(owner)}, not from "
             f"{one_line(asked)}. Use another namespace or database for one of them, or drop the "
             f"table and its rows in _s3pq_objects and _s3pq_tables to hand it over."
+        )
+
+
+class LayoutChangedError(DestinationError):
+    """The table in the destination is loaded from keys of another pattern of the same bucket."""
+
+    retryable = False
+
+    def __init__(self, table: str, *, stored: str, asked: str) -> None:
+        self.table, self.stored, self.asked = table, stored, asked
+        super().__init__(
+            f"table {table!r} in the destination is loaded from the keys {stored!r}; the layout "
+            f"now gives it the keys {asked!r}. Nothing is written. To load it anew from those, run "
+            f"the table with full_refresh: true; else give the layout its earlier rule again."
         )
 
 

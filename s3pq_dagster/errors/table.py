@@ -32,6 +32,31 @@ class TableNameCollisionError(S3ParquetError):
         )
 
 
+class TableFormatError(S3ParquetError):
+    """The objects of a table are files of a Delta Lake, Iceberg or Hudi table."""
+
+    def __init__(self, table: str, folder: str, name: str) -> None:
+        self.table, self.folder = table, folder
+        super().__init__(
+            f"table {table!r}: {folder!r} in the bucket is {name} table: its files hold rows that "
+            f"the table has deleted, and only its log says which. Nothing is loaded. Leave it out "
+            f"with `skip_tables`, or load every file all the same by a rule of the layout with "
+            f"`table_format: files`."
+        )
+
+
+class UnmatchedObjectsError(S3ParquetError):
+    """The layout refuses Parquet objects that no rule takes, and the bucket has some."""
+
+    def __init__(self, objects: int, example: str) -> None:
+        self.objects, self.example = objects, example
+        super().__init__(
+            f"no rule of the layout takes {objects} Parquet objects, {example!r} among them, and "
+            f"the layout says `unmatched: error`. Add a rule for them, narrow `path_prefix`, or "
+            f"say `unmatched: ignore`."
+        )
+
+
 class SchemaMismatchError(S3ParquetError):
     """The schema of an object differs from that of its table."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from s3pq_dagster.decoding.decode_plan import MOST_ROWS
+from s3pq_dagster.layout.key_reader import KeyReader
 from s3pq_dagster.loading.checkpoints import RefusedInRefreshError
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.objects import Listing, ObjectMeta
@@ -53,9 +54,9 @@ class ObjectStreams:
         """
         progress = ProgressLog(self.plan.owner.table, pending, self.log)
         # Uncut batches: destinations would only join the pieces again.
-        return TableStream(
-            ReadableObjects(fetcher, progress, self.rules), reference, most_rows=MOST_ROWS
-        )
+        keys = KeyReader(self.plan.spec.key_layout, pending.frame["key"])
+        objects = ReadableObjects(fetcher, progress, self.rules, keys)
+        return TableStream(objects, reference, most_rows=MOST_ROWS)
 
     def again(self, objects: Listing, reference: Reference) -> TableStream:
         """Open a stream of objects read before, in which each is a checkpoint of its own."""

@@ -7,6 +7,7 @@ from s3pq_dagster.errors import DestinationConflictError, UnlistedObjectsError
 from s3pq_dagster.ledger import Ledger
 from s3pq_dagster.loading.interrupts import wait_interruptibly
 from s3pq_dagster.loading.plan import LoadPlan
+from s3pq_dagster.source.catalog import keys_of_others
 from s3pq_dagster.source.store import Store
 
 _MOST_REQUESTS = 32
@@ -46,6 +47,23 @@ def gone_from_bucket(store: Store, keys: Sequence[str], concurrency: int) -> lis
     return gone
 
 
+def gone_from_table(plan: LoadPlan, keys: Sequence[str], store: Store) -> list[str]:
+    """Return the keys that a table has lost: the bucket has not, or another table now.
+
+    Args:
+        plan: The table.
+        keys: Keys that are loaded into it and were not listed for it.
+        store: The bucket; it is asked for keys that would still be the table's.
+
+    Raises:
+        StoreError: The bucket did not answer.
+    """
+    others = keys_of_others(plan.owner.prefix, keys, plan.spec.key_layout)
+    still = [key for key in keys if key not in others]
+    there = set(still) - set(gone_from_bucket(store, still, plan.spec.concurrency))
+    return [key for key in keys if key not in there]
+
+
 def check_refresh(plan: LoadPlan, ledger: Ledger, store: Store) -> None:
     """Refuse a refresh that would drop rows of objects that the bucket still has.
 
@@ -59,7 +77,10 @@ def check_refresh(plan: LoadPlan, ledger: Ledger, store: Store) -> None:
     """
     if plan.options.allow_unlisted:
         return
-    keys = ledger.unlisted(plan.listing)
+    # What the layout gives to another table now does not count: its rows are to go.
+    unlisted = ledger.unlisted(plan.listing)
+    others = keys_of_others(plan.owner.prefix, unlisted, plan.spec.key_layout)
+    keys = [key for key in unlisted if key not in others]
     gone = set(gone_from_bucket(store, keys, plan.spec.concurrency))
     there = [key for key in keys if key not in gone]
     table, path_prefix = plan.owner.table, plan.spec.path_prefix
@@ -69,6 +90,7 @@ def check_refresh(plan: LoadPlan, ledger: Ledger, store: Store) -> None:
         raise DestinationConflictError(
             f"{len(there)} objects of table {table!r} are loaded and in the bucket, and were not "
             f"listed, {there[0]!r} among them: another run may have loaded them meanwhile, or the "
-            f"listing was not complete. A full refresh would drop their rows, so nothing is "
-            f"touched. Run again; if they are never listed, run it with allow_unlisted: true."
+            f"listing was not complete, or the layout takes them no more. A full refresh would "
+            f"drop their rows, so nothing is touched. Run again; if they are never listed, run it "
+            f"with allow_unlisted: true."
         )

@@ -19,7 +19,7 @@ from s3pq_dagster.loading.load_log import LoadLog
 from s3pq_dagster.loading.object_streams import Attempt, ObjectStreams, one_by_one
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.prefetch import Prefetch
-from s3pq_dagster.loading.removal import check_refresh, gone_from_bucket
+from s3pq_dagster.loading.removal import check_refresh, gone_from_table
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.tally import LoadTally
 from s3pq_dagster.objects import Listing
@@ -176,7 +176,7 @@ class TableLoad:
 
     def _remove_gone(self, writer: TableWriter, tally: LoadTally, log: LoadLog) -> None:
         """Remove the rows of objects that S3 no longer has (``mirror`` only)."""
-        keys = gone_from_bucket(self.store, tally.difference.removed, self.plan.spec.concurrency)
+        keys = gone_from_table(self.plan, tally.difference.removed, self.store)
         if keys:
             rows = writer.remove(keys, seal=lambda: tally.seal_removal(keys))
             log.removed(keys, rows)

@@ -15,6 +15,8 @@ from s3pq_dagster.spec import MIB
 
 ID_COLUMN = "_cq_id"
 PARENT_COLUMN = "_cq_parent_id"
+OUR_COLUMNS = (ID_COLUMN, PARENT_COLUMN, schemas.KEY_COLUMN)
+"""Names that no column of a key may have."""
 _WAY_OUT = (
     "Rename the column in every object of the table, or leave the table out with `skip_tables`."
 )

@@ -2,12 +2,11 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from s3pq_dagster.decoding.checked_batch import malformed
 from s3pq_dagster.decoding.column_groups import decode_column_groups
 from s3pq_dagster.decoding.decode_plan import DecodePlan, plan_from_page_headers, usual_rows
 from s3pq_dagster.decoding.parquet_file import (
@@ -21,7 +20,9 @@ from s3pq_dagster.decoding.parquet_file import (
 )
 from s3pq_dagster.decoding.sandbox import decode_in_sandbox, reason_too_slow
 from s3pq_dagster.errors import DiskError, MalformedObjectError, ReadAbandonedError, TrialError
+from s3pq_dagster.layout.key_columns import KeyColumn, missing_in, with_columns
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.reading.blame import blamed, is_doubtful
 from s3pq_dagster.reading.object_bytes import DecodedObject, ObjectBytes
 from s3pq_dagster.spec import MIB, S3ParquetSpec
 
@@ -39,7 +40,7 @@ class OpenObject:
 
     fetched: ObjectBytes
     schema: pa.Schema
-    """Canonical schema of the file's own columns."""
+    """Canonical schema of the file's own columns, and of those that :attr:`key_columns` adds."""
     rows: int
     """Number of rows that the footer states."""
     file: OpenedFile
@@ -51,6 +52,8 @@ class OpenObject:
     """All rows, if they were decoded and kept; with ``None`` they are decoded as they stream."""
     check_rows: CheckRows | None = None
     """Called with each batch before it is handed on, until all rows are known to pass."""
+    key_columns: list[KeyColumn] = field(default_factory=list)
+    """Columns that the object's key makes, and the file has not."""
     _seconds: float = field(default=0.0, init=False)
     """Time spent decoding so far."""
 
@@ -68,8 +71,32 @@ class OpenObject:
         """Close the file; not while another thread decodes it."""
         self.file.close(force=True)
 
+    def add_key_columns(self, columns: Sequence[KeyColumn], check_rows: CheckRows | None) -> None:
+        """Add the columns that the key makes, but for those that the file has itself.
+
+        Raises:
+            RefusedObjectError: The destination cannot hold one of their values.
+        """
+        self.key_columns = missing_in(self.schema, columns)
+        if not self.key_columns:
+            return
+        self.schema = with_columns(self.schema, self.key_columns)
+        if check_rows is not None:
+            row = {column.name: column.repeated(1) for column in self.key_columns}
+            check_rows(pa.record_batch(row), self.object.key)
+
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order; each batch has :attr:`schema`.
+
+        Raises:
+            MalformedObjectError: A page cannot be decoded, rows are missing, or it takes too long.
+        """
+        for batch in self._own_batches():
+            added = [column.repeated(batch.num_rows) for column in self.key_columns]
+            yield pa.record_batch([*batch.columns, *added], self.schema) if added else batch
+
+    def _own_batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of the file's own columns.
 
         Raises:
             MalformedObjectError: A page cannot be decoded, rows are missing, or it takes too long.
@@ -100,7 +127,7 @@ class OpenObject:
         try:
             batch = next(batches, None)
         except Exception as error:
-            if _is_doubtful(error):
+            if is_doubtful(error):
                 # The machine is short of something, unless the same happens in a sandbox process,
                 # which raises MalformedObjectError. Not for a plan in groups of columns: a sandbox
                 # process decodes all columns together, which is what the plan avoids.
@@ -110,7 +137,7 @@ class OpenObject:
             if self.plan.column_groups and isinstance(error, OSError) and error.errno:
                 held = f"columns of object {self.object.key!r}, too many to decode together,"
                 raise DiskError(held, tempfile.gettempdir(), str(error)) from error
-            raise _malformed(self.object.key, error) from error
+            raise blamed(self.object.key, error) from error
         self._seconds += time.monotonic() - started
         if self._seconds > self.spec.max_decode_seconds:
             raise MalformedObjectError(
@@ -190,7 +217,7 @@ def _open(
     except (MalformedObjectError, TrialError, ReadAbandonedError):
         raise
     except Exception as error:
-        raise _malformed(fetched.object.key, error) from error
+        raise blamed(fetched.object.key, error) from error
 
 
 def _open_source(
@@ -262,20 +289,3 @@ def _decode_whole(opened: OpenObject, on_batch: Callable[[], None]) -> None:
         opened.close()
         raise
     opened.decoded, opened.check_rows = kept, None
-
-
-def _is_doubtful(error: Exception) -> bool:
-    """Return whether the machine, short of memory or threads, may be the cause of an error."""
-    return isinstance(error, MemoryError) or type(error) is pa.ArrowException  # "Unknown error"
-
-
-def _malformed(key: str, error: Exception) -> MalformedObjectError:
-    """Return the error for an object that does not decode.
-
-    Raises:
-        Exception: The given error itself, if memory, disk or descriptors of this machine ran out:
-            nothing is wrong with the object then.
-    """
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
-        raise error
-    return malformed(key, error)

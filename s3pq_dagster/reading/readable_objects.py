@@ -12,8 +12,11 @@ from s3pq_dagster.errors import (
     ReadAbandonedError,
     RefusedObjectError,
 )
+from s3pq_dagster.layout.key_columns import KeyColumn, KeyColumnError
+from s3pq_dagster.layout.key_reader import KeyReader
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.reading.added_columns import OUR_COLUMNS
 from s3pq_dagster.reading.fetcher import Fetcher
 from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.open_object import CheckRows, OpenObject, open_object
@@ -57,7 +60,11 @@ class ReadableObjects:
     """
 
     def __init__(
-        self, fetcher: Fetcher, progress: ProgressLog, rules: LoadRules | None = None
+        self,
+        fetcher: Fetcher,
+        progress: ProgressLog,
+        rules: LoadRules | None = None,
+        keys: KeyReader | None = None,
     ) -> None:
         """Send nothing yet; requests start with the first :meth:`peek`.
 
@@ -65,6 +72,7 @@ class ReadableObjects:
             fetcher: Fetches the table's pending objects; closed by :meth:`close`.
             progress: Counts and logs what becomes of each object.
             rules: What the load asks; by default nothing.
+            keys: Reads the columns that keys make; by default each key alone.
         """
         self.spec = fetcher.spec
         self.progress = progress
@@ -78,6 +86,7 @@ class ReadableObjects:
         """The table's schema, once it is known; INT96 and ENUM are read as they are there."""
         self._rules = rules or LoadRules()
         self._fetcher = fetcher
+        self._keys = keys or KeyReader(self.spec.key_layout)
         self._fetcher.on_wait = progress.report
         self._fetched = iter(fetcher)
         self._next: OpenObject | None = None
@@ -195,11 +204,12 @@ class ReadableObjects:
             raise MalformedObjectError(fetched.object.key, _MIXED)
         if (reason := self._rules.refused.get(fetched.object)) is not None:
             raise RefusedObjectError(fetched.object.key, reason)
+        columns = self._key_columns(fetched.object.key)
         is_small = fetched.object.size <= self.spec.max_object_bytes_in_memory
         whole = is_small or self._rules.verify
         for _ in range(e_tags.MOST_READS):
             try:
-                return open_object(
+                opened = open_object(
                     fetched,
                     self.spec,
                     whole=whole,
@@ -211,7 +221,20 @@ class ReadableObjects:
                 if self._is_same_when_read_again(fetched):
                     raise
                 fetched.decoded = None  # of the bytes before
+                continue
+            try:
+                opened.add_key_columns(columns, self._rules.check_rows)
+            except BaseException:
+                opened.close()
+                raise
+            return opened
         raise _differing(fetched)
+
+    def _key_columns(self, key: str) -> list[KeyColumn]:
+        try:
+            return self._keys.columns(key, OUR_COLUMNS)
+        except KeyColumnError as error:
+            raise MalformedObjectError(key, str(error)) from None
 
     def _is_same_when_read_again(self, fetched: ObjectBytes) -> bool:
         part_bytes = self.spec.max_object_bytes_in_memory

@@ -4,9 +4,7 @@ import re
 from fnmatch import fnmatchcase
 
 from s3pq_dagster.errors import TableNameError
-
-SUFFIX = ".parquet"
-"""Extension of a Parquet object's key, in any case of letters."""
+from s3pq_dagster.layout.template import SUFFIX
 
 
 def bare_name(prefix: str) -> str:

@@ -196,7 +196,7 @@ class Stage:
     def _fingerprints(self) -> dict[str, str]:
         """Return the fingerprint of each table's listing, as the sensor does."""
         with S3ParquetResource(**self._bucket.spec).process_config_and_initialize_cm() as opened:
-            found = opened.list_tables(logging.getLogger(__name__)).by_prefix
+            found = opened.list_tables(logging.getLogger(__name__)).by_pattern
         return {prefix.rstrip("/"): fingerprint(listing) for prefix, listing in found.items()}
 
     def _check_reads(self, left: Held, reads: Counter[str], verdict: Verdict) -> None:

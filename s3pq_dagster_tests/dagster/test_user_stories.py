@@ -232,7 +232,7 @@ def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, ba
             plan=LoadPlan(
                 spec=opened,
                 owner=Owner("a", opened.bucket, "a/"),
-                listing=opened.list_table("a/", context.log),
+                listing=opened.list_table("a/", context.log, "a"),
                 options=LoadOptions(),
             ),
             store=opened.store,

@@ -89,8 +89,8 @@ class Parts:
     def _listed(self) -> dict[str, str]:
         with self._opened() as store:
             found = group_by_prefix(list_prefix(store, ""))
-        tables = tables_in(found, tables=["*"], skip_tables=[])
-        return {table.name: table.prefix for table in tables}
+        tables = tables_in(found, bucket="lake", tables=["*"], skip_tables=[])
+        return {table.name: table.pattern for table in tables}
 
     def load(self, *, retry_quarantined: bool = False) -> dict[str, Failure]:
         failed = {}
@@ -98,7 +98,7 @@ class Parts:
         with self._opened() as store:
             started = time.monotonic()
             try:
-                found = group_by_prefix(list_prefix(store, "")).by_prefix
+                found = group_by_prefix(list_prefix(store, "")).by_pattern
             except S3ParquetError as error:
                 seconds = time.monotonic() - started
                 return {"*": Failure(type(error).__name__, str(error), seconds)}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError, UnsupportedSchemaError
+from s3pq_dagster.layout.template import escaped
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.source.catalog import TableListing, group_by_prefix, tables_in
@@ -52,9 +53,9 @@ def is_refused(columns: list[str]) -> bool:
 def found_in(store: Store) -> list[TableListing] | None:
     """Discover the tables; ``None`` where a documented error stops that."""
     grouping = group_by_prefix(listed(store))
-    names = [folded(bare_name(prefix)) for prefix in grouping.by_prefix]
+    names = [folded(bare_name(prefix)) for prefix in grouping.by_pattern]
     try:
-        return tables_in(grouping, tables=["*"], skip_tables=[])
+        return tables_in(grouping, bucket="lake", tables=["*"], skip_tables=[])
     except TableNameError:
         assert "" in names
     except TableNameCollisionError:
@@ -89,7 +90,11 @@ def test_any_name_comes_back_or_is_refused(
                     continue
                 load.into(destination)
                 assert not load.plan.is_due(destination.state(load.plan.owner))
-                here = {key for key in keys if is_parquet(key) and prefix_of(key) == found.prefix}
+                here = {
+                    key
+                    for key in keys
+                    if is_parquet(key) and escaped(prefix_of(key)) == found.pattern
+                }
                 with destination.read(found.name, [*columns, "_s3_key"]) as reader:
                     check(reader.read_all(), table, here)
     finally:
@@ -107,8 +112,8 @@ def load_of(store: Store, bucket: Bucket, found: TableListing) -> TableLoad:
     """Make the load of a table."""
     return TableLoad(
         plan=LoadPlan(
-            spec=spec(**bucket.spec),
-            owner=Owner(found.name, bucket.name, found.prefix),
+            spec=spec(**bucket.spec, layout="prefix"),
+            owner=Owner(found.name, bucket.name, found.pattern),
             listing=found.listing,
             options=LoadOptions(),
         ),

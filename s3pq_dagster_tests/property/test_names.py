@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError
+from s3pq_dagster.layout.template import escaped
 from s3pq_dagster.source.catalog import group_by_prefix, tables_in
 from s3pq_dagster.source.table_names import table_name
 from s3pq_dagster_tests.examples import examples
@@ -61,9 +62,9 @@ def test_grouping_many_is_grouping_each(names: list[str]) -> None:
     kept = [name for name in names if is_parquet(name)]
     expected: dict[str, list[str]] = {}
     for name in kept:
-        expected.setdefault(prefix_of(name), []).append(name)
-    assert {prefix: keys(part) for prefix, part in grouping.by_prefix.items()} == expected
-    assert list(grouping.by_prefix) == sorted(expected)
+        expected.setdefault(escaped(prefix_of(name)), []).append(name)
+    assert {prefix: keys(part) for prefix, part in grouping.by_pattern.items()} == expected
+    assert list(grouping.by_pattern) == sorted(expected)
     assert len(kept) + grouping.ignored + grouping.other == len(names)
 
 
@@ -73,15 +74,15 @@ def test_tables_have_names_of_their_own_or_nothing_is_made(stems: list[str]) -> 
     """Either every prefix is a table with a name of its own, or the collision is an error."""
     names = [f"{stem}.parquet" for stem in stems]
     grouping = group_by_prefix(listing(*map(meta, names)))
-    made = [name_of(prefix) for prefix in grouping.by_prefix]
+    made = [name_of(prefix) for prefix in grouping.by_pattern]
     folded = [name.casefold() for name in made if name is not None]
     try:
-        tables = tables_in(grouping, tables=["*"], skip_tables=[])
+        tables = tables_in(grouping, bucket="lake", tables=["*"], skip_tables=[])
     except TableNameError:
         assert None in made
     except TableNameCollisionError:
         assert len(set(folded)) < len(folded)
     else:
         assert sorted(table.name for table in tables) == sorted(map(str, made))
-        assert len(set(folded)) == len(grouping.by_prefix)
+        assert len(set(folded)) == len(grouping.by_pattern)
         assert sum(len(table.listing) for table in tables) == sum(map(is_parquet, names))

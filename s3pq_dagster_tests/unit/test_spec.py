@@ -10,6 +10,7 @@ from s3pq_dagster_tests.unit.made import spec
 
 MIB = 1024 * 1024
 DEFAULTS: dict[str, Any] = {
+    "layout": "hive",
     "bucket": "lake",
     "region": "us-east-1",
     "local_profile": None,

@@ -1,10 +1,13 @@
 """A table of another owner, or one whose ledger is missing or newer, is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import (
+    LayoutChangedError,
     LedgerVersionError,
     TableNotManagedError,
     TableOwnedElsewhereError,
@@ -20,22 +23,53 @@ from s3pq_dagster_tests.destinations.tables import (
 )
 
 
-@pytest.mark.parametrize(
-    "other", [Owner("orders", "lake2", "orders/"), Owner("orders", "lake", "orders-v2/")], ids=str
-)
-def test_a_table_belongs_to_one_bucket_and_prefix(destination: Destination, other: Owner) -> None:
+def test_a_table_belongs_to_one_bucket(destination: Destination) -> None:
     """Reading and writing for another owner fail with an error that names both owners."""
     load(destination, (A1, 3))
-    for refresh in (False, True):
+    for takes_over in (False, True):
+        other = Owner("orders", "lake2", "orders/", takes_over)
         with (
-            pytest.raises(TableOwnedElsewhereError, match=r"s3://lake/orders/,.*") as caught,
-            destination.write(other, run_id="r", append=False, refresh=refresh) as writer,
+            pytest.raises(TableOwnedElsewhereError, match=r"s3://lake/orders/,.*lake2/orders/"),
+            destination.write(other, run_id="r", append=False, refresh=takes_over) as writer,
         ):
             commit(writer, (B1, 1))
-        assert f"s3://{other.bucket}/{other.prefix}" in str(caught.value)
-    with pytest.raises(TableOwnedElsewhereError):
+        with pytest.raises(TableOwnedElsewhereError):
+            destination.state(other)
+    assert ids_by_key(destination) == {A1.key: [0, 1, 2]}
+
+
+def test_a_table_belongs_to_one_pattern_until_it_is_loaded_anew(destination: Destination) -> None:
+    """The error names both patterns; a refresh makes the new one the table's."""
+    load(destination, (A1, 3))
+    other = Owner("orders", "lake", "orders-v2/{x}/*.parquet")
+    with (
+        pytest.raises(LayoutChangedError, match=r"'orders/'.*'orders-v2/\{x\}/\*.parquet'"),
+        destination.write(other, run_id="r", append=False, refresh=False) as writer,
+    ):
+        commit(writer, (B1, 1))
+    with pytest.raises(LayoutChangedError):
         destination.state(other)
     assert ids_by_key(destination) == {A1.key: [0, 1, 2]}
+    anew = replace(other, takes_over=True)
+    assert destination.state(anew).rows == 3
+    with destination.write(anew, run_id="r", append=False, refresh=True) as writer:
+        commit(writer, (B1, 1))
+    assert destination.state(other).rows == 1
+    with pytest.raises(LayoutChangedError):
+        destination.state(OWNER)
+
+
+@pytest.mark.parametrize("pattern", ["orders/*.parquet", "orders/{hive}/*.parquet"])
+def test_a_folder_is_one_owner_however_its_pattern_is_written(
+    destination: Destination, pattern: str
+) -> None:
+    """A table that was loaded from a prefix goes on; nothing of it is loaded again."""
+    load(destination, (A1, 3))
+    owner = Owner("orders", "lake", pattern)
+    assert destination.state(owner).rows == 3
+    with destination.write(owner, run_id="r", append=False, refresh=False) as writer:
+        commit(writer, (B1, 1))
+    assert destination.state(OWNER).rows == 4
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -2,8 +2,14 @@
 
 import pytest
 
-from s3pq_dagster.errors import TableNameCollisionError, TableNameError
-from s3pq_dagster.source.catalog import group_by_prefix, tables_in
+from s3pq_dagster.errors import (
+    TableFormatError,
+    TableNameCollisionError,
+    TableNameError,
+    UnmatchedObjectsError,
+)
+from s3pq_dagster.layout.rules import Layout, Rule
+from s3pq_dagster.source.catalog import group_by_prefix, group_objects, tables_in
 from s3pq_dagster_tests.key_rules import is_parquet
 from s3pq_dagster_tests.unit.made import keys, listing, meta
 
@@ -13,7 +19,7 @@ def found(
 ) -> dict[str, list[str]]:
     """Give the keys of each table of these keys."""
     grouping = group_by_prefix(listing(*map(meta, names)))
-    made = tables_in(grouping, tables=list(tables), skip_tables=list(skip_tables))
+    made = tables_in(grouping, bucket="lake", tables=list(tables), skip_tables=list(skip_tables))
     return {table.name: keys(table.listing) for table in made}
 
 
@@ -50,7 +56,7 @@ def test_what_is_left_out_is_counted() -> None:
             )
         )
     )
-    assert list(grouping.by_prefix) == ["a/"]
+    assert list(grouping.by_pattern) == ["a/"]
     assert (grouping.ignored, grouping.other) == (2, 4)
 
 
@@ -67,7 +73,7 @@ def test_what_is_left_out_is_counted() -> None:
 def test_a_prefix_ends_with_the_last_slash(key: str, prefix: str) -> None:
     """Everything up to the last slash is the prefix; a root object is its own."""
     grouping = group_by_prefix(listing(meta(key)))
-    assert {found: keys(part) for found, part in grouping.by_prefix.items()} == {prefix: [key]}
+    assert {found: keys(part) for found, part in grouping.by_pattern.items()} == {prefix: [key]}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +96,7 @@ def test_a_prefix_ends_with_the_last_slash(key: str, prefix: str) -> None:
 def test_a_parquet_object_is_kept(key: str) -> None:
     """The extension ignores case, and only temporary and hidden places are left out."""
     grouping = group_by_prefix(listing(meta(key)))
-    assert [keys(part) for part in grouping.by_prefix.values()] == [[key]]
+    assert [keys(part) for part in grouping.by_pattern.values()] == [[key]]
     assert (grouping.ignored, grouping.other) == (0, 0)
     assert is_parquet(key)  # what the property tests go by
 
@@ -121,7 +127,7 @@ def test_a_parquet_object_is_kept(key: str) -> None:
 def test_scratch_and_other_objects_are_left_out(key: str) -> None:
     """Temporary, hidden and other objects make no table."""
     grouping = group_by_prefix(listing(meta(key)))
-    assert grouping.by_prefix == {}
+    assert grouping.by_pattern == {}
     assert grouping.ignored + grouping.other == 1
     assert not is_parquet(key)  # what the property tests go by
 
@@ -184,3 +190,93 @@ def test_prefixes_without_a_name_can_be_left_out() -> None:
 def test_tables_are_sorted_by_name() -> None:
     """Tables do not depend on the order of the listing."""
     assert list(found("c/x.parquet", "B/x.parquet", "a/x.parquet")) == ["B", "a", "c"]
+
+
+def grouped(layout: Layout, *names: str) -> dict[str, list[str]]:
+    """Give the keys of each pattern under a layout."""
+    grouping = group_objects(listing(*map(meta, names)), layout)
+    return {group.folder.pattern: keys(group.listing) for group in grouping.groups}
+
+
+def test_the_first_rule_that_matches_takes_a_key() -> None:
+    """What no rule takes is the preset's; a table's pattern has what its name is made of."""
+    layout = Layout(
+        rules=[
+            Rule(match="a/{table}_{n:int}.parquet"),
+            Rule(match="a/{x}.parquet", table="rest"),
+        ]
+    )
+    assert grouped(layout, "a/t_1.parquet", "a/u*_2.parquet", "a/v.parquet", "b/k=1/x.parquet") == {
+        "a/t_{n:int}.parquet": ["a/t_1.parquet"],
+        "a/u{*}_{n:int}.parquet": ["a/u*_2.parquet"],
+        "a/{x}.parquet": ["a/v.parquet"],
+        "b/{hive}/*.parquet": ["b/k=1/x.parquet"],
+    }
+
+
+def test_a_rule_may_take_any_extension() -> None:
+    """But neither a marker nor what lies in a hidden place, unless the template names it."""
+    names = ["a/000000_0", "a/_SUCCESS", "a/_x", "a/.x", "a/_temporary/0/y", "b/x.parquet"]
+    assert grouped(Layout(rules=[Rule(match="a/**/*")], unmatched="ignore"), *names) == {
+        "a/**/*": ["a/000000_0"]
+    }
+    named = Layout(rules=[Rule(match="a/_temporary/**/*.parquet")], unmatched="ignore")
+    assert grouped(named, "a/_temporary/0/y.parquet") == {
+        "a/_temporary/**/*.parquet": ["a/_temporary/0/y.parquet"]
+    }
+
+
+@pytest.mark.parametrize("unmatched", ["ignore", "error"])
+def test_what_no_rule_takes_is_counted_or_refused(unmatched: str) -> None:
+    """The log has one of the keys, the error too."""
+    layout = Layout(rules=[Rule(match="a/*.parquet")], unmatched=unmatched)  # type: ignore[arg-type]
+    listed = listing(meta("a/x.parquet"), meta("b/y.parquet"))
+    if unmatched == "error":
+        with pytest.raises(UnmatchedObjectsError, match=r"1 Parquet objects, 'b/y.parquet'"):
+            group_objects(listed, layout)
+    else:
+        grouping = group_objects(listed, layout)
+        assert (grouping.other, grouping.example) == (1, "b/y.parquet")
+
+
+@pytest.mark.parametrize(
+    ("mark", "is_one"),
+    [
+        ("t/_delta_log/00000000000000000000.json", True),
+        ("t/.hoodie/hoodie.properties", True),
+        ("t/metadata/v1.metadata.json", False),
+        ("u/_delta_log/00000000000000000000.json", False),
+    ],
+)
+def test_files_of_another_formats_table_are_refused(mark: str, is_one: bool) -> None:  # noqa: FBT001
+    """Iceberg's are below `data/`; a rule may take the files all the same."""
+    listed = listing(meta("t/x.parquet"), meta("t/k=1/x.parquet"), meta(mark))
+    grouping = group_objects(listed, Layout())
+    if is_one:
+        with pytest.raises(TableFormatError, match=r"'t/' in the bucket is a (Delta|Hudi) table"):
+            grouping.checked_listing("t", "t/")
+    else:
+        assert len(grouping.checked_listing("t", "t/")) == 2
+    files = Layout(rules=[Rule(match="t/{hive}/*.parquet", table_format="files")])
+    assert len(group_objects(listed, files).checked_listing("t", "t/{hive}/*.parquet")) == 2
+
+
+def test_an_iceberg_table_is_known_by_its_metadata_beside_data() -> None:
+    """Another folder `data` is not one."""
+    listed = listing(
+        meta("w/t/data/x.parquet"), meta("w/t/metadata/00001.metadata.json"), meta("data/x.parquet")
+    )
+    grouping = group_objects(listed, Layout())
+    with pytest.raises(TableFormatError, match="'w/t/' in the bucket is an Iceberg table"):
+        grouping.checked_listing("w_t_data", "w/t/data/")
+    assert len(grouping.checked_listing("data", "data/")) == 1
+
+
+def test_what_a_destination_of_ours_wrote_is_no_input() -> None:
+    """Its folder is left out and counted, though not if that is the whole bucket."""
+    names = ["in/x.parquet", "out/in/x.parquet", "out/_s3pq_objects/in.parquet"]
+    grouping = group_objects(listing(*map(meta, names)), Layout())
+    assert list(grouping.by_pattern) == ["in/"]
+    assert grouping.ignored == 2
+    whole = listing(meta("in/x.parquet"), meta("_s3pq_tables/in.parquet"))
+    assert "in/" in group_objects(whole, Layout()).by_pattern
