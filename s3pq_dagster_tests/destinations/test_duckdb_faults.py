@@ -89,6 +89,18 @@ def test_a_commit_that_fails_is_looked_up(database: Path, destination: DuckDBDes
     assert ("is rolled back" in str(caught.value)) is not stands
 
 
+def test_an_error_of_reading_says_that_nothing_is_changed(
+    database: Path, destination: DuckDBDestination
+) -> None:
+    """There is no transaction that could be rolled back."""
+    load(destination, (OBJECTS[0], 3))
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("ALTER TABLE _s3pq_objects DROP COLUMN reason")
+    with pytest.raises(DestinationError, match="only read, and nothing is changed") as caught:
+        destination.state(OWNER)
+    assert "rolled back" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("stands", "words"),
     [(True, "is committed all the same"), (False, "is rolled back"), (None, "could not be looked")],

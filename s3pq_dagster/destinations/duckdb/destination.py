@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -126,7 +126,7 @@ class DuckDBDestination:
         if not self._path.exists():
             msg = f"{self._path} is not there yet: materialize the table {table!r} first"
             raise DestinationError(msg)
-        with self._connected(read_only=True) as connection, translated(self._path, OSError):
+        with self._connected(read_only=True) as connection, self._reads(OSError):
             session = Session(connection, self._path, self._namespace, Owner(table, "", ""))
             schema = session.stored_schema()
             found = connection.sql(f"SELECT * FROM {session.table.sql}")
@@ -147,8 +147,11 @@ class DuckDBDestination:
         if not self._path.exists():
             yield None
             return
-        with self._connected(read_only=True) as connection, translated(self._path):
+        with self._connected(read_only=True) as connection, self._reads():
             yield Session(connection, self._path, self._namespace, owner)
+
+    def _reads(self, also: type[Exception] = duckdb.Error) -> AbstractContextManager[None]:
+        return translated(self._path, also, writes=False)
 
     @contextmanager
     def _commit_looked_up(self, owner: Owner) -> Iterator[list[Session]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from s3pq_dagster.destinations.outcomes import ONLY_READ, ROLLED_BACK
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError, RefusedRowsError
 
 _DAMAGED = "Corrupt database file"
@@ -17,23 +18,24 @@ _OF_STREAM = "reading the stream"
 
 
 @contextmanager
-def translated(path: Path, also: type[Exception] = duckdb.Error) -> Iterator[None]:
+def translated(
+    path: Path, also: type[Exception] = duckdb.Error, *, writes: bool = True
+) -> Iterator[None]:
     """Raise a :class:`DestinationError` that names the file in place of DuckDB's errors.
 
     Args:
         path: The file.
         also: A further class of errors that DuckDB raises; its Arrow streams raise
             :class:`OSError`.
+        writes: Whether there is a transaction that the error rolls back.
     """
     try:
         yield
     except (duckdb.Error, also) as error:
         if _DAMAGED in str(error):
             raise _damaged(path, error) from error
-        msg = (
-            f"DuckDB could not do as asked in {path}: {first_line(error)}. The transaction is "
-            f"rolled back; run again once the cause is gone: what is committed is not read again."
-        )
+        outcome = ROLLED_BACK if writes else ONLY_READ
+        msg = f"DuckDB could not do as asked in {path}: {first_line(error)}. {outcome}"
         raise DestinationError(msg) from error
 
 

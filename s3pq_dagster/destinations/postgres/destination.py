@@ -67,7 +67,7 @@ class PostgresDestination:
 
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
-        with self._connected() as connection:
+        with self._connected(writes=False) as connection:
             session = Session(connection, self._url, self._namespace, owner)
             with session.snapshot():
                 return session.state()
@@ -78,7 +78,7 @@ class PostgresDestination:
 
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
-        with self._connected() as connection:
+        with self._connected(writes=False) as connection:
             session = Session(connection, self._url, self._namespace, owner)
             with session.snapshot():
                 return session.audit()
@@ -128,15 +128,17 @@ class PostgresDestination:
                     yield returned(reader, schema)
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        with connected(self._url) as connection, translated(self._url, psycopg.Error):
+    def _connected(self, *, writes: bool = True) -> Iterator[Connection]:
+        ours = translated(self._url, psycopg.Error, writes=writes)
+        with connected(self._url) as connection, ours:
             self._set_up(connection)
             yield connection
 
     @contextmanager
     def _reading(self) -> Iterator[ReadingConnection]:
         errors = (dbapi.Error, OSError)  # Arrow's streams raise OSError
-        with connected_for_reading(self._url) as connection, translated(self._url, *errors):
+        reading = translated(self._url, *errors, writes=False)
+        with connected_for_reading(self._url) as connection, reading:
             self._set_up(connection)
             yield connection
 

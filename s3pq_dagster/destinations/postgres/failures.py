@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import psycopg
 from adbc_driver_manager import AdbcStatusCode
 
+from s3pq_dagster.destinations.outcomes import ONLY_READ, ROLLED_BACK
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
 from s3pq_dagster.errors import (
     ConfigurationError,
@@ -22,10 +23,6 @@ _SERVER_SAYS = re.compile(r"\bERROR: (?P<message>.*?)[ .]*(?:Query was: .*|SQLST
 _PREFIX = re.compile(r"^(.*Failed to connect|connection failed|connection is bad): ")
 _NOT_FOR_LIBPQ = re.compile(r"(invalid|bad value|forbidden value|could not parse)\b")
 _QUESTION = re.compile(r" Is the server running .*?\?")
-_ROLLED_BACK = (
-    "The transaction is rolled back; run again once the cause is gone: what is committed is not "
-    "read again."
-)
 _DENIED = {
     "28": "Check user and password: in the URL, PGUSER and PGPASSWORD, or ~/.pgpass",
     "3D000": "Create the database, or name another in the URL",
@@ -63,17 +60,18 @@ A message in another language matches none, and counts as an error that may pass
 
 
 @contextmanager
-def translated(url: PostgresUrl, *kinds: type[Exception]) -> Iterator[None]:
+def translated(url: PostgresUrl, *kinds: type[Exception], writes: bool = True) -> Iterator[None]:
     """Raise an error of this package in place of a driver's.
 
     Args:
         url: The database, for the error.
         kinds: Classes of errors that the driver raises.
+        writes: Whether there is a transaction that the error rolls back.
     """
     try:
         yield
     except kinds as error:
-        raise as_ours(error, url) from error
+        raise as_ours(error, url, ROLLED_BACK if writes else ONLY_READ) from error
 
 
 @contextmanager
@@ -88,12 +86,12 @@ def refusals_told(url: PostgresUrl) -> Iterator[None]:
         raise RefusedRowsError(str(as_ours(error, url)), reason=reason) from error
 
 
-def as_ours(error: Exception, url: PostgresUrl) -> S3ParquetError:
-    """Build the error for a statement that failed; it says what to do."""
+def as_ours(error: Exception, url: PostgresUrl, outcome: str = ROLLED_BACK) -> S3ParquetError:
+    """Build the error for a statement that failed; it says what came of it, and what to do."""
     state, said = state_of(error), url.masked(message(error))
     if state == "55P03":
         return DestinationLockedError(
-            f"a table in {url} is locked by another process: {said}. {_ROLLED_BACK}"
+            f"a table in {url} is locked by another process: {said}. {outcome}"
         )
     if state[:2] in _OF_VALUES:
         return UnsupportedSchemaError(
@@ -102,13 +100,11 @@ def as_ours(error: Exception, url: PostgresUrl) -> S3ParquetError:
         )
     if remedy := _by_beginning(_DENIED, state):
         return DestinationDeniedError(
-            f"PostgreSQL refuses what is asked in {url}: {said}. {remedy}. {_ROLLED_BACK}"
+            f"PostgreSQL refuses what is asked in {url}: {said}. {remedy}. {outcome}"
         )
     reason = _by_beginning(_PASSING, state or ("08" if _is_io(error) else ""))
     more = f" ({reason})" if reason else ""
-    return DestinationError(
-        f"PostgreSQL could not do as asked in {url}: {said}{more}. {_ROLLED_BACK}"
-    )
+    return DestinationError(f"PostgreSQL could not do as asked in {url}: {said}{more}. {outcome}")
 
 
 def cannot_connect(error: Exception, url: PostgresUrl) -> S3ParquetError:
