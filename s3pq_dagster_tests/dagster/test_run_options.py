@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from s3pq_dagster_tests.buckets import numbers
 from s3pq_dagster_tests.dagster.test_user_stories import failure
 from s3pq_dagster_tests.lake import Lake, materialized, observed
@@ -10,6 +12,7 @@ from s3pq_dagster_tests.proxy import Answer
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 
 
+@pytest.mark.thorough
 def test_a_quarantined_object_is_read_again_only_when_it_changes_or_on_request(lake: Lake) -> None:
     """The ledger keeps the object until it is readable."""
     lake.bucket.put("a/1.parquet", b"malformed")
@@ -27,6 +30,7 @@ def test_a_quarantined_object_is_read_again_only_when_it_changes_or_on_request(l
     assert lake.rows("a") == 5
 
 
+@pytest.mark.thorough
 def test_a_full_refresh_loads_the_table_anew_with_another_schema(lake: Lake) -> None:
     """Run config asks for one table, a run tag for all tables of the run."""
     lake.bucket.put("a/1.parquet", 5)

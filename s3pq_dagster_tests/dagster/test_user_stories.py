@@ -174,6 +174,7 @@ def test_a_new_object_loads_only_its_rows(lake: Lake) -> None:
     assert lake.rows_by_key("a") == {"a/1.parquet": 5, "a/2.parquet": 7}
 
 
+@pytest.mark.thorough
 def test_without_incremental_every_sync_loads_everything_anew(lake: Lake) -> None:
     """Story 4: every sync replaces the table in one transaction, as without a backend."""
     lake.bucket.put("a/1.parquet", 5)
@@ -184,6 +185,7 @@ def test_without_incremental_every_sync_loads_everything_anew(lake: Lake) -> Non
         assert lake.rows("a") == 12
 
 
+@pytest.mark.thorough
 def test_a_replaced_objects_rows_are_replaced(lake: Lake) -> None:
     """Story 4: the rows of its old version are removed."""
     lake.bucket.put("a/1.parquet", numbers(5))
@@ -199,6 +201,7 @@ def test_a_replaced_objects_rows_are_replaced(lake: Lake) -> None:
     assert [entry["rows"] for entry in lake.ledger("a")] == [3, 1]
 
 
+@pytest.mark.thorough
 def test_two_objects_with_one_last_modified_both_load_once(lake: Lake) -> None:
     """Story 4: ties are neither lost nor read twice, also when one comes later."""
     moment = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)

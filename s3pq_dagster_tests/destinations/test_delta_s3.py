@@ -41,6 +41,7 @@ def at(bucket: Bucket, endpoint: str | None, prefix: str = "lake/") -> DeltaDest
     return DeltaDestination(f"s3://{bucket.name}/{prefix}", endpoint_url=endpoint, region=REGION)
 
 
+@pytest.mark.thorough
 def test_a_faithful_server_takes_everything(weed_bucket: Bucket, weed: str) -> None:
     """SeaweedFS honours `If-None-Match`: first load, overwritten objects, mirror and refresh."""
     destination = at(weed_bucket, weed)
@@ -56,6 +57,7 @@ def test_a_faithful_server_takes_everything(weed_bucket: Bucket, weed: str) -> N
     assert entries(destination) == [(A.key, "v1", "loaded"), (B.key, "v1", "loaded")]
 
 
+@pytest.mark.thorough
 def test_who_commits_second_fails_and_runs_again(weed_bucket: Bucket, weed: str) -> None:
     """Nothing of the second checkpoint is there, not even its files, and running again loads it."""
     one, other = at(weed_bucket, weed), at(weed_bucket, weed)

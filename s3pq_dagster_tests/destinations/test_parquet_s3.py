@@ -92,6 +92,7 @@ def test_a_table_lives_in_s3_as_in_a_directory(either: Bucket) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_a_large_object_goes_up_in_parts_and_comes_back_in_ranges(bucket: Bucket) -> None:
     """Reading a column fetches only its byte ranges, all of one version of the file."""
     noise = os.urandom(24 * 1024 * 1024)
@@ -288,6 +289,7 @@ def test_a_commit_whose_answer_got_lost_is_found_committed(bucket: Bucket) -> No
     assert ids_by_key(destination) == {A.key: [0], B.key: [0, 1]}
 
 
+@pytest.mark.thorough
 def test_a_commit_that_nobody_knows_of_is_left_to_the_next_writer(bucket: Bucket) -> None:
     """Its answers got lost, but it was done: the next one finds it, and each row is there once."""
     destination = destination_in(bucket)

@@ -104,10 +104,8 @@ def documented() -> dict[str, dict[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["duckdb", *(pytest.param(k, marks=pytest.mark.thorough) for k in PLACES if k != "duckdb")],
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", PLACES)
 def test_the_document_says_what_becomes_of_each_type(kind: str) -> None:
     """The document has the right cell for every type in every destination."""
     said = documented()

@@ -19,6 +19,7 @@ from s3pq_dagster_tests.buckets import Bucket, numbers
 from s3pq_dagster_tests.destinations.contract.parameters import ONE_OF_EACH_KIND
 from s3pq_dagster_tests.destinations.places import Place
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.proxy import Request
 from s3pq_dagster_tests.unit.made import listed, opened, spec
 
@@ -66,7 +67,7 @@ def failing(place: Place, bucket: Bucket) -> Iterator[None]:
 
 
 @ONE_OF_EACH_KIND
-@pytest.mark.parametrize("refresh", [False, True], ids=["load", "refresh"])
+@pytest.mark.parametrize("refresh", first_of([False, True]), ids=["load", "refresh"])
 def test_a_full_disk_or_a_lost_connection_sets_nothing_aside(
     bucket: Bucket, place: Place, destination: Destination, *, refresh: bool
 ) -> None:
