@@ -13,6 +13,7 @@ _UUID_LENGTH = 36
 _DASHES = (8, 13, 18, 23)
 _HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 _DAY_NANOSECONDS = 86_400 * 10**9
+_NO_TIME = pa.MonthDayNano([0, 0, 0])
 _Hidden = np.ndarray[Any, np.dtype[np.bool_]]
 """Which values of an array are below a null, one flag a value."""
 
@@ -67,13 +68,15 @@ def _restored(column: pa.Array, written: pa.DataType, hidden: _Hidden | None) ->
     if pa.types.is_null(written) and column.null_count == len(column):
         return pa.nulls(len(column))
     if _is_uuid(written) and not isinstance(returned, pa.BaseExtensionType):
-        return _uuids(_without(column, hidden))
+        is_text = not pa.types.is_binary(returned) and not pa.types.is_fixed_size_binary(returned)
+        nothing = uuid.UUID(int=0)
+        return _uuids(_without(column, hidden, str(nothing) if is_text else nothing.bytes))
     if isinstance(written, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(
             written, _restored(column, written.storage_type, hidden)
         )
     if pa.types.is_interval(returned) and pa.types.is_duration(written):
-        return _durations(_without(column, hidden)).cast(written)
+        return _durations(_without(column, hidden, _NO_TIME)).cast(written)
     if _has_extension(returned) or _has_extension(written) or _has_interval(returned):
         return _restored_nested(column, written, hidden)
     return schemas.conform_column(column, written)
@@ -113,11 +116,14 @@ def _hidden_below(column: pa.Array, hidden: _Hidden | None) -> _Hidden:
     return below
 
 
-def _without(column: pa.Array, hidden: _Hidden | None) -> pa.Array:
-    """Return a column of leaves with nulls in place of what is hidden."""
+def _without(column: pa.Array, hidden: _Hidden | None, value: object) -> pa.Array:
+    """Return a column of leaves with another value in place of what is hidden.
+
+    Not with nulls: it may be the keys of a map, and Arrow ends the process if a key is null.
+    """
     if hidden is None or not hidden.any():
         return column
-    return pc.if_else(pa.array(hidden), pa.scalar(None, column.type), column)
+    return pc.if_else(pa.array(hidden), pa.scalar(value, column.type), column)
 
 
 def _is_uuid(kind: pa.DataType) -> bool:

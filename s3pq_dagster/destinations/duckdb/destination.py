@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
-from s3pq_dagster.destinations.duckdb.failures import after_commit, first_line, translated
+from s3pq_dagster.destinations.duckdb.failures import after_commit, first_line, reads, translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.process_lock import lock_of
 from s3pq_dagster.destinations.duckdb.rules import rule_of
@@ -126,7 +126,7 @@ class DuckDBDestination:
         if not self._path.exists():
             msg = f"{self._path} is not there yet: materialize the table {table!r} first"
             raise DestinationError(msg)
-        with self._connected(read_only=True) as connection, self._reads(OSError):
+        with self._connected(read_only=True) as connection, reads(self._path, OSError):
             session = Session(connection, self._path, self._namespace, Owner(table, "", ""))
             schema = session.stored_schema()
             found = connection.sql(f"SELECT * FROM {session.table.sql}")
@@ -147,11 +147,8 @@ class DuckDBDestination:
         if not self._path.exists():
             yield None
             return
-        with self._connected(read_only=True) as connection, self._reads():
+        with self._connected(read_only=True) as connection, reads(self._path):
             yield Session(connection, self._path, self._namespace, owner)
-
-    def _reads(self, also: type[Exception] = duckdb.Error) -> AbstractContextManager[None]:
-        return translated(self._path, also, writes=False)
 
     @contextmanager
     def _commit_looked_up(self, owner: Owner) -> Iterator[list[Session]]:

@@ -1,7 +1,7 @@
 """Turns errors of DuckDB into errors of this package."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -37,6 +37,11 @@ def translated(
         outcome = ROLLED_BACK if writes else ONLY_READ
         msg = f"DuckDB could not do as asked in {path}: {first_line(error)}. {outcome}"
         raise DestinationError(msg) from error
+
+
+def reads(path: Path, also: type[Exception] = duckdb.Error) -> AbstractContextManager[None]:
+    """Translate errors like :func:`translated`, for what changes nothing in the file."""
+    return translated(path, also, writes=False)
 
 
 def _damaged(path: Path, error: Exception) -> DestinationDeniedError:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from s3pq_dagster.destinations.leaf_values import restored
+from s3pq_dagster.schemas import retyped
 
 INTERVAL = pa.month_day_nano_interval()
 DAY = 86_400 * 10**6
@@ -75,6 +76,26 @@ def test_a_struct_below_a_null_hides_what_is_within() -> None:
     listed = pa.FixedSizeListArray.from_arrays(inner, 2, mask=pa.array([True, True]))
     kind = pa.list_(pa.struct([("id", pa.uuid())]), 2)
     assert restored(listed, kind).to_pylist() == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind"),
+    [
+        (pa.array(["", ""]), pa.uuid()),
+        (pa.array([ONE, ONE], INTERVAL), pa.duration("us")),
+    ],
+    ids=["text", "intervals"],
+)
+def test_keys_of_a_map_below_a_null_are_no_nulls(keys: pa.Array, kind: pa.DataType) -> None:
+    """Arrow ends the process if a map is made of null keys, though they mean nothing."""
+    entries = pa.StructArray.from_arrays([keys, pa.array([1, 2])], ["key", "value"])
+    returned = pa.ListArray.from_arrays(
+        [0, 2], entries.cast(pa.struct([("key", keys.type), ("value", pa.int64())]))
+    )
+    listed = pa.FixedSizeListArray.from_arrays(returned, 1, mask=pa.array([True]))
+    mapped = pa.list_(pa.map_(keys.type, pa.int64()), 1)
+    wanted = pa.list_(pa.map_(kind, pa.int64()), 1)
+    assert restored(retyped(listed, mapped), wanted).to_pylist() == [None]
 
 
 def test_text_that_is_no_uuid_is_refused() -> None:
