@@ -18,6 +18,7 @@ from s3pq_dagster.decoding.leaf_columns import (
     fields_with,
     leaf_types,
     leaves_by_field,
+    with_fields,
     with_leaf_types,
 )
 from s3pq_dagster.decoding.thrift_structs import FOOTER_SCHEMA, NoStructError, SchemaElement
@@ -96,14 +97,11 @@ class AnnotatedColumns:
         Raises:
             RefusedValueError: A value is beyond its annotation.
         """
-        there = fields_there(self._leaves_by_field, leaves)
-        columns = list(batch.columns)
-        for number in self._fields:
-            if number in there:
-                at = there.index(number)
-                kind = self._type(number, columns[at].type)
-                columns[at] = _annotated(batch.schema.field(at).name, columns[at], kind)
-        return pa.record_batch(columns, names=batch.schema.names)
+
+        def change(number: int, name: str, column: pa.Array) -> pa.Array:
+            return _annotated(name, column, self._type(number, column.type))
+
+        return with_fields(batch, self._fields, fields_there(self._leaves_by_field, leaves), change)
 
     def _type(self, number: int, kind: pa.DataType) -> pa.DataType:
         return with_leaf_types(kind, self._leaves_by_field[number], self.leaves.get)

@@ -29,6 +29,27 @@ def fields_there(leaves_by_field: Sequence[range], leaves: range | None) -> list
     ]
 
 
+def with_fields(
+    batch: pa.RecordBatch,
+    fields: Collection[int],
+    there: Sequence[int],
+    change: Callable[[int, str, pa.Array], pa.Array],
+) -> pa.RecordBatch:
+    """Return a batch in which some of a file's fields are changed.
+
+    Args:
+        batch: Some or all of the file's fields.
+        fields: Indices of the fields to change, in the file.
+        there: Indices of the fields that the batch has, from :func:`fields_there`.
+        change: Gets a field's index, its name and its column.
+    """
+    columns = list(batch.columns)
+    for at, number in enumerate(there):
+        if number in fields:
+            columns[at] = change(number, batch.schema.field(at).name, columns[at])
+    return pa.record_batch(columns, names=batch.schema.names)
+
+
 def leaf_types(schema: pa.Schema) -> list[pa.DataType]:
     """List the canonical types of the leaf columns of a schema."""
     return [leaf for kind in schema.types for leaf in _leaf_types(schemas.canonical_type(kind))]

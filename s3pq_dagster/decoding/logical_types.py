@@ -12,6 +12,7 @@ from s3pq_dagster.decoding.leaf_columns import (
     fields_there,
     fields_with,
     leaves_by_field,
+    with_fields,
     with_leaf_types,
 )
 from s3pq_dagster.decoding.thrift_structs import FOOTER_SCHEMA, AnnotatedElement
@@ -128,15 +129,13 @@ class EnumColumns:
         Raises:
             RefusedValueError: A value is not UTF-8.
         """
-        there = fields_there(self._leaves_by_field, leaves)
-        columns = list(batch.columns)
-        for number in self.fields:
-            if number in there:
-                at = there.index(number)
-                kind = self._type(number, columns[at].type)
-                columns[at] = schemas.retyped(columns[at], kind)
-                _check_text(batch.schema.field(at).name, columns[at])
-        return pa.record_batch(columns, names=batch.schema.names)
+
+        def change(number: int, name: str, column: pa.Array) -> pa.Array:
+            text = schemas.retyped(column, self._type(number, column.type))
+            _check_text(name, text)
+            return text
+
+        return with_fields(batch, self.fields, fields_there(self._leaves_by_field, leaves), change)
 
     def _type(self, number: int, kind: pa.DataType) -> pa.DataType:
         def text(leaf: int, found: pa.DataType) -> pa.DataType:

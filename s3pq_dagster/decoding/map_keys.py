@@ -17,6 +17,7 @@ from s3pq_dagster.decoding.leaf_columns import (
     fields_there,
     fields_with,
     leaves_by_field,
+    with_fields,
 )
 from s3pq_dagster.decoding.thrift_structs import FOOTER_SCHEMA, AnnotatedElement
 
@@ -128,13 +129,13 @@ class MapColumns:
         Raises:
             RefusedValueError: A key is null.
         """
-        columns = list(batch.columns)
-        for at, number in enumerate(fields_there(self._leaves_by_field, leaves)):
-            if number in self._fields:
-                kind = self._type(columns[at].type, self._leaves_by_field[number].start)
-                _check_keys(batch.schema.field(at).name, columns[at], kind)
-                columns[at] = schemas.retyped(columns[at], kind)
-        return pa.record_batch(columns, names=batch.schema.names)
+
+        def change(number: int, name: str, column: pa.Array) -> pa.Array:
+            kind = self._type(column.type, self._leaves_by_field[number].start)
+            _check_keys(name, column, kind)
+            return schemas.retyped(column, kind)
+
+        return with_fields(batch, self._fields, fields_there(self._leaves_by_field, leaves), change)
 
     def _type(self, kind: pa.DataType, leaf: int, depth: int = 0) -> pa.DataType:
         """Return a type with maps as maps; ``leaf`` is the index of its first leaf column."""

@@ -42,7 +42,7 @@ def is_taken_by(rule: Rule) -> pl.Expr:
     literals = [part.text for part in template.parts if isinstance(part, Literal)]
     if not any(re.search(_SCRATCH, text) for text in literals):
         taken &= ~is_scratch()
-    if not (literals and rule.match.endswith(SUFFIX)):
+    if not rule.match.endswith(SUFFIX):
         taken &= ~KEY.str.contains(_MARKED_NAME)
     return taken
 

@@ -1,6 +1,5 @@
 """A layout: the rules that say which keys are which table, in order, and what the rest is."""
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
@@ -150,8 +149,3 @@ def _text_of(template: Template) -> str:
 
 def _listed(names: set[str]) -> str:
     return ", ".join(sorted(map(repr, names))) or "nothing"
-
-
-def bare(text: str) -> str:
-    """Make a table's name of a text: what is no ASCII letter or digit becomes one ``_``."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")

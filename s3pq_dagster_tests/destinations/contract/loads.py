@@ -48,3 +48,9 @@ def load(
 def owner(bucket: Bucket) -> Owner:
     """Return the owner of the table ``t``."""
     return Owner("t", bucket.name, "t/")
+
+
+def reasons(bucket: Bucket, destination: Destination) -> dict[str, str]:
+    """Return the reason of each quarantined object."""
+    frame = destination.state(owner(bucket)).ledger.frame
+    return dict(frame.filter(frame["status"] == "quarantined").select("key", "reason").rows())

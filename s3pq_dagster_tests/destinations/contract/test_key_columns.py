@@ -7,10 +7,9 @@ import pyarrow as pa
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.layout.rules import Layout, Rule
 from s3pq_dagster_tests.buckets import Bucket
-from s3pq_dagster_tests.destinations.contract.loads import load, owner
+from s3pq_dagster_tests.destinations.contract.loads import load, reasons
 from s3pq_dagster_tests.destinations.contract.parameters import ONE_OF_EACH_KIND
 from s3pq_dagster_tests.destinations.tables import rows
-from s3pq_dagster_tests.unit.made import listed, opened
 
 HIVE = Layout(
     rules=[
@@ -63,11 +62,9 @@ def test_an_object_whose_key_has_no_value_is_set_aside(
     bucket.put("t/n=1/N=2/p", ids(3))
     report = load(bucket, destination, layout=HIVE)
     assert sorted(report.quarantined_keys) == ["t/n=1/N=2/p", "t/n=x/p"]
-    with opened(bucket) as store:
-        held = destination.state(owner(bucket)).ledger.quarantined(listed(store, "t/"))
-    reasons = dict(held.select("key", "reason").rows())
-    assert "column 'n' the value 'x', which is no int" in reasons["t/n=x/p"]
-    assert "column 'N' twice" in reasons["t/n=1/N=2/p"]
+    found = reasons(bucket, destination)
+    assert "column 'n' the value 'x', which is no int" in found["t/n=x/p"]
+    assert "column 'N' twice" in found["t/n=1/N=2/p"]
     assert [row["id"] for row in rows(destination, "t", ["id"])] == [1]
 
 

@@ -12,7 +12,7 @@ from s3pq_dagster.errors import DestinationError, QuarantineLimitError, Unsuppor
 from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.loading.key_ranges import KeyRange
 from s3pq_dagster_tests.buckets import Bucket
-from s3pq_dagster_tests.destinations.contract.loads import load, owner
+from s3pq_dagster_tests.destinations.contract.loads import load, owner, reasons
 from s3pq_dagster_tests.destinations.contract.parameters import ONE_OF_EACH_KIND
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.levels import first_of
@@ -40,12 +40,6 @@ class WithoutRules:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.of, name)
-
-
-def reasons(bucket: Bucket, destination: Destination) -> dict[str, str]:
-    """Return the reason of each quarantined object."""
-    frame = destination.state(owner(bucket)).ledger.frame
-    return dict(frame.filter(frame["status"] == "quarantined").select("key", "reason").rows())
 
 
 def ids(destination: Destination) -> list[int]:

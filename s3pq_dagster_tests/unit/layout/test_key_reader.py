@@ -1,0 +1,35 @@
+"""Key columns are right in whatever order keys are asked for."""
+
+import random
+
+from s3pq_dagster.layout.key_reader import KeyReader
+from s3pq_dagster.layout.rules import Layout, Rule
+
+LAYOUT = Layout(
+    rules=[
+        Rule(match="a/{table}/{n:int}.parquet"),
+        Rule(match="a/{hive}/{name}.parquet", drop=["k"]),
+    ],
+    unmatched="dated",
+)
+
+
+def test_each_key_has_the_columns_of_the_rule_that_takes_it() -> None:
+    """In order, not in order, and keys that were not announced."""
+    keys = [f"a/t/{number}.parquet" for number in range(2500)]
+    asked = random.Random(1).sample(keys, 40)
+    reader = KeyReader(LAYOUT, keys)
+    for key in [*keys[:5], *asked, keys[-1], "a/t/77777.parquet"]:
+        (column,) = reader.columns(key)
+        assert f"a/t/{column.value}.parquet" == key
+
+
+def test_what_no_rule_takes_is_the_presets() -> None:
+    """A dropped capture makes no column, and an ignored key none at all."""
+    reader = KeyReader(LAYOUT)
+    named = reader.columns("a/k=1/l=2/x.parquet")
+    assert [(column.name, column.value) for column in named] == [("l", "2"), ("name", "x")]
+    dated = reader.columns("b/k=1/2024/02/x.parquet")
+    assert [column.name for column in dated] == ["k", "year", "month"]
+    assert KeyReader(Layout(unmatched="prefix")).columns("b/k=1/x.parquet") == []
+    assert KeyReader(Layout(unmatched="ignore")).columns("b/k=1/x.parquet") == []
