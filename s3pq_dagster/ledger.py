@@ -11,8 +11,9 @@ import polars as pl
 
 from s3pq_dagster.objects import IDENTITY, Listing, ObjectMeta
 
-FORMAT_VERSION = 1
-"""Format version of the ledger's two tables in a destination."""
+FORMAT_VERSION = 2
+"""Format version of the ledger's tables in a destination. Format 1 had no ``_s3pq_schemas``, and no
+``layout`` in ``_s3pq_tables``."""
 
 ENTRY_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.String,
@@ -160,6 +161,11 @@ class Ledger:
         """Number of rows in the table, unless somebody changed it by hand."""
         return int(self.frame.filter(pl.col("status") == Status.LOADED)["rows"].sum())
 
+    def rows_of(self, keys: Sequence[str]) -> int:
+        """Number of rows of those of the keys that are loaded."""
+        loaded = self.frame.filter(pl.col("status") == Status.LOADED)
+        return int(loaded.filter(pl.col("key").is_in(list(keys)))["rows"].sum())
+
     def count(self, status: Status) -> int:
         """Count the entries of one status."""
         return self.frame.filter(pl.col("status") == status).height
@@ -217,15 +223,19 @@ def latest(moments: Iterable[datetime | None]) -> datetime | None:
     return max((moment for moment in moments if moment is not None), default=None)
 
 
-def fingerprint(listing: Listing) -> str:
+def fingerprint(listing: Listing, layout: str = "") -> str:
     """Hash the set of keys, versions and sizes of a listing; its order does not matter.
+
+    Args:
+        listing: The objects.
+        layout: Hash of the columns that the objects' keys make; empty where they make none.
 
     Returns:
         The first 128 bits, in hex, of SHA-256 over the sorted triples, key and version preceded by
         their length in bytes. It is stored, so it must not change with a release of any library.
     """
     triples = listing.with_version().sort(IDENTITY)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"layout {layout};".encode() if layout else b"")
     for chunk in triples.iter_slices(65_536):
         digest.update(
             "".join(

@@ -1,16 +1,20 @@
 """The spec: what the user configures, and the rules for each field."""
 
+import json
 import re
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from s3pq_dagster.layout.rules import PRESETS, Layout
+from s3pq_dagster.layout.table_rule import rule_of
 
 FILETYPES = ("parquet",)
 WRITE_MODES = ("append", "replace", "mirror")
+SCHEMA_MODES = ("strict", "evolve", "rescue")
 MIB = 1024 * 1024
 
 
@@ -62,6 +66,11 @@ class S3ParquetSpec(BaseModel):
         default="replace",
         description="`append`, `replace` or `mirror`: what becomes of overwritten and deleted "
         "objects' rows.",
+    )
+    schema_mode: str = Field(
+        default="strict",
+        description="`strict`, `evolve` or `rescue`: what becomes of objects whose columns are not "
+        "their table's: an error, a table that grows, or JSON in `_s3pq_rescued`.",
     )
     incremental: bool = Field(
         default=True,
@@ -157,7 +166,20 @@ class S3ParquetSpec(BaseModel):
     @property
     def key_layout(self) -> Layout:
         """The layout, ready to match keys."""
-        return Layout.of(self.layout)
+        return _read_layout(json.dumps(self.layout))
+
+    def for_table(self, pattern: str) -> Self:
+        """Return what is asked for one table, given its pattern: its rule may say more."""
+        rule = None if self.is_deferred(self.layout) else rule_of(self.key_layout, pattern)
+        said = {name: getattr(rule, name, None) for name in ("schema_mode", "write_mode")}
+        own = {name: value for name, value in said.items() if value is not None}
+        return self.model_copy(update=own) if own else self
+
+
+@lru_cache(maxsize=16)
+def _read_layout(text: str) -> Layout:
+    """Read a layout that has been checked; whoever asks for each of many tables reads it once."""
+    return Layout.of(json.loads(text))
 
 
 def _required_text(name: str, text: str) -> None:
@@ -263,6 +285,7 @@ _RULES: dict[str, Callable[[str, Any], None]] = {
     "endpoint_url": _endpoint,
     "filetype": _one_of(FILETYPES),
     "write_mode": _one_of(WRITE_MODES),
+    "schema_mode": _one_of(SCHEMA_MODES),
     "rows_per_record": _positive,
     "concurrency": _not_zero,
     "tables": _some_globs,

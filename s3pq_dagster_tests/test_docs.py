@@ -41,6 +41,7 @@ from s3pq_dagster.layout.rules import Layout
 from s3pq_dagster.source.catalog import group_objects, tables_in
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace
+from s3pq_dagster_tests.pages import PAGES
 from s3pq_dagster_tests.servers import free_port
 from s3pq_dagster_tests.unit.made import listing, meta
 
@@ -263,7 +264,7 @@ def test_each_python_snippet_loads_the_bucket(block: Block, folder: Path) -> Non
     assert loaded(folder / "lake.duckdb") == ORDERS
 
 
-RUN_CONFIGS = [block for block in blocks("yaml") if block.document.name != "layouts.md"]
+RUN_CONFIGS = [block for block in blocks("yaml") if block.document not in PAGES]
 """Rules of a layout are run by ``dagster/test_layouts_document.py``."""
 
 

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import dagster as dg
 
+from s3pq_dagster.dagster.column_schemas import key_types
 from s3pq_dagster.dagster.discovery import discover
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.dagster.metadata import PREFIX, TABLE
+from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE
 from s3pq_dagster.dagster.op_settings import OpSettings
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.retries import as_failures
@@ -69,7 +70,6 @@ def build_s3_parquet_assets(
         ConfigurationError: The destination's packages are not installed, a number of shards is
             below 1, or ``shards`` are given and ``io_manager_key`` is ``"io_manager"``.
         StoreError: The bucket cannot be listed, and no earlier result is saved.
-        TableNameCollisionError: Two prefixes give the same table name.
     """
     destination.check_installed()
     shards = _checked(shards or {}, io_manager_key)
@@ -87,7 +87,9 @@ def build_s3_parquet_assets(
     if granularity == "table" and tables:
         ops = [_load_op(f"load_{s.metadata[TABLE]}", [s], by_name, settings) for s in whole]
     elif whole or not tables:
-        ops = [_load_op(_common_name(tables, shards), whole, by_name, settings)]
+        # What fails for its name comes last: a failure ends the op.
+        last = sorted(whole, key=lambda spec: COLLISION in spec.metadata)
+        ops = [_load_op(_common_name(tables, shards), last, by_name, settings)]
     else:
         ops = []
     return ops + sharded
@@ -155,8 +157,12 @@ def _spec_of(
         storage_kind=destination.storage_kind(),
         table_name=destination.table_name(table.name),
         add_cq_ids=source.add_cq_ids,
+        schema_mode=source.for_table(table.prefix).schema_mode,
+        key_columns=key_types(source.key_layout, table.schema_key),
     )
-    # Ops and IO manager need these two, even if the translator left them out.
-    return translator.get_asset_spec(props).merge_attributes(
-        metadata={TABLE: table.name, PREFIX: table.prefix}
-    )
+    # Ops, sensor and IO manager need these, even if the translator left them out.
+    needed: dict[str, Any] = {TABLE: table.name, PREFIX: table.prefix}
+    if table.collision is not None:
+        name, prefixes = table.collision
+        needed[COLLISION] = {"table": name, "prefixes": prefixes}
+    return translator.get_asset_spec(props).merge_attributes(metadata=needed)

@@ -1,6 +1,6 @@
 """Asset checks, which compare a table with its ledger and with the bucket."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import polars as pl
 from s3pq_dagster.dagster.metadata import (
     FOOTERS_READ,
     LEDGER_ROWS,
+    OBJECTS_ELSEWHERE,
     OBJECTS_LISTED,
     OBJECTS_LOADED,
     OBJECTS_PENDING,
@@ -35,7 +36,8 @@ _DESCRIPTIONS = {
 }
 _WHAT_TO_DO = {
     COMPLETE: "Some listed objects are not loaded, or rows of deleted objects are still there: "
-    "materialize the asset.",
+    "materialize the asset. Rows of objects that the layout gives to another table by now go when "
+    "the table is run with full_refresh.",
     ROWS_RECONCILED: "Table and ledger differ, so somebody changed one of them. Restore what was "
     "there, or load the whole table again with full_refresh.",
     NO_QUARANTINE: "Some objects could not be loaded and are left out. Replace them in the bucket "
@@ -62,6 +64,8 @@ class Proof:
     """Lists the table again."""
     mirror: bool
     """Whether rows of objects deleted from S3 have to be removed."""
+    elsewhere: Sequence[str] = ()
+    """Keys that are loaded, and that the layout gives to another table by now."""
     footers: pl.DataFrame | None = None
     """What :func:`~s3pq_dagster.reading.footers.footer_rows` read, if anything."""
 
@@ -91,9 +95,11 @@ class Proof:
             OBJECTS_LOADED: self.audit.state.ledger.count(Status.LOADED),
             OBJECTS_PENDING: len(pending),
             OBJECTS_TO_REMOVE: len(found.removed),
+            OBJECTS_ELSEWHERE: len(self.elsewhere),
         }
         sample = [{"key": key, "what": "not in the ledger"} for key in pending]
         sample += [{"key": key, "what": "loaded, no longer listed"} for key in found.removed]
+        sample += [{"key": key, "what": "loaded, of another table now"} for key in self.elsewhere]
         return not sample, dg.AssetCheckSeverity.WARN, metadata | records(SAMPLE, sample)
 
     def _still_missing(self) -> Difference:

@@ -1,13 +1,14 @@
 """When the bucket is listed for its tables, and when the saved tables stand in."""
 
 import logging
-from collections import Counter
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import dagster as dg
 import pyarrow as pa
 
+from s3pq_dagster.dagster.findings import log_missing, log_rules, log_tables
 from s3pq_dagster.dagster.processes import (
     is_code_server_start,
     is_worker_process,
@@ -19,15 +20,14 @@ from s3pq_dagster.dagster.saved_tables import DiscoveredTable, SavedTables
 from s3pq_dagster.errors import StoreError
 from s3pq_dagster.layout.key_columns import KeyColumnError, missing_in, with_columns
 from s3pq_dagster.layout.key_reader import KeyReader
-from s3pq_dagster.layout.presets import before_dates
 from s3pq_dagster.logs import line
 from s3pq_dagster.reading.footers import MOST_AT_A_TIME, table_schema
 from s3pq_dagster.source.catalog import TableListing, tables_in
 
 LOGGER = "s3pq_dagster"
 """The logger of everything outside a run, a child of Dagster's own."""
-_MANY_DATES = 5
-"""So many tables that differ only in a date at the end are called partitions."""
+_KEPT_SECONDS = 7 * 86_400
+"""How long a table of which nothing is listed any more is still one."""
 _found_here: dict[str, list[DiscoveredTable]] = {}
 """The tables that this process discovered, by :attr:`SavedTables.key`."""
 
@@ -36,7 +36,8 @@ def discover(source: S3ParquetResource, log: logging.Logger | None = None) -> li
     """Find the tables of a bucket.
 
     When a code location starts, the bucket is listed and the result is saved, under
-    ``DAGSTER_HOME`` or in the user's cache folder. When a run or a step rebuilds the definitions,
+    ``DAGSTER_HOME`` or in the user's cache folder. A saved table of which nothing is listed any
+    more stays one for a week, with a warning. When a run or a step rebuilds the definitions,
     the saved result is read. If the bucket cannot be listed, or nothing is listed any more, the
     saved result is used, with a warning.
 
@@ -50,7 +51,6 @@ def discover(source: S3ParquetResource, log: logging.Logger | None = None) -> li
     Raises:
         StoreError: The bucket cannot be listed, and no earlier result is saved.
         TableNameError: No table name can be made of a prefix.
-        TableNameCollisionError: Two prefixes give the same table name.
     """
     log = log or dg.get_dagster_logger(LOGGER)
     with source.process_config_and_initialize_cm() as opened:
@@ -92,9 +92,27 @@ def _discovered(
         return known
     if not listed:
         _warn_of_nothing(source, known, saved, log)
-    tables = listed or known
+    kept = _kept(known, listed) if listed else known
+    if listed and kept:
+        log_missing(kept, saved.path, log)
+    tables = sorted([*listed, *kept], key=lambda table: table.name)
     saved.save(tables, log)
     return tables
+
+
+def _kept(known: list[DiscoveredTable], listed: list[DiscoveredTable]) -> list[DiscoveredTable]:
+    """Return the saved tables that stay, although nothing of them is listed.
+
+    A prefix is empty while Spark overwrites it, between the deletion and the first new object.
+    """
+    names, now = {table.name.casefold() for table in listed}, time.time()
+    return [
+        replace(table, objects=0, bytes=0, missing_since=table.missing_since or now)
+        for table in known
+        if table.name.casefold() not in names
+        and table.collision is None
+        and now - (table.missing_since or now) < _KEPT_SECONDS
+    ]
 
 
 def _listed(
@@ -110,20 +128,10 @@ def _listed(
     described = _Schemas(source, {table.name: table for table in known}, log).described
     with ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="s3pq-footer") as pool:
         tables = list(pool.map(described, found))
-    _warn_of_partitions(found, log)
     log.info(line("discovery_complete", bucket=source.bucket, tables=len(tables)))
-    for table in tables:
-        log.info(line("table_found", table=table.name, prefix=table.prefix, objects=table.objects))
+    log_rules(grouping, source.bucket, log)
+    log_tables(tables, log)
     return tables
-
-
-def _warn_of_partitions(found: list[TableListing], log: logging.Logger) -> None:
-    """Warn of tables that differ only in a date at the end: most often they are one."""
-    heads = Counter(before_dates(table.pattern) for table in found)
-    for head, tables in heads.items():
-        if head is not None and tables >= _MANY_DATES:
-            facts = {"prefix": head, "tables": tables, "next": "layout: dated"}
-            log.warning(line("partitions_as_tables", **facts))
 
 
 @dataclass(slots=True)
@@ -150,6 +158,8 @@ class _Schemas:
                 schema_key=saved.schema_key,
                 schema_version=saved.schema_version,
             )
+        if found.collision is not None:  # it is not loaded
+            return replace(table, collision=found.collision)
         first = next(iter(listing))
         if self.failed or (table.schema_key, table.schema_version) == (first.key, first.version):
             return table

@@ -61,7 +61,6 @@ def build_s3_parquet_definitions(
 
     Raises:
         StoreError: The bucket cannot be listed, and no earlier result is saved.
-        TableNameCollisionError: Two prefixes give the same table name.
         ConfigurationError: The destination's URL is of no known kind, or a number of shards is
             below 1.
     """

@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 import pyarrow as pa
 
+from s3pq_dagster.dagster.column_schemas import key_types
 from s3pq_dagster.dagster.metadata import DESTINATION, TABLE, report_metadata, table_metadata
 from s3pq_dagster.dagster.retries import as_failures
 from s3pq_dagster.destinations.protocol import Destination
@@ -66,7 +67,8 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
                 raise UnsupportedValueError(msg)
         with as_failures():
             report = obj.into(self.destination(context.log))
-        owner = obj.plan.owner
+        owner, listing = obj.plan.owner, obj.plan.listing
+        first = next(iter(listing.frame["key"].head(1)), None)
         context.add_output_metadata(
             {
                 **table_metadata(
@@ -74,6 +76,7 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
                     storage_kind=self.storage_kind(),
                     table_name=self.table_name(owner.table),
                     schema=report.table_schema,
+                    of_key=key_types(obj.plan.spec.key_layout, first),
                     rows=report.table_rows,
                 ),
                 DESTINATION: self.place(),

@@ -7,11 +7,13 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from s3pq_dagster.dagster.column_schemas import NO_KEY_COLUMNS, KeyTypes, column_schema
 from s3pq_dagster.ledger import cursor_key, format_cursor
 from s3pq_dagster.loading.report import LoadReport
 
 TABLE = "s3pq/table"
 PREFIX = "s3pq/prefix"
+COLLISION = "s3pq/collision"
 SOURCE = "s3pq/source"
 DESTINATION = "s3pq/destination"
 OBJECTS = "s3pq/objects"
@@ -26,12 +28,15 @@ OBJECTS_REMOVED = "s3pq/objects_removed"
 OBJECTS_MISSING = "s3pq/objects_missing"
 OBJECTS_PENDING = "s3pq/objects_pending"
 OBJECTS_TO_REMOVE = "s3pq/objects_to_remove"
+OBJECTS_ELSEWHERE = "s3pq/objects_elsewhere"
 OBJECTS_UNRECONCILED = "s3pq/objects_unreconciled"
 LEDGER_ROWS = "s3pq/ledger_rows"
 TABLE_ROWS = "s3pq/table_rows"
 FOOTERS_READ = "s3pq/footers_read"
 SAMPLE = "s3pq/sample"
 QUARANTINED_KEYS = "s3pq/quarantined_keys"
+COLUMNS_ADDED = "s3pq/columns_added"
+COLUMNS_RETYPED = "s3pq/columns_retyped"
 FULL_REFRESH_TAG = "s3pq/full_refresh"
 # Keys that Dagster defines, and shows in particular places of its UI.
 COLUMN_SCHEMA = "dagster/column_schema"
@@ -42,35 +47,23 @@ DATA_VERSION_TAG = "dagster/data_version"
 _MOST_RECORDS = 50
 
 
-def column_schema(schema: pa.Schema) -> dg.TableSchema:
-    """Convert an Arrow schema to what the UI shows."""
-    names = {field.name: _type_name(field.type) for field in schema}
-    return dg.TableSchema(columns=[dg.TableColumn(name=n, type=t) for n, t in names.items()])
-
-
-def _type_name(kind: pa.DataType) -> str:
-    """Name a type; an extension type by its own name: ``uuid``, not ``extension<arrow.uuid>``."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return str(kind.extension_name).removeprefix("arrow.")
-    return str(kind)
-
-
 def table_metadata(
     *,
     source: str,
     storage_kind: str,
     table_name: str,
     schema: pa.Schema | None,
+    of_key: KeyTypes = NO_KEY_COLUMNS,
     rows: int | None = None,
 ) -> dict[str, Any]:
     """Return the metadata that every table has, under Dagster's own keys where it has some.
 
     ``source`` is not under ``dagster/uri``, which Dagster shows as the place where a table is
-    stored.
+    stored. ``of_key`` are the columns that keys make.
     """
     metadata: dict[str, Any] = {TABLE_NAME: table_name, STORAGE_KIND: storage_kind, SOURCE: source}
     if schema is not None:
-        metadata[COLUMN_SCHEMA] = column_schema(schema)
+        metadata[COLUMN_SCHEMA] = column_schema(schema, of_key)
     if rows is not None:
         metadata[ROW_COUNT] = rows
     return metadata
@@ -89,8 +82,14 @@ def report_metadata(report: LoadReport, *, bucket: str, table: str) -> dict[str,
         OBJECTS_REMOVED: report.removed,
         OBJECTS_MISSING: report.missing,
     }
-    if report.quarantined_keys:
-        metadata[QUARANTINED_KEYS] = dg.MetadataValue.json(list(report.quarantined_keys))
+    lists = {
+        QUARANTINED_KEYS: report.quarantined_keys,
+        COLUMNS_ADDED: report.columns_added,
+        COLUMNS_RETYPED: report.columns_retyped,
+    }
+    for name, values in lists.items():
+        if values:
+            metadata[name] = dg.MetadataValue.json(list(values))
     return metadata
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import dagster as dg
 
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.dagster.metadata import PREFIX, TABLE
+from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE
 from s3pq_dagster.dagster.processes import runs_in_one_process
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.destinations.table_state import Owner, TableState
+from s3pq_dagster.errors import TableNameCollisionError
+from s3pq_dagster.layout.table_rule import columns_hash
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.logs import line
@@ -42,12 +44,21 @@ class RunTables:
         return self.io_manager.destination(self.context.log)
 
     def plan(self, spec: dg.AssetSpec, config: LoadConfig) -> LoadPlan:
-        """Return a table's plan, with its listing."""
+        """Return a table's plan, with its listing.
+
+        Raises:
+            TableNameCollisionError: Other tables have its name, or one that differs only by case.
+        """
+        if (collision := spec.metadata.get(COLLISION)) is not None:
+            raise TableNameCollisionError([(collision["table"], collision["prefixes"])])
         options = config.options(self.context.run.tags)
         anew = options.full_refresh or not self.source.incremental
-        owner = Owner(spec.metadata[TABLE], self.source.bucket, spec.metadata[PREFIX], anew)
+        pattern = spec.metadata[PREFIX]
+        layout = columns_hash(self.source.key_layout, pattern)
+        owner = Owner(spec.metadata[TABLE], self.source.bucket, pattern, anew, layout)
         listing = self._listing(owner)
-        return LoadPlan(spec=self.source, owner=owner, listing=listing, options=options)
+        asked = self.source.for_table(pattern)
+        return LoadPlan(spec=asked, owner=owner, listing=listing, options=options)
 
     def state(self, owner: Owner) -> TableState:
         """Return what the destination holds of a table."""
@@ -81,7 +92,7 @@ class RunTables:
             )
             return
         if pending:
-            prefetch.start(plan.owner, state, pending, self.source.store, self.source, after=owner)
+            prefetch.start(plan.owner, state, pending, self.source.store, plan.spec, after=owner)
 
     def _state_soon(self, owner: Owner) -> TableState:
         """Return another table's state, if the destination answers within two seconds.

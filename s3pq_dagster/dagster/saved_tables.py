@@ -51,6 +51,12 @@ class DiscoveredTable:
     """The key of the object that the schema was read from."""
     schema_version: str | None = None
     """The version of ``schema_key`` that the schema was read from."""
+    missing_since: float | None = None
+    """When none of its objects was listed for the first time, in seconds since the epoch; ``None``
+    if the last listing has some."""
+    collision: tuple[str, list[str]] | None = None
+    """If it cannot be loaded for its name, which others have too, or in another case of letters:
+    all of these names, and the patterns they come from."""
 
     @property
     def uri(self) -> str:
@@ -160,6 +166,8 @@ def _to_json(table: DiscoveredTable) -> dict[str, Any]:
         "schema": None if schema is None else base64.b64encode(schema).decode(),
         "schema_key": table.schema_key,
         "schema_version": table.schema_version,
+        "missing_since": table.missing_since,
+        "collision": table.collision,
     }
 
 
@@ -174,7 +182,8 @@ def _from_json(state: dict[str, Any]) -> DiscoveredTable:
     """
     data = state["schema"]
     schema = None if data is None else schemas.from_bytes(base64.b64decode(data))
-    table = DiscoveredTable(**(state | {"schema": schema}))
+    collision = _collision(state.get("collision"))
+    table = DiscoveredTable(**(state | {"schema": schema, "collision": collision}))
     for text in (table.bucket, table.name, table.prefix):
         text.encode()  # raises if it is no text, or cannot be stored
     for more in (table.schema_key, table.schema_version):
@@ -182,10 +191,30 @@ def _from_json(state: dict[str, Any]) -> DiscoveredTable:
             more.encode()
     if not _NAME.fullmatch(table.name) or not table.bucket:
         raise ValueError(f"{table.name!r:.40} of bucket {table.bucket!r:.40} is no table")
-    if not (_is_count(table.objects) and _is_count(table.bytes)):
+    if not (_is_count(table.objects) and _is_count(table.bytes) and _is_time(table.missing_since)):
         raise ValueError(f"table {table.name!r:.40} has no proper counts")
     return table
 
 
+def _collision(state: Any) -> tuple[str, list[str]] | None:
+    """Read a collision from JSON.
+
+    Raises:
+        TypeError: It is none.
+        ValueError: It is none.
+        AttributeError: It has something else than texts.
+    """
+    if state is None:
+        return None
+    name, (first, second, *more) = state  # one alone collides with none
+    for text in (name, first, second, *more):
+        text.encode()  # raises if it is no text, or cannot be stored
+    return name, [first, second, *more]
+
+
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def _is_time(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and value > 0)

@@ -10,13 +10,14 @@ from functools import partial
 import dagster as dg
 
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.dagster.metadata import PREFIX, TABLE
+from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.sensor_cursor import SensorCursor
-from s3pq_dagster.dagster.sensor_decision import Candidate, Decision
+from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, NotLoaded
 from s3pq_dagster.dagster.sensor_history import LoadHistory, Silences
 from s3pq_dagster.dagster.sensor_listing import ListingOverTicks
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError
+from s3pq_dagster.layout.table_rule import columns_hash
 from s3pq_dagster.ledger import cursor_key, fingerprint
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
@@ -117,9 +118,8 @@ class BucketWatch:
     ) -> dg.SensorResult:
         context = history.context
         cursor = SensorCursor.parse(context.cursor, context.log, sensor=self.name)
-        candidates = self._candidates(source.bucket, grouping, history, cursor)
+        candidates = self._candidates(source, grouping, history, cursor)
         decision = Decision(
-            mirror=source.write_mode == "mirror",
             now=time.time(),
             is_in_flight=history.is_in_flight,
             last_complete=self.last_complete,
@@ -135,8 +135,8 @@ class BucketWatch:
             for table in candidates
             if table.last.cursor is not None
         }
-        undefined = _undefined(source, grouping, self.tables)
-        summary = decision.summary(tables=len(self.tables), undefined=undefined, cursors=shown)
+        lacking = _not_loaded(source, grouping, self.tables)
+        summary = decision.summary(tables=len(self.tables), not_loaded=lacking, cursors=shown)
         context.log.info(line("tick", requested=len(requests), summary=summary))
         return dg.SensorResult(
             run_requests=requests,
@@ -145,22 +145,32 @@ class BucketWatch:
         )
 
     def _candidates(
-        self, bucket: str, grouping: Grouping, history: LoadHistory, cursor: SensorCursor
+        self,
+        source: S3ParquetResource,
+        grouping: Grouping,
+        history: LoadHistory,
+        cursor: SensorCursor,
     ) -> list[Candidate]:
         """Bring together what is listed, loaded and remembered of each table."""
-        entries = history.entries([spec.key for spec in self.tables.values()])
+        # A table that cannot be loaded for its name is in no run: the tick's reason says why.
+        tables = {n: spec for n, spec in self.tables.items() if COLLISION not in spec.metadata}
+        entries = history.entries([spec.key for spec in tables.values()])
         candidates = []
-        for name, spec in self.tables.items():
-            listing = grouping.listing(spec.metadata[PREFIX])
-            current = fingerprint(listing)
+        for name, spec in tables.items():
+            pattern = spec.metadata[PREFIX]
+            listing, layout = grouping.listing(pattern), columns_hash(source.key_layout, pattern)
+            current = fingerprint(listing, layout)
             last = history.last_load(
                 spec.key,
                 entries.get(spec.key),
                 current=current,
-                cursor=cursor_key(bucket, name),
+                cursor=cursor_key(source.bucket, name),
             )
             reported_at = partial(history.reported_at, spec.key, entries.get(spec.key))
-            candidates.append(Candidate(name, listing, current, last, cursor.of(name), reported_at))
+            asked = cursor.of(name)
+            mirror = source.for_table(pattern).write_mode == "mirror"
+            facts = current, last, asked, reported_at, layout, mirror
+            candidates.append(Candidate(name, listing, *facts))
         return candidates
 
     def _requests(self, decision: Decision) -> list[dg.RunRequest]:
@@ -190,10 +200,10 @@ def _place_of(destination: S3ParquetIOManager | None) -> str | None:
     return place
 
 
-def _undefined(
+def _not_loaded(
     source: S3ParquetResource, grouping: Grouping, tables: Mapping[str, dg.AssetSpec]
-) -> list[str]:
-    """Name listed tables that have no asset; or give the error if they have no proper names."""
+) -> NotLoaded:
+    """Say which listed tables have no asset that loads them, and why."""
     try:
         found = tables_in(
             grouping,
@@ -201,6 +211,10 @@ def _undefined(
             tables=source.tables,
             skip_tables=source.skip_tables,
         )
-    except (TableNameError, TableNameCollisionError) as error:
-        return [str(error)]
-    return [table.name for table in found if table.name not in tables]
+    except TableNameError as error:
+        return NotLoaded(problems=[str(error)])
+    loaded = {name for name, spec in tables.items() if COLLISION not in spec.metadata}
+    collisions = {table.collision[0]: table.collision[1] for table in found if table.collision}
+    problems = [str(TableNameCollisionError(list(collisions.items())))] if collisions else []
+    free = [table.name for table in found if table.collision is None]
+    return NotLoaded([name for name in free if name not in loaded], problems)

@@ -37,14 +37,33 @@ class Candidate:
     reported_at: Callable[[float], float | None] = lambda _since: None
     """Looks up when a run last reported the table, in seconds since the epoch. It need not be the
     last time if it is later than the given one."""
+    layout: str = ""
+    """Hash of the columns that its keys make, which is part of its fingerprints."""
+    mirror: bool = False
+    """Whether rows of objects deleted from S3 are removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotLoaded:
+    """What is listed and loaded by no table that the sensor watches."""
+
+    undefined: Sequence[str] = ()
+    """Tables that have no asset, or one whose name collided when it was made."""
+    problems: Sequence[str] = ()
+    """Why others can have none, or none that loads."""
+
+    def parts(self) -> list[str]:
+        """Describe it; nothing where there is nothing."""
+        new = "not in the definitions yet, reload the code location"
+        said = [f"{new}: {_some(self.undefined)}"] if self.undefined else []
+        said += self.problems
+        return [f"not loaded: {said[0]}", *said[1:]] if said else []
 
 
 @dataclass(slots=True)
 class Decision:
     """The tables of one tick, sorted by what is to be done about them."""
 
-    mirror: bool
-    """Whether rows of objects deleted from S3 are removed."""
     now: float
     """Seconds since the epoch."""
     is_in_flight: Callable[[str], bool]
@@ -74,7 +93,7 @@ class Decision:
             self.last_complete[table.name] = table.listing
         if is_up_to_date and not self._is_to_be_verified(table):
             return
-        if self.mirror and not len(table.listing):
+        if table.mirror and not len(table.listing):
             self._emptied.append(table.name)
         elif run_id is not None and self.is_in_flight(run_id):
             self._waiting.append(f"{table.name} (run {run_id[:8]})")
@@ -111,7 +130,7 @@ class Decision:
             return True
         if version is None:
             return not len(table.listing)
-        if self.mirror:
+        if table.mirror:
             return False
         if (table.fingerprint, version) == (asked.accepted, asked.accepted_for):
             return True
@@ -130,35 +149,38 @@ class Decision:
         if before is None:
             return not len(table.listing)
         accepted = table.asked.accepted if table.asked.accepted_for == version else None
-        was_loaded = fingerprint(before) in {version, accepted}
+        was_loaded = fingerprint(before, table.layout) in {version, accepted}
         return was_loaded and _is_part_of(table.listing, before)
 
-    def summary(self, *, tables: int, undefined: Sequence[str], cursors: Mapping[str, str]) -> str:
-        """Describe the tick in one line.
+    def summary(self, *, tables: int, not_loaded: NotLoaded, cursors: Mapping[str, str]) -> str:
+        """Describe the tick in one line, which begins with what is not loaded.
 
         Args:
             tables: How many tables the sensor watches.
-            undefined: Tables that are listed and not among them.
+            not_loaded: What is listed, and loaded by none of them.
             cursors: LastModified cursors, shown if nothing is due.
         """
-        parts = [f"{self.up_to_date} of {tables} tables up to date, {self.objects} objects listed"]
+        lacking = not_loaded.parts()
+        counts = f"{self.up_to_date} of {tables} tables up to date, {self.objects} objects listed"
+        parts = [*lacking, counts if self.due or lacking else f"nothing new: {counts}"]
         for heading, names in (
             ("something to load", [t.name for t in self.due if t.name not in self._to_verify]),
             ("to be verified by the ledger", self._to_verify),
             ("run in flight", self._waiting),
             ("backing off", self._backing_off),
             ("listing empty, nothing removed without allow_empty_listing", self._emptied),
-            ("not in the definitions yet, reload the code location", undefined),
         ):
             if names:
-                more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-                parts.append(f"{heading}: {', '.join(names[:_MOST_NAMED])}{more}")
-        if not self.due:
-            parts[0] = f"nothing new: {parts[0]}"
-            shown = [f"{key} {value}" for key, value in sorted(cursors.items())]
-            if shown:
-                parts.append(f"cursors: {', '.join(shown[:_MOST_NAMED])}")
+                parts.append(f"{heading}: {_some(names)}")
+        shown = [f"{key} {value}" for key, value in sorted(cursors.items())]
+        if shown and not self.due:
+            parts.append(f"cursors: {', '.join(shown[:_MOST_NAMED])}")
         return "; ".join(parts)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _is_part_of(listing: Listing, before: Listing) -> bool:

@@ -19,13 +19,14 @@ from s3pq_dagster.dagster.metadata import (
 from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.dagster.run_tables import RunTables
 from s3pq_dagster.destinations.table_state import TableAudit, TableState
-from s3pq_dagster.ledger import Status, fingerprint
+from s3pq_dagster.ledger import Ledger, Status
 from s3pq_dagster.loading.key_ranges import KeyRange, split
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.logs import line
 from s3pq_dagster.reading.footers import footer_rows
+from s3pq_dagster.source.catalog import keys_of_others
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ class TableRun:
         plan = self.tables.plan(self.spec, self.config)
         if plan.refresh or plan.options.max_objects is not None:
             return []
-        return split(plan.difference(self.tables.state(plan.owner)).pending, most)
+        state = self.tables.state(plan.owner)
+        found = plan.difference(state)
+        return split(found.pending, most) if plan.may_be_sharded(state, found) else []
 
     def shard(self, keys: KeyRange) -> LoadReport:
         """Load the pending objects of a range of keys, while other steps load the rest."""
@@ -142,7 +145,7 @@ class TableRun:
                 asset_key=self.spec.key,
                 description="Nothing new: every listed object is in the ledger.",
                 metadata=metadata,
-                tags={DATA_VERSION_TAG: fingerprint(ledger.accounted(plan.listing))},
+                tags={DATA_VERSION_TAG: plan.fingerprint(ledger.accounted(plan.listing))},
             )
         )
         listed = len(plan.listing)
@@ -157,9 +160,18 @@ class TableRun:
             audit=audit,
             listing=plan.listing,
             relist=lambda: source.list_table(plan.owner.prefix, log, plan.owner.table),
-            mirror=source.write_mode == "mirror",
+            mirror=plan.spec.write_mode == "mirror",
+            elsewhere=_elsewhere(plan, audit.state.ledger),
             footers=footers,
         )
+
+
+def _elsewhere(plan: LoadPlan, ledger: Ledger) -> list[str]:
+    """Return keys that are loaded, and are another table's now; `mirror` removes their rows."""
+    if plan.spec.write_mode == "mirror":
+        return []
+    unlisted = ledger.unlisted(plan.listing)
+    return sorted(keys_of_others(plan.owner.prefix, unlisted, plan.spec.key_layout))
 
 
 def _says_all_loaded(last: dg.EventLogEntry | None, plan: LoadPlan) -> bool:
@@ -170,7 +182,7 @@ def _says_all_loaded(last: dg.EventLogEntry | None, plan: LoadPlan) -> bool:
     """
     loaded = last and last.asset_materialization
     version = loaded and (loaded.tags or {}).get(DATA_VERSION_TAG)
-    return not plan.refresh and version == fingerprint(plan.listing)
+    return not plan.refresh and version == plan.fingerprint(plan.listing)
 
 
 def _is_reported(plan: LoadPlan, state: TableState, last: dg.EventLogEntry | None) -> bool:

@@ -1,13 +1,15 @@
 """How a discovered table is described as an asset."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import dagster as dg
 import pyarrow as pa
 
+from s3pq_dagster.dagster.column_schemas import KeyTypes
 from s3pq_dagster.dagster.metadata import OBJECTS_LISTED, PREFIX, TABLE, table_metadata
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
+from s3pq_dagster.drift.fitting import STRICT, start
 from s3pq_dagster.errors import UnsupportedSchemaError, one_line
 from s3pq_dagster.reading.added_columns import schema_with_added_columns
 
@@ -23,6 +25,10 @@ class S3ParquetTableProps:
     """The table's name in the destination, namespace included."""
     add_cq_ids: bool
     """Whether rows get ``_cq_id`` and ``_cq_parent_id``."""
+    schema_mode: str = STRICT
+    """What becomes of objects whose columns are not the table's."""
+    key_columns: KeyTypes = field(default_factory=dict)
+    """Name and type of each column that the layout makes of a key."""
 
 
 class S3ParquetTranslator:
@@ -59,6 +65,7 @@ class S3ParquetTranslator:
                     storage_kind=props.storage_kind,
                     table_name=props.table_name,
                     schema=_stored_schema(props),
+                    of_key=props.key_columns,
                 ),
                 TABLE: table.name,
                 PREFIX: table.prefix,
@@ -81,8 +88,9 @@ def _stored_schema(props: S3ParquetTableProps) -> pa.Schema | None:
     if table.schema is None or table.schema_key is None:
         return None
     try:
-        return schema_with_added_columns(
-            table.schema, table.schema_key, add_cq_ids=props.add_cq_ids
+        added = schema_with_added_columns(
+            table.schema, table.schema_key, add_cq_ids=props.add_cq_ids, mode=props.schema_mode
         )
+        return start(added, props.schema_mode)
     except UnsupportedSchemaError:
         return table.schema  # the run fails with the reason

@@ -1,10 +1,14 @@
 """The rows of the ledger's two tables: their columns, how they are made, read and replaced."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
+from s3pq_dagster import schemas
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.ledger import ENTRY_COLUMNS, Entry, Ledger, Status
 from s3pq_dagster.objects import IDENTITY, Listing
@@ -13,6 +17,9 @@ OBJECTS = "_s3pq_objects"
 """Name of the ledger's table with a row for each entry; see :data:`OBJECT_COLUMNS`."""
 TABLES = "_s3pq_tables"
 """Name of the ledger's table with a row for each loaded table; see :data:`TABLE_COLUMNS`."""
+SCHEMAS = "_s3pq_schemas"
+"""Name of the ledger's table with a row for each change of a table's schema; see
+:data:`SCHEMA_COLUMNS`."""
 _TIME = pl.Datetime("us", "UTC")
 OBJECT_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "table_name": pl.String,
@@ -32,8 +39,38 @@ TABLE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "cursor": _TIME,
     "updated_at": _TIME,
     "format_version": pl.Int32,
+    "layout": pl.String,
 }
-"""Columns of ``_s3pq_tables`` and their types: owner, Arrow schema, fingerprint and cursor."""
+"""Columns of ``_s3pq_tables`` and their types: owner, Arrow schema, fingerprint and cursor.
+``layout`` is a hash of what the layout makes of a key beside the table's name; null where it is not
+known, as in tables of format 1."""
+SCHEMA_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "table_name": pl.String,
+    "version": pl.Int32,
+    "arrow_schema": pl.Binary,
+    "since_key": pl.String,
+    "changed_at": _TIME,
+}
+"""Columns of ``_s3pq_schemas`` and their types. Version 1 is the first schema of a table;
+``since_key`` is the key of the object that a version came with."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """What the ledger has of a table as a whole."""
+
+    bucket: str
+    prefix: str
+    schema: pa.Schema | None
+    schema_key: str | None
+    layout: str | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "TableRow":
+        """Build it from a row of ``_s3pq_tables``, of whatever format."""
+        data = row["arrow_schema"]
+        schema = None if data is None else schemas.from_bytes(data)
+        return cls(row["bucket"], row["prefix"], schema, row["schema_key"], row.get("layout"))
 
 
 def entry_rows(entries: Sequence[Entry], owner: Owner, run_id: str) -> pl.DataFrame:

@@ -29,11 +29,16 @@ class CheckpointWriter(Protocol):
     ) -> None:
         """Write rows and ledger entries in one transaction.
 
-        The table is created if it does not exist. Unless the write mode is ``append``, the rows of
-        earlier versions of the loaded objects are deleted in the same transaction.
+        The table is created if it does not exist. Where its columns are not those of the rows, it
+        gets them in the same transaction: columns that it lacks are added, null in the rows that
+        are stored, and types that differ are changed (``drift`` has joined them, so each holds the
+        stored one). The schema that is new or changed is a row in ``_s3pq_schemas``. Unless the
+        write mode is ``append``, the rows of earlier versions of the loaded objects are deleted in
+        the same transaction.
 
         Args:
-            batches: The rows; read once, to their end. ``None`` writes entries only.
+            batches: The rows; read once, to their end. ``None`` writes entries only. Their schema
+                has every column of the table.
             schema_key: Key of the object that the batches' schema comes from.
             seal: Returns what goes into the ledger. Called once, when the batches are read and
                 before anything is committed.
@@ -42,6 +47,8 @@ class CheckpointWriter(Protocol):
             DestinationError: The commit failed, and none of it is visible, unless the message says
                 otherwise.
             UnsupportedSchemaError: A column cannot be stored unchanged; nothing is written.
+            SchemaMismatchError: A stored value has no equal in a column's new type; nothing is
+                written.
             RefusedRowsError: A value of these rows cannot be stored unchanged, which
                 :meth:`Destination.check_values` did not find; none of it is visible. Unless the
                 table is refreshed, the writer goes on.

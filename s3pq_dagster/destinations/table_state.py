@@ -22,13 +22,20 @@ class Owner:
     """The pattern of its objects' keys; that of a folder is most often the folder alone."""
     takes_over: bool = field(default=False, compare=False)
     """Whether the table is loaded anew, and may have been of another pattern before."""
+    layout: str | None = field(default=None, compare=False)
+    """Hash of what the layout makes of a key beside the table's name; ``None`` if not known."""
 
-    def check(self, bucket: str, prefix: str) -> None:
-        """Compare with the bucket and pattern that the destination has stored for the table.
+    def check(self, bucket: str, prefix: str, layout: str | None = None) -> None:
+        """Compare with what the destination has stored for the table.
+
+        Args:
+            bucket: The stored bucket.
+            prefix: The stored pattern.
+            layout: The stored hash of the layout; ``None`` in tables of format 1.
 
         Raises:
             TableOwnedElsewhereError: The buckets differ.
-            LayoutChangedError: The patterns differ, and the table is not loaded anew.
+            LayoutChangedError: The patterns or the hashes differ, and the table is not loaded anew.
         """
         if bucket != self.bucket:
             raise TableOwnedElsewhereError(
@@ -38,6 +45,8 @@ class Owner:
             )
         if not self.takes_over and not is_same_folder(prefix, self.prefix):
             raise LayoutChangedError(self.table, stored=prefix, asked=self.prefix)
+        if not self.takes_over and None not in (layout, self.layout) and layout != self.layout:
+            raise LayoutChangedError(self.table, stored=prefix, asked=self.prefix, columns=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,16 +38,30 @@ class TableOwnedElsewhereError(DestinationError):
 
 
 class LayoutChangedError(DestinationError):
-    """The table in the destination is loaded from keys of another pattern of the same bucket."""
+    """The table in the destination is loaded by another rule for keys of the same bucket."""
 
     retryable = False
 
-    def __init__(self, table: str, *, stored: str, asked: str) -> None:
-        self.table, self.stored, self.asked = table, stored, asked
+    def __init__(self, table: str, *, stored: str, asked: str, columns: bool = False) -> None:
+        """Say what changed.
+
+        Args:
+            table: The table.
+            stored: The pattern of keys that it was loaded from.
+            asked: The pattern of keys that it is to be loaded from.
+            columns: Whether not the keys are others, but the columns that they make.
+        """
+        self.table, self.stored, self.asked, self.columns = table, stored, asked, columns
+        changed = (
+            f"the layout gives it the keys {asked!r} as before, but makes other columns of them: "
+            f"the captures, their `types` or `drop` changed since."
+            if columns
+            else f"the layout now gives it the keys {asked!r}."
+        )
         super().__init__(
-            f"table {table!r} in the destination is loaded from the keys {stored!r}; the layout "
-            f"now gives it the keys {asked!r}. Nothing is written. To load it anew from those, run "
-            f"the table with full_refresh: true; else give the layout its earlier rule again."
+            f"table {table!r} in the destination is loaded from the keys {stored!r}; {changed} "
+            f"Nothing is written. To load it anew, run the table with full_refresh: true, which "
+            f"takes it over; else give the layout its earlier rule again."
         )
 
 

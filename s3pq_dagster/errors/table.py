@@ -1,8 +1,12 @@
 """Errors of a table's name, schema and listing."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from s3pq_dagster.errors.base import S3ParquetError
+
+_MOST_NAMED = 20
 
 
 class TableNameError(S3ParquetError):
@@ -20,16 +24,28 @@ class TableNameError(S3ParquetError):
 class TableNameCollisionError(S3ParquetError):
     """Several prefixes give one table name, or names that differ only by case."""
 
-    def __init__(self, collisions: list[tuple[str, list[str]]]) -> None:
+    def __init__(self, collisions: Sequence[tuple[str, Sequence[str]]]) -> None:
+        """Name the tables and their prefixes.
+
+        Args:
+            collisions: The names that are one, joined by ``/``, and the prefixes they come from.
+        """
         self.collisions = collisions
         lines = "; ".join(
-            f"table {name!r} would come from prefixes {', '.join(map(repr, prefixes))}"
+            f"table {name!r} would come from prefixes {_some(prefixes)}"
             for name, prefixes in collisions
         )
         super().__init__(
             f"{lines}. Destinations fold case, so names that differ only by case are one name. "
-            f"Rename a prefix, leave the name out with `skip_tables`, or narrow `path_prefix`."
+            f"Rename a prefix, leave the name out with `skip_tables`, narrow `path_prefix`, or use "
+            f"another name in a rule of the layout; then reload the code location."
         )
+
+
+def _some(prefixes: Sequence[str]) -> str:
+    more = len(prefixes) - _MOST_NAMED
+    named = ", ".join(map(repr, prefixes[:_MOST_NAMED]))
+    return named if more <= 0 else f"{named} and {more} more"
 
 
 class TableFormatError(S3ParquetError):
@@ -57,6 +73,15 @@ class UnmatchedObjectsError(S3ParquetError):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """Pending objects of one schema that is not their table's."""
+
+    objects: int
+    first_key: str
+    differences: Sequence[str]
+
+
 class SchemaMismatchError(S3ParquetError):
     """The schema of an object differs from that of its table."""
 
@@ -69,20 +94,73 @@ class SchemaMismatchError(S3ParquetError):
         differences: list[str],
         committed: int = 0,
         last_key: str | None = None,
+        mode: str = "strict",
+        deviations: Sequence[Deviation] = (),
+        not_looked_at: int = 0,
+        kept_for: str | None = None,
     ) -> None:
         self.table, self.expected_key, self.found_key = table, expected_key, found_key
-        self.differences = differences
+        self.differences, self.mode = differences, mode
+        self.committed, self.last_key = committed, last_key
+        self.deviations, self.not_looked_at = deviations, not_looked_at
+        self.kept_for = kept_for
+        """Why the table does not take the new schema although all its rows are replaced."""
         upto = (
             f" {committed} objects are committed, up to {last_key!r}; none of this object's rows."
             if committed
             else " Nothing of this load is written to the table."
         )
+        kept = (
+            f" All its rows are replaced, and it would take the new schema, but: {kept_for}."
+            if kept_for
+            else ""
+        )
         super().__init__(
             f"schemas differ in table {table!r}: {found_key!r} does not match {expected_key!r}: "
-            f"{'; '.join(differences)}.{upto} Repair or move one of the two objects; if the new "
-            f"schema is the right one, run the table with full_refresh after all its objects "
-            f"have it."
+            f"{_shown(differences)}.{upto}{kept}{_deviating(deviations, not_looked_at)} Repair "
+            f"or move one of the two objects, or {_ALLOWING[mode]}; if the new schema is the right "
+            f"one, run the table with full_refresh after all its objects have it."
         )
+
+    def but(self, **changes: Any) -> "SchemaMismatchError":
+        """Return the error with some facts that whoever raised it did not know."""
+        facts = [
+            *("expected_key", "found_key", "differences", "committed", "last_key", "mode"),
+            *("deviations", "not_looked_at", "kept_for"),
+        ]
+        return SchemaMismatchError(self.table, **({n: getattr(self, n) for n in facts} | changes))
+
+
+_MOST_SCHEMAS = 20
+"""Schemas that an error tells."""
+_MOST_DIFFERENCES = 8
+"""Differences of each that it tells."""
+_ALLOWING = {
+    "strict": "let the table follow with `schema_mode: evolve` (columns are added, and types grow)",
+    "evolve": "keep what has no column as JSON with `schema_mode: rescue`",
+    "rescue": "load the table anew",
+}
+"""What to set so that a load in each mode goes on."""
+
+
+def _shown(differences: Sequence[str]) -> str:
+    more = len(differences) - _MOST_DIFFERENCES
+    shown = "; ".join(differences[:_MOST_DIFFERENCES])
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _deviating(deviations: Sequence[Deviation], not_looked_at: int) -> str:
+    """Describe the pending objects that deviate, a line for each schema."""
+    if not deviations:
+        return ""
+    lines = "".join(
+        f"\n  {each.objects} objects, {each.first_key!r} first: {_shown(each.differences)}"
+        for each in deviations[:_MOST_SCHEMAS]
+    )
+    if more := deviations[_MOST_SCHEMAS:]:
+        lines += f"\n  {sum(each.objects for each in more)} objects of {len(more)} more schemas"
+    left = f" ({not_looked_at} not looked at)" if not_looked_at else ""
+    return f" Of what is pending, these deviate{left}:{lines}\n"
 
 
 class UnsupportedSchemaError(S3ParquetError):

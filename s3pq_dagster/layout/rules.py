@@ -39,7 +39,12 @@ class Rule(BaseModel):
         "`timestamp` or `timestamp(format)`.",
     )
     drop: list[str] = Field(default=[], description="Captures that make no column.")
-
+    schema_mode: Literal["strict", "evolve", "rescue"] | None = Field(
+        default=None, description="The tables' own `schema_mode`; unset: the source's."
+    )
+    write_mode: Literal["append", "replace", "mirror"] | None = Field(
+        default=None, description="The tables' own `write_mode`; unset: the source's."
+    )
     table_format: Literal["refuse", "files"] = Field(
         default="refuse",
         description="`files` loads the files of a Delta Lake, Iceberg or Hudi table all the same, "

@@ -7,11 +7,13 @@ from threading import Lock
 
 from s3pq_dagster.destinations.protocol import CheckpointWriter
 from s3pq_dagster.destinations.table_state import Commit
+from s3pq_dagster.drift.changes import SchemaChanges, schema_changes
 from s3pq_dagster.errors import (
     InternalError,
     MalformedObjectError,
     RefusedObjectError,
     RefusedRowsError,
+    SchemaMismatchError,
     UnsteadyObjectError,
 )
 from s3pq_dagster.ledger import Entry, Status
@@ -21,7 +23,8 @@ from s3pq_dagster.loading.load_log import LoadLog
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.tally import LoadTally
 from s3pq_dagster.objects import Listing, ObjectMeta
-from s3pq_dagster.reading.table_stream import Checkpoint, Reference, TableStream
+from s3pq_dagster.reading.fitting import Reference
+from s3pq_dagster.reading.table_stream import Checkpoint, TableStream
 
 
 class RefusedInRefreshError(Exception):
@@ -45,7 +48,7 @@ class CheckpointCommitter:
         tally: LoadTally,
         log: LoadLog,
         *,
-        again: Callable[[Listing, Reference], TableStream],
+        again: Callable[[Listing, Reference | None], TableStream],
         abandon: Callable[[], None] = lambda: None,
     ) -> None:
         """Connect the stream with the writer; nothing is read yet.
@@ -124,6 +127,9 @@ class CheckpointCommitter:
                 _read_to_end(checkpoint, lock)
                 if checkpoint.error is None:
                     return self._refused(checkpoint, error)
+            if isinstance(error, SchemaMismatchError):  # the destination knows no other commit
+                committed, last_key = self._stream.committed
+                raise error.but(committed=committed, last_key=last_key) from error.__cause__
             if checkpoint.error is None:
                 raise
             if not isinstance(checkpoint.error, MalformedObjectError):
@@ -154,12 +160,14 @@ class CheckpointCommitter:
         done: list[Entry] = []
         aside = [e for e in checkpoint.entries if e.status is not Status.LOADED]
         tried = [e.object for e in checkpoint.entries if e.status is Status.LOADED]
-        with self._again(Listing.of(tried), Reference.of(checkpoint)) as again:
+        with self._again(Listing.of(tried), checkpoint.before) as again:
             for single, refused in self._commit_each(again, thread):
                 if refused is None:
                     done += single.entries
                 else:
                     aside += _set_aside(single, refused, again)
+                    again.reference = single.before  # none of its rows is in the table
+            self._stream.reference = again.reference
         self._stream.note_second_reading(again)
         rest = Checkpoint(None, None, None, aside, is_last=checkpoint.is_last)
         if aside or rest.is_last:
@@ -169,8 +177,11 @@ class CheckpointCommitter:
 
     def _committed(self, checkpoint: Checkpoint) -> None:
         self._tally.add(checkpoint.entries)
+        changes = changes_of(checkpoint)
+        self._tally.add_changes(changes)
         if not self._plan.refresh:
             self._log.committed(checkpoint.entries)
+            self._log.evolved(changes, checkpoint.schema_key)
 
     def _commit_quarantine(
         self, checkpoint: Checkpoint, error: MalformedObjectError, *, ends: bool
@@ -189,6 +200,14 @@ class CheckpointCommitter:
             stream = self._stream
             return self._tally.seal_last(checkpoint.entries, stream.missing, stream.changed)
         return self._tally.seal(checkpoint.entries)
+
+
+def changes_of(checkpoint: Checkpoint) -> SchemaChanges:
+    """Return what a committed checkpoint changed in its table's schema."""
+    is_loaded = any(entry.status is Status.LOADED for entry in checkpoint.entries)
+    if checkpoint.before is None or checkpoint.schema is None or not is_loaded:
+        return SchemaChanges()
+    return schema_changes(checkpoint.before.schema, checkpoint.schema)
 
 
 def _read_to_end(checkpoint: Checkpoint, lock: Lock) -> None:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import IO
 
@@ -15,11 +15,15 @@ from tenacity import (
 )
 
 from s3pq_dagster import schemas
+from s3pq_dagster.destinations.batches import converted
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.destinations.table_errors import loaded_meanwhile
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
+from s3pq_dagster.drift.casts import InexactError
+from s3pq_dagster.drift.fitting import RESCUE, STRICT, conversion, fit
 from s3pq_dagster.errors import (
     DestinationConflictError,
+    DestinationError,
     DiskError,
     ReadAbandonedError,
     SchemaMismatchError,
@@ -46,6 +50,7 @@ class ConcurrentWriter:
         run_id: str,
         append: bool,
         check: Callable[[Ledger, Commit], None] = lambda _ledger, _commit: None,
+        schema_mode: str = STRICT,
     ) -> None:
         """Name the table; nothing is opened yet.
 
@@ -56,12 +61,14 @@ class ConcurrentWriter:
             append: As in :meth:`Destination.write`.
             check: Called under the lock with the table's ledger and the commit; may raise to
                 refuse the commit.
+            schema_mode: What becomes of columns that another writer has changed meanwhile.
         """
         self._destination = destination
         self._owner = owner
         self._run_id = run_id
         self._append = append
         self._check = check
+        self._schema_mode = schema_mode
         self._is_abandoned = False
         self._first_ledger: Ledger | None = None
         """The ledger when it was first read: what is pending was determined from it."""
@@ -133,12 +140,10 @@ class ConcurrentWriter:
             state = writer.state()
             self._check_entries(sealed, state.ledger)
             self._check(state.ledger, sealed)
-            reader = rows()
-            if reader is not None:
-                self._check_schema(reader.schema, schema_key, state)
             cursor = latest([sealed.cursor, state.ledger.cursor])
             now = replace(sealed, cursor=cursor, fingerprint=None)
-            writer.commit(reader, schema_key=schema_key, seal=lambda: now)
+            with self._fitted(rows(), schema_key, state) as fitted:
+                writer.commit(fitted, schema_key=schema_key, seal=lambda: now)
 
     def _check_entries(self, sealed: Commit, now: Ledger) -> None:
         keys = [entry.object.key for entry in sealed.entries]
@@ -146,18 +151,54 @@ class ConcurrentWriter:
         if changed := before.changed(now, keys):
             raise loaded_meanwhile(self._owner.table, changed)
 
-    def _check_schema(self, schema: pa.Schema, schema_key: str | None, state: TableState) -> None:
-        if state.schema is None:
-            return
-        if differences := schemas.differences(
-            state.schema, schema, expected_in=repr(state.schema_key), found_in=repr(schema_key)
-        ):
+    def _fitted(
+        self, reader: pa.RecordBatchReader | None, schema_key: str | None, state: TableState
+    ) -> AbstractContextManager[pa.RecordBatchReader | None]:
+        """Return rows with the columns that the table has got from other writers meanwhile.
+
+        Raises:
+            SchemaMismatchError: No schema holds both.
+            DestinationError: A value has no equal in the table's columns as they are now.
+        """
+        if reader is None or state.schema is None:
+            return nullcontext(reader)
+        coming = reader.schema.remove_metadata()
+        where = {"expected_in": repr(state.schema_key), "found_in": repr(schema_key)}
+        found = fit(state.schema, coming, self._schema_mode, **where)
+        if found.differences:
             raise SchemaMismatchError(
                 self._owner.table,
                 expected_key=str(state.schema_key),
                 found_key=str(schema_key),
-                differences=differences,
+                differences=found.differences,
+                mode=self._schema_mode,
             )
+        if not schemas.differences(found.schema, coming):
+            return nullcontext(reader)
+        if self._schema_mode == RESCUE:
+            raise self._changed_meanwhile("its columns have other types now")
+        return self._converted(reader, found.schema)
+
+    def _converted(
+        self, reader: pa.RecordBatchReader, schema: pa.Schema
+    ) -> AbstractContextManager[pa.RecordBatchReader]:
+        convert = conversion(schema, reader.schema, (), self._schema_mode)
+        full = schema.with_metadata(reader.schema.metadata)
+
+        def convert_or_refuse(batch: pa.RecordBatch) -> pa.RecordBatch:
+            try:
+                return convert(batch).cast(full)
+            except InexactError as error:
+                raise self._changed_meanwhile(str(error)) from error
+
+        return converted(reader, full, convert_or_refuse)
+
+    def _changed_meanwhile(self, found: str) -> DestinationError:
+        return DestinationError(
+            f"another step changed the columns of table {self._owner.table!r} meanwhile: {found}. "
+            f"Nothing of this checkpoint is written. Run again: its objects are then read with "
+            f"the columns as they are."
+        )
 
     @contextmanager
     def _spooled(self, batches: pa.RecordBatchReader) -> Iterator[IO[bytes]]:

@@ -6,6 +6,7 @@ from itertools import chain, islice
 
 import polars as pl
 
+from s3pq_dagster.drift.changes import SchemaChanges
 from s3pq_dagster.ledger import Entry, Ledger, Status
 from s3pq_dagster.logs import line
 
@@ -26,6 +27,26 @@ class LoadLog:
         rows = sum(entry.rows for entry in loaded)
         objects = ((e.object.key, e.object.size, e.rows) for e in loaded)
         self._committed(len(entries), rows, objects)
+
+    def evolved(self, changes: SchemaChanges, since_key: str | None) -> None:
+        """Log what a checkpoint changed in the table's schema.
+
+        Args:
+            changes: What changed.
+            since_key: Key of the object by which it did.
+        """
+        if not changes:
+            return
+        added, retyped = ", ".join(changes.added_names()), ", ".join(changes.retyped_names())
+        found = {"added": added, "retyped": retyped}
+        shown = {name: text for name, text in found.items() if text}
+        text = line("schema_evolved", table=self._table, since_key=since_key, **shown)
+        self._write([text], logging.WARNING)
+
+    def schema_replaced(self, since_key: str | None) -> None:
+        """Log that no row with the table's old columns was left, and it has others now."""
+        text = line("schema_replaced", table=self._table, since_key=since_key)
+        self._write([text], logging.WARNING)
 
     def refreshed(self, ledger: Ledger) -> None:
         """Log what a full refresh committed, as the ledger that it wrote says."""

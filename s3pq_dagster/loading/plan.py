@@ -1,10 +1,14 @@
 """What of a table's listing a run has to load, and when it must refuse to load."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import polars as pl
+
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
+from s3pq_dagster.drift.fitting import RESCUE
 from s3pq_dagster.errors import EmptyListingError, QuarantineLimitError
-from s3pq_dagster.ledger import Difference, Ledger, Status
+from s3pq_dagster.ledger import Difference, Ledger, Status, fingerprint
 from s3pq_dagster.loading.key_ranges import KeyRange
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.spec import S3ParquetSpec
@@ -41,6 +45,10 @@ class LoadPlan:
     def appends(self) -> bool:
         """Whether rows of earlier versions of an object are kept."""
         return self.spec.write_mode == "append"
+
+    def fingerprint(self, listing: Listing) -> str:
+        """Return the table's fingerprint once these objects, and no others, are accounted for."""
+        return fingerprint(listing, self.owner.layout or "")
 
     def difference(self, state: TableState) -> Difference:
         """Find what is pending, given what the destination holds.
@@ -118,6 +126,35 @@ class LoadPlan:
         if new and not self.options.retry_quarantined:
             count = len(self.still_quarantined(ledger)) + len(new)
             self.check_quarantine_limit(count, new[-1].object.key, new[-1].reason)
+
+    def replaces_all(self, ledger: Ledger, difference: Difference, gone: Sequence[str]) -> bool:
+        """Return whether no row that is loaded would be left.
+
+        Args:
+            ledger: What is loaded.
+            difference: What is to be done.
+            gone: Keys whose rows are removed.
+        """
+        is_partial = self.options.max_objects is not None or self.keys is not None
+        if self.appends or self.refresh or is_partial:
+            return False
+        loaded = ledger.frame.filter(pl.col("status") == Status.LOADED)["key"]
+        going = pl.concat([difference.pending.frame["key"], pl.Series(gone, dtype=pl.String)])
+        return bool(loaded.is_in(going.implode()).all())
+
+    def may_be_sharded(self, state: TableState, difference: Difference) -> bool:
+        """Return whether several steps may load parts of what is pending.
+
+        Where no loaded row would be left the table may get other columns, in one transaction; and
+        the first schema of a table that rescues values is that of one object.
+        """
+        if state.schema is None:
+            return self.spec.schema_mode != RESCUE
+        return not self.replaces_all(state.ledger, difference, difference.removed)
+
+    def anew(self) -> "LoadPlan":
+        """Return the plan that replaces the table as a whole."""
+        return replace(self, options=replace(self.options, full_refresh=True))
 
     def is_due(self, state: TableState) -> bool:
         """Return whether a run has anything to do."""

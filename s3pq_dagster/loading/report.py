@@ -39,6 +39,10 @@ class LoadReport:
     """Latest ``last_modified`` of all loaded objects."""
     fingerprint: str
     """Hash of the listed objects that the ledger accounts for; the asset's data version."""
+    columns_added: Sequence[str] = ()
+    """Columns that the table gained by this load."""
+    columns_retyped: Sequence[str] = ()
+    """Columns whose type changed by this load, with both types."""
 
     def plus(self, earlier: Sequence["LoadReport"]) -> "LoadReport":
         """Add what earlier loads did; what the table holds afterwards is this report's."""
@@ -52,5 +56,13 @@ class LoadReport:
             quarantined_keys=[
                 *(key for report in earlier for key in report.quarantined_keys),
                 *self.quarantined_keys,
+            ],
+            columns_added=[
+                *(name for report in earlier for name in report.columns_added),
+                *self.columns_added,
+            ],
+            columns_retyped=[
+                *(text for report in earlier for text in report.columns_retyped),
+                *self.columns_retyped,
             ],
         )

@@ -4,19 +4,23 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 
-from s3pq_dagster.destinations.protocol import Destination, TableWriter
+from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.destinations.table_state import TableState
-from s3pq_dagster.errors import DestinationError
-from s3pq_dagster.loading.checkpoints import CheckpointCommitter, RefusedInRefreshError
+from s3pq_dagster.drift.fitting import STRICT
+from s3pq_dagster.errors import S3ParquetError, SchemaMismatchError
+from s3pq_dagster.loading.attempts import Attempts, Loaded, check_columns_stay, stop_at_faults
+from s3pq_dagster.loading.checkpoints import CheckpointCommitter
 from s3pq_dagster.loading.concurrent_writer import ConcurrentWriter
 from s3pq_dagster.loading.key_ranges import KeyRange
 from s3pq_dagster.loading.load_log import LoadLog
 from s3pq_dagster.loading.object_streams import Attempt, ObjectStreams, one_by_one
+from s3pq_dagster.loading.pending_schemas import joined_schema, with_deviations
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.loading.removal import check_refresh, gone_from_table
@@ -25,13 +29,11 @@ from s3pq_dagster.loading.tally import LoadTally
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.reading.early_decoding import build_fetcher
 from s3pq_dagster.reading.fetcher import Fetcher
+from s3pq_dagster.reading.fitting import Reference
 from s3pq_dagster.reading.progress_log import ProgressLog
 from s3pq_dagster.reading.readable_objects import LoadRules, ReadableObjects
-from s3pq_dagster.reading.table_stream import Reference, TableStream
+from s3pq_dagster.reading.table_stream import TableStream
 from s3pq_dagster.source.store import Store
-
-_RESTARTS = 3
-"""How often a refresh starts again without an object that the destination refuses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +70,10 @@ class TableLoad:
             InternalError: An object was neither read nor reported as unreadable: a bug.
         """
         started, plan, log = time.monotonic(), self.plan, self._load_log()
-        if plan.refresh:
-            replaced = destination.state(plan.owner)
-            plan.difference(replaced)  # refuses an empty listing
-            check_refresh(plan, replaced.ledger, self.store)
-            tally, state = self._refreshed(destination)
-        else:
-            tally, state = self._loaded(destination, Attempt())
+        try:
+            tally, state = self._attempted(destination)
+        except SchemaMismatchError as error:
+            raise self._with_deviations(error, destination) from error.__cause__
         # Taken after closing, in which some destinations write most.
         report = tally.report(state, time.monotonic() - started)
         if plan.refresh:  # one transaction, and committed only now
@@ -83,32 +82,31 @@ class TableLoad:
         self.on_loaded(report)
         return report
 
-    def _refreshed(self, destination: Destination) -> tuple[LoadTally, TableState]:
-        """Replace the table; start again without each object that the destination refuses.
+    def _attempted(self, destination: Destination) -> Loaded:
+        plan, load = self.plan, partial(self._loaded, destination)
+        attempts = Attempts(plan, self.store, destination, self._load_log(), load)
+        if not plan.refresh:
+            return attempts.extend()
+        replaced = destination.state(plan.owner)
+        plan.difference(replaced)  # refuses an empty listing
+        check_refresh(plan, replaced.ledger, self.store)
+        return attempts.refresh()
 
-        Raises:
-            DestinationError: It refuses objects again and again.
-        """
-        attempt = Attempt()
-        for _ in range(_RESTARTS):
-            try:
-                return self._loaded(destination, attempt)
-            except RefusedInRefreshError as refused:
-                attempt = attempt.after(refused)
+    def _with_deviations(
+        self, error: SchemaMismatchError, destination: Destination
+    ) -> SchemaMismatchError:
+        """Add to an error of `strict` all schemas that deviate; footers are read for that."""
+        if self.plan.spec.schema_mode != STRICT:
+            return error
         try:
-            return self._loaded(destination, attempt)
-        except RefusedInRefreshError as refused:
-            msg = (
-                f"the destination refused a value in each of {_RESTARTS + 1} attempts to refresh "
-                f"table {self.plan.owner.table!r}, the last time: {refused}. The table stays as "
-                f"it was. Repair or remove the objects"
-                f"{''.join(f', {found.key!r}' for found in attempt.refused)}, then run again."
-            )
-            raise DestinationError(msg) from refused.error
+            state = destination.state(self.plan.owner)
+            return with_deviations(error, self.plan, self.store, state)
+        except S3ParquetError:
+            return error
 
-    def _loaded(self, destination: Destination, attempt: Attempt) -> tuple[LoadTally, TableState]:
+    def _loaded(self, destination: Destination, plan: LoadPlan, attempt: Attempt) -> Loaded:
         """Load what is pending, in a transaction for each checkpoint or in one for all."""
-        plan, log = self.plan, self._load_log()
+        log = self._load_log()
         opened = destination.write(
             plan.owner, run_id=self.run_id, append=plan.appends, refresh=plan.refresh
         )
@@ -116,13 +114,18 @@ class TableLoad:
             before = writer.state()
             tally = LoadTally(plan, before)
             log.resized(tally.resized)
-            self._remove_gone(writer, tally, log)
+            gone = gone_from_table(plan, tally.difference.removed, self.store)
             pending = tally.difference.pending
             streams = self._streams(plan, destination, tally, attempt)
-            stream = streams.open(
-                self._fetcher(pending, attempt), pending, _reference(plan, before)
-            )
-            CheckpointCommitter(plan, stream, writer, tally, log, again=streams.again).run()
+            fetcher = self._fetcher(pending, attempt)
+            with streams.open(fetcher, pending, _reference(plan, before)) as stream:
+                if attempt.may_replace_schema:
+                    check_columns_stay(plan, tally, gone, stream)
+                CheckpointCommitter(plan, stream, writer, tally, log, again=streams.again).run()
+            if gone:  # last, when nothing can fail any more
+                ledger = writer.state().ledger
+                rows = writer.remove(gone, seal=lambda: tally.seal_removal(gone, ledger))
+                log.removed(gone, rows)
             return tally, writer.state()
 
     def shard_into(self, destination: Destination, keys: KeyRange) -> LoadReport:
@@ -143,6 +146,7 @@ class TableLoad:
             run_id=self.run_id,
             append=plan.appends,
             check=plan.check_shared_quarantine,
+            schema_mode=plan.spec.schema_mode,
         )
         before = writer.state()
         tally = LoadTally(plan, before)
@@ -166,20 +170,18 @@ class TableLoad:
         listed = self.plan.listing.in_reading_order()
         fetcher = build_fetcher(self.store, listed, self.plan.spec)
         progress = ProgressLog(self.plan.owner.table, listed, self.log)
-        rows = _schema_then_batches(TableStream(ReadableObjects(fetcher, progress), None))
+        known = None
+        if self.plan.spec.schema_mode != STRICT:  # a stream has one schema from its beginning on
+            everything = replace(self.plan.anew(), keys=None)
+            known = joined_schema(everything, self.store, TableState.empty())
+        objects = ReadableObjects(fetcher, progress)
+        rows = _schema_then_batches(TableStream(objects, None, least=known))
         return pa.RecordBatchReader.from_batches(next(rows), rows).__arrow_c_stream__(
             requested_schema
         )
 
     def _load_log(self) -> LoadLog:
         return LoadLog(self.log, self.plan.owner.table)
-
-    def _remove_gone(self, writer: TableWriter, tally: LoadTally, log: LoadLog) -> None:
-        """Remove the rows of objects that S3 no longer has (``mirror`` only)."""
-        keys = gone_from_table(self.plan, tally.difference.removed, self.store)
-        if keys:
-            rows = writer.remove(keys, seal=lambda: tally.seal_removal(keys))
-            log.removed(keys, rows)
 
     def _streams(
         self, plan: LoadPlan, destination: Destination, tally: LoadTally, attempt: Attempt
@@ -192,15 +194,16 @@ class TableLoad:
             tally: Checks each quarantined object against the limit.
             attempt: Which objects the destination has refused already.
         """
+        known = attempt.known_faults
         rules = LoadRules(
             verify=plan.refresh,
-            on_quarantine=tally.check_quarantine,
+            on_quarantine=tally.check_quarantine if known is None else stop_at_faults(known),
             is_loaded=tally.ledger_before.holds,
             is_mixed=tally.ledger_before.is_mixed if plan.appends else lambda _found: False,
             check_rows=destination.check_values,
             refused=attempt.refused,
         )
-        return ObjectStreams(plan, self.store, rules, self.log)
+        return ObjectStreams(plan, self.store, rules, self.log, attempt.least)
 
     def _fetcher(self, pending: Listing, attempt: Attempt) -> Fetcher:
         """Take over the prefetched objects, or make a fetcher that shares its bounds with them."""

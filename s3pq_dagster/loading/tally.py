@@ -6,7 +6,8 @@ from datetime import datetime
 import polars as pl
 
 from s3pq_dagster.destinations.table_state import Commit, TableState
-from s3pq_dagster.ledger import Entry, Ledger, Status, fingerprint, latest
+from s3pq_dagster.drift.changes import SchemaChanges
+from s3pq_dagster.ledger import Entry, Ledger, Status, latest
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.objects import Listing, ObjectMeta
@@ -29,10 +30,10 @@ class LoadTally:
         self.fingerprint = ""
         """The table's fingerprint after the last commit; empty while more commits are to come."""
         self._plan = plan
-        self._ledger = state.ledger
         self._cursor = state.ledger.cursor
         self._quarantined_count = len(plan.still_quarantined(self.ledger_before))
         self._quarantined_keys: list[str] = []
+        self._changes: list[SchemaChanges] = []
         self._rows = self._objects = self._bytes = self._removed = self._missing = 0
 
     @property
@@ -69,9 +70,14 @@ class LoadTally:
         self.fingerprint = self._fingerprint_after(missing, changed)
         return Commit(sealed.entries, sealed.cursor, self.fingerprint)
 
-    def seal_removal(self, keys: Sequence[str]) -> Commit:
-        """Make the commit that removes the rows of some keys."""
-        left = self._ledger.frame.filter(~pl.col("key").is_in(list(keys)))
+    def seal_removal(self, keys: Sequence[str], ledger: Ledger) -> Commit:
+        """Make the commit that removes the rows of some keys.
+
+        Args:
+            keys: Keys of the objects.
+            ledger: The table's ledger before that.
+        """
+        left = ledger.frame.filter(~pl.col("key").is_in(list(keys)))
         self._cursor = Ledger(left).cursor
         self._removed = len(keys)
         return self.seal([])
@@ -86,6 +92,15 @@ class LoadTally:
         self._quarantined_keys += [
             entry.object.key for entry in entries if entry.status is Status.QUARANTINED
         ]
+
+    def note_removed(self, objects: int) -> None:
+        """Note objects whose rows went with the table's old columns."""
+        self._removed = objects
+
+    def add_changes(self, changes: SchemaChanges) -> None:
+        """Note what a committed transaction changed in the table's schema."""
+        if changes:
+            self._changes.append(changes)
 
     def report(self, state: TableState, seconds: float) -> LoadReport:
         """Report the load.
@@ -109,6 +124,8 @@ class LoadTally:
             quarantined_keys=self._quarantined_keys,
             cursor=state.ledger.cursor,
             fingerprint=self.fingerprint,
+            columns_added=[name for each in self._changes for name in each.added_names()],
+            columns_retyped=[text for each in self._changes for text in each.retyped_names()],
         )
 
     def _cursor_after(self, entries: Sequence[Entry]) -> datetime | None:
@@ -124,4 +141,4 @@ class LoadTally:
         frames = [before.frame, self.difference.pending.frame]
         held = pl.concat(frames).filter(~pl.col("key").is_in(other))
         now = pl.concat([held, Listing.of(changed).frame])
-        return fingerprint(Listing(now.unique("key")))
+        return self._plan.fingerprint(Listing(now.unique("key")))

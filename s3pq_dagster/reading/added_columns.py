@@ -9,13 +9,15 @@ import numpy as np
 import pyarrow as pa
 
 from s3pq_dagster import schemas
+from s3pq_dagster.drift.fitting import STRICT
+from s3pq_dagster.drift.rescued import RESCUED_COLUMN, RESCUED_TYPE
 from s3pq_dagster.errors import UnsupportedSchemaError
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.spec import MIB
 
 ID_COLUMN = "_cq_id"
 PARENT_COLUMN = "_cq_parent_id"
-OUR_COLUMNS = (ID_COLUMN, PARENT_COLUMN, schemas.KEY_COLUMN)
+OUR_COLUMNS = (ID_COLUMN, PARENT_COLUMN, schemas.KEY_COLUMN, RESCUED_COLUMN)
 """Names that no column of a key may have."""
 _WAY_OUT = (
     "Rename the column in every object of the table, or leave the table out with `skip_tables`."
@@ -24,7 +26,9 @@ _JOINED_BYTES = 2 * MIB
 """Most bytes of a batch that small batches are joined to."""
 
 
-def schema_with_added_columns(schema: pa.Schema, key: str, *, add_cq_ids: bool) -> pa.Schema:
+def schema_with_added_columns(
+    schema: pa.Schema, key: str, *, add_cq_ids: bool, mode: str = STRICT
+) -> pa.Schema:
     """Append the added columns to an object's schema.
 
     A file that has ``_cq_id`` or ``_cq_parent_id``, in any case of letters, keeps its own:
@@ -34,10 +38,46 @@ def schema_with_added_columns(schema: pa.Schema, key: str, *, add_cq_ids: bool) 
         schema: Canonical schema of the file's own columns.
         key: Key of the object, for the error.
         add_cq_ids: Whether CloudQuery's two columns are added.
+        mode: Where schemas may differ, names that differ only by case are one name.
 
     Raises:
-        UnsupportedSchemaError: Two columns have one name, or one is named ``_s3_key`` in any case
-            of letters.
+        UnsupportedSchemaError: Two columns have one name, or one has a name of ours in any case of
+            letters.
+    """
+    check_names(schema, key, mode)
+    own = {schemas.folded(name) for name in schema.names}
+    for name in (ID_COLUMN, PARENT_COLUMN) if add_cq_ids else ():
+        if schemas.folded(name) not in own:
+            schema = schema.append(pa.field(name, pa.uuid()))
+    return schema.append(pa.field(schemas.KEY_COLUMN, pa.string()))
+
+
+def without_other_ids(added: pa.Schema, own: pa.Schema, table: pa.Schema) -> pa.Schema:
+    """Leave out CloudQuery's columns that a table has from its files, in another type than ours.
+
+    Args:
+        added: Schema of an object with the added columns.
+        own: The object's schema without them.
+        table: The table's schema.
+    """
+    there = {schemas.folded(each.name): each.type for each in table}
+    mine = {schemas.folded(name) for name in own.names}
+    return pa.schema(
+        [
+            each
+            for each in added
+            if each.name not in (ID_COLUMN, PARENT_COLUMN)
+            or schemas.folded(each.name) in mine
+            or there.get(schemas.folded(each.name), each.type) == each.type
+        ]
+    )
+
+
+def check_names(schema: pa.Schema, key: str, mode: str) -> None:
+    """Refuse columns that could not be told apart, or not from ours.
+
+    Raises:
+        UnsupportedSchemaError: As :func:`schema_with_added_columns`.
     """
     if names := schemas.duplicates(schema.names):
         msg = (
@@ -46,16 +86,22 @@ def schema_with_added_columns(schema: pa.Schema, key: str, *, add_cq_ids: bool) 
         )
         raise UnsupportedSchemaError(msg)
     own = {schemas.folded(name): name for name in schema.names}
-    if (taken := own.get(schemas.folded(schemas.KEY_COLUMN))) is not None:
+    if mode != STRICT and len(own) < len(schema):
+        twins = [name for name in schema.names if own[schemas.folded(name)] != name]
         msg = (
-            f"object {key!r} has a column {taken!r}: {schemas.KEY_COLUMN!r}, in any case of "
-            f"letters, is the name under which its rows' key is stored. {_WAY_OUT}"
+            f"object {key!r} has columns whose names differ only by case, {twins[0]!r} and "
+            f"{own[schemas.folded(twins[0])]!r}: with `schema_mode: {mode}` they are one column. "
+            f"{_WAY_OUT}"
         )
         raise UnsupportedSchemaError(msg)
-    for name in (ID_COLUMN, PARENT_COLUMN) if add_cq_ids else ():
-        if schemas.folded(name) not in own:
-            schema = schema.append(pa.field(name, pa.uuid()))
-    return schema.append(pa.field(schemas.KEY_COLUMN, pa.string()))
+    ours = {schemas.KEY_COLUMN: "its rows' key is", RESCUED_COLUMN: "values without a column are"}
+    for name in (schemas.KEY_COLUMN, RESCUED_COLUMN):
+        if (taken := own.get(schemas.folded(name))) is not None:
+            msg = (
+                f"object {key!r} has a column {taken!r}: {name!r}, in any case of letters, is the "
+                f"name under which {ours[name]} stored. {_WAY_OUT}"
+            )
+            raise UnsupportedSchemaError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +188,8 @@ def add_columns(
         columns[ID_COLUMN] = cq_ids(rows, bucket)
     if PARENT_COLUMN in names and PARENT_COLUMN not in columns:
         columns[PARENT_COLUMN] = pa.nulls(batch.num_rows, pa.uuid())
+    if RESCUED_COLUMN in names and RESCUED_COLUMN not in columns:
+        columns[RESCUED_COLUMN] = pa.nulls(batch.num_rows, RESCUED_TYPE)
     columns[schemas.KEY_COLUMN] = _keys(rows)
     conformed = [
         schemas.conform_column(columns[name], kind)

@@ -58,8 +58,13 @@ def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
         raise malformed(found.key, error) from error
 
 
-def read_footer(store: Store, found: ObjectMeta) -> OpenedFile:
+def read_footer(store: Store, found: ObjectMeta, wanted: pa.Schema | None = None) -> OpenedFile:
     """Read an object's footer in one ranged request, two if it is over 64 KiB.
+
+    Args:
+        store: Where the object is.
+        found: The object.
+        wanted: The table's schema, if it is known; see :func:`open_file`.
 
     Returns:
         A file with its metadata, from which no rows can be read.
@@ -82,15 +87,15 @@ def read_footer(store: Store, found: ObjectMeta) -> OpenedFile:
         raise MalformedObjectError(found.key, reason)
     if length > len(tail):
         tail = store.read(found, found.size - length, found.size - len(tail)) + tail
-    return _parsed(found.key, MAGIC + tail[-length:])
+    return _parsed(found.key, MAGIC + tail[-length:], wanted)
 
 
-def _parsed(key: str, footer: bytes) -> OpenedFile:
+def _parsed(key: str, footer: bytes, wanted: pa.Schema | None) -> OpenedFile:
     """Parse a footer; a long one is parsed in a sandbox process first."""
     if not is_footer_within(len(footer), _TRIAL_BYTES):
         decode_in_sandbox(key, footer, 0, max_bytes=_TRIAL_BYTES, max_seconds=_TRIAL_SECONDS)
     try:
-        return open_file(pa.BufferReader(footer))
+        return open_file(pa.BufferReader(footer), wanted)
     except Exception as error:
         raise malformed(key, error) from error
 

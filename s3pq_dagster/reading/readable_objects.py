@@ -84,6 +84,10 @@ class ReadableObjects:
         """Entries of quarantined objects that no checkpoint has yet."""
         self.wanted: pa.Schema | None = None
         """The table's schema, once it is known; INT96 and ENUM are read as they are there."""
+        self.check_fit: CheckRows = lambda _batch, _key: None
+        """Raises for rows whose values the table's columns cannot hold."""
+        self.kept: Callable[[pa.RecordBatch], pa.RecordBatch] = lambda batch: batch
+        """Returns the columns of rows that are stored in their own type."""
         self._rules = rules or LoadRules()
         self._fetcher = fetcher
         self._keys = keys or KeyReader(self.spec.key_layout)
@@ -215,7 +219,7 @@ class ReadableObjects:
                     whole=whole,
                     wanted=self.wanted,
                     on_batch=self.check_wanted,
-                    check_rows=self._rules.check_rows,
+                    check_rows=self._check_rows,
                 )
             except MalformedObjectError:
                 if self._is_same_when_read_again(fetched):
@@ -223,12 +227,17 @@ class ReadableObjects:
                 fetched.decoded = None  # of the bytes before
                 continue
             try:
-                opened.add_key_columns(columns, self._rules.check_rows)
+                opened.add_key_columns(columns, self._check_rows)
             except BaseException:
                 opened.close()
                 raise
             return opened
         raise _differing(fetched)
+
+    def _check_rows(self, batch: pa.RecordBatch, key: str) -> None:
+        if self._rules.check_rows is not None and (kept := self.kept(batch)).num_columns:
+            self._rules.check_rows(kept, key)
+        self.check_fit(batch, key)
 
     def _key_columns(self, key: str) -> list[KeyColumn]:
         try:

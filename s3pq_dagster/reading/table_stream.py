@@ -12,11 +12,8 @@ from s3pq_dagster import schemas
 from s3pq_dagster.errors import MalformedObjectError, SchemaMismatchError
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.reading.added_columns import (
-    RowSpan,
-    batches_with_added_columns,
-    schema_with_added_columns,
-)
+from s3pq_dagster.reading.added_columns import RowSpan, batches_with_added_columns
+from s3pq_dagster.reading.fitting import Convert, Fitting, Reference
 from s3pq_dagster.reading.open_object import OpenObject
 from s3pq_dagster.reading.readable_objects import ReadableObjects
 
@@ -35,21 +32,10 @@ class Checkpoint:
     """What to write to the ledger; complete once ``batches`` is drained."""
     is_last: bool = False
     """Whether nothing comes after it; known once ``batches`` is drained."""
+    before: Reference | None = None
+    """What the table's schema was before; that of a new table is ``None``."""
     error: BaseException | None = None
     """What stopped ``batches``. Destinations' drivers keep only its text: raise this instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """The schema every object of a table must have, and the object it comes from."""
-
-    schema: pa.Schema
-    key: str
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint) -> Self:
-        """Return the reference that the rows of a checkpoint were compared with."""
-        return cls(checkpoint.schema, str(checkpoint.schema_key))
 
 
 class TableStream:
@@ -57,7 +43,8 @@ class TableStream:
 
     An object that is decoded whole when it is opened shares a checkpoint with others. One that is
     decoded as it streams, because it is large or has very many rows, is a checkpoint of its own: a
-    malformed page near its end rolls back nothing else.
+    malformed page near its end rolls back nothing else. A checkpoint ends before an object by which
+    the table's schema changes.
     """
 
     def __init__(
@@ -66,6 +53,7 @@ class TableStream:
         reference: Reference | None,
         *,
         most_rows: int | None = None,
+        least: pa.Schema | None = None,
     ) -> None:
         """Send nothing yet; requests start when the first checkpoint is asked for.
 
@@ -74,6 +62,7 @@ class TableStream:
             reference: The stored schema; ``None`` takes the first readable object's.
             most_rows: Most rows in a batch, in which small objects are joined; by default a batch
                 has ``rows_per_record`` rows at most, all of one object.
+            least: What the table's schema is to hold in any case.
         """
         self.progress = objects.progress
         self.missing = objects.missing
@@ -82,10 +71,9 @@ class TableStream:
         """Objects that were overwritten since they were listed, as they were read."""
         self._objects = objects
         self._spec = objects.spec
-        self._reference = reference
-        objects.wanted = None if reference is None else reference.schema
-        self._matching: pa.Schema | None = None
-        """Schema of the last object that matched the reference: most often the next one's too."""
+        self._fitting = Fitting(self.progress.table, self._spec, least)
+        self._objects.check_fit, self._objects.kept = self._fitting.check, self._fitting.kept
+        self.reference = reference
         self._most_rows = most_rows or self._spec.rows_per_record
         self._joins = most_rows is not None
         self._committed: tuple[int, str | None] = (0, None)
@@ -126,24 +114,47 @@ class TableStream:
             SchemaMismatchError: An object differs from the reference. Raised while iterating.
         """
         while (first := self._objects.peek()) is not None or self._objects.quarantined:
-            if first is not None and self._reference is None:
-                self._reference = Reference(self._added_schema(first), first.object.key)
-                self._objects.wanted = self._reference.schema
+            before = self.reference
+            if first is not None:
+                self.reference = self._fitting.reference_after(first)
             checkpoint = self._checkpoint()
+            checkpoint.before = before
             yield checkpoint
             loaded = [e for e in checkpoint.entries if e.status is Status.LOADED]
+            if not loaded:
+                self.reference = before  # no row of the object that would have changed it
             # A refresh, for which all is verified, commits nothing before its end.
             if loaded and checkpoint.error is None and not self._objects.is_verified:
                 self._committed = (self._committed[0] + len(loaded), loaded[-1].object.key)
 
+    @property
+    def committed(self) -> tuple[int, str | None]:
+        """Number of objects that are committed, and the last one's key."""
+        return self._committed
+
+    @property
+    def reference(self) -> Reference | None:
+        """The table's schema after the checkpoints so far."""
+        return self._fitting.reference
+
+    @reference.setter
+    def reference(self, reference: Reference | None) -> None:
+        self._fitting.reference = reference
+        self._objects.wanted = None if reference is None else reference.schema
+
+    def differs(self) -> bool:
+        """Return whether the first readable object has other columns than the table."""
+        first = self._objects.peek()
+        return first is not None and self._fitting.differs(first)
+
     def _checkpoint(self) -> Checkpoint:
         entries = self._objects.take_quarantined()
-        if self._reference is None:
+        if self.reference is None:
             is_last = self.progress.is_all_seen
             return Checkpoint(None, None, None, entries, is_last=is_last)
         metadata = {schemas.TABLE_NAME_KEY: self.progress.table}
-        schema = self._reference.schema.with_metadata(metadata)
-        checkpoint = Checkpoint(schema, self._reference.key, None, entries)
+        schema = self.reference.schema.with_metadata(metadata)
+        checkpoint = Checkpoint(schema, self.reference.key, None, entries)
         checkpoint.batches = pa.RecordBatchReader.from_batches(schema, self._batches(checkpoint))
         return checkpoint
 
@@ -168,7 +179,8 @@ class TableStream:
         while bytes_left > 0 and (opened := self._objects.peek()) is not None:
             # Rows that are not decoded yet may turn out malformed, and are rolled back alone.
             is_alone = opened.decoded is None
-            if is_alone and bytes_left < self._spec.checkpoint_bytes:
+            is_first = bytes_left == self._spec.checkpoint_bytes
+            if not is_first and (is_alone or self._fitting.changes_table(opened)):
                 break
             self._objects.take()
             yield from self._rows_of(opened, checkpoint)
@@ -183,9 +195,9 @@ class TableStream:
         """Yield one object's rows, and enter it into the checkpoint."""
         found, rows = opened.object, 0
         try:
-            self._check_schema(opened)
+            convert = self._conversion(opened)
             for batch in opened.batches():
-                yield batch, RowSpan(found, rows, batch.num_rows)
+                yield convert(batch), RowSpan(found, rows, batch.num_rows)
                 rows += batch.num_rows
         except MalformedObjectError as error:
             self._objects.check_transfer(opened.fetched)
@@ -196,29 +208,14 @@ class TableStream:
         checkpoint.entries.append(Entry(found, Status.LOADED, rows))
         self.progress.count(found)
 
-    def _check_schema(self, opened: OpenObject) -> None:
-        reference = self._reference
-        assert reference is not None  # noqa: S101 - a checkpoint with batches has one
-        if self._matching is not None and opened.schema.equals(self._matching):
-            return
-        if differences := schemas.differences(
-            reference.schema,
-            self._added_schema(opened),
-            expected_in=repr(reference.key),
-            found_in=repr(opened.object.key),
-        ):
-            self._objects.check_transfer(opened.fetched)
-            committed, last_key = self._committed
-            raise SchemaMismatchError(
-                self.progress.table,
-                expected_key=reference.key,
-                found_key=opened.object.key,
-                differences=differences,
-                committed=committed,
-                last_key=last_key,
-            )
-        self._matching = opened.schema
+    def _conversion(self, opened: OpenObject) -> Convert:
+        """Return what makes an object's rows those of the table.
 
-    def _added_schema(self, opened: OpenObject) -> pa.Schema:
-        add_cq_ids = self._spec.add_cq_ids
-        return schema_with_added_columns(opened.schema, opened.object.key, add_cq_ids=add_cq_ids)
+        Raises:
+            SchemaMismatchError: The table's columns cannot hold them.
+        """
+        try:
+            return self._fitting.conversion(opened, self._committed)
+        except SchemaMismatchError:
+            self._objects.check_transfer(opened.fetched)
+            raise

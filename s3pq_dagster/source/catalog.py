@@ -9,7 +9,6 @@ import polars as pl
 
 from s3pq_dagster.errors import (
     TableFormatError,
-    TableNameCollisionError,
     TableNameError,
     UnmatchedObjectsError,
 )
@@ -32,6 +31,9 @@ class TableListing:
     pattern: str
     """The pattern of its keys; a folder's is the folder, a root object's is its key."""
     listing: Listing
+    collision: tuple[str, list[str]] | None = None
+    """If others have the same name, or one that differs only by case: all of these names, and the
+    patterns they come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,13 @@ class Group:
 
     folder: Folder
     listing: Listing
-    takes_any_format: bool = False
-    """Whether a rule takes the files of another format's table all the same."""
+    rule: Rule | None = None
+    """The rule that takes them; ``None`` where it is the preset."""
+
+    @property
+    def takes_any_format(self) -> bool:
+        """Whether files of another format's table are loaded all the same."""
+        return self.rule is not None and self.rule.takes_any_format
 
     def bare_name(self, bucket: str) -> str:
         """Return the table's name; empty where no character is left for one."""
@@ -52,10 +59,10 @@ class Group:
 class Grouping:
     """A listing's objects by the pattern of their table, and how many were left out."""
 
+    layout: Layout
+    """What they are grouped by."""
     groups: Sequence[Group]
     """The objects of each table, sorted by pattern."""
-    by_pattern: Mapping[str, Listing]
-    """The same by pattern, in its canonical form."""
     ignored: int
     """Number of Parquet objects in temporary or hidden places."""
     other: int
@@ -64,10 +71,32 @@ class Grouping:
     """Key of one of the others."""
     formats: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Folder and format of the tables of another format, by pattern in its canonical form."""
+    _by_text: Mapping[str, Group] = field(init=False)
+    """The groups by pattern, as it is and in its canonical form."""
+
+    def __post_init__(self) -> None:
+        """Index the groups; rules come first where two have one pattern."""
+        found = sorted(self.groups, key=lambda group: group.rule is None, reverse=True)
+        by_canonical = {canonical(group.folder.pattern): group for group in found}
+        by_pattern = {group.folder.pattern: group for group in found}
+        object.__setattr__(self, "_by_text", by_canonical | by_pattern)
+
+    @property
+    def by_pattern(self) -> dict[str, Listing]:
+        """The objects by pattern, in its canonical form."""
+        return {canonical(group.folder.pattern): group.listing for group in self.groups}
+
+    def group(self, pattern: str) -> Group | None:
+        """Return the objects of a pattern.
+
+        Where a rule and the preset have patterns of one folder, the same pattern counts first.
+        """
+        return self._by_text.get(pattern) or self._by_text.get(canonical(pattern))
 
     def listing(self, pattern: str) -> Listing:
         """Return the objects of a pattern, of which there may be none."""
-        return self.by_pattern.get(canonical(pattern)) or Listing.of([])
+        group = self.group(pattern)
+        return Listing.of([]) if group is None else group.listing
 
     def checked_listing(self, table: str, pattern: str) -> Listing:
         """Return the objects of a pattern, to be loaded.
@@ -108,9 +137,8 @@ def group_objects(listing: Listing, layout: Layout) -> Grouping:
         other = pl.concat([kept, other])
     example = other["key"][0] if other.height else None
     groups = sorted(found, key=lambda group: group.folder.pattern)
-    by_pattern = {canonical(group.folder.pattern): group.listing for group in groups}
     formats = _formats(groups, formatted_folders(listing.frame))
-    return Grouping(groups, by_pattern, ignored, other.height, example, formats)
+    return Grouping(layout, groups, ignored, other.height, example, formats)
 
 
 def _formats(groups: Sequence[Group], folders: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -126,11 +154,14 @@ def _formats(groups: Sequence[Group], folders: Mapping[str, str]) -> dict[str, t
 
 def keys_of_others(pattern: str, keys: Sequence[str], layout: Layout) -> set[str]:
     """Return those keys that the layout gives to another table than that of a pattern."""
+    if not keys:
+        return set()
     if layout.unmatched == "error":
         layout = layout.model_copy(update={"unmatched": "ignore"})
     listed = Listing(pl.DataFrame({"key": list(keys)}, schema={"key": pl.String}))
-    groups = group_objects(listed, layout).by_pattern
-    others = [part for other, part in groups.items() if other != canonical(pattern)]
+    grouping = group_objects(listed, layout)
+    own = grouping.group(pattern)
+    others = [group.listing for group in grouping.groups if group is not own]
     return {key for part in others for key in part.frame["key"]}
 
 
@@ -141,7 +172,7 @@ def _groups_of(rule: Rule, taken: pl.DataFrame) -> list[Group]:
     names = rule.named_by
     if not names:
         folder = Folder(rule.template.text, rule.name_of({}))
-        return [Group(folder, Listing(taken), rule.takes_any_format)]
+        return [Group(folder, Listing(taken), rule)]
     values = captured(rule, taken["key"]).select(names)
     marks = {name: f"\0{name}" for name in names}  # no column of a listing
     parts = taken.hstack(values.rename(marks)).partition_by(
@@ -151,7 +182,7 @@ def _groups_of(rule: Rule, taken: pl.DataFrame) -> list[Group]:
     for texts, part in parts.items():
         filled = dict(zip(names, map(str, texts), strict=True))
         folder = Folder(rule.template.filled(filled).text, rule.name_of(filled))
-        groups.append(Group(folder, Listing(part), rule.takes_any_format))
+        groups.append(Group(folder, Listing(part), rule))
     return groups
 
 
@@ -196,11 +227,11 @@ def tables_in(
 
     Returns:
         The tables sorted by name. A name that is filtered out cannot collide; an empty one passes
-        ``*`` but not ``?*``.
+        ``*`` but not ``?*``. If two patterns give one name, or names that differ only by case,
+        each name is a table with a collision.
 
     Raises:
         TableNameError: A pattern that passes gives an empty name.
-        TableNameCollisionError: Two patterns give one name, or names that differ only by case.
     """
     found = []
     for group in grouping.groups:
@@ -212,11 +243,20 @@ def tables_in(
     by_folded: defaultdict[str, list[TableListing]] = defaultdict(list)
     for table in found:
         by_folded[table.name.casefold()].append(table)
-    collisions = [
-        (" / ".join(sorted({t.name for t in same})), [t.pattern for t in same])
-        for same in by_folded.values()
-        if len(same) > 1
-    ]
-    if collisions:
-        raise TableNameCollisionError(collisions)
-    return sorted(found, key=lambda table: table.name)
+    told = [each for same in by_folded.values() for each in _told_apart(same)]
+    return sorted(told, key=lambda table: table.name)
+
+
+def _told_apart(same: list[TableListing]) -> list[TableListing]:
+    """Return tables whose names a destination takes for one; each name once, with the collision."""
+    if len(same) == 1:
+        return same
+    by_name: defaultdict[str, list[TableListing]] = defaultdict(list)
+    for table in same:
+        by_name[table.name].append(table)
+    collision = " / ".join(sorted(by_name)), [table.pattern for table in same]
+    tables = []
+    for name, parts in by_name.items():
+        listed = Listing(pl.concat([part.listing.frame for part in parts], rechunk=False))
+        tables.append(TableListing(name, parts[0].pattern, listed, collision))
+    return tables

@@ -17,7 +17,8 @@ def list_pattern(store: Store, pattern: str, *, within: str = "") -> Listing:
     """List the keys that may be of one table; the caller leaves out what is not.
 
     Keys of a folder are listed with a delimiter, so that other folders below it cost nothing, and
-    further below its ``key=value`` segments only.
+    further below its ``key=value`` segments only. Where a folder is named ``data/``, a page of the
+    keys in ``metadata/`` beside it is added: they show an Iceberg table.
 
     Args:
         store: The bucket.
@@ -30,9 +31,20 @@ def list_pattern(store: Store, pattern: str, *, within: str = "") -> Listing:
     prefix = read_template(pattern).prefix
     # What is wanted may end within the last segment of the prefix, or beyond it.
     asked = within if within.startswith(prefix) else prefix
-    if canonical(pattern) == escaped(prefix) and prefix.endswith("/"):
-        return _list_folder(store, prefix, asked)
-    return _list_all(store, asked)
+    is_folder = canonical(pattern) == escaped(prefix) and prefix.endswith("/")
+    found = _list_folder(store, prefix, asked) if is_folder else _list_all(store, asked)
+    beside = _beside(store, prefix)
+    return Listing.of_pages([found.frame, *beside]) if beside else found
+
+
+def _beside(store: Store, prefix: str) -> list[pl.DataFrame]:
+    """List a page of the folder in which an Iceberg table would have its metadata."""
+    before, data, _ = f"/{prefix}".rpartition("/data/")
+    if not data:
+        return []
+    asked = f"{before}/metadata/"[1:]
+    page = list_page(store.requests, asked, delimiter="/", token=None, seen=set())
+    return [page.objects.filter(pl.col("key").str.ends_with(".metadata.json"))]
 
 
 def _list_folder(store: Store, folder: str, asked: str) -> Listing:

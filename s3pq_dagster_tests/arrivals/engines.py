@@ -31,12 +31,14 @@ class SensorAndRuns:
 
     lake: Lake
     write_mode: str
+    schema_mode: str = "strict"
     definitions: dg.Definitions | None = None
     cursor: str | None = None
     run_keys: set[str | None] = field(default_factory=set)
 
     def reload(self) -> set[str]:
-        self.definitions = self.lake.definitions(write_mode=self.write_mode, **SPEC)
+        modes = {"write_mode": self.write_mode, "schema_mode": self.schema_mode}
+        self.definitions = self.lake.definitions(**modes, **SPEC)
         return names(list(self.definitions.resolve_all_asset_keys()))
 
     def tick(self) -> list[list[str]]:

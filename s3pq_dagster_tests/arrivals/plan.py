@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import pyarrow as pa
@@ -37,6 +37,13 @@ class Content:
     version: int
     rows: int
     form: Form = Form.PLAIN
+    drifts: bool = False
+    """Whether its columns are those of few other objects; see :attr:`extra`."""
+
+    @property
+    def extra(self) -> str | None:
+        """Return the value of the column that a third of drifting objects have beside others."""
+        return f"of {self.number}" if self.drifts and self.number % 3 == 1 else None
 
     @property
     def is_good(self) -> bool:
@@ -47,16 +54,21 @@ class Content:
         """Return the bytes; equal content has equal bytes, and other content has others."""
         if not self.is_good:
             return f"not Parquet: object {self.number}, version {self.version}".encode()
-        return parquet(
-            pa.table(
-                {
-                    "object": pa.array([self.number] * self.rows, pa.int64()),
-                    "version": pa.array([self.version] * self.rows, pa.int64()),
-                    "row": pa.array(range(self.rows), pa.int64()),
-                }
-            ),
-            compression="none" if self.rows == _LARGE_ROWS else "snappy",
-        )
+        columns = {
+            "object": pa.array([self.number] * self.rows, pa.int64()),
+            "version": pa.array([self.version] * self.rows, pa.int64()),
+            "row": pa.array(range(self.rows), pa.int64()),
+        }
+        if self.drifts:
+            kinds = (pa.int64(), pa.int16(), pa.float64(), pa.uint32())
+            columns["row"] = columns["row"].cast(kinds[self.number % len(kinds)])
+        if self.extra is not None:
+            columns["extra"] = pa.array([self.extra] * self.rows, pa.string())
+        if self.drifts and not self.number % 4:
+            del columns["version"]
+            columns["VERSION"] = pa.array([self.version] * self.rows, pa.int8())
+        compression = "none" if self.rows == _LARGE_ROWS else "snappy"
+        return parquet(pa.table(columns), compression=compression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +172,18 @@ def make_day(
         events.append(Event(seconds // 2, last, Content(objects, 0, 1), seconds // 2, "put"))
     ordered = sorted(events, key=lambda event: event.at)
     return Day(ordered, look_times(every, ordered[-1].at, every))
+
+
+def drifting(day: Day, hours: int = 3600) -> Day:
+    """Return a day whose objects are in a new partition each hour, in schemas that drift."""
+    begun: dict[str, str] = {}
+    events = []
+    for event in day.events:
+        table, _, name = event.key.partition("/")
+        key = begun.setdefault(event.key, f"{table}/hour={max(event.at, 0) // hours}/{name}")
+        content = event.content and replace(event.content, drifts=True)
+        events.append(replace(event, key=key, content=content))
+    return replace(day, events=events)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from s3pq_dagster_tests.arrivals.engines import LoadLayer, SensorAndRuns
-from s3pq_dagster_tests.arrivals.plan import Shares, make_day
+from s3pq_dagster_tests.arrivals.plan import Shares, drifting, make_day
 from s3pq_dagster_tests.arrivals.play import Player
 from s3pq_dagster_tests.arrivals.small_days import small_day
 from s3pq_dagster_tests.arrivals.verdict import judge
@@ -39,6 +39,25 @@ def test_a_day_of_objects_is_loaded_exactly_once(lake: Lake, write_mode: str) ->
     assert judge(player, lake.database, write_mode).problems == {}
     assert record.explained, "nothing changed between listing and reading"
     assert record.sightings.malformed, "nothing was malformed at the end"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("write_mode", "schema_mode"),
+    [("append", "evolve"), ("mirror", "rescue"), ("replace", "evolve"), ("replace", "rescue")],
+)
+def test_a_day_of_partitions_and_drifting_schemas_is_loaded_exactly_once(
+    lake: Lake, write_mode: str, schema_mode: str
+) -> None:
+    """So is one in which partitions appear, columns come and go, and types grow."""
+    day = drifting(
+        make_day(8, objects=50, seconds=900, every=300, tables=2, shares=OFTEN), hours=200
+    )
+    engine = SensorAndRuns(lake, write_mode, schema_mode)
+    player = Player(lake.bucket, day, engine, reload_every=2, mirror=write_mode == "mirror")
+    record = player.play()
+    assert judge(player, lake.database, write_mode).problems == {}
+    assert record.explained, "nothing changed between listing and reading"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ class Verdict:
     """Key, e_tag and rows of objects in the table that the ledger does not have."""
     only_in_ledger: set[tuple[str, str, int]] = field(default_factory=set)
     not_in_quarantine: set[tuple[str, str]] = field(default_factory=set)
+    changed: set[Row] = field(default_factory=set)
+    """Rows whose values are not those of their object."""
     only_in_quarantine: set[tuple[str, str]] = field(default_factory=set)
     """Key and e_tag of objects in the bucket that are readable and yet quarantined."""
 
@@ -50,6 +52,7 @@ def judge(player: Player, database: Path, write_mode: str) -> Verdict:
     with duckdb.connect(str(database), read_only=True) as connection:
         rows = _rows(connection)
         ledger = connection.execute("SELECT key, e_tag, rows, status FROM _s3pq_objects").fetchall()
+        verdict.changed = _changed(connection)
     verdict.lost = set(must - rows)
     verdict.unexpected = set(rows) - set(must)
     verdict.duplicated = {row for row, count in rows.items() if count > 1}
@@ -76,6 +79,26 @@ def judge(player: Player, database: Path, write_mode: str) -> Verdict:
     verdict.not_in_quarantine = malformed - set_aside
     verdict.only_in_quarantine = (set_aside & there) - malformed
     return verdict
+
+
+def _changed(connection: duckdb.DuckDBPyConnection) -> set[Row]:
+    """Find rows of objects that drift whose column ``extra``, or JSON, or partition is wrong."""
+    wrong: set[Row] = set()
+    for (table,) in connection.execute(
+        "SELECT DISTINCT table_name FROM duckdb_columns() WHERE column_name = 'hour'"
+    ).fetchall():
+        names = {row[0] for row in connection.execute(f'DESCRIBE "{table}"').fetchall()}
+        found = ["extra"] if "extra" in names else []
+        found += ["_s3pq_rescued ->> 'extra'"] if "_s3pq_rescued" in names else []
+        extra = f"coalesce(NULL, {', '.join(found)})" if found else "NULL"
+        wrong |= set(
+            connection.execute(
+                f'SELECT _s3_key, object, version, "row"::BIGINT FROM "{table}" WHERE '
+                f"{extra} IS DISTINCT FROM CASE WHEN object % 3 = 1 THEN 'of ' || object END "
+                "OR split_part(split_part(_s3_key, 'hour=', 2), '/', 1) IS DISTINCT FROM hour"
+            ).fetchall()
+        )
+    return wrong
 
 
 def _rows(connection: duckdb.DuckDBPyConnection) -> Counter[Row]:

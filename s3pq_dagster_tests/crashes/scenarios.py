@@ -38,6 +38,8 @@ class Scenario:
     """The run config of the run that is killed; the next run has none."""
     column: str = "id"
     """The name of the column with the rows' numbers."""
+    grows: bool = False
+    """Whether the objects that are put later have wider numbers, and a column more."""
 
     def __str__(self) -> str:
         return self.name
@@ -75,18 +77,20 @@ class Scenario:
             if rows is None:
                 bucket.delete(key)
                 continue
-            body = self._body(rows)
+            body = self._body(rows, is_wide=self.grows and objects is self.then)
             bucket.put(key, body)
             late = 100 if objects is self.then else 0
             bucket.set_last_modified(key, _NOON + timedelta(seconds=late + number))
             versions[key, hashlib.md5(body).hexdigest()] = rows
         return versions
 
-    def _body(self, rows: range) -> bytes:
+    def _body(self, rows: range, *, is_wide: bool) -> bytes:
         if rows is MALFORMED:
             return b"no Parquet at all"
         texts = [f"row {number}" for number in rows]
-        return parquet(pa.table({self.column: pa.array(rows, pa.int64()), "text": texts}))
+        kind = pa.int32() if self.grows and not is_wide else pa.int64()
+        columns = {self.column: pa.array(rows, kind), "text": texts}
+        return parquet(pa.table(columns | ({"note": texts} if is_wide else {})))
 
 
 def rows_of(held: dict[str, list[range]]) -> Rows:
@@ -135,6 +139,7 @@ SCENARIOS = [
     Scenario("a column named rowid", _BEFORE, {**_THEN}, column="rowid"),
     Scenario("two tables", {}, {f"{key}/1.parquet": range(5) for key in "ab"}),
     Scenario("nothing new", _BEFORE, {}),
+    Scenario("columns grow", _BEFORE, {**_THEN}, {"schema_mode": "evolve"}, grows=True),
 ]
 
 

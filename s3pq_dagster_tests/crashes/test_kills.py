@@ -24,8 +24,10 @@ HERE = [
     pytest.param("duckdb", "deleted, mirror", marks=nightly),
     pytest.param("duckdb", "overwritten, replace", marks=thorough),
     pytest.param("delta", "overwritten, replace", marks=thorough),
+    pytest.param("delta", "columns grow", marks=thorough),
     pytest.param("postgres", "overwritten, replace", marks=nightly),
     pytest.param("parquet", "overwritten, replace", marks=nightly),
+    *(pytest.param(kind, "columns grow", marks=nightly) for kind in PLACES if kind != "delta"),
     *(pytest.param(kind, "full refresh", marks=nightly) for kind in PLACES),
 ]
 """Destination and scenario; the rest of them is `make bench-crashes`."""

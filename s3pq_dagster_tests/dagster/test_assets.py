@@ -94,7 +94,7 @@ def test_granularity_all_is_one_op_and_can_be_subset(lake: Lake) -> None:
     result = lake.run("a", "c")
     assert result.success
     assert set(materialized(result)) == {"a", "c"}
-    assert lake.tables() == {"a", "c", "_s3pq_objects", "_s3pq_tables"}
+    assert lake.tables() == {"a", "c", "_s3pq_objects", "_s3pq_schemas", "_s3pq_tables"}
     assert len(result.get_step_success_events()) == 1
 
 

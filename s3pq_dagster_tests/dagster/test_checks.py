@@ -44,6 +44,7 @@ def test_a_load_evaluates_every_check(lake: Lake) -> None:
         "s3pq/objects_loaded": 2,
         "s3pq/objects_pending": 0,
         "s3pq/objects_to_remove": 0,
+        "s3pq/objects_elsewhere": 0,
     }
     assert found["rows_reconciled"] == {
         "s3pq/table_rows": 7,

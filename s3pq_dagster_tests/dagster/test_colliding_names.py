@@ -3,9 +3,12 @@
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.errors import TableNameCollisionError, TableNameError
+from s3pq_dagster import Layout, Rule
+from s3pq_dagster.errors import TableNameError
 from s3pq_dagster_tests.buckets import parquet
-from s3pq_dagster_tests.lake import Lake, messages
+from s3pq_dagster_tests.lake import Lake, materialized, messages, names
+
+LEDGER = {"_s3pq_objects", "_s3pq_tables", "_s3pq_schemas"}
 
 
 def test_names_that_look_alike_are_replaced_apart(lake: Lake) -> None:
@@ -46,15 +49,91 @@ def test_a_newline_in_a_key_is_a_character_like_any_other(weed_lake: Lake) -> No
     ]
 
 
-def test_case_twins_stop_discovery_until_one_is_left_out(lake: Lake) -> None:
-    """One error has all collisions, and `skip_tables` avoids them."""
+def test_case_twins_fail_and_other_tables_load(
+    lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning and the failed runs name the prefixes; `skip_tables` avoids the collision."""
     for key in ("Orders/1", "orders/1", "\u00e9/a/1", "\u00fc/a/1", "b/1"):
         lake.bucket.put(f"{key}.parquet", 1)
-    with pytest.raises(TableNameCollisionError, match=r"Rename a prefix.*`skip_tables`") as caught:
-        lake.definitions()
-    assert [name for name, _ in caught.value.collisions] == ["Orders / orders", "a"]
+    definitions = lake.definitions()
+    assert (
+        'names_collide table="Orders / orders" prefixes=2 such_as="Orders/ orders/"' in caplog.text
+    )
+    result = lake.run(definitions=definitions)
+    failures = {
+        event.step_key: str(event.step_failure_data.error)
+        for event in result.all_events
+        if event.is_step_failure
+    }
+    assert failures.keys() == {"load_Orders", "load_orders", "load_a"}
+    said = "'Orders / orders' would come from prefixes 'Orders/', 'orders/'"
+    assert said in failures["load_Orders"]
+    assert said in failures["load_orders"]
+    assert materialized(result).keys() == {"b"}
+    assert lake.tables() == {"b", *LEDGER}
     assert lake.run(skip_tables=["Orders", "a"]).success
-    assert lake.tables() == {"orders", "b", "_s3pq_objects", "_s3pq_tables"}
+    assert lake.tables() == {"orders", "b", *LEDGER}
+
+
+def test_the_sensor_asks_for_no_table_that_collides(lake: Lake) -> None:
+    """Its reason begins with them; once one is gone, it says that a reload is needed."""
+    for key in ("a-b/1", "a_b/1", "c/1"):
+        lake.bucket.put(f"{key}.parquet", 1)
+    definitions = lake.definitions()
+    (request,) = lake.tick(definitions=definitions).run_requests
+    assert names(list(request.asset_selection)) == {"c"}
+    assert lake.run("c", definitions=definitions).success
+    tick = lake.tick(definitions=definitions)
+    assert not tick.run_requests
+    said = "not loaded: table 'a_b' would come from prefixes 'a-b/', 'a_b/'"
+    assert tick.skip_message.startswith(said)
+    lake.bucket.delete("a-b/1.parquet")
+    said = "not loaded: not in the definitions yet, reload the code location: a_b; 1 of 2 tables"
+    assert lake.tick(definitions=definitions).skip_message.startswith(said)
+    reloaded = lake.definitions()
+    (request,) = lake.tick(definitions=reloaded).run_requests
+    assert names(list(request.asset_selection)) == {"a_b"}
+    assert lake.run(definitions=reloaded).success
+    assert lake.rows("a_b") == 1
+
+
+def test_a_collision_stops_no_other_table_in_one_op_or_in_shards(lake: Lake) -> None:
+    """In one op for all tables those that fail come last; in shards the first step says it."""
+    for key in ("a-b/1", "a_b/1", "c/1"):
+        lake.bucket.put(f"{key}.parquet", 1)
+    lake.options = {"granularity": "all"}
+    failed = lake.run()
+    assert not failed.success
+    assert materialized(failed).keys() == {"c"}
+    lake.options = {"shards": {"a_b": 2}}
+    failed = lake.run()
+    steps = {event.step_key for event in failed.all_events if event.is_step_failure}
+    assert "load_a_b.split_a_b" in steps
+    assert lake.rows("c") == 1
+
+
+def test_checks_of_a_collision_say_what_it_is(lake: Lake) -> None:
+    """They fail as its load does, instead of comparing one prefix with the table."""
+    for key in ("a-b/1", "a_b/1"):
+        lake.bucket.put(f"{key}.parquet", 1)
+    failed = lake.check("a_b")
+    assert not failed.success
+    assert "TableNameCollisionError" in str(failed.all_events)
+
+
+def test_two_rules_and_two_values_of_one_name_are_errors_of_their_tables(lake: Lake) -> None:
+    """A full refresh does not take a table over that another rule feeds, too."""
+    lake.bucket.put("x/1.parquet", 1)
+    first = Rule(match="x/*.parquet", table="t")
+    assert lake.run(layout=Layout(rules=[first])).success
+    for key in ("y/1", "z/p-q/1", "z/p_q/1", "z/r/1"):
+        lake.bucket.put(f"{key}.parquet", 2)
+    rules = [Rule(match="y/*.parquet", table="t"), first, Rule(match="z/{table}/*.parquet")]
+    failed = lake.run(layout=Layout(rules=rules), config={"full_refresh": True})
+    assert materialized(failed).keys() == {"r"}
+    assert "'t' would come from prefixes 'x/*.parquet', 'y/*.parquet'" in str(failed.all_events)
+    assert "'z/p-q/*.parquet', 'z/p_q/*.parquet'" in str(failed.all_events)
+    assert lake.rows_by_key("t") == {"x/1.parquet": 1}
 
 
 def test_prefixes_without_a_name_stop_discovery_until_they_are_left_out(lake: Lake) -> None:
@@ -64,11 +143,11 @@ def test_prefixes_without_a_name_stop_discovery_until_they_are_left_out(lake: La
     with pytest.raises(TableNameError, match=r"`\?\*` instead of `\*` in `tables`"):
         lake.definitions()
     assert lake.run(tables=["?*"]).success
-    assert lake.tables() == {"a", "_s3pq_objects", "_s3pq_tables"}
+    assert lake.tables() == {"a", *LEDGER}
 
 
 def test_a_collision_that_comes_later_stops_no_table_that_is_known(lake: Lake) -> None:
-    """Runs and ticks go on and the sensor warns; only a reload fails."""
+    """Runs and ticks go on and the sensor warns; after a reload its runs fail."""
     lake.bucket.put("a/1.parquet", 1)
     definitions = lake.definitions()
     lake.run(definitions=definitions)
@@ -80,6 +159,8 @@ def test_a_collision_that_comes_later_stops_no_table_that_is_known(lake: Lake) -
     assert lake.rows_by_key("a") == {"a/1.parquet": 1, "a/2.parquet": 2}
     said = str(lake.tick(definitions=definitions).skip_message)
     assert "table 'A / a' would come from prefixes 'A/', 'a/'" in said
+    assert not lake.run("a").success
+    assert lake.rows_by_key("a") == {"a/1.parquet": 1, "a/2.parquet": 2}
 
 
 def test_a_column_name_that_is_no_utf8_is_quarantined(lake: Lake) -> None:

@@ -65,6 +65,30 @@ def test_one_empty_listing_drops_no_table(
     assert "delete it to forget them" in caplog.text
 
 
+def test_a_prefix_that_is_empty_for_a_while_stays_a_table(
+    bucket: Bucket, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For a week, with its schema and a warning; not once its name is another's, case aside."""
+    for key in ("a/1", "b/1", "c/1"):
+        bucket.put(f"{key}.parquet", numbers(1))
+    found(bucket)
+    assert "tables_empty" not in caplog.text
+    for key in ("b/1", "c/1"):
+        bucket.delete(f"{key}.parquet")
+    bucket.put("C/1.parquet", 1)
+    assert found(bucket) == {"C": 1, "a": 1, "b": 0}
+    assert "tables_empty tables=1 named=b consequence=" in caplog.text
+    again = {table.name: table for table in discover(S3ParquetResource(**bucket.spec))}
+    assert again["b"].schema is not None
+    assert again["b"].missing_since is not None
+    (saved,) = (home / "storage" / "s3pq_dagster").iterdir()
+    since, week = str(again["b"].missing_since), 7 * 86_400
+    saved.write_text(saved.read_text().replace(since, str(again["b"].missing_since - week)))
+    assert found(bucket) == {"C": 1, "a": 1}
+    bucket.put("b/1.parquet", 1)
+    assert found(bucket) == {"C": 1, "a": 1, "b": 1}
+
+
 def test_another_selection_is_saved_apart(bucket: Bucket, home: Path) -> None:
     """Two code locations over one bucket have different files."""
     bucket.put("a/1.parquet", 1)

@@ -91,5 +91,5 @@ def test_schemas_that_differ_fail_with_both_objects_and_the_columns(lake: Lake) 
     assert "'a/2.parquet' does not match 'a/1.parquet'" in message
     assert "column 'id': expected int64, found string" in message
     assert "column 'more' (int64) is not in 'a/1.parquet'" in message
-    assert lake.tables() == {"b", "_s3pq_objects", "_s3pq_tables"}
+    assert lake.tables() == {"b", "_s3pq_objects", "_s3pq_schemas", "_s3pq_tables"}
     assert lake.ledger("a") == []

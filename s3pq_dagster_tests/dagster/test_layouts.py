@@ -17,7 +17,7 @@ from s3pq_dagster import (
 )
 from s3pq_dagster_tests.buckets import Bucket, parquet
 from s3pq_dagster_tests.command_line import headless_sync
-from s3pq_dagster_tests.lake import Lake, materialized, observed
+from s3pq_dagster_tests.lake import Lake, materialized, observed, values
 
 
 def file(**columns: Any) -> bytes:
@@ -55,6 +55,21 @@ def test_hive_partitions_are_one_table_with_their_columns(lake: Lake) -> None:
     assert lake.run().success
     common = {"id": 1, "year": "2024", "month": "01"}
     assert table(lake, "events") == [common | {"day": "05"}, common | {"day": "06"}]
+
+
+def test_the_ui_says_which_columns_are_from_the_key(lake: Lake) -> None:
+    """Before any run, and with each materialization."""
+    lake.bucket.put("events/year=2024/p.parquet", file())
+    definitions = lake.definitions()
+    (spec,) = definitions.resolve_all_asset_specs()
+    loaded = values(materialized(lake.run(definitions=definitions))["events"])
+    for metadata in (spec.metadata, loaded):
+        columns = metadata["dagster/column_schema"].columns
+        assert {column.name: dict(column.tags or {}) for column in columns} == {
+            "id": {},
+            "year": {"s3pq/from": "key"},
+            **{name: {"s3pq/from": "load"} for name in ("_cq_id", "_cq_parent_id", "_s3_key")},
+        }
 
 
 def test_a_new_partition_needs_no_reload(lake: Lake) -> None:
@@ -165,6 +180,54 @@ def test_an_export_of_rds(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
     assert "not_parquet=2 such_as=rds/e1/_success" in caplog.text
 
 
+def previews(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the log says of each rule since this was asked last."""
+    said = [r.getMessage() for r in caplog.records if "rule_preview" in r.getMessage()]
+    caplog.clear()
+    return [text.removeprefix("rule_preview ") for text in said]
+
+
+def test_the_log_shows_what_each_rule_takes(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    """Tables, objects, a key and its captures; of what no rule takes, too."""
+    for name in ("orders_2024-01-01", "orders_2024-01-02", "customers_2024-01-01"):
+        lake.bucket.put(f"mixed/{name}.parquet", file())
+    lake.bucket.put("events/year=2024/p.parquet", file())
+    lake.bucket.put("plain/a b.parquet", file())
+    rules = [
+        Rule(match="mixed/{table}_{day:date}.parquet"),
+        Rule(match="none/*.parquet"),
+        Rule(match="events/{hive}/*.parquet"),
+    ]
+    assets(lake, layout=Layout(rules=rules))
+    mixed = [
+        (
+            "rule=1 match=mixed/{table}_{day:date}.parquet tables=2 objects=3 "
+            'named="customers orders" such_as=mixed/customers_2024-01-01.parquet '
+            'captures="table=customers day=2024-01-01"'
+        ),
+        "rule=2 match=none/*.parquet tables=0 objects=0",
+    ]
+    events = (
+        'tables=1 objects=1 named=events such_as="events/year=2024/p.parquet" '
+        'captures="hive=year=2024/"'
+    )
+    assert previews(caplog) == [
+        *mixed,
+        f"rule=3 match=events/{{hive}}/*.parquet {events}",
+        'unmatched=hive tables=1 objects=1 named=plain such_as="plain/a b.parquet"',
+    ]
+    assets(lake, layout=Layout(rules=rules[:2], unmatched="ignore"))
+    assert previews(caplog) == [
+        *mixed,
+        'unmatched=ignore objects=2 such_as="events/year=2024/p.parquet"',
+    ]
+    assets(lake)
+    assert previews(caplog) == []
+    many = [Rule(match=f"r{number}/*.parquet") for number in range(60)]
+    assets(lake, layout=Layout(rules=many))
+    assert previews(caplog)[-2:-1] == ["more_rules=10"]
+
+
 def test_tables_and_dates_in_the_names_of_files(lake: Lake) -> None:
     """The typed capture parts name and date; a third file of a known table needs no reload."""
     layout = Layout(rules=[Rule(match="mixed/{table}_{day:date}.parquet")])
@@ -200,6 +263,93 @@ def test_a_table_goes_on_under_another_rule_for_the_same_keys(lake: Lake) -> Non
     assert observed(lake.run(layout=other)).keys() == {"daily"}
 
 
+def test_other_columns_of_the_same_keys_are_another_table(lake: Lake) -> None:
+    """Types, `drop` and captures count; without a request for an object, and until a refresh."""
+    lake.bucket.put("e/day=05/p.parquet", file())
+    assert lake.run().success
+    lake.bucket.proxy.forget()
+    for fields in ({"types": {"day": "int"}}, {"drop": ["day"]}):
+        other = Layout(rules=[Rule(match="e/{hive}/*.parquet", **fields)])
+        failed = lake.run(layout=other)
+        assert not failed.success
+        assert "makes other columns of them" in str(failed.all_events)
+        assert "full_refresh: true" in str(failed.all_events)
+    assert table(lake, "e") == [{"id": 1, "day": "05"}]
+    same = Layout(rules=[Rule(match="e/{hive}/*.parquet", types={"day": "text"})])
+    assert observed(lake.run(layout=same)).keys() == {"e"}
+    typed = Layout(rules=[Rule(match="e/{hive}/*.parquet", types={"day": "int"})])
+    assert lake.run(layout=typed, config={"full_refresh": True}).success
+    assert table(lake, "e") == [{"id": 1, "day": 5}]
+    assert observed(lake.run(layout=typed)).keys() == {"e"}
+
+
+def test_a_tick_asks_for_a_table_whose_columns_are_others(lake: Lake) -> None:
+    """The fingerprint has what the layout makes of the keys, so that the run can say it."""
+    lake.bucket.put("e/day=05/p.parquet", file())
+    definitions = lake.definitions()
+    assert lake.run(definitions=definitions).success
+    assert not lake.tick(definitions=definitions).run_requests
+    typed = Layout(rules=[Rule(match="e/{hive}/*.parquet", types={"day": "int"})])
+    definitions = lake.definitions(layout=typed)
+    assert len(lake.tick(definitions=definitions).run_requests) == 1
+    assert lake.run(definitions=definitions, config={"full_refresh": True}).success
+    assert not lake.tick(definitions=definitions).run_requests
+    lake.bucket.put("e/day=06/p.parquet", file())
+    assert lake.run(definitions=definitions).success
+    lake.bucket.delete("e/day=06/p.parquet")
+    assert observed(lake.run(definitions=definitions)).keys() == {"e"}
+    assert not lake.tick(definitions=definitions).run_requests
+
+
+def test_a_rule_has_modes_of_its_own(lake: Lake) -> None:
+    """One table grows and mirrors the bucket, another appends, the rest is as the source says."""
+    layout = Layout(
+        rules=[
+            Rule(match="m/*.parquet", write_mode="mirror", schema_mode="evolve"),
+            Rule(match="a/*.parquet", write_mode="append"),
+        ]
+    )
+    for name in "mar":
+        lake.bucket.put(f"{name}/1.parquet", file(id=1))
+        lake.bucket.put(f"{name}/2.parquet", file(id=2))
+    definitions = lake.definitions(layout=layout)
+    assert lake.run(definitions=definitions).success
+    assert not lake.tick(definitions=definitions).run_requests
+    for name in "mar":
+        lake.bucket.delete(f"{name}/1.parquet")
+        lake.bucket.put(f"{name}/2.parquet", file(id=3))
+    assert lake.run(definitions=definitions).success
+    rows = {name: sorted(row["id"] for row in table(lake, name)) for name in "mar"}
+    assert rows == {"m": [3], "a": [1, 2, 3], "r": [1, 3]}
+    lake.bucket.put("m/3.parquet", file(id=4, more="x"))
+    assert lake.run("m", definitions=definitions).success
+    assert [row["more"] for row in table(lake, "m")] == [None, "x"]
+    lake.bucket.put("r/3.parquet", file(id=4, more="x"))
+    assert "SchemaMismatchError" in str(lake.run("r", definitions=definitions).all_events)
+
+
+def test_a_mirror_of_a_rule_is_watched_and_checked(lake: Lake) -> None:
+    """The sensor asks for a run after a deletion, and the check `complete` fails until then."""
+    layout = Layout(rules=[Rule(match="m/*.parquet", write_mode="mirror")])
+    for key in ("m/1", "m/2", "r/1", "r/2"):
+        lake.bucket.put(f"{key}.parquet", file())
+    definitions = lake.definitions(layout=layout)
+    assert lake.run(definitions=definitions).success
+    assert not lake.tick(definitions=definitions).run_requests
+    lake.bucket.delete("m/1.parquet")
+    lake.bucket.delete("r/1.parquet")
+    (request,) = lake.tick(definitions=definitions).run_requests
+    assert [key.path[-1] for key in request.asset_selection] == ["m"]
+    for name, passes in (("m", False), ("r", True)):
+        (check,) = lake.check(
+            name, "complete", definitions=definitions
+        ).get_asset_check_evaluations()
+        assert check.passed == passes
+    lake.bucket.delete("m/2.parquet")
+    failed = lake.run("m", definitions=definitions)
+    assert "EmptyListingError" in str(failed.all_events)
+
+
 def test_what_another_rule_takes_leaves_a_mirror(lake: Lake) -> None:
     """No question is asked of its key: the bucket has it, and it is another table's now."""
     for name in ("a_1", "b_1"):
@@ -210,6 +360,30 @@ def test_what_another_rule_takes_leaves_a_mirror(lake: Lake) -> None:
     assert lake.run(definitions=definitions).success
     assert (lake.rows("d"), lake.rows("b")) == (1, 1)
     assert observed(lake.run(definitions=definitions)).keys() == {"d", "b"}
+
+
+def test_what_another_rule_takes_stays_and_the_check_says_so(lake: Lake) -> None:
+    """Outside `mirror` its rows stay in the old table too, until that is loaded anew."""
+    for name in ("a_1", "b_1", "c_1"):
+        lake.bucket.put(f"d/{name}.parquet", file())
+    assert lake.run().success
+    lake.bucket.delete("d/c_1.parquet")
+    layout = Layout(rules=[Rule(match="d/b_{n}.parquet", table="b"), Rule(match="d/*.parquet")])
+    definitions = lake.definitions(layout=layout)
+    assert lake.run(definitions=definitions).success
+    assert (lake.rows("d"), lake.rows("b")) == (3, 1)
+    (check,) = lake.check("d", "complete", definitions=definitions).get_asset_check_evaluations()
+    assert not check.passed
+    assert values(check)["s3pq/objects_elsewhere"] == 1
+    shown = check.metadata["s3pq/sample"]
+    assert isinstance(shown, dg.TableMetadataValue)
+    assert [record.data for record in shown.records] == [
+        {"key": "d/b_1.parquet", "what": "loaded, of another table now"}
+    ]
+    assert lake.run("d", definitions=definitions, config={"full_refresh": True}).success
+    (check,) = lake.check("d", "complete", definitions=definitions).get_asset_check_evaluations()
+    assert check.passed
+    assert (lake.rows("d"), lake.rows("b")) == (1, 1)
 
 
 def test_a_table_is_taken_over_by_a_pattern_of_other_keys(lake: Lake) -> None:
@@ -243,6 +417,21 @@ def test_a_delta_table_in_the_bucket_is_refused(lake: Lake, *, together: bool) -
     rule = Rule(match="events/*.parquet", table_format="files")
     assert lake.run(layout=Layout(rules=[rule])).success
     assert lake.rows("events") == 3
+
+
+@pytest.mark.parametrize("folder", ["db/t/", ""])
+def test_an_iceberg_table_is_refused_in_a_run_of_it_alone(lake: Lake, folder: str) -> None:
+    """Its metadata is beside its data, and asked for in one request."""
+    lake.bucket.put(f"{folder}data/p.parquet", file())
+    lake.bucket.put(f"{folder}data/more/p.parquet", file())
+    definitions = lake.definitions()
+    lake.bucket.put(f"{folder}metadata/v1.metadata.json", b"{}")
+    name = f"{folder}data".replace("/", "_")
+    result = lake.run(name, definitions=definitions)
+    assert not result.success
+    assert "is an Iceberg table" in str(result.all_events)
+    result = lake.run(f"{name}_more", definitions=definitions)
+    assert not result.success
 
 
 def test_own_output_is_no_input(lake: Lake, instance: dg.DagsterInstance) -> None:

@@ -1,80 +1,161 @@
-"""Each layout of `docs/layouts.md` makes the tables, columns and rows that the page says."""
+"""Each example of `docs/layouts.md`, `docs/layouts/` and `docs/drift.md` is as the page says."""
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import pyarrow as pa
+import dagster as dg
 import pytest
-import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
-from s3pq_dagster.reading.added_columns import OUR_COLUMNS
+from s3pq_dagster.drift.joins import join_types
+from s3pq_dagster.reading.added_columns import ID_COLUMN, PARENT_COLUMN
+from s3pq_dagster.schemas import KEY_COLUMN
 from s3pq_dagster_tests.lake import Lake
 from s3pq_dagster_tests.levels import first_of
+from s3pq_dagster_tests.pages import (
+    DOCS,
+    PAGES,
+    Delete,
+    Holds,
+    Loaded,
+    Makes,
+    Put,
+    Says,
+    Section,
+    Step,
+    Use,
+    plain_type,
+    sections,
+    shown,
+    type_named,
+)
 
-PAGE = Path(__file__).parents[2] / "docs" / "layouts.md"
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A layout of the page, the keys it is tried on, and what it makes of them."""
-
-    title: str
-    keys: list[str]
-    layout: object
-    tables: dict[str, tuple[list[str], int]]
-
-    def __str__(self) -> str:
-        return self.title
-
-
-def examples() -> list[Example]:
-    """Find the layouts: the keys stand above one or two of them."""
-    found: list[Example] = []
-    for section in PAGE.read_text("utf-8").split("\n## ")[1:]:
-        keys = re.search(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-        if keys is None:
-            continue
-        parts = re.split(r"^```yaml\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)
-        layouts = ["hive", *map(yaml.safe_load, parts[1::2])]
-        for layout, text in zip(layouts, parts[::2], strict=True):
-            rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (\d+) \|$", text, re.MULTILINE)
-            tables = {name: (re.findall(r"`(.+?)`", columns), int(n)) for name, columns, n in rows}
-            if tables:
-                title = f"{section.splitlines()[0]} {len(found)}"
-                found.append(Example(title, keys[1].split("\n")[:-1], layout, tables))
-    return found
+NOT_SHOWN = (ID_COLUMN, PARENT_COLUMN, KEY_COLUMN)
 
 
-@pytest.mark.parametrize("example", first_of(examples(), keep=2), ids=str)
-def test_a_layout_makes_what_the_page_says(example: Example, lake: Lake) -> None:
-    """Its tables have the columns, beside ours, and the rows; no others are made."""
-    for key in example.keys:
-        lake.bucket.put(key, pa.table({"id": [1]}) if key.endswith(".parquet") else b"")
-    assert lake.run(layout=example.layout).success
-    made = {
-        name: (_columns(lake, name), lake.rows(name))
-        for name in lake.tables()
-        if not name.startswith("_s3pq")
-    }
-    assert made == example.tables
+@dataclass
+class Player:
+    """Plays a section; loads before it compares if anything changed."""
+
+    lake: Lake
+    layout: object = "hive"
+    is_changed: bool = False
+    errors: dict[str, str] = field(default_factory=dict)
+    """The message of each table whose run failed, by the table's name."""
+
+    def play(self, step: Step) -> None:
+        """Make a change, or compare what the page says."""
+        if isinstance(step, Put):
+            self.lake.bucket.put(step.key, step.body)
+        elif isinstance(step, Delete):
+            self.lake.bucket.delete(step.key)
+        elif isinstance(step, Use):
+            database = self.lake.database
+            self.lake = replace(self.lake, database=database.with_stem(f"{database.stem}_again"))
+            self.layout = step.layout
+        else:
+            self.load()
+            self.compare(step)
+        self.is_changed = isinstance(step, Put | Delete | Use)
+
+    def load(self) -> None:
+        """Run all tables, if anything changed since the last time."""
+        if not self.is_changed:
+            return
+        result = self.lake.run(layout=self.layout)
+        self.errors = {
+            str(event.step_key).removeprefix("load_"): _told(event)
+            for event in result.all_events
+            if event.is_step_failure
+        }
+
+    def compare(self, step: Makes | Holds | Says) -> None:
+        """Compare with what the last load made."""
+        if isinstance(step, Makes):
+            assert self._tables(step.tables) == step.tables
+        elif isinstance(step, Holds):
+            assert sorted(self._rows(step)) == sorted(step.rows)
+        else:
+            said = [" ".join(message.split()) for message in self.errors.values()]
+            assert any(step.text in message for message in said), said
+
+    def _tables(self, named: dict[str, Loaded]) -> dict[str, Loaded]:
+        made = {name for name in self.lake.tables() if not name.startswith("_s3pq")}
+        return {
+            name: Loaded(
+                self._columns(name) if name in made else [],
+                self.lake.rows(name) if name in made else 0,
+                list(self.lake.statuses(name).values()).count("quarantined"),
+                self._error(name, named),
+            )
+            for name in made | self.errors.keys()
+        }
+
+    def _error(self, table: str, named: dict[str, Loaded]) -> str | None:
+        """Return the name of a table's error, as the page has it if that is right."""
+        message = self.errors.get(table)
+        expected = named[table].error if table in named else None
+        return expected if message and expected and expected in message else message
+
+    def _columns(self, table: str) -> list[str]:
+        with DuckDBDestination(str(self.lake.database)).read(table, None) as reader:
+            own = [each for each in reader.schema if each.name not in NOT_SHOWN]
+        return [
+            each.name if each.type == plain_type(each.name) else f"{each.name}:{each.type}"
+            for each in own
+        ]
+
+    def _rows(self, step: Holds) -> list[tuple[str, ...]]:
+        first = "version" if step.table.startswith("_s3pq") else KEY_COLUMN
+        columns = ", ".join(f'"{name}"' for name in (first, *step.columns))
+        rows = self.lake.query(f'SELECT {columns} FROM "{step.table}"')
+        return [(_name(row[0]), *map(shown, row[1:])) for row in rows]
 
 
-def test_every_rule_of_the_page_is_run() -> None:
-    """Each YAML block, and the default, belongs to an example."""
-    blocks = PAGE.read_text("utf-8").count("```yaml")
-    assert len(examples()) == blocks + 1
+def _name(value: Any) -> str:
+    return str(value).rpartition("/")[2]
 
 
-def _columns(lake: Lake, table: str) -> list[str]:
-    with DuckDBDestination(str(lake.database)).read(table, None) as reader:
-        schema = reader.schema
-    own = [field for field in schema if field.name not in OUR_COLUMNS]
-    plain = {"id": "int64"}
-    return [
-        field.name
-        if str(field.type) == plain.get(field.name, "string")
-        else f"{field.name}:{field.type}"
-        for field in own
+def _told(event: dg.DagsterEvent) -> str:
+    error, told = event.step_failure_data.error, []
+    while error is not None:
+        told.append(f"{error.cls_name}: {error.message}")
+        error = error.cause
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize("section", first_of(sections(), keep=4), ids=str)
+def test_an_example_is_as_its_page_says(section: Section, lake: Lake) -> None:
+    """Each load makes the tables, columns and rows that stand below its objects."""
+    player = Player(lake)
+    for step in section.steps:
+        player.play(step)
+    assert not player.is_changed, "what is put last is never loaded"
+
+
+def test_every_rule_of_the_pages_is_run() -> None:
+    """Each YAML block belongs to an example."""
+    blocks = sum(page.read_text("utf-8").count("```yaml") for page in PAGES)
+    used = [step for section in sections() for step in section.steps if isinstance(step, Use)]
+    assert len(used) == blocks
+
+
+def test_every_page_is_in_the_index() -> None:
+    """`docs/layouts.md` links each page, and each page has an example."""
+    linked = re.findall(r"\(layouts/([\w-]+)\.md\)", PAGES[0].read_text("utf-8"))
+    assert sorted(linked) == sorted(page.stem for page in DOCS.glob("layouts/*.md"))
+    assert {section.page for section in sections()} == set(PAGES)
+
+
+def test_the_page_has_the_joins_of_the_package() -> None:
+    """Each pair of types in `docs/drift.md` has the join that stands beside it, either way."""
+    text = (DOCS / "drift.md").read_text("utf-8").partition("| one | the other | column |\n")[2]
+    rows = [
+        re.findall(r"`(.+?)`|(none)", line) for line in text.partition("\n\n")[0].splitlines()[1:]
     ]
+    assert rows
+    for row in rows:
+        one, other, joined = (None if none else type_named(name) for name, none in row)
+        assert join_types(one, other) == joined, row
+        assert join_types(other, one) == joined, row

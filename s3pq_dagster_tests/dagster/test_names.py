@@ -91,7 +91,7 @@ def test_every_key_is_loaded_under_its_documented_table(loaded: Loaded) -> None:
 @pytest.mark.thorough
 def test_nothing_else_is_in_the_database(loaded: Loaded) -> None:
     """The file has the tables, the two of the ledger, and what was there before."""
-    expected = {"canary", "_s3pq_objects", "_s3pq_tables", *loaded.key_of}
+    expected = {"canary", "_s3pq_objects", "_s3pq_tables", "_s3pq_schemas", *loaded.key_of}
     found = loaded.lake.query("SELECT schema_name, table_name FROM duckdb_tables()")
     assert sorted(found) == sorted(("main", name) for name in expected)
     assert loaded.lake.query("SELECT alive FROM canary") == [(1,)]

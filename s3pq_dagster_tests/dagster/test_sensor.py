@@ -258,8 +258,29 @@ def test_a_table_that_is_not_in_the_definitions_is_named(lake: Lake) -> None:
     definitions = lake.definitions()
     lake.run(definitions=definitions)
     lake.bucket.put("brand-new/1.parquet", 1)
-    found = reason(lake.tick(definitions=definitions))
-    assert "not in the definitions yet, reload the code location: brand_new" in found
+    said = "not loaded: not in the definitions yet, reload the code location: brand_new; 1 of 1"
+    for _ in range(2):
+        assert reason(lake.tick(definitions=definitions)).startswith(said)
+    reloaded = lake.definitions()
+    assert asked(lake.tick(definitions=reloaded)) == [{"brand_new"}]
+    assert lake.run(definitions=reloaded).success
+    assert "not loaded" not in reason(lake.tick(definitions=reloaded))
+
+
+def test_a_prefix_that_is_overwritten_is_loaded_without_a_reload(lake: Lake) -> None:
+    """The code location starts between the deletion and the first new object."""
+    lake.bucket.put("a/1.parquet", 1)
+    lake.bucket.put("b/1.parquet", 1)
+    assert lake.run().success
+    lake.bucket.delete("b/1.parquet")
+    definitions = lake.definitions()
+    assert not lake.tick(definitions=definitions).run_requests
+    assert lake.run(definitions=definitions).success
+    lake.bucket.put("b/2.parquet", 5)
+    tick = lake.tick(definitions=definitions)
+    assert asked(tick) == [{"b"}]
+    assert perform(lake, definitions, tick)
+    assert lake.rows_by_key("b") == {"b/1.parquet": 1, "b/2.parquet": 5}
 
 
 def test_a_deleted_object_asks_for_nothing_unless_mirrored(lake: Lake) -> None:

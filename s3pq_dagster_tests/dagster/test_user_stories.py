@@ -54,7 +54,7 @@ def test_a_full_sync_loads_every_row_and_value_at_four_prefix_depths(
     for seed, key in enumerate(DEPTHS):
         lake.bucket.put(key, typed(seed))
     assert lake.run().success
-    assert lake.tables() == {*DEPTHS.values(), "_s3pq_objects", "_s3pq_tables"}
+    assert lake.tables() == {*DEPTHS.values(), "_s3pq_objects", "_s3pq_schemas", "_s3pq_tables"}
     for seed, table in enumerate(DEPTHS.values()):
         assert _stored(lake, table).to_pylist() == typed(seed).to_pylist()
 
@@ -76,7 +76,7 @@ def test_only_parquet_objects_are_read(lake: Lake) -> None:
     lake.bucket.put("a/2.csv", b"id\n1\n")
     lake.bucket.put("b/3.csv", b"id\n1\n")
     assert lake.run().success
-    assert lake.tables() == {"a", "_s3pq_objects", "_s3pq_tables"}
+    assert lake.tables() == {"a", "_s3pq_objects", "_s3pq_schemas", "_s3pq_tables"}
     assert {read.key for read in lake.bucket.proxy.object_reads} == {"a/1.parquet"}
 
 
@@ -143,7 +143,7 @@ def test_a_prefix_limits_what_is_listed(lake: Lake) -> None:
     lake.bucket.put("data/2024/x.parquet", 1)
     lake.bucket.put("data/2025/x.parquet", 1)
     assert lake.run(path_prefix="data/2024/").success
-    assert lake.tables() == {"data_2024", "_s3pq_objects", "_s3pq_tables"}
+    assert lake.tables() == {"data_2024", "_s3pq_objects", "_s3pq_schemas", "_s3pq_tables"}
     assert {listing.query["prefix"][0] for listing in lake.bucket.proxy.listings} == {"data/2024/"}
 
 

@@ -25,6 +25,7 @@ from s3pq_dagster.destinations.storage.local import LocalStorage
 from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.errors import (
     DestinationError,
+    SchemaMismatchError,
     TableNotManagedError,
     UnsupportedSchemaError,
 )
@@ -95,11 +96,11 @@ def test_reading_makes_nothing(root: Path, destination: DeltaDestination) -> Non
 def test_a_table_is_a_directory_with_a_delta_table(
     root: Path, destination: DeltaDestination
 ) -> None:
-    """So are the ledger's two tables; other directories have no log, and no intent is left."""
+    """So are the ledger's tables; other directories have no log, and no intent is left."""
     load(destination, (A, 1))
     load(destination, (A2, 1))
     logs = {path.parent.name for path in root.glob("*/_delta_log")}
-    assert logs == {"orders", "_s3pq_objects", "_s3pq_tables"}
+    assert logs == {"orders", "_s3pq_objects", "_s3pq_tables", "_s3pq_schemas"}
     assert {path.name for path in root.iterdir()} - logs == {"_s3pq_intents", "_s3pq_locks"}
     assert list(root.glob("_s3pq_intents/*/*")) == []
 
@@ -121,7 +122,7 @@ def test_the_ledger_has_every_documented_fact(root: Path, destination: DeltaDest
     ]
     told = pl.read_delta(str(root / "_s3pq_tables"))
     assert told.drop("arrow_schema", "updated_at").rows() == [
-        ("orders", "lake", "orders/", A.key, "fingerprint", NOON, FORMAT_VERSION)
+        ("orders", "lake", "orders/", A.key, "fingerprint", NOON, FORMAT_VERSION, None)
     ]
     assert pa.ipc.read_schema(pa.py_buffer(told["arrow_schema"][0])) == SCHEMA
 
@@ -253,10 +254,10 @@ def test_rows_without_an_entry_are_not_doubled(root: Path, destination: DeltaDes
     assert ids_by_key(destination) == {A.key: [0, 1]}
 
 
-def test_other_columns_than_the_tables_are_refused(destination: DeltaDestination) -> None:
-    """Should the reader let other columns through, the destination writes nothing."""
+def test_rows_without_a_column_of_the_table_are_refused(destination: DeltaDestination) -> None:
+    """Should the reader leave a column out, the destination writes nothing."""
     load(destination, (A, 2))
-    with pytest.raises(DestinationError, match=r"column 'other'.*full_refresh"):
+    with pytest.raises(SchemaMismatchError, match="column 'id' is not in the rows"):
         put(destination, B, {"other": [1]})
     assert ids_by_key(destination) == {A.key: [0, 1]}
 

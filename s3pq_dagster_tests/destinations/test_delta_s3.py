@@ -2,18 +2,33 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from s3pq_dagster.destinations.delta import DeltaDestination
+from s3pq_dagster.destinations.protocol import TableWriter
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError
+from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.crashes.scenarios import REFRESHED, REPLACING, Scenario
 from s3pq_dagster_tests.crashes.steps import kills
 from s3pq_dagster_tests.crashes.trial import Stage
 from s3pq_dagster_tests.crashes.watches import TELLING
-from s3pq_dagster_tests.destinations.tables import OWNER, commit, entries, ids_by_key, load, sealed
+from s3pq_dagster_tests.destinations.tables import (
+    OWNER,
+    commit,
+    entries,
+    ids_by_key,
+    load,
+    loaded,
+    rows,
+    sealed,
+    stream,
+    write,
+)
 from s3pq_dagster_tests.servers import (
     ACCESS_KEY,
     REGION,
@@ -74,6 +89,30 @@ def test_who_commits_second_fails_and_runs_again(weed_bucket: Bucket, weed: str)
     assert len(_data_files(weed_bucket)) == 2
     load(one, (B, 1))
     assert ids_by_key(one) == {"orders/c": [0], A.key: [0, 1, 2], B.key: [0]}
+
+
+def test_who_changes_a_schema_second_fails_and_runs_again(weed_bucket: Bucket, weed: str) -> None:
+    """Of two runs that give a table other columns, one is committed; then so is the other."""
+    one, other = at(weed_bucket, weed), at(weed_bucket, weed)
+    load(one, (meta("orders/c"), 1))
+
+    def grow(writer: TableWriter, found: ObjectMeta, columns: dict[str, object]) -> None:
+        each = pa.record_batch(columns | {"text": ["x"], "_s3_key": [found.key]})
+        seal = partial(sealed, loaded(found, 1))
+        writer.commit(stream(each), schema_key=found.key, seal=seal)
+
+    with (
+        write(one) as first,
+        write(other) as second,
+    ):
+        grow(second, A, {"id": [0.5]})
+        with pytest.raises(DestinationError, match="another run wrote table 'orders'"):
+            grow(first, B, {"id": [2], "note": ["new"]})
+    assert len(_data_files(weed_bucket)) == 3  # before, rewritten, new
+    with write(one) as again:
+        grow(again, B, {"id": [2.0], "note": ["new"]})
+    found = {row["_s3_key"]: (row["id"], row["note"]) for row in rows(one)}
+    assert found == {"orders/c": (0.0, None), A.key: (0.5, None), B.key: (2.0, "new")}
 
 
 def _data_files(bucket: Bucket) -> list[str]:

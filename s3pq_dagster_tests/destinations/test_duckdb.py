@@ -138,10 +138,11 @@ def test_the_error_says_that_a_file_with_damaged_blocks_is_damaged(
 def test_nothing_is_there_but_tables_and_ledger(
     database: Path, destination: DuckDBDestination
 ) -> None:
-    """One table a prefix and the two of the ledger; no view, no other schema."""
+    """One table a prefix and the three of the ledger; no view, no other schema."""
     load(destination, (A, 1))
     names = ask(database, "SELECT schema_name, table_name FROM duckdb_tables() ORDER BY 2")
-    assert names == [("main", "_s3pq_objects"), ("main", "_s3pq_tables"), ("main", "orders")]
+    ours = ["_s3pq_objects", "_s3pq_schemas", "_s3pq_tables", "orders"]
+    assert names == [("main", name) for name in ours]
     assert ask(database, "SELECT view_name FROM duckdb_views() WHERE NOT internal") == []
 
 
@@ -204,7 +205,7 @@ def test_a_namespace_is_made_and_used(database: Path, namespace: str) -> None:
     ((schema, count),) = ask(
         database, "SELECT schema_name, count(*) FROM duckdb_tables() GROUP BY ALL"
     )
-    assert (schema.lower(), count) == (namespace.lower(), 3)
+    assert (schema.lower(), count) == (namespace.lower(), 4)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,8 @@ def test_no_name_becomes_sql(database: Path, text: str) -> None:
         assert writer.remove([text], seal=sealed) == 1
     assert destination.state(owner).rows == 0
     found_tables = ask(database, "SELECT schema_name, table_name FROM duckdb_tables()")
-    ours = [(f"s{text}", name) for name in ("_s3pq_objects", "_s3pq_tables", text)]
+    ledger = ("_s3pq_objects", "_s3pq_tables", "_s3pq_schemas")
+    ours = [(f"s{text}", name) for name in (*ledger, text)]
     assert sorted(found_tables) == sorted([("main", "canary"), *ours])
     assert ask(database, "SELECT alive FROM canary") == [(1,)]
 
@@ -299,7 +301,7 @@ def test_namespaces_that_only_look_alike_are_two(database: Path) -> None:
     for namespace in ("\u00e4", "\u00c4", "a\u0308"):
         assert not DuckDBDestination(str(database), namespace=namespace).state(OWNER).exists
         load(DuckDBDestination(str(database), namespace=namespace), (A, 1))
-    assert ask(database, "SELECT count(*) FROM duckdb_tables()") == [(9,)]
+    assert ask(database, "SELECT count(*) FROM duckdb_tables()") == [(12,)]
 
 
 def test_a_namespace_may_be_named_like_that_of_temporary_tables(database: Path) -> None:
@@ -312,7 +314,7 @@ def test_a_namespace_may_be_named_like_that_of_temporary_tables(database: Path) 
                 stream(each), schema_key="k", seal=functools.partial(sealed, loaded(found, 1))
             )
     assert ask(database, 'SELECT rowid FROM lake."temp".orders ORDER BY 1') == [(2,), (3,)]
-    assert ask(database, "SELECT count(*) FROM duckdb_tables()") == [(3,)]
+    assert ask(database, "SELECT count(*) FROM duckdb_tables()") == [(4,)]
 
 
 @pytest.mark.parametrize("name", ["temp", "system", "main", "a b'\";--", "_s3pq_new"])

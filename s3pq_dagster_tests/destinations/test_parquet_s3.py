@@ -86,6 +86,7 @@ def test_a_table_lives_in_s3_as_in_a_directory(either: Bucket) -> None:
     folders = [key.rpartition("/")[0] for key in keys(either)]
     assert folders == [
         "lake/_s3pq_objects",
+        "lake/_s3pq_schemas",
         "lake/_s3pq_staged",
         "lake/_s3pq_tables",
         "lake/orders",

@@ -47,6 +47,7 @@ from s3pq_dagster_tests.unit.made import NOON, meta
 from s3pq_dagster_tests.waiting import again_while
 
 A, B = meta("orders/a"), meta("orders/b")
+LEDGER = {"_s3pq_objects", "_s3pq_tables", "_s3pq_schemas"}
 OTHER = pa.record_batch({"other": [1.5], "_s3_key": [A.key]})
 
 
@@ -125,7 +126,7 @@ def test_nothing_else_is_left_in_the_database(
     load(destination, (A, 1))
     refresh_with(destination, batch(A.key, 1))
     refresh_with(destination, OTHER)
-    assert place.tables() == {"orders", "_s3pq_objects", "_s3pq_tables"}
+    assert place.tables() == {"orders", *LEDGER}
 
 
 def test_types_are_postgresqls_own(place: PostgresPlace, destination: PostgresDestination) -> None:
@@ -197,7 +198,7 @@ def test_no_name_becomes_sql(place: PostgresPlace, text: str) -> None:
     with destination.write(owner, run_id=text, append=False, refresh=False) as writer:
         assert writer.remove([text], seal=sealed) == 1
     assert destination.state(owner).rows == 0
-    assert place.tables() == {"canary", "_s3pq_objects", "_s3pq_tables", text}
+    assert place.tables() == {"canary", *LEDGER, text}
     assert place.run("SELECT alive FROM canary") == [(1,)]
 
 
@@ -214,7 +215,7 @@ def test_long_names_of_tables_stay_apart(
     for number, name in enumerate(names):
         assert ids_by_key(destination, name) == {A.key: list(range(number + 1))}
         assert destination.state(Owner(name, "lake", name)).rows == number + 1
-    assert place.tables() == {"_s3pq_objects", "_s3pq_tables", *map(stored_name, names)}
+    assert place.tables() == {*LEDGER, *map(stored_name, names)}
 
 
 @pytest.mark.parametrize("table", ["t" * 63, "t" * 64, "ü" * 40, "\U0001f600" * 20])
@@ -482,7 +483,7 @@ def test_a_refresh_to_nothing_leaves_nothing(
         writer.commit(None, schema_key=None, seal=sealed)
         assert writer.state().rows == 0
     assert not destination.state(OWNER).exists
-    assert place.tables() == {"_s3pq_objects", "_s3pq_tables"}
+    assert place.tables() == LEDGER
 
 
 def test_a_refresh_mends_a_table_whose_columns_somebody_changed(

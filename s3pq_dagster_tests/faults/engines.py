@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,13 +15,14 @@ import dagster as dg
 from s3pq_dagster import S3ParquetDuckDBIOManager, S3ParquetResource, build_s3_parquet_definitions
 from s3pq_dagster import errors as all_errors
 from s3pq_dagster.dagster.discovery import discover
+from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.destinations.table_state import Owner
-from s3pq_dagster.errors import S3ParquetError
+from s3pq_dagster.errors import S3ParquetError, TableNameCollisionError
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.source.catalog import group_by_prefix, tables_in
+from s3pq_dagster.source.catalog import TableListing, group_by_prefix, tables_in
 from s3pq_dagster.source.listing import list_prefix
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
@@ -63,6 +64,11 @@ def _log() -> logging.Logger:
     return logging.Logger("faults", logging.CRITICAL)  # noqa: LOG001 - outside the logger tree
 
 
+def _refuse_collisions(tables: Iterable[TableListing | DiscoveredTable]) -> None:
+    if collisions := [table.collision for table in tables if table.collision is not None]:
+        raise TableNameCollisionError(collisions)
+
+
 @dataclass
 class Parts:
     """Discovery and loading without a Dagster run, and so without retries of steps."""
@@ -84,12 +90,14 @@ class Parts:
 
     def _saved(self) -> dict[str, str]:
         found = discover(S3ParquetResource(**self.world.spec), _log())
+        _refuse_collisions(found)
         return {table.name: table.prefix for table in found}
 
     def _listed(self) -> dict[str, str]:
         with self._opened() as store:
             found = group_by_prefix(list_prefix(store, ""))
         tables = tables_in(found, bucket="lake", tables=["*"], skip_tables=[])
+        _refuse_collisions(tables)
         return {table.name: table.pattern for table in tables}
 
     def load(self, *, retry_quarantined: bool = False) -> dict[str, Failure]:

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.faults.proxy import FaultyProxy
@@ -21,9 +22,17 @@ TABLES = ("few", "large", "many", "some")
 _LEDGER = "SELECT table_name, key, e_tag, rows, status, coalesce(reason, '') FROM _s3pq_objects"
 
 
+def _drifted(table: pa.Table) -> pa.Table:
+    """Return rows in one of a few schemas, by the first of them."""
+    first = table["id"][0].as_py()
+    kinds = (pa.int64(), pa.int32(), pa.float64())
+    table = table.set_column(0, "id", table["id"].cast(kinds[first % len(kinds)]))
+    return table if first % 2 else table.append_column("extra", table["text"])
+
+
 @dataclass
 class World:
-    """A bucket of four tables, and the rows that a correct load has."""
+    """A bucket of four tables whose objects drift, and the rows that a correct load has."""
 
     bucket: str
     client: Any
@@ -49,6 +58,7 @@ class World:
             "region": "us-east-1",
             "endpoint_url": self.elsewhere or self.proxy.endpoint,
             "write_mode": "mirror",
+            "schema_mode": "evolve",
             "concurrency": self.concurrency,
             "max_object_bytes_in_memory": IN_MEMORY,
             "checkpoint_bytes": IN_MEMORY,
@@ -69,7 +79,7 @@ class World:
         with self._lock:
             ids = range(self._next, self._next + rows)
             self._next += rows
-            table = numbers(rows, start=ids.start)
+            table = _drifted(numbers(rows, start=ids.start))
             body = parquet(table, compression="none", row_group_size=1000, write_page_checksum=True)
             upload = self._put_parts if multipart else self._put_whole
             e_tag = str(upload(key, body)["ETag"]).strip('"')
@@ -107,7 +117,7 @@ class World:
         for table in sorted(set(self.tables) & self._tables()):
             query = f'SELECT _s3_key, id, text FROM "{table}" ORDER BY id'
             for key, number, text in self._query(query):
-                found[key].append(number if text == f"row {number}" else -1)
+                found[key].append(int(number) if text == f"row {int(number)}" else -1)
         return dict(found)
 
     def ledger(self) -> list[tuple[str, str, str, int, str, str]]:

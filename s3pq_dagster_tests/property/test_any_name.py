@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.destinations.table_state import Owner
-from s3pq_dagster.errors import TableNameCollisionError, TableNameError, UnsupportedSchemaError
+from s3pq_dagster.errors import TableNameError, UnsupportedSchemaError
 from s3pq_dagster.layout.template import escaped
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.table_load import TableLoad
@@ -51,16 +51,16 @@ def is_refused(columns: list[str]) -> bool:
 
 
 def found_in(store: Store) -> list[TableListing] | None:
-    """Discover the tables; ``None`` where a documented error stops that."""
+    """Discover the tables that load; ``None`` where a documented error stops that."""
     grouping = group_by_prefix(listed(store))
     names = [folded(bare_name(prefix)) for prefix in grouping.by_pattern]
     try:
-        return tables_in(grouping, bucket="lake", tables=["*"], skip_tables=[])
+        tables = tables_in(grouping, bucket="lake", tables=["*"], skip_tables=[])
     except TableNameError:
         assert "" in names
-    except TableNameCollisionError:
-        assert len(set(names)) < len(names)
-    return None
+        return None
+    assert all(bool(t.collision) == (names.count(folded(t.name)) > 1) for t in tables)
+    return [table for table in tables if table.collision is None]
 
 
 @settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])

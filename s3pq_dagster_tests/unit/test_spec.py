@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "tables": ["*"],
     "skip_tables": [],
     "write_mode": "replace",
+    "schema_mode": "strict",
     "incremental": True,
     "add_cq_ids": True,
     "verify_interval": 86_400,

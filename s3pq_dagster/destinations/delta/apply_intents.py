@@ -15,6 +15,7 @@ from tenacity import (
 
 from s3pq_dagster.destinations.delta.failures import translated
 from s3pq_dagster.destinations.delta.intents import Intent
+from s3pq_dagster.destinations.delta.ledger_tables import LedgerTables
 from s3pq_dagster.destinations.delta.log import ConcurrentCommitError
 from s3pq_dagster.destinations.delta.snapshot import Snapshot, TableLogs
 from s3pq_dagster.errors import DestinationError
@@ -47,7 +48,7 @@ def finish_last_run(logs: TableLogs, found: Snapshot, *, alone: bool) -> Snapsho
 
 
 def apply_intent(logs: TableLogs, intent: Intent) -> None:
-    """Bring a committed intent into both of the ledger's tables, unless they have it already.
+    """Bring a committed intent into the ledger's tables, unless they have it already.
 
     Raises:
         DestinationError: The tables could not be written.
@@ -94,6 +95,7 @@ def _apply(logs: TableLogs, intent: Intent) -> None:
             return
         assert objects is not None  # noqa: S101 - created before anything is committed
         ledger.objects.apply(objects, intent)
+    _apply_versions(ledger, intent)  # before _s3pq_tables, by which readers tell whether it is over
     tables = ledger.tables.log.open()
     listed = ledger.tables.number_in(tables)
     if tables is None or listed == intent.number:
@@ -103,6 +105,17 @@ def _apply(logs: TableLogs, intent: Intent) -> None:
         if now != intent.number:
             return
     ledger.tables.apply(tables, intent)
+
+
+def _apply_versions(ledger: LedgerTables, intent: Intent) -> None:
+    if not intent.change.versions:
+        return
+    schemas = ledger.schemas.log.open()
+    if schemas is None:
+        ledger.schemas.create()
+        schemas = ledger.schemas.log.open()
+    assert schemas is not None  # noqa: S101 - just created
+    ledger.schemas.apply(schemas, intent)
 
 
 def _is_last(logs: TableLogs, intent: Intent) -> bool:

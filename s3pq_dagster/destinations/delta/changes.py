@@ -12,6 +12,7 @@ from s3pq_dagster import schemas
 from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS, loaded_already
 from s3pq_dagster.destinations.table_errors import loaded_meanwhile
 from s3pq_dagster.destinations.table_state import Commit, Owner
+from s3pq_dagster.drift.changes import schema_changes
 from s3pq_dagster.ledger import FORMAT_VERSION, Status
 
 _LOADED = pl.col("status") == Status.LOADED
@@ -31,6 +32,8 @@ class Change:
     """Whether all earlier entries go, and all rows."""
     removed: Sequence[str] = ()
     """Keys whose entries are marked removed, and whose rows go."""
+    versions: Sequence[dict[str, Any]] = ()
+    """New rows of ``_s3pq_schemas``."""
 
     @property
     def loaded_keys(self) -> list[str]:
@@ -109,9 +112,18 @@ def new_row(
     *,
     run_id: str,
 ) -> dict[str, Any]:
-    """Build the row of ``_s3pq_tables``; a schema stays, and a fingerprint without a new one."""
+    """Build the row of ``_s3pq_tables``; what has no new value stays.
+
+    Args:
+        owner: The table.
+        before: Its row until now, of whatever format.
+        sealed: The commit.
+        schema: The table's schema after it, if the commit has rows.
+        schema_key: Key of the object that this schema comes from.
+        run_id: The run.
+    """
     old = before or {"arrow_schema": None, "schema_key": None, "fingerprint": None}
-    if old["arrow_schema"] is None and schema is not None:
+    if schema is not None and _is_new(schema, old["arrow_schema"]):
         plain = schemas.to_bytes(schema.remove_metadata())
         old = old | {"arrow_schema": plain, "schema_key": schema_key}
     return {
@@ -124,5 +136,13 @@ def new_row(
         "cursor": sealed.cursor,
         "updated_at": datetime.now(UTC),
         "format_version": FORMAT_VERSION,
+        "layout": owner.layout or old.get("layout"),
         "run_id": run_id,
     }
+
+
+def _is_new(schema: pa.Schema, stored: bytes | None) -> bool:
+    """Return whether a schema has other columns than the stored one, in whatever order."""
+    if stored is None:
+        return True
+    return bool(schema_changes(schemas.from_bytes(stored), schema.remove_metadata()))

@@ -30,7 +30,7 @@ _LOCKS = "_s3pq_locks"
 
 
 class DeltaDestination:
-    """Delta tables below one root, and two more for the ledger."""
+    """Delta tables below one root, and three more for the ledger."""
 
     def __init__(
         self,

@@ -90,7 +90,6 @@ class Intents:
 
 def _to_bytes(intent: Intent) -> bytes:
     change = intent.change
-    row = {name: _plain(value) for name, value in change.row.items()}
     said = {
         "after": intent.after,
         "upon": intent.upon,
@@ -98,13 +97,18 @@ def _to_bytes(intent: Intent) -> bytes:
         "append": change.append,
         "refresh": change.refresh,
         "removed": list(change.removed),
-        "row": row,
+        "row": _plain_row(change.row),
+        "versions": [_plain_row(each) for each in change.versions],
     }
     entries = change.entries.to_arrow().replace_schema_metadata({_META: json.dumps(said)})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, entries.schema) as writer:
         writer.write_table(entries)
     return bytes(sink.getvalue())
+
+
+def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in row.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -116,11 +120,16 @@ def _plain(value: Any) -> Any:
 def _from_bytes(number: int, data: bytes) -> Intent:
     entries = pa.ipc.open_file(pa.py_buffer(data)).read_all()
     said = json.loads(entries.schema.metadata[_META])
-    row = said.pop("row")
-    for name in ("cursor", "updated_at"):
+    row = _restored_row({"layout": None} | said.pop("row"))  # format 1 has no layout
+    versions = [_restored_row(each) for each in said.pop("versions", ())]
+    facts = {name: said.pop(name) for name in ("after", "upon", "in_table")}
+    frame = pl.DataFrame(entries, schema=pl.Schema(OBJECT_COLUMNS))
+    return Intent(number, **facts, change=Change(frame, row, versions=versions, **said))
+
+
+def _restored_row(row: dict[str, Any]) -> dict[str, Any]:
+    for name in {"cursor", "updated_at", "changed_at"} & row.keys():
         row[name] = None if row[name] is None else datetime.fromisoformat(row[name])
     if row["arrow_schema"] is not None:
         row["arrow_schema"] = base64.b64decode(row["arrow_schema"])
-    facts = {name: said.pop(name) for name in ("after", "upon", "in_table")}
-    frame = pl.DataFrame(entries, schema=pl.Schema(OBJECT_COLUMNS))
-    return Intent(number, **facts, change=Change(frame, row, **said))
+    return row

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import deltalake
 import deltalake.transaction
@@ -18,8 +19,10 @@ from s3pq_dagster.destinations.delta.failures import (
 from s3pq_dagster.destinations.delta.version import APP, DataFile, Version
 from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError
+from s3pq_dagster.schemas import KEY_COLUMN
 
 _LOG = "_delta_log"
+_NO_FILE: list[tuple[str, str, Any]] = [(KEY_COLUMN, "in", [])]
 _READABLE = {"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"}
 """Table features that change neither the rows of a data file nor which data files there are."""
 
@@ -114,8 +117,8 @@ class Log:
             version: The version that the commit must follow.
             number: The number that the commit carries.
             added: Data files, which must be written already.
-            removed: Data files whose rows go.
-            schema: All columns; they change only with ``overwrite``.
+            removed: Data files whose rows go; none with columns that the table has not yet.
+            schema: All columns; those that the table has change only with ``overwrite``.
             app: The application whose number it is.
             overwrite: Remove every data file of ``version``.
 
@@ -123,13 +126,30 @@ class Log:
             ConcurrentCommitError: Somebody committed since; nothing of this is committed.
             DestinationError: It failed. Only the number in the table tells whether it is committed.
         """
+        # delta-rs takes columns only with the mode "overwrite", which removes the files that a
+        # filter does not rule out. No key is among no keys, so this one rules out every file.
+        gains = not (overwrite or set(schema.names) <= set(version.schema.names))
         with translated(self.shown), _conflicts_raised():
             version.table.create_write_transaction(
                 [*map(_add, added), *map(_remove, removed)],
-                "overwrite" if overwrite else "append",
+                "overwrite" if overwrite or gains else "append",
                 deltalake.Schema.from_arrow(schema),
                 partition_by=list(version.partition_by),
+                partition_filters=_NO_FILE if gains else None,
                 commit_properties=_properties(app, number),
+            )
+            self._flush(version.number + 1)
+
+    def add_columns(self, version: Version, columns: pa.Schema) -> None:
+        """Add columns, if a version still is the latest one.
+
+        Raises:
+            ConcurrentCommitError: Somebody committed since.
+        """
+        with translated(self.shown), _conflicts_raised():
+            version.table.alter.add_columns(
+                list(deltalake.Schema.from_arrow(columns).fields),
+                commit_properties=deltalake.CommitProperties(max_commit_retries=0),
             )
             self._flush(version.number + 1)
 

@@ -10,12 +10,14 @@ import pyarrow as pa
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.delta.changes import Change, new_row
 from s3pq_dagster.destinations.delta.data_files import DataFiles
+from s3pq_dagster.destinations.delta.failures import translated
 from s3pq_dagster.destinations.delta.publish import Publisher
-from s3pq_dagster.destinations.delta.replace import rewrite_without
+from s3pq_dagster.destinations.delta.replace import rewrite_as, rewrite_without
 from s3pq_dagster.destinations.delta.session import Session
 from s3pq_dagster.destinations.delta.stage import Stage
 from s3pq_dagster.destinations.delta.types import stored
 from s3pq_dagster.destinations.delta.version import DataFile
+from s3pq_dagster.destinations.delta.widen import StoredRows, rewriting
 from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS, as_ledger, entry_rows
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 
@@ -43,6 +45,7 @@ class Refresh:
         self._row: dict[str, Any] | None = None
         self._stages: list[Stage] = []
         self._files: list[DataFile] = []
+        self._versions: list[dict[str, Any]] = []
 
     def state(self) -> TableState:
         """See :meth:`TableWriter.state`."""
@@ -66,8 +69,10 @@ class Refresh:
         if batches is None:
             self._take(self._change(seal()))
             return
-        with self._session.staged(batches, schema_key, self._schema) as stage:
+        before = self._rows()
+        with self._session.staged(batches, schema_key, before) as stage:
             change = self._change(seal(), batches.schema, schema_key)
+            self._widen(batches.schema)
             self._replace(change, stored(batches.schema))
             self._files += stage.files
             self._stages.append(stage)
@@ -89,9 +94,9 @@ class Refresh:
             self._row or new_row(self._owner, None, nothing, None, None, run_id=self._run_id),
             append=self._append,
             refresh=True,
+            versions=self._versions,
         )
-        schema = self._schema
-        self._publisher.publish(change, self._files, None if schema is None else stored(schema))
+        self._publisher.publish(change, self._files, self._schema)
 
     def discard(self) -> None:
         """Delete the files that were written, unless they may be committed."""
@@ -113,14 +118,44 @@ class Refresh:
 
     def _take(self, change: Change) -> None:
         self._entries = change.applied(self._entries)
+        before = None if self._row is None else self._row["arrow_schema"]
+        if change.row["arrow_schema"] not in {None, before}:
+            self._versions += self._publisher.versions_added(change.row, self._versions)
         self._row = change.row
+
+    def _rows(self) -> StoredRows:
+        """Return what the checkpoints have so far."""
+        schema = self._schema
+        return StoredRows(
+            self._owner.table,
+            schema,
+            None if self._row is None else self._row["schema_key"],
+            pa.schema([]) if schema is None else stored(schema),
+            self._publisher.partition_by,
+            self._files,
+            self._reading,
+        )
+
+    def _widen(self, schema: pa.Schema) -> None:
+        """Rewrite the files of earlier checkpoints if a type is not the one that they have."""
+        before = self._rows()
+        changes = before.changes_for(schema)
+        if not rewriting(changes):
+            return
+        stage = self._publisher.stage(before.columns_after(changes))
+        self._stages.append(stage)
+        with translated(self._publisher.shown):
+            rewrite_as(before, changes, (), stage)
+            for each in self._stages[:-1]:
+                each.discard()  # nothing of them is committed, or will be
+        self._stages, self._files = [stage], list(stage.files)
 
     def _replace(self, change: Change, schema: pa.Schema) -> int:
         """Remove rows that a checkpoint replaces from the files of earlier ones; count them."""
         keys = change.replaced(self._entries)
         if not keys:
             return 0
-        stage = self._publisher.stage(self._publisher.snapshot.version, schema)
+        stage = self._publisher.stage(schema)
         self._stages.append(stage)
         removed, gone = rewrite_without(
             keys, self._files, schema=schema, reading=self._reading, stage=stage

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from s3pq_dagster import schemas
 from s3pq_dagster.destinations.batches import converted as converting
 from s3pq_dagster.destinations.batches import joined
 from s3pq_dagster.destinations.delta.changes import Change, new_row
@@ -15,6 +14,7 @@ from s3pq_dagster.destinations.delta.publish import Publisher
 from s3pq_dagster.destinations.delta.stage import Stage
 from s3pq_dagster.destinations.delta.types import check_schema, converted, stored
 from s3pq_dagster.destinations.delta.version import Version
+from s3pq_dagster.destinations.delta.widen import StoredRows
 from s3pq_dagster.destinations.ledger_rows import entry_rows
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 from s3pq_dagster.errors import DestinationError
@@ -57,9 +57,10 @@ class Session:
         if batches is None:
             self._publisher.publish(self._change(seal()))
             return
-        with self.staged(batches, schema_key, self._publisher.snapshot.schema) as stage:
+        before = self._publisher.rows(self._publisher.snapshot.version)
+        with self.staged(batches, schema_key, before) as stage:
             change = self._change(seal(), batches.schema, schema_key)
-            self._publisher.publish(change, stage.files, stored(batches.schema))
+            self._publisher.publish(change, stage.files, batches.schema)
 
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
         """See :meth:`TableWriter.remove`."""
@@ -67,27 +68,24 @@ class Session:
 
     @contextmanager
     def staged(
-        self, batches: pa.RecordBatchReader, schema_key: str | None, known: pa.Schema | None
+        self, batches: pa.RecordBatchReader, schema_key: str | None, before: StoredRows
     ) -> Iterator[Stage]:
         """Write a stream to data files, which are deleted if the context ends with an error.
+
+        What is there has to have an equal in the stream's columns; it is left as it is.
 
         Args:
             batches: The stream.
             schema_key: The object its schema comes from.
-            known: The table's schema, if it has one.
+            before: What is there already.
         """
         check_schema(batches.schema, schema_key)
-        if known is not None and (found := schemas.differences(known, batches.schema)):
-            msg = (
-                f"the columns of object {schema_key!r} are not those of table "
-                f"{self._owner.table!r}: {'; '.join(found)}. Run it with full_refresh: true."
-            )
-            raise DestinationError(msg)
-        schema = stored(batches.schema if known is None else known)
+        with translated(self._shown):
+            before.changes_to(batches.schema, schema_key)
+        schema = stored(batches.schema)
         check_partition_by(schema, self._partition_by, schema_key)
-        version = self._publisher.snapshot.version
-        self._check_same_partitions(version)
-        stage = self._publisher.stage(version, schema)
+        self._check_same_partitions(self._publisher.snapshot.version)
+        stage = self._publisher.stage(schema)
         larger = pa.RecordBatchReader.from_batches(batches.schema, joined(batches, JOIN_ROWS))
         try:
             with (
@@ -110,12 +108,14 @@ class Session:
         *,
         removed: Sequence[str] = (),
     ) -> Change:
-        row = self._publisher.snapshot.row
+        before = self._publisher.snapshot.row
+        row = new_row(self._owner, before, sealed, schema, schema_key, run_id=self._run_id)
         return Change(
             entry_rows(sealed.entries, self._owner, self._run_id),
-            new_row(self._owner, row, sealed, schema, schema_key, run_id=self._run_id),
+            row,
             append=self._append,
             removed=removed,
+            versions=self._publisher.versions_added(row),
         )
 
     def _check_same_partitions(self, version: Version | None) -> None:

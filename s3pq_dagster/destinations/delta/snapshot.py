@@ -1,7 +1,8 @@
 """A table and its ledger at one moment, entries included that only an intent has so far.
 
-The number in the table's last commit says which intent was committed last; the numbers in the
-ledger's two tables say which was applied last. Where they differ, the entries come from the intent.
+The number in the table's last commit says which intent was committed last; the numbers in
+``_s3pq_objects`` and ``_s3pq_tables`` say which was applied last. Where they differ, the entries
+come from the intent. ``_s3pq_schemas`` is written between these two; only who changes it reads it.
 """
 
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Snapshot:
 
     @property
     def schema(self) -> pa.Schema | None:
-        """The Arrow schema the table was created with; ``None`` if it has no columns yet."""
+        """The Arrow schema of the table's columns; ``None`` if it has none yet."""
         data = None if self.row is None else self.row["arrow_schema"]
         return None if data is None else schemas.from_bytes(data)
 
@@ -114,7 +115,7 @@ class Snapshot:
                 raise _not_managed(self.table, f"it has entries in {OBJECTS} but no row")
             return
         check_version(self.row["format_version"])
-        owner.check(self.row["bucket"], self.row["prefix"])
+        owner.check(self.row["bucket"], self.row["prefix"], self.row["layout"])
         if self.version is None and self.row["arrow_schema"] is not None:
             raise _not_managed(self.table, f"its row in {TABLES} is there but the table is not")
         loaded = self.entries.filter(pl.col("status") == Status.LOADED)

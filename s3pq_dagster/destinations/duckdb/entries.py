@@ -8,7 +8,14 @@ import pyarrow as pa
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.duckdb.statements import Statements
-from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES, as_ledger, entry_rows
+from s3pq_dagster.destinations.ledger_rows import (
+    OBJECTS,
+    SCHEMAS,
+    TABLES,
+    TableRow,
+    as_ledger,
+    entry_rows,
+)
 from s3pq_dagster.destinations.table_errors import check_version, loaded_meanwhile
 from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger
@@ -21,7 +28,11 @@ _OBJECTS_DDL = """
 _TABLES_DDL = """
     table_name VARCHAR NOT NULL, bucket VARCHAR NOT NULL, prefix VARCHAR NOT NULL,
     arrow_schema BLOB, schema_key VARCHAR, fingerprint VARCHAR, "cursor" TIMESTAMPTZ,
-    updated_at TIMESTAMPTZ NOT NULL, format_version INTEGER NOT NULL
+    updated_at TIMESTAMPTZ NOT NULL, format_version INTEGER NOT NULL, layout VARCHAR
+"""
+_SCHEMAS_DDL = """
+    table_name VARCHAR NOT NULL, version INTEGER NOT NULL, arrow_schema BLOB NOT NULL,
+    since_key VARCHAR, changed_at TIMESTAMPTZ NOT NULL
 """
 _SAME_KEY = "o.table_name = e.table_name AND o.key = e.key"
 _LOADED_AGAIN = "o.status = 'loaded' AND e.status = 'loaded' AND o.e_tag = e.e_tag"
@@ -43,13 +54,27 @@ class Entries:
         self._owner = owner
         self.objects = f"{namespace}.{OBJECTS}"
         self._tables = f"{namespace}.{TABLES}"
+        self._schemas = f"{namespace}.{SCHEMAS}"
         self.stamp: datetime | None = None
         """The ``updated_at`` that was last written, whether it is committed or not."""
 
     def create(self) -> None:
-        """Create the ledger's tables if they do not exist."""
+        """Create the ledger's tables if they do not exist; bring those of format 1 to format 2."""
         self._sql.run(f"CREATE TABLE IF NOT EXISTS {self.objects} ({_OBJECTS_DDL})")
         self._sql.run(f"CREATE TABLE IF NOT EXISTS {self._tables} ({_TABLES_DDL})")
+        self._sql.run(f"ALTER TABLE {self._tables} ADD COLUMN IF NOT EXISTS layout VARCHAR")
+        self._sql.run(f"CREATE TABLE IF NOT EXISTS {self._schemas} ({_SCHEMAS_DDL})")
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Write the first version of each schema that has none."""
+        self._sql.run(
+            f"INSERT INTO {self._schemas} SELECT table_name, 1, arrow_schema, schema_key, "
+            f"updated_at FROM {self._tables} AS t WHERE arrow_schema IS NOT NULL "
+            f"AND NOT EXISTS (SELECT 1 FROM {self._schemas} AS s "
+            "WHERE s.table_name = t.table_name)"
+        )
+        self._sql.run(f"UPDATE {self._tables} SET format_version = 2 WHERE format_version < 2")
 
     def delete(self) -> None:
         """Delete everything the ledger has about the table."""
@@ -72,21 +97,17 @@ class Entries:
         """
         check_version(self._sql.rows(f"SELECT max(format_version) FROM {self._tables}")[0][0])
 
-    def table_row(self) -> tuple[str, str, pa.Schema | None, str | None] | None:
-        """Read the table's bucket, prefix, Arrow schema and the key the schema comes from.
+    def table_row(self) -> TableRow | None:
+        """Read what the ledger has of the table as a whole; ``None`` if it does not have it."""
+        found = self._sql.arrow(
+            f"SELECT * FROM {self._tables} WHERE table_name = ?", [self._owner.table]
+        ).to_pylist()
+        return TableRow.of(found[0]) if found else None
 
-        Returns:
-            ``None`` if the ledger does not have the table.
-        """
-        found = self._sql.rows(
-            f"SELECT bucket, prefix, arrow_schema, schema_key FROM {self._tables} "
-            "WHERE table_name = ?",
-            [self._owner.table],
-        )
-        if not found:
-            return None
-        bucket, prefix, data, schema_key = found[0]
-        return bucket, prefix, None if data is None else schemas.from_bytes(data), schema_key
+    def stored_schema(self) -> tuple[pa.Schema | None, str | None]:
+        """Read the table's schema and the key of the object that it comes from."""
+        row = self.table_row()
+        return (None, None) if row is None else (row.schema, row.schema_key)
 
     def has_stamp(self, stamp: datetime) -> bool:
         """Return whether the table's last commit is the one that wrote this ``updated_at``."""
@@ -146,26 +167,41 @@ class Entries:
     def write_table_row(
         self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None
     ) -> None:
-        """Store a commit's cursor and fingerprint; the first schema and its key stay."""
+        """Store a commit's cursor and fingerprint, and a schema if it is new.
+
+        Args:
+            sealed: The commit.
+            schema: The table's schema, if it is new or changed.
+            schema_key: Key of the object that it comes from.
+        """
         owner, now = self._owner, datetime.now(UTC)
         self.stamp = now
         if not self._sql.rows(f"SELECT 1 FROM {self._tables} WHERE table_name = ?", [owner.table]):
             self._sql.run(
-                f"INSERT INTO {self._tables} VALUES (?, ?, ?, NULL, NULL, NULL, NULL, ?, ?)",
+                f"INSERT INTO {self._tables} VALUES (?, ?, ?, NULL, NULL, NULL, NULL, ?, ?, NULL)",
                 [owner.table, owner.bucket, owner.prefix, now, FORMAT_VERSION],
             )
         self._sql.run(
             f'UPDATE {self._tables} SET "cursor" = ?, updated_at = ?, '
-            "fingerprint = coalesce(?, fingerprint), arrow_schema = coalesce(arrow_schema, ?), "
-            "schema_key = coalesce(schema_key, ?) WHERE table_name = ?",
-            [
-                sealed.cursor,
-                now,
-                sealed.fingerprint,
-                None if schema is None else schemas.to_bytes(schema.remove_metadata()),
-                None if schema is None else schema_key,
-                owner.table,
-            ],
+            "fingerprint = coalesce(?, fingerprint), layout = coalesce(?, layout) "
+            "WHERE table_name = ?",
+            [sealed.cursor, now, sealed.fingerprint, owner.layout, owner.table],
+        )
+        if schema is not None:
+            self._write_schema(schema, schema_key, now)
+
+    def _write_schema(self, schema: pa.Schema, schema_key: str | None, now: datetime) -> None:
+        """Store the table's schema, as a version of its own if it is not the last one."""
+        name, data = self._owner.table, schemas.to_bytes(schema.remove_metadata())
+        self._sql.run(
+            f"UPDATE {self._tables} SET arrow_schema = ?, schema_key = ? WHERE table_name = ?",
+            [data, schema_key, name],
+        )
+        self._sql.run(
+            f"INSERT INTO {self._schemas} SELECT ?, coalesce(max(version), 0) + 1, ?, ?, ? "
+            f"FROM {self._schemas} WHERE table_name = ? "
+            "HAVING arg_max(arrow_schema, version) IS DISTINCT FROM ?",
+            [name, data, schema_key, now, name, data],
         )
 
     def _frame(self, entries: Sequence[Entry], run_id: str = "") -> pa.Table:

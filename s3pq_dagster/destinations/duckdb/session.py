@@ -8,14 +8,13 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from s3pq_dagster import schemas
 from s3pq_dagster.destinations.duckdb.entries import Entries
 from s3pq_dagster.destinations.duckdb.failures import translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.statements import Statements
 from s3pq_dagster.destinations.duckdb.table import Table
 from s3pq_dagster.destinations.duckdb.types import check_schema
-from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES
+from s3pq_dagster.destinations.ledger_rows import OBJECTS, SCHEMAS, TABLES
 from s3pq_dagster.destinations.table_errors import differ_by_case, not_managed, unaccounted_rows
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.ledger import Status
@@ -43,7 +42,7 @@ class Session:
         self._has_unaccounted_rows = False
         """Whether the table has more rows than its ledger says."""
         self._state: TableState | None = None
-        """The state that was read, until this session writes: nobody else can write meanwhile."""
+        """The state that was read, until this session writes: nobody else writes meanwhile."""
         self._existing: set[str] | None = None
         """Which of the table and the ledger's tables exist, if known. DuckDB visits every table of
         the file to tell, so the answer is kept until this session creates or drops one."""
@@ -55,6 +54,8 @@ class Session:
 
     def create_ledger(self) -> None:
         """Create the namespace and the ledger's tables if they do not exist."""
+        if {OBJECTS, TABLES, SCHEMAS} <= self._existing_tables():
+            return
         with self.transaction():
             self._sql.run(f"CREATE SCHEMA IF NOT EXISTS {self._space}")
             self._entries.create()
@@ -90,10 +91,11 @@ class Session:
             check_schema(batches.schema, schema_key)
         self._state = None
         with translated(self._path), self.transaction():
+            changed = batches is not None and self._fit_table(batches.schema, schema_key)
             sealed = seal() if batches is None else self._replace(batches, seal)
             self._entries.write(sealed.entries, run_id=self._run_id, append=self._append)
-            schema = None if batches is None else batches.schema
-            self._entries.write_table_row(sealed, schema, schema_key)
+            new = batches.schema if batches is not None and changed else None
+            self._entries.write_table_row(sealed, new, schema_key)
 
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
         """See :meth:`TableWriter.remove`."""
@@ -106,8 +108,7 @@ class Session:
 
     def stored_schema(self) -> pa.Schema | None:
         """Read the Arrow schema the table was created with."""
-        row = self._entries.table_row() if TABLES in self._existing_tables() else None
-        return row[2] if row else None
+        return self._entries.stored_schema()[0] if TABLES in self._existing_tables() else None
 
     @property
     def stamp_in_doubt(self) -> datetime | None:
@@ -160,22 +161,25 @@ class Session:
             if exists:
                 raise not_managed(self._owner.table, f"it has no row in {TABLES}")
             return None, None
-        bucket, prefix, schema, schema_key = row
-        self._owner.check(bucket, prefix)
-        if schema is not None and not exists:
-            raise not_managed(
-                self._owner.table, f"its row in {TABLES} is there but the table is not"
-            )
-        return schema, schema_key
+        self._owner.check(row.bucket, row.prefix, row.layout)
+        if row.schema is not None and not exists:
+            found = f"its row in {TABLES} is there but the table is not"
+            raise not_managed(self._owner.table, found)
+        return row.schema, row.schema_key
+
+    def _fit_table(self, schema: pa.Schema, schema_key: str | None) -> bool:
+        """Create the table, or give it the columns that rows have; return whether it changed."""
+        if self._owner.table in self._existing_tables():
+            return self.table.become(self._entries.stored_schema(), (schema, schema_key))
+        self.table.create(schema)
+        self._existing = None
+        return True
 
     def _replace(self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]) -> Commit:
         """Insert rows, then delete those of earlier versions of the same objects.
 
         Which objects those are is known only when the batches are drained.
         """
-        if self._owner.table not in self._existing_tables():
-            self.table.create(batches.schema)
-            self._existing = None
         old_rows = self.table.insert(batches)
         sealed = seal()
         if old_rows is not None:
@@ -191,30 +195,14 @@ class Session:
         Somebody deleted the entries, and the rows would be in the table twice. Finding them takes
         a pass over a column, so it is done only where the table has more rows than the ledger says.
         """
+        owner, objects = self._owner.table, self._entries.objects
         if not self._has_unaccounted_rows:
             return
-        found = self.table.unaccounted(self._owner.table, self._entries.objects, keys, old_rows)
-        if found:
-            raise unaccounted_rows(self._owner.table, found)
+        if found := self.table.unaccounted(owner, objects, keys, old_rows):
+            raise unaccounted_rows(owner, found)
 
     def _existing_tables(self) -> set[str]:
         if self._existing is None:
-            self._existing = self._look_up_tables()
+            wanted = (OBJECTS, TABLES, SCHEMAS, self._owner.table)
+            self._existing = self._sql.existing(self._namespace, wanted)
         return self._existing
-
-    def _look_up_tables(self) -> set[str]:
-        found = self._sql.rows(
-            "SELECT schema_name, table_name FROM duckdb_tables() "
-            "WHERE database_name = current_database() "
-            f"AND lower(table_name) IN ('{OBJECTS}', '{TABLES}', lower(?))",
-            [self._owner.table],
-        )
-        # lower() in SQL folds every letter, while DuckDB folds only ASCII letters in names: the
-        # query finds too much, and the comparison here decides.
-        namespace = schemas.folded(self._namespace)
-        there = {
-            schemas.folded(name) for space, name in found if schemas.folded(space) == namespace
-        }
-        return {
-            name for name in (OBJECTS, TABLES, self._owner.table) if schemas.folded(name) in there
-        }

@@ -8,7 +8,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from s3pq_dagster import schemas
 from s3pq_dagster.logs import line
+
+_READ_ROWS = 32_768
+"""Rows in a batch that is read back."""
 
 
 class Statements:
@@ -33,6 +37,23 @@ class Statements:
     def arrow(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Run a query and return its rows in Arrow's columns."""
         return self._connection.sql(sql, params=list(parameters)).to_arrow_table()
+
+    def existing(self, namespace: str, names: Sequence[str]) -> set[str]:
+        """Return those of the names that are tables of a namespace, in whatever case."""
+        found = self.rows(
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = "
+            "current_database() AND lower(table_name) IN (SELECT lower(unnest(?::VARCHAR[])))",
+            [list(names)],
+        )
+        # lower() in SQL folds every letter, while DuckDB folds only ASCII letters in names: the
+        # query finds too much, and the comparison here decides.
+        space = schemas.folded(namespace)
+        there = {schemas.folded(name) for each, name in found if schemas.folded(each) == space}
+        return {name for name in names if schemas.folded(name) in there}
+
+    def reader(self, sql: str) -> pa.RecordBatchReader:
+        """Run a query and stream its rows; whoever asks closes the reader."""
+        return self._connection.sql(sql).to_arrow_reader(_READ_ROWS)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -1,14 +1,20 @@
 """The rows of one table in DuckDB."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
+import duckdb
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.batches import regrouped
-from s3pq_dagster.destinations.duckdb.failures import refusals_told
+from s3pq_dagster.destinations.batches import as_stored, regrouped
+from s3pq_dagster.destinations.duckdb.failures import first_line, refusals_told
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.statements import Statements
+from s3pq_dagster.destinations.duckdb.types import as_type
+from s3pq_dagster.destinations.widening import changes_to, check_stored_values
+from s3pq_dagster.drift.changes import SchemaChanges
+from s3pq_dagster.errors import DestinationError
 
 _ROW_GROUP_ROWS = 122_880
 """Rows that DuckDB stores together. It regroups batches of any other size by itself, in one thread,
@@ -23,6 +29,7 @@ class Table:
 
     def __init__(self, sql: Statements, namespace: str, name: str) -> None:
         self._sql = sql
+        self._name = name
         self.sql = f"{namespace}.{quoted(name)}"
         self._has_staged_rows = False
 
@@ -30,6 +37,88 @@ class Table:
         """Create the table, without rows."""
         with self._sql.registered("_s3pq_new", schemas.empty_table(schema)):
             self._sql.run(f"CREATE TABLE {self.sql} AS SELECT * FROM _s3pq_new")
+
+    def become(
+        self, stored: tuple[pa.Schema | None, str | None], coming: tuple[pa.Schema, str | None]
+    ) -> bool:
+        """Give the table columns that it has not, and columns other types.
+
+        Args:
+            stored: The stored schema, and the key of the object that it comes from.
+            coming: The schema that the table is to have, and its object's key.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            SchemaMismatchError: A stored value has no equal in its column's new type.
+            DestinationError: An index is in the way.
+        """
+        changes = changes_to(self._name, stored, coming)
+        if changes:
+            check_stored_values(self._name, changes, (stored[1], coming[1]), self._stored_column)
+            self._alter(changes, coming[0])
+        return bool(changes)
+
+    def _alter(self, changes: SchemaChanges, schema: pa.Schema) -> None:
+        before, after = self._types_of(self.sql), self._sql_types(schema)
+        self._check_added(changes, before)
+        for each in changes.added:
+            self._sql.run(
+                f"ALTER TABLE {self.sql} ADD COLUMN {quoted(each.name)} {after[each.name]}"
+            )
+        for old, new in changes.retyped:
+            if before[new.name] == after[new.name]:
+                continue
+            name = quoted(new.name)
+            with self._indexes_told(new.name):
+                self._sql.run(
+                    f"ALTER TABLE {self.sql} ALTER COLUMN {name} TYPE {after[new.name]} "
+                    f"USING {as_type(name, old.type, after[new.name])}"
+                )
+
+    def _check_added(self, changes: SchemaChanges, there: Iterable[str]) -> None:
+        known = {schemas.folded(name): name for name in there}
+        if found := [each.name for each in changes.added if schemas.folded(each.name) in known]:
+            raise DestinationError(
+                f"table {self._name!r} is to get a column {found[0]!r} and has one of that name, "
+                f"which no load has made. Nothing is written. Drop or rename it, then run again."
+            )
+
+    @contextmanager
+    def _stored_column(self, column: pa.Field) -> Iterator[pa.RecordBatchReader]:
+        """Stream a column of the rows that are stored; see :data:`ReadColumn`."""
+        found = self._sql.reader(f"SELECT {quoted(column.name)} FROM {self.sql}")
+        try:
+            yield as_stored(found, pa.schema([column]))
+        finally:
+            found.close()
+
+    def _types_of(self, table: str) -> dict[str, str]:
+        return {row[0]: row[1] for row in self._sql.rows(f"DESCRIBE SELECT * FROM {table}")}
+
+    def _sql_types(self, schema: pa.Schema) -> dict[str, str]:
+        """Return DuckDB's types of a schema's columns."""
+        with self._sql.registered("_s3pq_new", schemas.empty_table(schema)):
+            return self._types_of("_s3pq_new")
+
+    @contextmanager
+    def _indexes_told(self, column: str) -> Iterator[None]:
+        try:
+            yield
+        except (duckdb.DependencyException, duckdb.CatalogException) as error:
+            indexes = self._sql.rows(
+                "SELECT index_name FROM duckdb_indexes() WHERE schema_name || '.' || table_name = "
+                "(SELECT any_value(schema_name || '.' || table_name) FROM duckdb_tables() "
+                "WHERE lower(table_name) = lower(?))",
+                [self._name],
+            )
+            names = ", ".join(repr(name) for (name,) in indexes) or "something"
+            raise DestinationError(
+                f"the type of column {column!r} of table {self._name!r} has to change, and the "
+                f"index {names} on it is in the way: {first_line(error)}. Nothing is "
+                f"written. Drop the index, run again, and create it anew."
+            ) from error
 
     def drop(self) -> None:
         """Drop the table if it exists."""

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.column_rules import case_twins, check_columns
-from s3pq_dagster.destinations.duckdb.names import is_usable
+from s3pq_dagster.destinations.duckdb.names import is_usable, quoted
 
 
 def check_schema(schema: pa.Schema, key: str | None) -> None:
@@ -19,6 +19,54 @@ def check_schema(schema: pa.Schema, key: str | None) -> None:
             and what to do.
     """
     check_columns(schema, key, destination="DuckDB", unusable=_unusable, unsupported=_unsupported)
+
+
+def as_type(expression: str, old: pa.DataType, sql_type: str) -> str:
+    """Return SQL that gives a column another type.
+
+    Args:
+        expression: The column.
+        old: The Arrow type that it was written with.
+        sql_type: DuckDB's name of the new type, in which every value has its equal.
+    """
+    return f"({_typed(expression, old)})::{sql_type}"
+
+
+def _typed(expression: str, old: pa.DataType) -> str:
+    """Return SQL in which null has the type of text, from which there is a cast to every type.
+
+    DuckDB stores nulls without a type as integers, from which there is none to structs and dates.
+    """
+    types = pa.types
+    if types.is_null(old):
+        return "NULL::VARCHAR"
+    if not _has_nulls(old):
+        return expression
+    if types.is_struct(old):
+        fields = ", ".join(
+            f"{quoted(each.name)} := {_typed(f'{expression}.{quoted(each.name)}', each.type)}"
+            for each in old
+        )
+        return f"CASE WHEN {expression} IS NULL THEN NULL ELSE struct_pack({fields}) END"
+    if types.is_map(old):
+        items = _each(f"map_values({expression})", old.item_type)
+        made = f"map({_each(f'map_keys({expression})', old.key_type)}, {items})"
+        return f"CASE WHEN {expression} IS NULL THEN NULL ELSE {made} END"
+    return _each(expression, old.value_type)
+
+
+def _each(expression: str, inner: pa.DataType) -> str:
+    name = f"e{expression.count('lambda')}"
+    return f"list_transform({expression}, lambda {name}: {_typed(name, inner)})"
+
+
+def _has_nulls(kind: pa.DataType) -> bool:
+    """Return whether a type has null within it."""
+    if pa.types.is_map(kind):
+        return _has_nulls(kind.key_type) or _has_nulls(kind.item_type)
+    return pa.types.is_null(kind) or any(
+        _has_nulls(kind.field(number).type) for number in range(kind.num_fields)
+    )
 
 
 def _unusable(name: str) -> str | None:

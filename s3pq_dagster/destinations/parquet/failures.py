@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
+from s3pq_dagster.drift.casts import InexactError
 from s3pq_dagster.errors import DestinationDeniedError, DestinationError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -39,13 +40,13 @@ def damaged_file_named(path: str, table: str) -> Iterator[None]:
 
     Raises:
         FileNotFoundError: It does not exist. The caller knows what that means.
-        DestinationError: It is damaged.
+        DestinationError: It is damaged, or holds values that its table cannot have.
     """
     try:
         yield
     except FileNotFoundError:
         raise
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, InexactError) as error:
         msg = (
             f"{path} cannot be read as the Parquet file it was: {first_line(error)}. Put back a "
             f"copy of it, or run table {table!r} with full_refresh: true."

@@ -21,6 +21,12 @@ from s3pq_dagster.destinations.ledger_rows import (
     loaded_already,
 )
 from s3pq_dagster.destinations.parquet.paths import file_name, new_id
+from s3pq_dagster.destinations.parquet.schema_versions import (
+    Versions,
+    version_rows,
+    versions_of,
+    with_version,
+)
 from s3pq_dagster.destinations.table_errors import check_version, loaded_meanwhile
 from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.ledger import FORMAT_VERSION, Ledger, Status
@@ -48,20 +54,26 @@ class Facts:
     fingerprint: str | None = None
     cursor: datetime | None = None
     updated_at: datetime | None = None
+    layout: str | None = None
+    versions: Versions = ()
+    """The schemas that the table has had, the current one last."""
 
     def after_commit(
         self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None
     ) -> "Facts":
-        """Return the facts after a commit; the schema stays if there is one."""
-        known = self.schema is not None
-        return replace(
+        """Return the facts after a commit; the schema stays if none is given."""
+        now = datetime.now(UTC)
+        after = replace(
             self,
-            schema=self.schema if known or schema is None else schema.remove_metadata(),
-            schema_key=self.schema_key if known or schema is None else schema_key,
             fingerprint=sealed.fingerprint or self.fingerprint,
             cursor=sealed.cursor,
-            updated_at=datetime.now(UTC),
+            updated_at=now,
         )
+        if schema is None:
+            return after
+        schema = schema.remove_metadata()
+        versions = with_version(self.versions, schema, schema_key, now)
+        return replace(after, schema=schema, schema_key=schema_key, versions=versions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +86,19 @@ class Manifest:
     """The ledger entries, with the columns of :data:`COLUMNS`."""
     version: str | None = None
     """Version of its file in the storage; ``None`` before it is written."""
+    format_version: int = FORMAT_VERSION
+    """Format of the file that it was read from."""
 
     @classmethod
-    def new(cls, owner: Owner, version: str | None = None) -> "Manifest":
-        """Return the empty manifest of a table that is new, or is to be refreshed."""
-        frame = pl.DataFrame(schema=COLUMNS)
-        return cls(owner.table, Facts(owner.bucket, owner.prefix), frame, version)
+    def new(cls, owner: Owner, versions: Versions = ()) -> "Manifest":
+        """Return the empty manifest of a table that is new, or is to be refreshed.
+
+        Args:
+            owner: The table.
+            versions: The schemas that it has had before.
+        """
+        facts = Facts(owner.bucket, owner.prefix, versions=versions)
+        return cls(owner.table, facts, pl.DataFrame(schema=COLUMNS))
 
     @property
     def ledger(self) -> Ledger:
@@ -108,8 +127,18 @@ class Manifest:
     def with_facts(
         self, sealed: Commit, schema: pa.Schema | None = None, schema_key: str | None = None
     ) -> "Manifest":
-        """Return a copy with the facts of a commit."""
+        """Return a copy with the facts of a commit.
+
+        Args:
+            sealed: The commit.
+            schema: The table's schema, if it is new or changed.
+            schema_key: Key of the object that it comes from.
+        """
         return replace(self, facts=self.facts.after_commit(sealed, schema, schema_key))
+
+    def with_layout(self, layout: str | None) -> "Manifest":
+        """Return a copy with the hash of a layout, if it is known."""
+        return self if layout is None else replace(self, facts=replace(self.facts, layout=layout))
 
     def with_removed(self, keys: Sequence[str], run_id: str) -> tuple["Manifest", int]:
         """Return a copy with the entries of some keys marked as removed, and their rows' number."""
@@ -124,6 +153,7 @@ class Manifest:
             "format_version": FORMAT_VERSION,
             "commit": new_id(),  # no two manifests are the same bytes
             **self._row(),
+            "schemas": [version.as_json() for version in self.facts.versions],
         }
         rows = rows.replace_schema_metadata({_KEY: json.dumps(facts, default=_plain).encode()})
         return _file_of(rows)
@@ -132,6 +162,13 @@ class Manifest:
         """Encode the facts as a Parquet file of one row, with the columns of ``_s3pq_tables``."""
         row = self._row() | {"table_name": self.table, "format_version": FORMAT_VERSION}
         frame = pl.DataFrame([row], schema=TABLE_COLUMNS, orient="row")
+        return _file_of(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+    def schemas_report(self) -> bytes | None:
+        """Encode the table's rows of ``_s3pq_schemas``; ``None`` if it never had a schema."""
+        if not self.facts.versions:
+            return None
+        frame = version_rows(self.table, self.facts.versions)
         return _file_of(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
     def _row(self) -> dict[str, Any]:
@@ -144,6 +181,7 @@ class Manifest:
             "fingerprint": facts.fingerprint,
             "cursor": facts.cursor,
             "updated_at": facts.updated_at,
+            "layout": facts.layout,
         }
 
 
@@ -177,9 +215,12 @@ def decoded(table: str, content: bytes, version: str) -> Manifest:
             facts["fingerprint"],
             _moment(facts["cursor"]),
             _moment(facts["updated_at"]),
+            facts.get("layout"),  # format 1 has none
+            versions_of(facts),
         ),
         frame.select(pl.col(name).cast(kind) for name, kind in COLUMNS.items()),
         version,
+        facts["format_version"],
     )
 
 

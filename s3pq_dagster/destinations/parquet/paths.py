@@ -3,7 +3,7 @@
 import re
 import secrets
 
-from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES
+from s3pq_dagster.destinations.ledger_rows import OBJECTS, SCHEMAS, TABLES
 from s3pq_dagster.errors import DestinationDeniedError
 
 STAGED = "_s3pq_staged"
@@ -42,6 +42,11 @@ def manifest_path(table: str) -> str:
 def report_path(table: str) -> str:
     """Return the path of a table's row of ``_s3pq_tables``."""
     return f"{TABLES}/{table}{SUFFIX}"
+
+
+def schemas_path(table: str) -> str:
+    """Return the path of a table's rows of ``_s3pq_schemas``."""
+    return f"{SCHEMAS}/{table}{SUFFIX}"
 
 
 def lock_path(table: str) -> str:

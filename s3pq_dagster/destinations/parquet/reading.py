@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
+from s3pq_dagster.destinations.parquet.conforming import conforming, held_columns
 from s3pq_dagster.destinations.parquet.failures import damaged_file_named
 from s3pq_dagster.destinations.parquet.paths import final_path
 from s3pq_dagster.destinations.parquet.rows_file import open_parquet, rows_by_key
@@ -73,7 +73,7 @@ class TableReader:
             raise
 
     def batches(self) -> pa.RecordBatchReader:
-        """Stream the rows, file by file, with the types the table was written with."""
+        """Stream the rows, file by file, in the table's schema, whichever the file has."""
         return pa.RecordBatchReader.from_batches(self._schema, self._batches())
 
     def close(self) -> None:
@@ -101,13 +101,9 @@ class TableReader:
             self._open.append((wanted, self._pool.submit(self._opened, wanted)))
 
     def _rows_of(self, wanted: _File, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-        names, table = self._schema.names, self._manifest.table
-        stored = pa.schema([file.schema_arrow.field(name) for name in names]).remove_metadata()
-        found = file.iter_batches(_BATCH_ROWS, columns=names)
-        read = pa.RecordBatchReader.from_batches(
-            stored, (pa.record_batch([b.column(n) for n in names], stored) for b in found)
-        )
-        typed = as_stored(read, self._schema)
+        table, held = self._manifest.table, held_columns(file.schema_arrow, self._schema)
+        found = file.iter_batches(_BATCH_ROWS, columns=held)
+        typed = map(conforming(file.schema_arrow, self._schema), found)
         while True:
             with damaged_file_named(final_path(table, wanted.file), table):
                 batch = next(typed, None)

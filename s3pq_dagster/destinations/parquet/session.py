@@ -1,7 +1,7 @@
 """One table open for writing: files are staged, the manifest is swapped, the files are moved."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import polars as pl
@@ -12,10 +12,12 @@ from s3pq_dagster.destinations.parquet.manifest import Manifest, assign_files
 from s3pq_dagster.destinations.parquet.paths import (
     manifest_path,
     report_path,
+    schemas_path,
     staged_folder,
     staged_path,
 )
 from s3pq_dagster.destinations.parquet.placement import finish_last_commit, place_files
+from s3pq_dagster.destinations.parquet.reading import TableReader
 from s3pq_dagster.destinations.parquet.snapshot import (
     Snapshot,
     check_snapshot,
@@ -26,8 +28,9 @@ from s3pq_dagster.destinations.parquet.staging import Staging
 from s3pq_dagster.destinations.parquet.types import check_schema
 from s3pq_dagster.destinations.storage.protocol import Lock, Storage, UncertainSwapError
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
+from s3pq_dagster.destinations.widening import changes_to, check_stored_values
 from s3pq_dagster.errors import DestinationError
-from s3pq_dagster.ledger import Status
+from s3pq_dagster.ledger import FORMAT_VERSION, Status
 
 
 class Session:
@@ -55,21 +58,24 @@ class Session:
         snapshot = self._snapshot()
         self._stored = snapshot.manifest
         """The manifest as it is in the storage."""
-        if lock.is_taken_over:
+        if lock.is_taken_over or snapshot.manifest.format_version < FORMAT_VERSION:
             # The last writer may only have slept, and wake up before its swap. The manifest is
             # swapped for the same content with another version, so that its swap will fail: what
-            # it staged is never committed, and can be deleted.
+            # it staged is never committed, and can be deleted. A manifest of an older format is
+            # swapped for the same content in this one.
             self._stored = self._commit(snapshot.manifest)
             snapshot = self._snapshot()
         self._finish_last_commit(snapshot)
-        self._current = Manifest.new(owner) if refresh else self._stored
+        versions = self._stored.facts.versions
+        current = Manifest.new(owner, versions) if refresh else self._stored
+        self._current = current.with_layout(owner.layout)
         """The manifest as this writer sees it; in a refresh others see it only at the end."""
 
     def state(self) -> TableState:
         """See :meth:`TableWriter.state`."""
         if not self._refresh:
             return self._snapshot().state
-        return Snapshot(self._current, set(self._current.files["file_id"]), set()).state
+        return self._own_snapshot().state
 
     def commit(
         self,
@@ -82,14 +88,17 @@ class Session:
         arriving = None if batches is None else batches.schema
         if arriving is not None:
             check_schema(arriving, schema_key)
-        schema = self._current.facts.schema or arriving or pa.schema([])
-        staging = Staging(self._storage, self._owner.table, schema, self._compression)
+        changed = None if arriving is None else self._changed_schema(arriving, schema_key)
+        schema = self._current.facts.schema if changed is None else changed
+        staging = Staging(
+            self._storage, self._owner.table, schema or pa.schema([]), self._compression
+        )
         with _discarded_if_it_fails(staging):
             if batches is not None:
                 staging.drain(batches)
             sealed = seal()
             after = self._current.with_entries(self._entries(sealed, staging), append=self._append)
-            after = self._commit_or_defer(after.with_facts(sealed, arriving, schema_key))
+            after = self._commit_or_defer(after.with_facts(sealed, changed, schema_key))
         self._advance(after)
 
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
@@ -110,6 +119,29 @@ class Session:
         self._storage.delete(
             staged_path(self._owner.table, file_id) for file_id in never["file_id"]
         )
+
+    def _changed_schema(self, arriving: pa.Schema, schema_key: str | None) -> pa.Schema | None:
+        """Return the table's schema after rows of a schema are written, if it is another then.
+
+        Raises:
+            SchemaMismatchError: A stored value has no equal in a column's new type.
+        """
+        table, facts = self._owner.table, self._current.facts
+        keys = facts.schema_key, schema_key
+        changes = changes_to(table, (facts.schema, facts.schema_key), (arriving, schema_key))
+        check_stored_values(table, changes, keys, self._stored_column)
+        return arriving if changes or facts.schema is None else None
+
+    @contextmanager
+    def _stored_column(self, column: pa.Field) -> Iterator[pa.RecordBatchReader]:
+        """Stream a column of the rows that are stored; see :data:`ReadColumn`."""
+        with closing(TableReader(self._storage, self._own_snapshot(), [column.name])) as reader:
+            yield reader.batches()
+
+    def _own_snapshot(self) -> Snapshot:
+        """Return what this writer sees: in a refresh all files are staged, else none is."""
+        ids = set(self._current.files["file_id"]) if self._refresh else set()
+        return Snapshot(self._current, ids, set())
 
     def _entries(self, sealed: Commit, staging: Staging) -> pl.DataFrame:
         loaded = [entry for entry in sealed.entries if entry.status is Status.LOADED]
@@ -141,14 +173,21 @@ class Session:
         except UncertainSwapError:
             self._lock.abandon()
             raise
-        return replace(after, version=version)
+        return replace(after, version=version, format_version=FORMAT_VERSION)
 
     def _advance(self, after: Manifest) -> None:
         before, self._current = self._current, after
         if not self._refresh:
             self._stored = after
-            self._storage.put(report_path(after.table), after.report())
+            self._report(before, after)
             place_files(self._storage, before, after)
+
+    def _report(self, before: Manifest, after: Manifest) -> None:
+        """Write the table's rows of ``_s3pq_tables`` and, if they changed, ``_s3pq_schemas``."""
+        self._storage.put(report_path(after.table), after.report())
+        rows = after.schemas_report()
+        if rows is not None and before.facts.versions != after.facts.versions:
+            self._storage.put(schemas_path(after.table), rows)
 
     def _snapshot(self) -> Snapshot:
         def check(snapshot: Snapshot | None) -> Snapshot:
@@ -160,14 +199,21 @@ class Session:
         return read_consistently(self._storage, self._owner.table, check)
 
     def _finish_last_commit(self, snapshot: Snapshot) -> None:
-        """Make files and report agree with the manifest."""
+        """Make files and reports agree with the manifest."""
         finish_last_commit(self._storage, snapshot)
-        if snapshot.manifest.version is None:
+        manifest = snapshot.manifest
+        if manifest.version is None:
             return
-        path, report = report_path(snapshot.manifest.table), snapshot.manifest.report()
-        found = self._storage.get(path)
-        if found is None or found.content != report:
-            self._storage.put(path, report)
+        reports = {
+            report_path(manifest.table): manifest.report(),
+            schemas_path(manifest.table): manifest.schemas_report(),
+        }
+        for path, report in reports.items():
+            if report is None:
+                continue
+            found = self._storage.get(path)
+            if found is None or found.content != report:
+                self._storage.put(path, report)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from s3pq_dagster.destinations.parquet.paths import (
     is_file_name_of,
     manifest_path,
     report_path,
+    schemas_path,
     staged_folder,
     staged_path,
 )
@@ -145,7 +146,7 @@ def check_snapshot(snapshot: Snapshot, storage: Storage, owner: Owner | None) ->
     """
     manifest = snapshot.manifest
     if owner is not None:
-        owner.check(manifest.facts.bucket, manifest.facts.prefix)
+        owner.check(manifest.facts.bucket, manifest.facts.prefix, manifest.facts.layout)
     try:
         files = snapshot.files
         if files.height and not files["is_there"].any():
@@ -222,5 +223,6 @@ def _foreign(table: str, name: str) -> TableNotManagedError:
 
 
 def _not_managed(table: str, found: str) -> TableNotManagedError:
-    remedy = f"delete the directory {table}, {manifest_path(table)} and {report_path(table)}"
+    beside = f"{manifest_path(table)}, {report_path(table)} and {schemas_path(table)}"
+    remedy = f"delete the directory {table}, {beside}"
     return not_managed(table, found, remedy)

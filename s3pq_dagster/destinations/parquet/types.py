@@ -30,6 +30,16 @@ def written_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_type(_written(field.type)) for field in schema])
 
 
+def stored_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that a file returns for one that was written: Parquet has no seconds.
+
+    Within lists, structs and maps pyarrow converts by itself.
+    """
+    if pa.types.is_timestamp(kind) or pa.types.is_time32(kind):
+        return _in_milliseconds(kind) if kind.unit == "s" else kind
+    return pa.date32() if pa.types.is_date64(kind) else schemas.with_inner(kind, stored_type)
+
+
 def rule_of(field: pa.Field) -> Rule | None:
     """Return the rule for a column; ``None`` if Parquet holds every value of its type."""
     kind = _written(field.type)
@@ -66,6 +76,10 @@ def as_written(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 def _written(kind: pa.DataType) -> pa.DataType:
     seconds = pa.types.is_timestamp(kind) and kind.unit == "s"
     return pa.timestamp("ms", kind.tz) if seconds else kind
+
+
+def _in_milliseconds(kind: pa.DataType) -> pa.DataType:
+    return pa.time32("ms") if pa.types.is_time32(kind) else pa.timestamp("ms", kind.tz)
 
 
 def _unusable(name: str) -> str | None:

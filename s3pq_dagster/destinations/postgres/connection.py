@@ -13,12 +13,15 @@ from psycopg.pq import TransactionStatus
 from s3pq_dagster.destinations.postgres.failures import cannot_connect, message
 from s3pq_dagster.destinations.postgres.names import quoted
 from s3pq_dagster.destinations.postgres.statements import Statements
+from s3pq_dagster.destinations.postgres.times import as_microseconds
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.logs import line
 
 WRITING = "ISOLATION LEVEL READ COMMITTED"
 _CANCEL_SECONDS = 10
+_READ_ROWS = 10_000
+"""Rows in a piece that is read back."""
 
 
 class Connection(Statements):
@@ -29,8 +32,9 @@ class Connection(Statements):
     statement was interrupted can only be closed.
     """
 
-    def __init__(self, driver: psycopg.Connection) -> None:
+    def __init__(self, driver: psycopg.Connection, url: PostgresUrl) -> None:
         self._driver = driver
+        self.url = url
         self._in_transaction = False
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
@@ -78,6 +82,39 @@ class Connection(Statements):
             raise
         finally:
             self._in_transaction = False
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Let the transaction that is open go on after an error of the server in the context.
+
+        Rows that are inserted in the context, or written anew by ALTER TABLE, have a transaction
+        number of their own, as if another transaction had inserted them.
+        """
+        self.run("SAVEPOINT s3pq")
+        try:
+            yield
+        except psycopg.Error:
+            with suppress(psycopg.Error):
+                self.run("ROLLBACK TO SAVEPOINT s3pq")
+            raise
+        self.run("RELEASE SAVEPOINT s3pq")
+
+    @contextmanager
+    def column(self, sql: str) -> Iterator[Iterator[list[Any]]]:
+        """Stream the only column of a query's rows in pieces; a transaction has to be open.
+
+        Times are integers: microseconds since 1970.
+        """
+        self.run(f"DECLARE s3pq NO SCROLL CURSOR FOR {sql}")
+        with self._driver.cursor(binary=True) as cursor:
+            as_microseconds(cursor.adapters)
+            yield self._fetched(cursor)
+        # Only now: an error has to roll back, which closes it, too.
+        self.run("CLOSE s3pq")
+
+    def _fetched(self, cursor: psycopg.Cursor) -> Iterator[list[Any]]:
+        while found := cursor.execute(f"FETCH {_READ_ROWS} FROM s3pq".encode()).fetchall():
+            yield [value for (value,) in found]
 
     def _expect_transaction(self) -> None:
         """Check that a transaction is open and has not failed.
@@ -139,7 +176,7 @@ def connected(url: PostgresUrl) -> Iterator[Connection]:
     except (psycopg.Error, UnicodeError) as error:  # UnicodeError: IDNA refuses the host name
         raise cannot_connect(error, url) from None
     try:
-        yield Connection(driver)
+        yield Connection(driver, url)
     finally:
         if driver.info.transaction_status == TransactionStatus.ACTIVE:
             # A statement was interrupted. The server would go on with it and keep the table locked.

@@ -68,7 +68,7 @@ class PostgresDestination:
     def state(self, owner: Owner) -> TableState:
         """See :meth:`Destination.state`."""
         with self._connected(writes=False) as connection:
-            session = Session(connection, self._url, self._namespace, owner)
+            session = Session(connection, self._namespace, owner)
             with session.snapshot():
                 return session.state()
 
@@ -79,7 +79,7 @@ class PostgresDestination:
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
         with self._connected(writes=False) as connection:
-            session = Session(connection, self._url, self._namespace, owner)
+            session = Session(connection, self._namespace, owner)
             with session.snapshot():
                 return session.audit()
 
@@ -89,7 +89,6 @@ class PostgresDestination:
         with self._connected() as connection, self._locked(connection, owner.table):
             session = Session(
                 connection,
-                self._url,
                 self._namespace,
                 owner,
                 run_id=run_id,
@@ -120,7 +119,7 @@ class PostgresDestination:
                 row = Entries(
                     connection, self._namespace, Owner(table, "", "")
                 ).table_row_if_exists()
-                schema = row[2] if row else None
+                schema = row.schema if row else None
                 names = _chosen(table, columns, list(stored.columns()))
                 # Else a scan of a large table begins where another one has just been.
                 connection.run("SET LOCAL synchronize_seqscans = off")

@@ -1,4 +1,4 @@
-"""The ledger's two tables in PostgreSQL, as far as they concern one table."""
+"""The ledger in PostgreSQL, as far as it concerns one table."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -7,28 +7,15 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES, as_ledger, entry_rows
-from s3pq_dagster.destinations.postgres.names import lock_key, quoted
+from s3pq_dagster.destinations.ledger_rows import TABLES, TableRow, as_ledger, entry_rows
+from s3pq_dagster.destinations.postgres.ledger_tables import LedgerTables
+from s3pq_dagster.destinations.postgres.names import quoted
 from s3pq_dagster.destinations.postgres.statements import Copy, Statements
 from s3pq_dagster.destinations.table_errors import check_version, loaded_meanwhile
 from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.errors import UnsupportedSchemaError
 from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger
 
-_OBJECTS_DDL = """
-    table_name text NOT NULL, bucket text NOT NULL, key text NOT NULL, e_tag text,
-    size bigint NOT NULL, last_modified timestamptz NOT NULL, "rows" bigint NOT NULL,
-    status text NOT NULL, reason text, run_id text NOT NULL, loaded_at timestamptz NOT NULL
-"""
-_TABLES_DDL = """
-    table_name text PRIMARY KEY, bucket text NOT NULL, prefix text NOT NULL,
-    arrow_schema bytea, schema_key text, fingerprint text, "cursor" timestamptz,
-    updated_at timestamptz NOT NULL, format_version integer NOT NULL
-"""
-_ONCE = "table_name, key, status, coalesce(e_tag, ''), size, last_modified"
-"""Columns of a unique index: no entry is stored twice, even if two writers got past the locks.
-
-Lookups use the first columns."""
 _JOINED = (
     "JOIN unnest($2::text[], $3::text[], $4::bigint[]) AS e (key, e_tag, size) USING (key, e_tag)"
 )
@@ -40,42 +27,14 @@ class Entries:
 
     def __init__(self, connection: Statements, namespace: str, owner: Owner) -> None:
         self._connection = connection
-        self._namespace = namespace
         self._owner = owner
-        self._objects = f"{quoted(namespace)}.{OBJECTS}"
-        self._tables = f"{quoted(namespace)}.{TABLES}"
-
-    def found(self) -> set[str]:
-        """Return the names of the ledger's tables that exist."""
-        found = self._connection.rows(
-            "SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
-            f"WHERE nspname = $1 AND relname IN ('{OBJECTS}', '{TABLES}')",
-            self._namespace,
-        )
-        return {name for (name,) in found}
-
-    def exist(self) -> bool:
-        """Return whether both of the ledger's tables exist."""
-        return self.found() == {OBJECTS, TABLES}
-
-    def create(self) -> None:
-        """Create the namespace and the ledger's tables; called in a transaction."""
-        # IF NOT EXISTS is no protection: two transactions may both find nothing, and the second
-        # fails. The lock makes one wait for the other; it ends with the transaction.
-        self._connection.run("SELECT pg_advisory_xact_lock($1)", lock_key(self._namespace, ""))
-        if self.exist():
-            return
-        there = self._connection.rows(
-            "SELECT 1 FROM pg_namespace WHERE nspname = $1", self._namespace
-        )
-        if not there:
-            self._connection.run(f"CREATE SCHEMA {quoted(self._namespace)}")
-        self._connection.run(f"CREATE TABLE {self._objects} ({_OBJECTS_DDL})")
-        self._connection.run(f"CREATE UNIQUE INDEX _s3pq_objects_once ON {self._objects} ({_ONCE})")
-        self._connection.run(f"CREATE TABLE {self._tables} ({_TABLES_DDL})")
+        self.in_database = LedgerTables(connection, namespace)
+        self._objects = self.in_database.objects
+        self._tables = self.in_database.tables
+        self._schemas = self.in_database.schemas
 
     def delete(self) -> None:
-        """Delete everything the ledger has about the table."""
+        """Delete everything the ledger has about the table, but for the history of its schema."""
         for table in (self._objects, self._tables):
             self._connection.run(f"DELETE FROM {table} WHERE table_name = $1", self._owner.table)
 
@@ -92,25 +51,20 @@ class Entries:
         )
         return as_ledger(pl.DataFrame(found, schema=ENTRY_COLUMNS, orient="row"))
 
-    def table_row_if_exists(self) -> tuple[str, str, pa.Schema | None, str | None] | None:
+    def table_row_if_exists(self) -> TableRow | None:
         """Return :meth:`table_row`, or ``None`` if there is no ledger at all."""
-        return self.table_row() if TABLES in self.found() else None
+        return self.table_row() if TABLES in self.in_database.found() else None
 
-    def table_row(self) -> tuple[str, str, pa.Schema | None, str | None] | None:
-        """Read the table's bucket, prefix, Arrow schema and the key the schema comes from.
-
-        Returns:
-            ``None`` if the ledger does not have the table.
-        """
+    def table_row(self) -> TableRow | None:
+        """Read what the ledger has of the table as a whole; ``None`` if it does not have it."""
+        names = ("bucket", "prefix", "arrow_schema", "schema_key", "layout")
+        # Through JSON, because tables of format 1 have no column of that name.
         found = self._connection.rows(
-            f"SELECT bucket, prefix, arrow_schema, schema_key FROM {self._tables} "
-            "WHERE table_name = $1",
+            "SELECT bucket, prefix, arrow_schema, schema_key, to_jsonb(t) ->> 'layout' "
+            f"FROM {self._tables} AS t WHERE table_name = $1",
             self._owner.table,
         )
-        if not found:
-            return None
-        bucket, prefix, data, schema_key = found[0]
-        return bucket, prefix, None if data is None else schemas.from_bytes(data), schema_key
+        return TableRow.of(dict(zip(names, found[0], strict=True))) if found else None
 
     def rows_of(self, keys: Sequence[str]) -> dict[str, int]:
         """Return the number of rows, by the ledger, of those of the keys that are loaded."""
@@ -192,24 +146,50 @@ class Entries:
     def write_table_row(
         self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None
     ) -> None:
-        """Store a commit's cursor and fingerprint; the first schema and its key stay."""
-        owner = self._owner
+        """Store a commit's cursor and fingerprint, and a schema if it is new.
+
+        Args:
+            sealed: The commit.
+            schema: The table's schema, if it is new or changed.
+            schema_key: Key of the object that it comes from.
+        """
+        owner, now = self._owner, datetime.now(UTC).isoformat()
         self._connection.run(
-            f"INSERT INTO {self._tables} AS t VALUES ($1, $2, $3, $4::bytea, $5::text, $6::text, "
-            f"$7::timestamptz, $8::timestamptz, {FORMAT_VERSION}) "
+            f"INSERT INTO {self._tables} AS t (table_name, bucket, prefix, fingerprint, "
+            '"cursor", updated_at, layout, format_version) VALUES ($1, $2, $3, $4::text, '
+            f"$5::timestamptz, $6::timestamptz, $7::text, {FORMAT_VERSION}) "
             'ON CONFLICT (table_name) DO UPDATE SET "cursor" = excluded."cursor", '
             "updated_at = excluded.updated_at, "
             "fingerprint = coalesce(excluded.fingerprint, t.fingerprint), "
-            "arrow_schema = coalesce(t.arrow_schema, excluded.arrow_schema), "
-            "schema_key = coalesce(t.schema_key, excluded.schema_key)",
+            "layout = coalesce(excluded.layout, t.layout)",
             owner.table,
             owner.bucket,
             owner.prefix,
-            None if schema is None else schemas.to_bytes(schema.remove_metadata()),
-            None if schema is None else schema_key,
             sealed.fingerprint,
             sealed.cursor.isoformat() if sealed.cursor else None,
-            datetime.now(UTC).isoformat(),
+            now,
+            owner.layout,
+        )
+        if schema is not None:
+            self._write_schema(schemas.to_bytes(schema.remove_metadata()), schema_key, now)
+
+    def _write_schema(self, data: bytes, schema_key: str | None, now: str) -> None:
+        """Store the table's schema, as a version of its own if it is not the last one."""
+        name = self._owner.table
+        self._connection.run(
+            f"UPDATE {self._tables} SET arrow_schema = $2, schema_key = $3 WHERE table_name = $1",
+            name,
+            data,
+            schema_key,
+        )
+        self._connection.run(
+            f"INSERT INTO {self._schemas} SELECT $1::text, coalesce(max(version), 0) + 1, "
+            f"$2::bytea, $3::text, $4::timestamptz FROM {self._schemas} WHERE table_name = $1 "
+            "HAVING (array_agg(arrow_schema ORDER BY version DESC))[1] IS DISTINCT FROM $2",
+            name,
+            data,
+            schema_key,
+            now,
         )
 
     def _refuse_loaded_meanwhile(self, entries: Sequence[Entry]) -> None:

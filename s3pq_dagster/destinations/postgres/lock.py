@@ -12,12 +12,21 @@ from s3pq_dagster.destinations.postgres.names import lock_key
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
 from s3pq_dagster.errors import DestinationLockedError
 
-_HOLDER = """
-    SELECT format('server process %s of %s, %s, from %s, since %s', pid, usename,
+_WHO = """
+    SELECT pid, format('server process %s of %s, %s, from %s, since %s', pid, usename,
                   coalesce(nullif(application_name, ''), 'unnamed'),
                   coalesce(host(client_addr), 'the server'), backend_start::timestamptz(0))
     FROM pg_locks JOIN pg_stat_activity USING (pid)
-    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+"""
+OPEN_IN = f"""
+    {_WHO} WHERE locktype = 'relation' AND granted AND pid <> pg_backend_pid()
+    AND relation = to_regclass($1::text)
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ORDER BY backend_start
+"""
+"""Number and description of each server process that has a table open, if only for reading."""
+_HOLDER = f"""
+    {_WHO} WHERE locktype = 'advisory' AND granted AND objsubid = 1
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (classid::bigint << 32 | objid::bigint) = $1
 """
@@ -45,7 +54,7 @@ def locked(
 
     def acquire() -> None:
         if not connection.one("SELECT pg_try_advisory_lock($1)", key):
-            holder = next((who for (who,) in connection.rows(_HOLDER, key)), "gone by now")
+            holder = next((who for _, who in connection.rows(_HOLDER, key)), "gone by now")
             msg = f"table {table!r} in {url} is written by another process ({holder})"
             raise DestinationLockedError(msg)
 

@@ -12,8 +12,7 @@ import pyarrow as pa
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.types.numeric import Int8BinaryDumper
 
-_EPOCH = 946_684_800_000_000
-"""PostgreSQL's epoch, 2000-01-01, in microseconds since Arrow's, 1970-01-01."""
+from s3pq_dagster.destinations.postgres.times import EPOCH
 
 
 class _Instant(int):
@@ -51,7 +50,7 @@ def _integers(column: pa.Array) -> list[list[int | None] | None]:
 def _instants(integers: list[int | None] | None) -> list[_Instant | None] | None:
     if integers is None:
         return None
-    return [None if each is None else _Instant(each - _EPOCH) for each in integers]
+    return [None if each is None else _Instant(each - EPOCH) for each in integers]
 
 
 def _dumped(values: list[Any], example: Any) -> pa.Array:

@@ -7,6 +7,7 @@ import psycopg
 import pyarrow as pa
 
 from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES
+from s3pq_dagster.destinations.postgres.alteration import change_table
 from s3pq_dagster.destinations.postgres.connection import Connection
 from s3pq_dagster.destinations.postgres.entries import Entries
 from s3pq_dagster.destinations.postgres.failures import refusals_told, translated
@@ -14,7 +15,6 @@ from s3pq_dagster.destinations.postgres.names import refreshed_name, stored_name
 from s3pq_dagster.destinations.postgres.statements import ONE_SNAPSHOT
 from s3pq_dagster.destinations.postgres.table import Table
 from s3pq_dagster.destinations.postgres.types import check_schema
-from s3pq_dagster.destinations.postgres.url import PostgresUrl
 from s3pq_dagster.destinations.postgres.values import PIECE_BYTES
 from s3pq_dagster.destinations.table_errors import not_managed, unaccounted_rows
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
@@ -28,7 +28,6 @@ class Session:
     def __init__(
         self,
         connection: Connection,
-        url: PostgresUrl,
         namespace: str,
         owner: Owner,
         *,
@@ -37,7 +36,6 @@ class Session:
         piece_bytes: int = PIECE_BYTES,
     ) -> None:
         self._connection = connection
-        self._url = url
         self._namespace = namespace
         self._owner = owner
         self._run_id = run_id
@@ -58,14 +56,11 @@ class Session:
         """Whether the table has more rows than its ledger says."""
 
     def create_ledger(self) -> None:
-        """Create the namespace and the ledger's tables if they do not exist.
-
-        CREATE … IF NOT EXISTS would not do: it takes the permission to create even where nothing is
-        created.
-        """
-        if not self._entries.exist():
+        """Create the namespace and the ledger's tables, or bring them to this format."""
+        tables = self._entries.in_database
+        if not tables.are_current():
             with self._connection.transaction():
-                self._entries.create()
+                tables.create()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -78,7 +73,7 @@ class Session:
 
     def state(self) -> TableState:
         """Read the ledger and the schema, and check that they belong to this owner and table."""
-        found, exists = self._entries.found(), self._exists()
+        found, exists = self._entries.in_database.found() & {OBJECTS, TABLES}, self._exists()
         if not found and not exists:
             return TableState.empty()
         if missing := sorted({OBJECTS, TABLES} - found):
@@ -112,24 +107,24 @@ class Session:
         if batches is not None:
             check_schema(batches.schema, schema_key)
         rows, self._rows = self._rows, None  # counted again if this commit fails
-        with translated(self._url, psycopg.Error), self._connection.transaction():
-            change = 0
+        with translated(self._connection.url, psycopg.Error), self._connection.transaction():
+            change, schema = 0, None
             if batches is None:
                 sealed = seal()
             else:
-                self._prepare_table(batches.schema)
+                if self._prepare_table(batches.schema, schema_key):
+                    schema = batches.schema
                 sealed, change = self._replace(batches, seal)
             self._entries.write(
                 sealed.entries, self._connection.copy, run_id=self._run_id, append=self._append
             )
-            schema = None if batches is None else batches.schema
             self._entries.write_table_row(sealed, schema, schema_key)
         self._rows = None if rows is None else rows + change
 
     def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
         """See :meth:`TableWriter.remove`."""
         rows, self._rows = self._rows, None
-        with translated(self._url, psycopg.Error), self._connection.transaction():
+        with translated(self._connection.url, psycopg.Error), self._connection.transaction():
             deleted = self._table.delete(keys)
             self._entries.mark_removed(keys, run_id=self._run_id)
             self._entries.write_table_row(seal(), None, None)
@@ -156,13 +151,19 @@ class Session:
     def _exists(self) -> bool:
         return not self._starts_empty and self._table.exists()
 
-    def _prepare_table(self, schema: pa.Schema) -> None:
-        """Check the table, or create it; in a refresh, empty the old one or create a new one."""
+    def _prepare_table(self, schema: pa.Schema, schema_key: str | None) -> bool:
+        """Create the table, or give it the columns that rows have; return whether it changed.
+
+        In a refresh, the old table is emptied, or a new one created.
+        """
         if self._exists():
+            row = self._entries.table_row()
+            stored = (row.schema, row.schema_key) if row else (None, None)
             if not self._is_checked:
-                self._table.check(schema)
-                self._is_checked = True
-            return
+                self._table.check(stored[0] or schema)
+            self._is_checked = True
+            name, coming = self._owner.table, (schema, schema_key)
+            return change_table(self._connection, self._table, name, stored, coming)
         self._is_checked = True
         if self._replaced_table is not None and self._replaced_table.fits(schema):
             self._replaced_table.empty()
@@ -172,6 +173,7 @@ class Session:
                 self._table = self._named(refreshed_name(self._owner.table))
             self._table.create(schema)
         self._starts_empty = False
+        return True
 
     def _replace(
         self, batches: pa.RecordBatchReader, seal: Callable[[], Commit]
@@ -184,7 +186,7 @@ class Session:
             What the commit writes to the ledger, and the change in the number of rows.
         """
         mark = self._entries.last_command() if self._in_refresh else 0
-        with refusals_told(self._url):
+        with refusals_told(self._connection.url):
             inserted = self._table.insert(batches, self._connection.copy, self._piece_bytes)
         sealed = seal()
         keys = sealed.loaded_keys
@@ -210,11 +212,10 @@ class Session:
             if exists:
                 raise self._not_managed(f"it has no row in {TABLES}")
             return None, None
-        bucket, prefix, schema, schema_key = row
-        self._owner.check(bucket, prefix)
-        if schema is not None and not exists:
+        self._owner.check(row.bucket, row.prefix, row.layout)
+        if row.schema is not None and not exists:
             raise self._not_managed(f"its row in {TABLES} is there but the table is not")
-        return schema, schema_key
+        return row.schema, row.schema_key
 
     def _not_managed(self, found: str) -> TableNotManagedError:
         return not_managed(self._owner.table, found)

@@ -23,8 +23,12 @@ class Table:
     def __init__(self, connection: Statements, namespace: str, name: str) -> None:
         self._connection = connection
         self._namespace = namespace
-        self._name = name
-        self.sql = f"{quoted(namespace)}.{quoted(name)}"
+        self.name = name
+        self.sql = self.beside(name)
+
+    def beside(self, name: str) -> str:
+        """Return a name in the same namespace, as SQL."""
+        return f"{quoted(self._namespace)}.{quoted(name)}"
 
     def exists(self) -> bool:
         """Return whether a table, or anything else of that name, exists."""
@@ -33,7 +37,7 @@ class Table:
                 "SELECT 1 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
                 "WHERE nspname = $1 AND relname = $2",
                 self._namespace,
-                self._name,
+                self.name,
             )
         )
 
@@ -83,11 +87,11 @@ class Table:
         found = [
             f"{name!r} is {there.get(name, 'not there')}, not {kind}"
             for name, kind in _columns(schema).items()
-            if not _takes(there.get(name, ""), kind)
+            if not takes(there.get(name, ""), kind)
         ]
         if found:
             msg = (
-                f"table {self._name!r} in PostgreSQL was altered: {'; '.join(found)}. Values "
+                f"table {self.name!r} in PostgreSQL was altered: {'; '.join(found)}. Values "
                 f"would be changed, so nothing is written. Alter it back, or run the table with "
                 f"full_refresh, which creates it again."
             )
@@ -152,7 +156,7 @@ class Table:
         )
         if left != (expected := sum(inserted.get(key, 0) for key in keys)):
             msg = (
-                f"table {self._name!r} would have {left} rows of {len(keys)} replaced objects "
+                f"table {self.name!r} would have {left} rows of {len(keys)} replaced objects "
                 f"instead of {expected}, {keys[0]!r} among them. Nothing of this checkpoint is "
                 f"written; run again."
             )
@@ -191,7 +195,7 @@ class Table:
         return int(self._connection.one(counted, *parameters))
 
 
-def _takes(there: str, kind: str) -> bool:
+def takes(there: str, kind: str) -> bool:
     """Return whether a column of one type stores values of another unchanged, or refuses them."""
     return (
         there == kind

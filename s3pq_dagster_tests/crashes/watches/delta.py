@@ -71,7 +71,7 @@ def _table(uri: str) -> str:
 
 def _kind(path: str) -> str:
     """Say what a path is, without what differs from run to run."""
-    for part in ("_s3pq_intents", "_s3pq_objects", "_s3pq_tables"):
+    for part in ("_s3pq_intents", "_s3pq_objects", "_s3pq_tables", "_s3pq_schemas"):
         if part in path:
             return f"{part} {'log' if _DELTA_LOG in path else 'file'}"
     return "the log" if _DELTA_LOG in path else "a data file or directory"

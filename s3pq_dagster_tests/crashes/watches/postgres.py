@@ -9,7 +9,7 @@ import psycopg
 
 from s3pq_dagster_tests.crashes.steps import Steps
 
-_READ_ONLY = ("SELECT", "SET", "LOCK", "BEGIN")
+_READ_ONLY = ("SELECT", "SET", "LOCK", "BEGIN", "SAVEPOINT", "RELEASE", "DECLARE", "FETCH", "CLOSE")
 
 
 def watch_postgres(steps: Steps) -> None:
@@ -41,8 +41,8 @@ class _Watched:
 class _Connection(_Watched):
     """A connection whose commits are steps, and those of its statements that change something."""
 
-    def cursor(self) -> Any:
-        return _Cursor(self._inner.cursor(), self._steps)
+    def cursor(self, **options: Any) -> Any:
+        return _Cursor(self._inner.cursor(**options), self._steps)
 
     def commit(self) -> None:
         self._steps.step("COMMIT", self._inner.commit)

@@ -67,6 +67,7 @@ class ParquetPlace:
         shutil.rmtree(self.path / "_s3pq_objects")
         if whole:
             shutil.rmtree(self.path / "_s3pq_tables")
+            shutil.rmtree(self.path / "_s3pq_schemas", ignore_errors=True)
 
     def set_format_version(self, version: int) -> None:
         for path in (self.path / "_s3pq_objects").iterdir():
@@ -94,7 +95,7 @@ class ParquetPlace:
             return []
         chosen = ", ".join(map(quoted, columns))
         with duckdb.connect() as connection:
-            sql = f"SELECT {chosen} FROM read_parquet($files)"
+            sql = f"SELECT {chosen} FROM read_parquet($files, union_by_name = true)"
             return connection.execute(sql, {"files": files}).fetchall()
 
     def stored_type(self, table: str, column: str) -> str:

@@ -6,7 +6,9 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.dagster.metadata import column_schema, report_metadata, table_metadata
+from s3pq_dagster.dagster.column_schemas import column_schema, key_types
+from s3pq_dagster.dagster.metadata import report_metadata, table_metadata
+from s3pq_dagster.layout.rules import Layout, Rule
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster_tests.unit.made import NOON
 
@@ -76,6 +78,44 @@ def test_a_column_schema_says_names_and_types() -> None:
         ("a", "int64"),
         ("b", "timestamp[us, tz=UTC]"),
     ]
+
+
+def marks(made: dg.TableSchema) -> dict[str, str]:
+    """Return where each marked column comes from; each says it in words, too."""
+    tagged = [column for column in made.columns if column.tags]
+    assert all(column.description for column in tagged)
+    return {column.name: column.tags["s3pq/from"] for column in tagged}
+
+
+def test_columns_that_are_not_from_files_are_marked() -> None:
+    """Those of keys, in any case of letters, and those that a load adds."""
+    layout = Layout(rules=[Rule(match="t/{hive}/*.parquet", types={"n": "int"})])
+    made = key_types(layout, "t/dt=2024/N=5/x.parquet")
+    uuids = [(name, pa.uuid()) for name in ("_cq_id", "_cq_parent_id")]
+    texts = [(name, pa.string()) for name in ("dt", "_s3_key")]
+    rest = [("id", pa.int64()), ("n", made["N"]), ("_s3pq_rescued", pa.json_())]
+    assert marks(column_schema(pa.schema([*rest, *texts, *uuids]), made)) == {
+        "n": "key",
+        "dt": "key",
+        "_s3pq_rescued": "load",
+        "_s3_key": "load",
+        "_cq_id": "load",
+        "_cq_parent_id": "load",
+    }
+
+
+def test_columns_of_files_are_not_marked() -> None:
+    """Columns of a name of ours, or of a key's, are a file's own if their type is another."""
+    made = key_types(Layout(unmatched="hive"), "t/dt=2024/x.parquet")
+    schema = pa.schema([("dt", pa.date32()), ("_cq_id", pa.string()), ("id", pa.int64())])
+    assert marks(column_schema(schema, made)) == {}
+
+
+@pytest.mark.parametrize("key", [None, "t/n=five/x.parquet"])
+def test_a_key_that_makes_no_columns_marks_none(key: str | None) -> None:
+    """A table without a readable object is described all the same."""
+    layout = Layout(rules=[Rule(match="t/{hive}/*.parquet", types={"n": "int"})])
+    assert key_types(layout, key) == {}
 
 
 @pytest.mark.parametrize("rows", [None, 0, 5])

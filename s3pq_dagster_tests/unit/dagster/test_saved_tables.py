@@ -18,7 +18,8 @@ FIELDS = ["bucket", "name", "prefix", "objects", "bytes", "schema", "schema_key"
 LOG = logging.getLogger(__name__)
 TABLES = [
     DiscoveredTable("lake", "a", "a/", 2, 20, pa.schema([("id", pa.int64())]), "a/1.parquet", "v1"),
-    DiscoveredTable("lake", "b", "b/", 1, 10),
+    DiscoveredTable("lake", "b", "b/", 0, 0, missing_since=1.5),
+    DiscoveredTable("lake", "c_d", "c-d/", 2, 20, collision=("c_d", ["c-d/", "c_d/"])),
 ]
 
 

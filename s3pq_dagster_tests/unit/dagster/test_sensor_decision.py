@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from s3pq_dagster.dagster.sensor_cursor import Asked
-from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, LastLoad
+from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, LastLoad, NotLoaded
 from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.objects import Listing
 from s3pq_dagster_tests.unit.made import listing, meta
@@ -38,7 +38,6 @@ class Sensor:
     ) -> tuple[str, str]:
         """Decide once; return ``"up to date"``, ``"due"`` or ``"not now"``, and the summary."""
         decision = Decision(
-            mirror=self.mirror,
             now=self.now,
             is_in_flight=self.running.__contains__,
             last_complete=self.last_complete,
@@ -46,9 +45,10 @@ class Sensor:
             verified=self.verified,
         )
         last = LastLoad(None if loaded is None else fingerprint(loaded), None, run_id)
-        decision.add(Candidate("t", listed, fingerprint(listed), last, self.asked, self.look_up))
+        facts = fingerprint(listed), last, self.asked, self.look_up
+        decision.add(Candidate("t", listed, *facts, mirror=self.mirror))
         state = "due" if decision.due else "up to date" if decision.up_to_date else "not now"
-        return state, decision.summary(tables=1, undefined=[], cursors={})
+        return state, decision.summary(tables=1, not_loaded=NotLoaded(), cursors={})
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,31 @@ def test_a_run_in_flight_and_a_backoff_are_waited_for() -> None:
 
 def test_a_summary_names_ten_tables_and_counts_the_rest() -> None:
     """A bucket may have thousands of tables, and a skip reason is one line."""
-    decision = Decision(mirror=False, now=0.0, is_in_flight=lambda _run: False, last_complete={})
+    decision = Decision(now=0.0, is_in_flight=lambda _run: False, last_complete={})
     for number in range(12):
         table = Candidate(f"t{number}", listing(A), "f", LastLoad(None, None, None), Asked())
         decision.add(table)
-    summary = decision.summary(tables=12, undefined=["new"], cursors={"a cursor": "a time"})
+    summary = decision.summary(tables=12, not_loaded=NotLoaded(), cursors={"a cursor": "a time"})
     assert "something to load: t0, t1," in summary
-    assert "t9 and 2 more; not in the definitions yet, reload the code location: new" in summary
+    assert "t9 and 2 more" in summary
     assert "cursor" not in summary
+
+
+def test_a_summary_begins_with_what_is_not_loaded() -> None:
+    """Until it is: that something else is to be loaded, or nothing, comes behind it."""
+    lacking = NotLoaded(["new"] * 11, ["table 'A / a' would come from prefixes 'A/', 'a/'"])
+    decision = Decision(now=0.0, is_in_flight=lambda _run: False, last_complete={})
+    for _ in range(2):
+        summary = decision.summary(tables=1, not_loaded=lacking, cursors={})
+        assert summary.startswith(
+            "not loaded: not in the definitions yet, reload the code location: new, new, "
+        )
+        assert "and 1 more; table 'A / a' would come from prefixes 'A/', 'a/'; 0 of 1" in summary
+        decision.add(Candidate("t", listing(A), "f", LastLoad(None, None, None), Asked()))
+    only = NotLoaded(problems=["a problem"])
+    assert decision.summary(tables=1, not_loaded=only, cursors={}).startswith(
+        "not loaded: a problem; 0 of 1 tables"
+    )
 
 
 DAY = 86_400.0

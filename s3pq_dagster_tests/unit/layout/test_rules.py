@@ -20,6 +20,8 @@ from s3pq_dagster.layout.rules import Layout, Rule
         ({"match": "a/{x}", "table": "b*"}, "cannot have wildcards"),
         ({"match": "a/{hive}/*", "table": "{hive}"}, "cannot begin|must follow|whole segments"),
         ({"match": "a/*", "tabel": "b"}, "tabel"),
+        ({"match": "a/*", "schema_mode": "loose"}, "'strict', 'evolve' or 'rescue'"),
+        ({"match": "a/*", "write_mode": "mirrored"}, "'append', 'replace' or 'mirror'"),
     ],
 )
 def test_a_rule_that_cannot_be_is_an_error_at_once(fields: dict[str, Any], said: str) -> None:

@@ -233,6 +233,25 @@ def test_a_load_is_an_arrow_stream(table: Table, taken: int | None, rows: int) -
     assert not table.database.exists()
 
 
+def test_the_arrow_stream_of_drifting_objects_has_all_their_columns(table: Table) -> None:
+    """A stream has one schema from its beginning on, so the footers are read before."""
+    table.bucket.put("t/a", pa.table({"x": pa.array([1], pa.int32())}))
+    table.bucket.put("t/b", pa.table({"x": [0.5], "y": ["y"]}))
+    with opened(table.bucket) as store:
+        load = TableLoad(
+            plan=LoadPlan(
+                spec=spec(**table.bucket.spec, schema_mode="evolve"),
+                owner=table.owner,
+                listing=listed(store, "t/"),
+                options=LoadOptions(),
+            ),
+            store=store,
+            log=logger(),
+        )
+        found = pa.RecordBatchReader.from_stream(load).read_all()
+    assert found.select(["x", "y"]).to_pylist() == [{"x": 1.0, "y": None}, {"x": 0.5, "y": "y"}]
+
+
 @pytest.mark.parametrize(
     "body",
     [

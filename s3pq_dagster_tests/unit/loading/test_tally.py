@@ -39,8 +39,9 @@ def test_the_cursor_never_goes_back() -> None:
 
 def test_a_removal_sets_the_cursor_to_what_is_left() -> None:
     """The latest object is removed, so the cursor is that of the one before."""
-    load = tally(listing(A), ledger((A, Status.LOADED), (B, Status.LOADED)), write_mode="mirror")
-    assert load.seal_removal(["b"]).cursor == A.last_modified == NOON
+    held = ledger((A, Status.LOADED), (B, Status.LOADED))
+    load = tally(listing(A), held, write_mode="mirror")
+    assert load.seal_removal(["b"], held).cursor == A.last_modified == NOON
 
 
 def test_only_the_last_commit_has_a_fingerprint() -> None:

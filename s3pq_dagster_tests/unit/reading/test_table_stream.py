@@ -19,9 +19,10 @@ from s3pq_dagster.errors import (
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.reading.early_decoding import build_fetcher
+from s3pq_dagster.reading.fitting import Reference
 from s3pq_dagster.reading.progress_log import ProgressLog
 from s3pq_dagster.reading.readable_objects import LoadRules, ReadableObjects
-from s3pq_dagster.reading.table_stream import Checkpoint, Reference, TableStream
+from s3pq_dagster.reading.table_stream import Checkpoint, TableStream
 from s3pq_dagster.source.listing import list_prefix
 from s3pq_dagster.source.store import Store
 from s3pq_dagster_tests.buckets import Bucket, numbers, parquet

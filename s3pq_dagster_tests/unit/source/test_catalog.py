@@ -4,12 +4,11 @@ import pytest
 
 from s3pq_dagster.errors import (
     TableFormatError,
-    TableNameCollisionError,
     TableNameError,
     UnmatchedObjectsError,
 )
 from s3pq_dagster.layout.rules import Layout, Rule
-from s3pq_dagster.source.catalog import group_by_prefix, group_objects, tables_in
+from s3pq_dagster.source.catalog import TableListing, group_by_prefix, group_objects, tables_in
 from s3pq_dagster_tests.key_rules import is_parquet
 from s3pq_dagster_tests.unit.made import keys, listing, meta
 
@@ -21,6 +20,12 @@ def found(
     grouping = group_by_prefix(listing(*map(meta, names)))
     made = tables_in(grouping, bucket="lake", tables=list(tables), skip_tables=list(skip_tables))
     return {table.name: keys(table.listing) for table in made}
+
+
+def tables_of(*names: str) -> list[TableListing]:
+    """Give the tables of these keys."""
+    grouping = group_by_prefix(listing(*map(meta, names)))
+    return tables_in(grouping, bucket="lake", tables=["*"], skip_tables=[])
 
 
 def test_objects_of_one_prefix_are_one_table() -> None:
@@ -143,26 +148,47 @@ def test_scratch_and_other_objects_are_left_out(key: str) -> None:
     ],
 )
 def test_two_prefixes_with_one_name_collide(first: str, second: str) -> None:
-    """Tables are never merged silently; the error names both prefixes."""
-    with pytest.raises(TableNameCollisionError) as caught:
-        found(first, second, "other/x.parquet")
-    for prefix in {p for _, prefixes in caught.value.collisions for p in prefixes}:
-        assert repr(prefix) in str(caught.value)
-    assert "other" not in str(caught.value)
+    """Tables are never merged silently; the name is one table that names both prefixes."""
+    tables = tables_of(first, second, "other/x.parquet")
+    (collided,) = [table for table in tables if table.name != "other"]
+    assert collided.collision is not None
+    name, prefixes = collided.collision
+    assert (name, len(prefixes)) == (collided.name, 2)
+    assert all(
+        found.startswith(prefix)
+        for found, prefix in zip(sorted([first, second]), sorted(prefixes), strict=True)
+    )
+    assert sorted(keys(collided.listing)) == sorted([first, second])
+    (other,) = [table for table in tables if table.name == "other"]
+    assert other.collision is None
 
 
 def test_names_that_differ_by_case_collide() -> None:
-    """Destinations fold case, so case twins are one name; the error names both."""
-    with pytest.raises(TableNameCollisionError, match="differ only by case") as caught:
-        found("Orders/x.parquet", "orders/x.parquet")
-    assert caught.value.collisions == [("Orders / orders", ["Orders/", "orders/"])]
+    """Destinations fold case, so case twins are one name; each of them names both."""
+    collision = ("Orders / orders", ["Orders/", "orders/"])
+    tables = tables_of("Orders/x.parquet", "orders/x.parquet", "orders_1/x.parquet")
+    assert [(table.name, table.collision) for table in tables] == [
+        ("Orders", collision),
+        ("orders", collision),
+        ("orders_1", None),
+    ]
+    assert [keys(table.listing) for table in tables[:2]] == [
+        ["Orders/x.parquet"],
+        ["orders/x.parquet"],
+    ]
 
 
-def test_every_collision_is_named() -> None:
-    """One error names all collisions."""
-    with pytest.raises(TableNameCollisionError) as caught:
-        found("a-b/x.parquet", "a_b/x.parquet", "c-d/x.parquet", "c_d/x.parquet")
-    assert [name for name, _ in caught.value.collisions] == ["a_b", "c_d"]
+def test_a_rules_pattern_of_a_folder_is_not_the_presets() -> None:
+    """Where both have keys of one folder, each gets its own; one alone goes by either pattern."""
+    layout = Layout(rules=[Rule(match="d/*.parquet")])
+    both = group_objects(listing(meta("d/1.parquet"), meta("d/k=1/2.parquet")), layout)
+    assert keys(both.listing("d/*.parquet")) == ["d/1.parquet"]
+    assert keys(both.listing("d/{hive}/*.parquet")) == ["d/k=1/2.parquet"]
+    assert keys(both.listing("d/")) == ["d/1.parquet"]
+    (table,) = tables_in(both, bucket="lake", tables=["*"], skip_tables=[])
+    assert table.collision == ("d", ["d/*.parquet", "d/{hive}/*.parquet"])
+    alone = group_objects(listing(meta("d/k=1/2.parquet")), Layout())
+    assert keys(alone.listing("d/*.parquet")) == ["d/k=1/2.parquet"]
 
 
 def test_a_name_that_is_filtered_out_cannot_collide() -> None:
