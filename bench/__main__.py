@@ -12,12 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import report
-from bench.contest import CONTENDERS, FILES, LONG_BATCHES, OURS, Contender, Contest, Score
+from bench.contest import (
+    CONTENDERS,
+    FILES,
+    HIVE_READERS,
+    LONG_BATCHES,
+    OURS,
+    Contender,
+    Contest,
+    Score,
+)
 from bench.environments import ROOT
 from bench.memory import Huge
 from bench.network import Network, network
 from bench.standing import Standing, wall
-from bench.workloads import BIG, SMALL, TINY, WIDE, Workload
+from bench.workloads import BIG, HIVE, SMALL, TINY, WIDE, Workload
 from s3pq_dagster_tests.servers import seaweedfs, use_credentials
 
 KEPT = ROOT / ".bench"
@@ -92,6 +101,7 @@ _WORKS: dict[str, Callable[[_Ground], list[Score]]] = {
     "small-0ms": _contest(SMALL, 0),
     "small-30ms": _contest(SMALL, _LATENCY_SECONDS),
     "tiny": _contest(TINY, _LATENCY_SECONDS),
+    "hive": _contest(HIVE, _LATENCY_SECONDS, HIVE_READERS),
     "idle": lambda ground: _standing(ground).idle(ground.times),
     "drip": lambda ground: _standing(ground).drip(ground.times),
     "wide": _contest(WIDE, 0, (OURS, FILES)),

@@ -25,7 +25,7 @@ from moto.server import ThreadedMotoServer
 
 from bench.arrivals_peers import Score, scores
 from s3pq_dagster_tests.arrivals.engines import SensorAndRuns
-from s3pq_dagster_tests.arrivals.plan import Day, make_day
+from s3pq_dagster_tests.arrivals.plan import Day, drifting, make_day
 from s3pq_dagster_tests.arrivals.play import Player
 from s3pq_dagster_tests.arrivals.small_days import Step, small_days
 from s3pq_dagster_tests.arrivals.small_plays import played_by_loads, played_by_runs
@@ -36,6 +36,8 @@ from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.servers import admin_client, use_credentials
 
 WRITE_MODES = ("append", "replace", "mirror")
+DRIFTING = tuple(f"{write}, {schema}" for write in WRITE_MODES for schema in ("evolve", "rescue"))
+"""Days whose objects are in partitions that appear, in schemas that drift."""
 PEERS = "peers"
 SMALL = "small days"
 Play = Callable[[Bucket, str, list[list[Step]]], dict[str, Any]]
@@ -51,7 +53,7 @@ def main() -> int:
     if arguments.part:
         return _part(arguments)
     started = time.monotonic()
-    parts = [*WRITE_MODES, *([] if arguments.no_peers else [PEERS])]
+    parts = [*WRITE_MODES, *DRIFTING, *([] if arguments.no_peers else [PEERS])]
     parts += [SMALL] if arguments.small_days else []
     with ThreadPoolExecutor(arguments.jobs) as pool:
         found = list(pool.map(_apart, parts))
@@ -75,8 +77,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--small-days", type=int, default=100, help="days by Hypothesis, in each write mode"
     )
-    parser.add_argument("--no-peers", action="store_true", help="only our three write modes")
-    parser.add_argument("--part", choices=[*WRITE_MODES, PEERS, SMALL], help=argparse.SUPPRESS)
+    parser.add_argument("--no-peers", action="store_true", help="only ours")
+    parser.add_argument(
+        "--part", choices=[*WRITE_MODES, *DRIFTING, PEERS, SMALL], help=argparse.SUPPRESS
+    )
     return parser.parse_args()
 
 
@@ -103,7 +107,8 @@ def _part(arguments: argparse.Namespace) -> int:
         elif arguments.part == PEERS:
             part["scores"], part["said"] = scores(_day(arguments), bucket)
         else:
-            score, verdict = _ours(_day(arguments), bucket, Path(directory), arguments.part)
+            modes = (*arguments.part.split(", "), "strict")[:2]
+            score, verdict = _ours(_day(arguments), bucket, Path(directory), modes)
             part["scores"], part["problems"] = [score], verdict.problems
     part["scores"] = [asdict(score) for score in part["scores"]]
     print(json.dumps(part, default=str), flush=True)
@@ -111,13 +116,14 @@ def _part(arguments: argparse.Namespace) -> int:
 
 
 def _day(arguments: argparse.Namespace) -> Day:
-    return make_day(
+    day = make_day(
         arguments.seed,
         objects=arguments.objects,
         seconds=round(arguments.hours * 3600),
         every=arguments.every_seconds,
         tables=arguments.tables,
     )
+    return drifting(day) if arguments.part in DRIFTING else day
 
 
 def _small_days(bucket: Bucket, arguments: argparse.Namespace) -> str:
@@ -176,13 +182,16 @@ def _bucket(directory: Path) -> Iterator[Bucket]:
         server.stop()
 
 
-def _ours(day: Day, bucket: Bucket, directory: Path, write_mode: str) -> tuple[Score, Verdict]:
+def _ours(
+    day: Day, bucket: Bucket, directory: Path, modes: tuple[str, ...]
+) -> tuple[Score, Verdict]:
+    write_mode, schema_mode = modes
     with dg.DagsterInstance.ephemeral() as instance:
         lake = Lake(bucket, instance, directory / "lake.duckdb")
         player = Player(
             bucket,
             day,
-            SensorAndRuns(lake, write_mode),
+            SensorAndRuns(lake, write_mode, schema_mode),
             reload_every=len(day.looks) // _RELOADS,
             mirror=write_mode == "mirror",
         )
@@ -190,7 +199,7 @@ def _ours(day: Day, bucket: Bucket, directory: Path, write_mode: str) -> tuple[S
         verdict = judge(player, lake.database, write_mode)
     held = list(record.sightings.held(write_mode))
     return Score(
-        name=f"**s3pq_dagster, {write_mode}**",
+        name=f"**s3pq_dagster, {write_mode}, {schema_mode}**",
         code=f"real: s3pq-dagster {version('s3pq-dagster')}",
         looks=record.looks,
         versions=len(held),

@@ -51,6 +51,7 @@ DUCKDB_S3 = Contender(
     "duckdb_s3", "DuckDB over S3", (f"duckdb=={_DUCKDB}", f"duckdb-extension-httpfs=={_DUCKDB}")
 )
 DLT = Contender("dlt_filesystem", "dlt filesystem", ("dlt[filesystem,duckdb,parquet]", "s3fs"))
+POLARS = Contender("polars_scan", "Polars scan_parquet")
 SYNC, TICK, LISTING = (f"{OURS.name}, {what}" for what in ("a sync", "a tick", "the listing alone"))
 """Contenders timed on a bucket that is already loaded."""
 READER, INTO_DUCKDB = (f"{OURS.name}, {what}" for what in ("the reader alone", "into DuckDB"))
@@ -62,13 +63,16 @@ CONTENDERS = (
     FILES,
     DUCKDB_S3,
     DLT,
-    Contender("polars_scan", "Polars scan_parquet"),
+    POLARS,
     Contender("pyarrow_dataset", "pyarrow.dataset"),
     Contender("cq_source_s3", "cq-source-s3's way, transcribed"),
     Contender(
         "airbyte_read", "airbyte-source-s3, reading only", ("airbyte-source-s3",), does="read"
     ),
 )
+
+HIVE_READERS = (OURS, DAGSTER, FILES, DUCKDB_S3, POLARS)
+"""Contenders that make columns of Hive partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,7 @@ class Contest:
                 tables=self.workload.table_names,
                 files=str(self.files),
                 directory=directory,
+                glob=self.workload.glob,
             )
             self.network.set(self.latency_seconds)
             try:
@@ -217,12 +222,13 @@ def _version(python: Path, contender: Contender) -> str:
 
 
 def _rows(task: Task) -> int:
-    """Count what is there; a row that is there twice counts as none."""
+    """Count what is there; a row that is there twice, or lacks its partition, counts as none."""
+    counted = "count(day || hour)" if task.is_hive else "count(*)"
     with duckdb.connect(task.database, read_only=True) as connection:
         found = 0
         for table in task.tables:
             row = connection.execute(
-                f"SELECT count(*), count(DISTINCT _cq_id) FROM {table}"
+                f"SELECT {counted}, count(DISTINCT _cq_id) FROM {table}"
             ).fetchone()
             assert row is not None
             rows, ids = row

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from bench.rows import mixed
 from s3pq_dagster_tests.servers import ACCESS_KEY, REGION, SECRET_KEY, admin_client
 
 _UPLOADS = 16
+_HOURS = 24
 _WIDE = 2_000
 
 
@@ -31,6 +33,13 @@ class Workload:
     """The number of rows in an object."""
     make: Callable[[np.random.Generator, int, int], pa.RecordBatch] = mixed
     row_group_rows: int = 131_072
+    partitions: int = 0
+    """The number of Hive partitions of all tables, a day and an hour each; none if 0."""
+
+    @property
+    def glob(self) -> str:
+        """Match all objects of a table, behind its name."""
+        return "**/*.parquet" if self.partitions else "*.parquet"
 
     @property
     def bucket(self) -> str:
@@ -48,7 +57,14 @@ class Workload:
         """Return each object's key, table by table."""
         for table in self.table_names:
             for number in range(self.objects // self.tables):
-                yield f"{table}/{number:06}.parquet"
+                yield f"{table}/{self._partition(number)}{number:06}.parquet"
+
+    def _partition(self, number: int) -> str:
+        """Return the folder of a table's object: every partition has as many of them."""
+        if not self.partitions:
+            return ""
+        day, hour = divmod(number % (self.partitions // self.tables), _HOURS)
+        return f"day={date(2024, 1, 1) + timedelta(day)}/hour={hour:02}/"
 
     def prepare(self, directory: Path, endpoint: str) -> Path:
         """Create the files and put them into the bucket, unless an earlier run did.
@@ -107,4 +123,5 @@ def _wide(drawn: np.random.Generator, start: int, count: int) -> pa.RecordBatch:
 BIG = Workload("big", tables=1, objects=8, rows=1_000_000)
 SMALL = Workload("small", tables=20, objects=2_000, rows=1_000)
 TINY = Workload("tiny", tables=200, objects=20_000, rows=10)
+HIVE = Workload("hive", tables=10, objects=20_000, rows=10, partitions=2_000)
 WIDE = Workload("wide", tables=1, objects=1, rows=100_000, make=_wide, row_group_rows=10_000)

@@ -10,13 +10,17 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 _MONTHS = (1, 2, 3)
-LATER = tuple(f"flights/2013/03/{day:02}.parquet" for day in range(25, 32))
-"""Keys held back when the bucket is filled; they arrive one at a time."""
+LATER = tuple(f"flights/month=03/day={day:02}/flights.parquet" for day in range(25, 32))
+"""Keys held back when the bucket is filled; they arrive one at a time, each in a partition of its
+own, and with a column that the others have not."""
+NEW_COLUMN = "speed"
+"""Miles per hour in the air."""
 
 
 def objects() -> Iterator[tuple[str, pa.Table]]:
     """Yield each object's key and rows: four depths of prefixes, the year's first quarter.
 
+    Flights are partitioned by month and day, as Hive and Spark do it: both are in the keys alone.
     Objects come in key order within a table, those of :data:`LATER` included.
     """
     yield "airlines.parquet", _read("airlines.csv")
@@ -31,8 +35,14 @@ def objects() -> Iterator[tuple[str, pa.Table]]:
     for month in _MONTHS:
         of_month = flights.filter(pc.field("month") == month)
         for day in sorted(pc.unique(of_month["day"]).to_pylist()):
-            rows = of_month.filter(pc.field("day") == day)
-            yield f"flights/2013/{month:02}/{day:02}.parquet", rows
+            key = f"flights/month={month:02}/day={day:02}/flights.parquet"
+            rows = of_month.filter(pc.field("day") == day).drop_columns(["month", "day"])
+            yield key, _with_speed(rows) if key in LATER else rows
+
+
+def _with_speed(rows: pa.Table) -> pa.Table:
+    miles, minutes = (rows[name].cast(pa.float64()) for name in ("distance", "air_time"))
+    return rows.append_column(NEW_COLUMN, pc.multiply(pc.divide(miles, minutes), 60.0))
 
 
 def _read(name: str) -> pa.Table:

@@ -93,6 +93,7 @@ class Lake:
             "S3PQ_REGION": REGION,
             "S3PQ_ENDPOINT_URL": endpoint,
             "S3PQ_DESTINATION": self.place.url,
+            "S3PQ_SCHEMA_MODE": "evolve",
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "DAGSTER_HOME": str(self.dagster_home.absolute()),

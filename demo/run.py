@@ -2,6 +2,7 @@
 
 import argparse
 import operator
+import re
 import subprocess
 import sys
 import time
@@ -95,7 +96,7 @@ class _Demo:
         return held_back
 
     def _first_sync(self) -> None:
-        _heading("First sync: every prefix becomes a table")
+        _heading("First sync: every prefix becomes a table, partitions become columns")
         self._sync()
         self._check_rows()
         tables = self._lake.tables()
@@ -108,7 +109,7 @@ class _Demo:
         _expect(reads, len(self._expected) + len(tables), "object requests")
 
     def _one_more_object(self, key: str, rows: pa.Table) -> None:
-        _heading("One more object arrives, and the sensor finds it")
+        _heading("A partition arrives with a column more, and the sensor finds it")
         before = {table.name: table for table in self._lake.tables()}
         self._put(key, rows)
         _print(f"  put s3://{BUCKET}/{key} with {rows.num_rows:,} rows")
@@ -125,7 +126,7 @@ class _Demo:
                 f"{', '.join(asked)}"
             )
             tick = webserver.preview_tick()
-        table = _table_of(key)
+        table = "flights"
         _expect(asked, [f"{BUCKET}/{table}"], "assets asked for")
         self._check_rows()
         after = {found.name: found for found in self._lake.tables()}
@@ -138,8 +139,24 @@ class _Demo:
             f"  {table}: {before[table].rows:,} + {rows.num_rows:,} = {after[table].rows:,} rows, "
             f"{before[table].objects} + 1 = {after[table].objects} objects; one object request"
         )
+        self._check_new_column(key, rows)
         _expect(tick["runRequests"] or [], [], "runs asked for next")
         _print(f"  its next tick says: {tick['skipReason'].split(';')[0]}")
+
+    def _check_new_column(self, key: str, rows: pa.Table) -> None:
+        """Compare the column that came with an object, and what its key says, with the table's."""
+        found = self._lake.place.select("flights", ["_s3_key", "month", "day", data.NEW_COLUMN])
+        new = [row[1:] for row in found if row[0] == key]
+        _expect(
+            {row[:2] for row in new}, {tuple(re.findall("=([^/]*)", key))}, "columns of the key"
+        )
+        speeds = sorted(speed for *_, speed in new if speed is not None)
+        _expect(speeds, sorted(rows[data.NEW_COLUMN].drop_null().to_pylist()), "the new column")
+        old = {row[3] for row in found if row[0] != key}
+        _expect(old, {None}, "the new column in the rows before")
+        _print(
+            f"  column {data.NEW_COLUMN!r} is new in it: null in the rows that were there before"
+        )
 
     def _nothing_new(self) -> None:
         _heading("Once more: nothing to do")
@@ -193,10 +210,6 @@ class _Demo:
 
 def _is_by_sensor(run: dict[str, Any]) -> bool:
     return any(tag["key"] == "dagster/sensor_name" for tag in run["tags"])
-
-
-def _table_of(key: str) -> str:
-    return key.rpartition("/")[0].replace("/", "_")
 
 
 def _heading(text: str) -> None:

@@ -14,12 +14,12 @@ from demo.webserver import PROJECT, Webserver, dagster_dev
 from s3pq_dagster_tests.servers import admin_client, free_port
 
 _IMAGES = PROJECT / "docs" / "images"
-_TABLE = "flights_2013_03"
+_TABLE = "flights"
 _ARRIVALS = (2, 1, 4, 2, 5, 1, 3, 2, 4, 3, 1, 3)
 """How many of the month's 31 objects are added before each run."""
-_MALFORMED = "flights/2013/03/32.parquet"
+_MALFORMED = "flights/month=03/day=32/flights.parquet"
 _ZOOM_STEPS = 6
-"""How many clicks bring all nine tables into view."""
+"""How many clicks bring all seven tables into view."""
 _DRAGGED_TO = (340, 520)
 _SETTINGS = {
     "asset-node-facets": json.dumps(["latest-event", "status", "kind-tag"]),
@@ -33,7 +33,7 @@ def main() -> None:
         lake = Lake(Path(directory))
         with lake.opened(fresh=True) as endpoint:
             objects = dict(data.objects())
-            month = [key for key in objects if key.startswith("flights/2013/03/")]
+            month = [key for key in objects if key.startswith("flights/month=03/")]
             client = admin_client(endpoint)
             client.create_bucket(Bucket=BUCKET)
             for key in [*(objects.keys() - set(month)), *month[: _ARRIVALS[0]]]:

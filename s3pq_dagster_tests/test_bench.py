@@ -8,13 +8,14 @@ import pytest
 
 from bench import aims, network, report
 from bench.__main__ import _keep, _kept
-from bench.contest import CONTENDERS, DAGSTER, DUCKDB_S3, OURS, Contest, Run, Score
+from bench.contest import CONTENDERS, DAGSTER, DUCKDB_S3, HIVE_READERS, OURS, Contest, Run, Score
 from bench.listing_server import keys
 from bench.standing import wall
 from bench.workloads import Workload
 from s3pq_dagster_tests.servers import admin_client, seaweedfs, use_credentials
 
 TINY = Workload("test", tables=2, objects=4, rows=10)
+PARTITIONED = Workload("parts", tables=2, objects=120, rows=2, partitions=60)
 HERE = [contender for contender in CONTENDERS if not contender.packages]
 
 
@@ -38,6 +39,19 @@ def test_each_contender_loads_every_row(tmp_path: Path) -> None:
     assert by_name["DuckDB, local files"] == 0
     # A listing for the definitions and one for the run, a footer a table, and each object once.
     assert by_name[OURS.name] == 2 + TINY.tables + TINY.objects
+
+
+@pytest.mark.thorough
+def test_each_contender_makes_columns_of_partitions(tmp_path: Path) -> None:
+    """Every row is in the table of its partitions, with day and hour."""
+    readers = [contender for contender in HIVE_READERS if not contender.packages]
+    with seaweedfs(tmp_path / "weed") as server, network.network(server) as way:
+        files = PARTITIONED.prepare(tmp_path, server)
+        folders = {str(path.parent.relative_to(files)) for path in files.rglob("*.parquet")}
+        scores = Contest(PARTITIONED, files, way, 0, 1, 120).play(readers)
+    assert len(folders) == PARTITIONED.partitions
+    assert "t001/day=2024-01-02/hour=05" in folders
+    assert [score.note for score in scores] == len(readers) * [""]
 
 
 def test_each_request_waits_and_is_counted(tmp_path: Path) -> None:

@@ -29,10 +29,11 @@ def test_the_demo_loads_everything_then_one_object_then_nothing(tmp_path: Path) 
     assert done.returncode == 0, done.stdout
     for expected in (
         "95 Parquet objects with 85,498 rows are in s3://nyc",
-        "2 listings, 104 object requests",
-        "has loaded nyc/flights_2013_03",
-        "22,284 + 978 = 23,262 rows, 24 + 1 = 25 objects; one object request",
-        "nothing new: 9 of 9 tables up to date, 96 objects listed",
+        "2 listings, 102 object requests",
+        "has loaded nyc/flights",
+        "74,239 + 978 = 75,217 rows, 83 + 1 = 84 objects; one object request",
+        "column 'speed' is new in it",
+        "nothing new: 7 of 7 tables up to date, 96 objects listed",
         "no object request, no row written",
         "Everything is as expected.",
     ):

@@ -15,8 +15,9 @@ def load(task: Task) -> None:
                 SELECT * EXCLUDE (filename, file_row_number), filename AS _s3_key,
                     (hash(filename)::UHUGEINT * 18446744073709551616
                         + file_row_number::UHUGEINT)::UUID AS _cq_id
-                FROM read_parquet('{task.files}/{table}/*.parquet',
-                    filename = true, file_row_number = true)"""
+                FROM read_parquet('{task.files}/{table}/{task.glob}',
+                    filename = true, file_row_number = true,
+                    hive_partitioning = {task.is_hive})"""
             )
 
 

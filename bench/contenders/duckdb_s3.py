@@ -24,7 +24,8 @@ def load(task: Task) -> None:
             connection.execute(
                 f"""CREATE TABLE {table} AS
                 SELECT * EXCLUDE (filename), filename AS _s3_key, uuidv7() AS _cq_id
-                FROM read_parquet('s3://{task.bucket}/{table}/*.parquet', filename = true)"""
+                FROM read_parquet('s3://{task.bucket}/{table}/{task.glob}', filename = true,
+                    hive_partitioning = {task.is_hive})"""
             )
 
 

@@ -23,8 +23,9 @@ def load(task: Task) -> None:
         connection.execute("SET enable_progress_bar = false")
         for table in task.tables:
             frame = pl.scan_parquet(
-                f"s3://{task.bucket}/{table}/*.parquet",
+                f"s3://{task.bucket}/{table}/{task.glob}",
                 storage_options=options,
+                hive_partitioning=task.is_hive,
                 include_file_paths="_s3_key",
                 row_index_name="_row",
             )

@@ -21,6 +21,13 @@ class Task:
     """The same objects on the local disk, laid out as in the bucket."""
     directory: str
     """An empty directory for whatever the contender writes."""
+    glob: str = "*.parquet"
+    """Matches all objects of a table, behind its name and a slash."""
+
+    @property
+    def is_hive(self) -> bool:
+        """Whether objects are in Hive partitions, whose values are columns."""
+        return self.glob.startswith("**")
 
     def begin(self) -> None:
         """Start measuring time, and memory above idle, here."""
