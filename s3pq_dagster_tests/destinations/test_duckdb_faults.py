@@ -1,8 +1,6 @@
 """A DuckDB file that fails: a clear error, no partial write, and a correct load once repaired."""
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -13,6 +11,7 @@ from s3pq_dagster.destinations.duckdb.failures import after_commit
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.ledger import Status
 from s3pq_dagster_tests.destinations.tables import OWNER, commit, ids_by_key, load, rows
+from s3pq_dagster_tests.full_disk import full_beyond
 from s3pq_dagster_tests.unit.made import meta
 
 OBJECTS = [meta(f"orders/{number}") for number in range(30)]
@@ -23,17 +22,6 @@ ROWS = 20_000
 def destination(database: Path) -> DuckDBDestination:
     """A destination whose file does not exist yet."""
     return DuckDBDestination(str(database), lock_timeout_seconds=1)
-
-
-@contextmanager
-def full_beyond(size: int) -> Iterator[None]:
-    """Limit the size of files, which fails writes like a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def backfill(destination: DuckDBDestination) -> None:

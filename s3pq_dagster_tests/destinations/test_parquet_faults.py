@@ -1,8 +1,5 @@
 """A full disk while Parquet files are written: nothing half-written, and all loads later."""
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,20 +8,10 @@ from s3pq_dagster.destinations.parquet import ParquetDestination
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.ledger import Status
 from s3pq_dagster_tests.destinations.tables import OWNER, commit, ids_by_key, load
+from s3pq_dagster_tests.full_disk import full_beyond
 from s3pq_dagster_tests.unit.made import meta
 
 OBJECTS = [meta(f"orders/{number}") for number in range(5)]
-
-
-@contextmanager
-def full_beyond(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size, as if the disk were full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def files(root: Path) -> list[Path]:

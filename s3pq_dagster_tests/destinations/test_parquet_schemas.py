@@ -1,10 +1,8 @@
 """Parquet files of schemas that drift: what is stored stays, and is read as the table is now."""
 
 import json
-import resource
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -29,6 +27,7 @@ from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster_tests.destinations.places.parquet import ParquetPlace
 from s3pq_dagster_tests.destinations.places.parquet_s3 import ParquetS3Place
 from s3pq_dagster_tests.destinations.tables import OWNER, entries, loaded, sealed, stream, write
+from s3pq_dagster_tests.full_disk import full_beyond
 from s3pq_dagster_tests.unit.made import meta
 
 A, A2, B, C = meta("orders/a"), meta("orders/a", "v2"), meta("orders/b"), meta("orders/c")
@@ -441,17 +440,6 @@ def test_a_value_that_was_put_into_a_file_by_hand_is_told(
 
 
 # What a crash leaves
-
-
-@contextmanager
-def full_beyond(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size, as if the disk were full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_swap_that_fails_leaves_the_old_schema(destination: Destination, root: Path) -> None:
