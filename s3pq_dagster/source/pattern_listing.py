@@ -33,16 +33,16 @@ def list_pattern(store: Store, pattern: str, *, within: str = "") -> Listing:
     asked = within if within.startswith(prefix) else prefix
     is_folder = canonical(pattern) == escaped(prefix) and prefix.endswith("/")
     found = _list_folder(store, prefix, asked) if is_folder else _list_all(store, asked)
-    beside = _beside(store, prefix)
+    beside = _beside(store, prefix, within)
     return Listing.of_pages([found.frame, *beside]) if beside else found
 
 
-def _beside(store: Store, prefix: str) -> list[pl.DataFrame]:
+def _beside(store: Store, prefix: str, within: str) -> list[pl.DataFrame]:
     """List a page of the folder in which an Iceberg table would have its metadata."""
     before, data, _ = f"/{prefix}".rpartition("/data/")
-    if not data:
-        return []
     asked = f"{before}/metadata/"[1:]
+    if not data or not asked.startswith(within):
+        return []
     page = list_page(store.requests, asked, delimiter="/", token=None, seen=set())
     return [page.objects.filter(pl.col("key").str.ends_with(".metadata.json"))]
 

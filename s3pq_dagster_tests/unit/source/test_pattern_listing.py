@@ -62,3 +62,16 @@ def test_what_shows_another_format_is_listed_too(bucket: Bucket, mark: str) -> N
     """Else a run of the table alone would load what the table has deleted."""
     wanted = put(bucket, "t/x", mark)
     assert listed(bucket, "t/")[0] == wanted
+
+
+@pytest.mark.parametrize(
+    ("within", "requests"), [("", 2), ("w/", 2), ("w/t/data/", 1), ("w/t/data/k=1", 1)]
+)
+def test_metadata_beside_data_is_listed_unless_left_out(
+    bucket: Bucket, within: str, requests: int
+) -> None:
+    """It shows an Iceberg table; a prefix that the listing is narrowed to leaves it out."""
+    wanted = put(bucket, "w/t/data/k=1")
+    mark = put(bucket, "w/t/metadata/v1.metadata.json")
+    found, listings = listed(bucket, "w/t/data/", within)
+    assert (found, listings) == (wanted | mark if requests == 2 else wanted, requests)
