@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import dagster as dg
 import pyarrow as pa
 
-from s3pq_dagster.dagster.findings import log_missing, log_rules, log_tables
+from s3pq_dagster.dagster.findings import log_dropped, log_missing, log_rules, log_tables
 from s3pq_dagster.dagster.processes import (
     is_code_server_start,
     is_worker_process,
@@ -81,7 +81,8 @@ def _discovered(
     source: S3ParquetResource, saved: SavedTables, log: logging.Logger
 ) -> list[DiscoveredTable]:
     """List the bucket and save its tables, or fall back on those saved before."""
-    known = saved.load(log) or []
+    of_this_layout = saved.load(log)
+    known = of_this_layout or []
     try:
         listed = _listed(source, known, log)
     except StoreError as error:
@@ -95,6 +96,8 @@ def _discovered(
     kept = _kept(known, listed) if listed else known
     if listed and kept:
         log_missing(kept, saved.path, log)
+    if listed and of_this_layout is None:
+        log_dropped(listed, saved.load_of_other_layout(), log)
     tables = sorted([*listed, *kept], key=lambda table: table.name)
     saved.save(tables, log)
     return tables

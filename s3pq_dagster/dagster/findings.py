@@ -88,6 +88,23 @@ def log_missing(tables: Sequence[DiscoveredTable], saved: Path, log: logging.Log
     log.warning(line("tables_empty", tables=len(tables), named=named, consequence=then))
 
 
+def log_dropped(
+    tables: Sequence[DiscoveredTable], of_before: Sequence[DiscoveredTable], log: logging.Logger
+) -> None:
+    """Warn of tables that the layout of before made, and this one makes no more.
+
+    Args:
+        tables: The tables by now.
+        of_before: The tables of the layout of before.
+        log: Gets the warning.
+    """
+    names = {table.name.casefold() for table in tables}
+    if gone := [table.name for table in of_before if table.name.casefold() not in names]:
+        named = " ".join(gone[:_MOST_NAMED])
+        then = "they are no assets any more; what is loaded of them stays in the destination"
+        log.warning(line("tables_dropped", tables=len(gone), named=named, consequence=then))
+
+
 def _warn_of_partitions(tables: Sequence[DiscoveredTable], log: logging.Logger) -> None:
     """Warn of tables that differ only in a date at the end: most often they are one."""
     heads = Counter(before_dates(table.prefix) for table in tables)

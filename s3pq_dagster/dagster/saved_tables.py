@@ -1,6 +1,7 @@
 """Discovered tables, and the file that keeps them between processes."""
 
 import base64
+import glob
 import hashlib
 import json
 import logging
@@ -75,6 +76,8 @@ class SavedTables:
     key: str
     """Identifies bucket and selection among the definitions of a code location."""
     path: Path
+    without_layout: str
+    """Identifies bucket and selection, whatever the layout."""
 
     @classmethod
     def of(cls, source: S3ParquetResource) -> Self:
@@ -86,12 +89,12 @@ class SavedTables:
             source.path_prefix,
             source.tables,
             source.skip_tables,
-            source.layout,
         ]
-        digest = hashlib.sha256(json.dumps(selection).encode()).hexdigest()[:16]
         # The spec has checked that a bucket's name can be part of a path, but it may be too long.
-        name = f"{source.bucket[:_BUCKET_CHARACTERS]}-{digest}"
-        return cls(f"s3pq/catalog/{name}", _state_directory() / f"{name}.json")
+        bucket = source.bucket[:_BUCKET_CHARACTERS]
+        name = f"{bucket}-{_digest([*selection, source.layout])}"
+        path = _state_directory() / f"{name}.json"
+        return cls(f"s3pq/catalog/{name}", path, f"{bucket}-{_digest(selection)}")
 
     def load(self, log: logging.Logger, path: str | None = None) -> list[DiscoveredTable] | None:
         """Read the file, or the one at ``path``; ``None`` if it is missing or unreadable.
@@ -102,12 +105,7 @@ class SavedTables:
         """
         read = Path(path or self.path)
         try:
-            state = json.loads(read.read_text(encoding="utf-8"))
-            if state["format"] != _FORMAT:
-                raise ValueError(f"its format is {state['format']!r:.40}, not {_FORMAT}")
-            tables = [_from_json(table) for table in state["tables"]]
-            if twice := schemas.duplicates(table.name for table in tables):
-                raise ValueError(f"it has table {twice[0]!r} twice")
+            tables = _tables(json.loads(read.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except _UNREADABLE as error:
@@ -117,9 +115,30 @@ class SavedTables:
             return None
         return tables
 
+    def load_of_other_layout(self) -> list[DiscoveredTable]:
+        """Read the newest file of the same bucket and selection, but another layout, if any."""
+        newest, found = 0.0, list[DiscoveredTable]()
+        for path in self.path.parent.glob(f"{glob.escape(self._bucket)}-*.json"):
+            try:
+                state, written = json.loads(path.read_text("utf-8")), path.stat().st_mtime
+                is_other = path != self.path and state["without_layout"] == self.without_layout
+                if is_other and written > newest:
+                    newest, found = written, _tables(state)
+            except _UNREADABLE:
+                continue  # it is no file of ours; whose it is says so
+        return found
+
+    @property
+    def _bucket(self) -> str:
+        return self.without_layout.rpartition("-")[0]
+
     def save(self, tables: list[DiscoveredTable], log: logging.Logger) -> None:
         """Replace the file atomically; log a warning if it cannot be written."""
-        state = {"format": _FORMAT, "tables": [_to_json(table) for table in tables]}
+        state = {
+            "format": _FORMAT,
+            "without_layout": self.without_layout,
+            "tables": [_to_json(table) for table in tables],
+        }
         try:
             _replace(self.path, json.dumps(state))
         except OSError as error:
@@ -131,6 +150,20 @@ class SavedTables:
                     consequence="runs list the bucket again to rebuild the definitions",
                 )
             )
+
+
+def _digest(selection: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(selection).encode()).hexdigest()[:16]
+
+
+def _tables(state: Any) -> list[DiscoveredTable]:
+    """Read what a file holds; raises any of ``_UNREADABLE``."""
+    if state["format"] != _FORMAT:
+        raise ValueError(f"its format is {state['format']!r:.40}, not {_FORMAT}")
+    tables = [_from_json(table) for table in state["tables"]]
+    if twice := schemas.duplicates(table.name for table in tables):
+        raise ValueError(f"it has table {twice[0]!r} twice")
+    return tables
 
 
 def _replace(path: Path, text: str) -> None:

@@ -89,6 +89,24 @@ def test_a_prefix_that_is_empty_for_a_while_stays_a_table(
     assert found(bucket) == {"C": 1, "a": 1, "b": 1}
 
 
+def test_tables_of_the_layout_of_before_are_named(
+    bucket: Bucket, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once; another selection of the bucket, and files that are none, are not asked."""
+    for day in ("2024/01/01", "2024/01/02"):
+        bucket.put(f"a/{day}/p.parquet", 1)
+    bucket.put("b/1.parquet", 1)
+    found(bucket, skip_tables=["b"])
+    (home / "storage" / "s3pq_dagster" / f"{bucket.name}-x.json").write_text("[")
+    assert found(bucket) == {"a_2024_01_01": 1, "a_2024_01_02": 1, "b": 1}
+    assert "tables_dropped" not in caplog.text
+    assert found(bucket, layout="dated") == {"a": 2, "b": 1}
+    assert 'tables_dropped tables=2 named="a_2024_01_01 a_2024_01_02" ' in caplog.text
+    caplog.clear()
+    found(bucket, layout="dated")
+    assert "tables_dropped" not in caplog.text
+
+
 def test_another_selection_is_saved_apart(bucket: Bucket, home: Path) -> None:
     """Two code locations over one bucket have different files."""
     bucket.put("a/1.parquet", 1)

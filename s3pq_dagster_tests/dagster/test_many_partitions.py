@@ -9,7 +9,7 @@ from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.lake import Lake, observed
 from s3pq_dagster_tests.levels import first_of
 
-PARTITIONS = 1_050
+PARTITIONS, YEAR_AND_MORE = 1_050, 10_000
 PAGE = 1_000
 FLAT, HIVE, RULE = "flat/{0}.parquet", "hive/hour={0}/p.parquet", "rule/{0}/p.parquet"
 LAYOUT = Layout(
@@ -29,18 +29,22 @@ def requests(lake: Lake, do: Callable[[], object]) -> tuple[int, int]:
 
 
 @pytest.mark.thorough
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize(
-    "form", [HIVE, *first_of([RULE, FLAT], keep=0, others=pytest.mark.nightly)]
+    ("form", "partitions"),
+    first_of(
+        [(HIVE, PARTITIONS), (RULE, PARTITIONS), (FLAT, PARTITIONS), (RULE, YEAR_AND_MORE)],
+        others=pytest.mark.nightly,
+    ),
 )
-def test_partitions_cost_no_more_than_a_prefix(lake: Lake, form: str) -> None:
+def test_partitions_cost_no_more_than_a_prefix(lake: Lake, form: str, partitions: int) -> None:
     """Definitions, a tick and a run with nothing new are one listing each, and one footer."""
     body = parquet(numbers(1))
-    for number in range(PARTITIONS):
+    for number in range(partitions):
         lake.bucket.put(form.format(number), body)
     found = []
     spec = {"layout": LAYOUT}
-    pages = -(-PARTITIONS // PAGE)
+    pages = -(-partitions // PAGE)
     listings, footers = requests(lake, lambda: found.append(lake.definitions(**spec)))
     (definitions,) = found
     assert len(definitions.resolve_implicit_global_asset_job_def().nodes) == 1
@@ -50,7 +54,7 @@ def test_partitions_cost_no_more_than_a_prefix(lake: Lake, form: str) -> None:
     assert (listings <= pages + 2, reads) == (True, 0)
     (table,) = {form.partition("/")[0]}
     assert lake.run(definitions=definitions).success
-    assert lake.rows(table) == PARTITIONS
+    assert lake.rows(table) == partitions
     results = []
     again = requests(lake, lambda: results.append(lake.run(definitions=definitions)))
     assert observed(results[0]).keys() == {table}

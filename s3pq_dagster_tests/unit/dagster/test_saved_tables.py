@@ -25,16 +25,18 @@ TABLES = [
 
 def test_tables_are_read_as_they_were_saved(tmp_path: Path) -> None:
     """Schemas are saved too, and a table may have none."""
-    saved = SavedTables("key", tmp_path / "folder" / "lake.json")
+    saved = SavedTables("key", tmp_path / "folder" / "lake.json", "lake-1")
     saved.save(TABLES, LOG)
     assert saved.load(LOG) == TABLES
-    assert SavedTables("key", tmp_path / "other.json").load(LOG, str(saved.path)) == TABLES
+    assert (
+        SavedTables("key", tmp_path / "other.json", "lake-1").load(LOG, str(saved.path)) == TABLES
+    )
 
 
 def test_a_missing_file_is_no_news(tmp_path: Path) -> None:
     """The first start of a code location finds none."""
     lines = Lines()
-    assert SavedTables("key", tmp_path / "lake.json").load(logger(lines)) is None
+    assert SavedTables("key", tmp_path / "lake.json", "lake-1").load(logger(lines)) is None
     assert not lines.texts
 
 
@@ -42,7 +44,7 @@ def loads(path: Path, text: str) -> bool:
     """Return whether a file's text is read as tables; if not, that its warning names the file."""
     path.write_text(text)
     lines = Lines()
-    found = SavedTables("key", path).load(logger(lines))
+    found = SavedTables("key", path, "lake-1").load(logger(lines))
     assert (found is None) is bool(lines.of("catalog_ignored"))
     assert all(f"path={path}" in text for text in lines.texts)
     return found is not None
@@ -109,7 +111,7 @@ def test_any_json_is_tables_or_a_warning(tmp_path_factory: Any, text: str) -> No
 
 def test_saving_leaves_no_other_file(tmp_path: Path) -> None:
     """A temporary file is renamed, so a reader never sees half of it."""
-    saved = SavedTables("key", tmp_path / "lake.json")
+    saved = SavedTables("key", tmp_path / "lake.json", "lake-1")
     saved.save(TABLES, LOG)
     saved.save(TABLES[:1], LOG)
     assert [path.name for path in tmp_path.iterdir()] == ["lake.json"]
