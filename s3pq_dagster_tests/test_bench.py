@@ -41,7 +41,7 @@ def test_each_contender_loads_every_row(tmp_path: Path) -> None:
     assert by_name[OURS.name] == 2 + TINY.tables + TINY.objects
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_each_contender_makes_columns_of_partitions(tmp_path: Path) -> None:
     """Every row is in the table of its partitions, with day and hour."""
     readers = [contender for contender in HIVE_READERS if not contender.packages]

@@ -12,6 +12,7 @@ from s3pq_dagster_tests.arrivals.small_days import small_day
 from s3pq_dagster_tests.arrivals.verdict import judge
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.lake import Lake
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.unit.made import opened
 
 OFTEN = Shares(
@@ -29,7 +30,9 @@ OFTEN = Shares(
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("write_mode", ["append", "mirror", "replace"])
+@pytest.mark.parametrize(
+    "write_mode", first_of(["mirror", "append", "replace"], others=pytest.mark.nightly)
+)
 def test_a_day_of_objects_is_loaded_exactly_once(lake: Lake, write_mode: str) -> None:
     """Each row is there once, each object is read once, and quarantine and ledger are right."""
     day = make_day(9, objects=50, seconds=600, every=300, tables=2, shares=OFTEN)
@@ -44,7 +47,10 @@ def test_a_day_of_objects_is_loaded_exactly_once(lake: Lake, write_mode: str) ->
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("write_mode", "schema_mode"),
-    [("append", "evolve"), ("mirror", "rescue"), ("replace", "evolve"), ("replace", "rescue")],
+    first_of(
+        [("replace", "evolve"), ("mirror", "rescue"), ("append", "evolve"), ("replace", "rescue")],
+        others=pytest.mark.nightly,
+    ),
 )
 def test_a_day_of_partitions_and_drifting_schemas_is_loaded_exactly_once(
     lake: Lake, write_mode: str, schema_mode: str

@@ -13,7 +13,7 @@ MODULE = ("-m", "s3pq_dagster.definitions")
 SYNC = ("asset", "materialize", *MODULE, "--select", "*")
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_headless_sync_loads_everything_and_exits_0(bucket: Bucket, tmp_path: Path) -> None:
     """Standard error has what was found and read; a second sync with nothing new exits 0 too."""
     bucket.put("data/2024/x.parquet", 3)
@@ -28,7 +28,7 @@ def test_a_headless_sync_loads_everything_and_exits_0(bucket: Bucket, tmp_path: 
     assert "nothing_new table=data_2024" in again.stderr
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_headless_sync_exits_1_when_a_table_failed(bucket: Bucket, tmp_path: Path) -> None:
     """The other tables are loaded."""
     bucket.put("a/1.parquet", 1)
@@ -54,17 +54,17 @@ def test_an_empty_bucket_exits_0_and_warns(bucket: Bucket, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        pytest.param({"S3PQ_BUCKET": ""}, "S3PQ_BUCKET not set", marks=pytest.mark.thorough),
-        pytest.param({"S3PQ_REGION": ""}, "S3PQ_REGION not set", marks=pytest.mark.thorough),
+        pytest.param({"S3PQ_BUCKET": ""}, "S3PQ_BUCKET not set", marks=pytest.mark.nightly),
+        pytest.param({"S3PQ_REGION": ""}, "S3PQ_REGION not set", marks=pytest.mark.nightly),
         pytest.param(
             {"S3PQ_FILETYPE": "csv"},
             "filetype 'csv' is not supported; supported: parquet",
-            marks=pytest.mark.thorough,
+            marks=pytest.mark.nightly,
         ),
         pytest.param(
             {"S3PQ_CONCURRENCY": "0"},
             "concurrency must be at least 1, or negative",
-            marks=pytest.mark.thorough,
+            marks=pytest.mark.nightly,
         ),
         pytest.param(
             {"S3PQ_CONCURRENCY": "many"},
@@ -72,7 +72,7 @@ def test_an_empty_bucket_exits_0_and_warns(bucket: Bucket, tmp_path: Path) -> No
             marks=pytest.mark.thorough,
         ),
         pytest.param(
-            {"S3PQ_BUKCET": "x"}, "unknown variable S3PQ_BUKCET", marks=pytest.mark.thorough
+            {"S3PQ_BUKCET": "x"}, "unknown variable S3PQ_BUKCET", marks=pytest.mark.nightly
         ),
         pytest.param(
             {"S3PQ_DESTINATION": "mysql://host/db"},

@@ -45,7 +45,7 @@ def test_a_zero_row_object_makes_the_table_with_its_schema(lake: Lake) -> None:
     assert [(entry["rows"], entry["status"]) for entry in lake.ledger("a")] == [(0, "loaded")]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_more_than_a_thousand_keys_are_all_loaded(lake: Lake) -> None:
     """Edge case: pages follow one another by continuation token."""
     body = parquet(numbers(1))

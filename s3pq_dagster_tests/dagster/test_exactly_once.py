@@ -247,7 +247,7 @@ def test_a_run_of_one_table_sees_no_more_than_a_run_of_all(lake: Lake, write_mod
     assert not lake.tick(definitions=definitions).run_requests
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_rows_of_any_width_are_loaded(lake: Lake) -> None:
     """Batches are limited by bytes too, since rows of 80 kB would overflow Arrow's offsets."""
     wide = pa.table({"id": range(30_000), "blob": ["x" * 80_000] * 30_000})

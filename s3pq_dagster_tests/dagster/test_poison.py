@@ -76,6 +76,11 @@ def test_check_and_log_name_each_object_that_was_set_aside(
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize(
+    "kind",
+    first_of(sorted(PLACES, reverse=True), keep=2, others=pytest.mark.nightly),
+    indirect=True,
+)
 def test_a_day_with_twenty_kinds_of_poison_loads_all_others(
     bucket: Bucket, kind: str, place: Place, instance: dg.DagsterInstance
 ) -> None:

@@ -154,7 +154,7 @@ def test_a_password_that_is_wrong_is_not_shown_either(
     assert_clean("".join(traceback.format_exception(caught.value)))
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_the_ui_shows_the_variable_and_not_the_url(
     bucket: Bucket, tmp_path: Path, secret_url: str, place: PostgresPlace

@@ -689,7 +689,7 @@ def _columns(draw: st.DrawFn) -> dict[str, pa.Array]:
     return columns
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @settings(max_examples=examples(40))
 @given(_columns(), st.integers(1, 3000))
 def test_every_value_comes_back_from_pieces_of_any_size(

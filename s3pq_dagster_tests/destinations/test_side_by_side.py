@@ -268,7 +268,7 @@ def test_a_cancelled_step_that_waits_for_its_turn_commits_nothing(
     assert not place.open().state(load.plan.owner).ledger.frame.height
 
 
-@pytest.mark.parametrize("rows_in_a_batch", [pytest.param(50, marks=pytest.mark.thorough), 100_000])
+@pytest.mark.parametrize("rows_in_a_batch", [pytest.param(50, marks=pytest.mark.nightly), 100_000])
 @pytest.mark.parametrize("place", first_of(PLACES), indirect=True)
 def test_a_full_disk_under_rows_that_wait(
     load: TableLoad, bucket: Bucket, place: Place, rows_in_a_batch: int

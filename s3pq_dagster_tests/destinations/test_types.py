@@ -19,6 +19,7 @@ from s3pq_dagster_tests.destinations.columns import COLUMNS
 from s3pq_dagster_tests.destinations.logical_columns import LOGICAL
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.destinations.tables import OWNER, loaded, sealed, stream
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.malformed.annotated import annotated
 from s3pq_dagster_tests.unit.made import meta
 
@@ -105,7 +106,7 @@ def documented() -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("kind", first_of(PLACES, keep=2, others=pytest.mark.nightly))
 def test_the_document_says_what_becomes_of_each_type(kind: str) -> None:
     """The document has the right cell for every type in every destination."""
     said = documented()

@@ -5,6 +5,7 @@ import datetime as dt
 import itertools
 import json
 import random
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from s3pq_dagster.errors import SchemaMismatchError, UnsupportedSchemaError
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.contract.loads import load, owner
 from s3pq_dagster_tests.destinations.places import PLACES
-from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.property.test_any_type import ROWS, columns
 
 MOST_EXACT = 2**53
@@ -177,6 +177,23 @@ FAMILIES: list[Kinds] = [
 ]
 """Types of one column in several objects, most of which have a join."""
 SEEDS = range(20)
+QUICK_SEEDS, THOROUGH_SEEDS, SEEDS_OF_OTHERS = 3, 10, 2
+"""How many are tried in DuckDB in every and in a thorough run, and in a thorough one elsewhere; a
+nightly run tries all everywhere."""
+
+
+def levels() -> Iterator[Any]:
+    """Return each destination and seed, marked with the kind of run that tries it."""
+    for kind, seed in itertools.product(PLACES, SEEDS):
+        is_duckdb = kind == "duckdb"
+        if is_duckdb and seed < QUICK_SEEDS:
+            yield kind, seed
+        elif seed < (THOROUGH_SEEDS if is_duckdb else SEEDS_OF_OTHERS):
+            yield pytest.param(kind, seed, marks=pytest.mark.thorough)
+        else:
+            yield pytest.param(kind, seed, marks=pytest.mark.nightly)
+
+
 PERMUTATIONS = 3
 
 
@@ -231,8 +248,7 @@ def _lower(row: dict[str, Any]) -> dict[str, Any]:
     return {name.lower(): value for name, value in row.items()}
 
 
-@pytest.mark.parametrize("seed", first_of(SEEDS, keep=3))
-@pytest.mark.parametrize("kind", first_of(PLACES))
+@pytest.mark.parametrize(("kind", "seed"), list(levels()))
 def test_order_and_grouping_do_not_matter(
     bucket: Bucket, kind: str, seed: int, tmp_path: Path
 ) -> None:

@@ -32,12 +32,17 @@ LOAD = st.tuples(st.sampled_from(["load", "load", "load one", "refresh"]), st.ju
 STEPS = st.lists(st.one_of(PUT, PUT, DELETE, LOAD), max_size=8)
 Step = tuple[str, str, int]
 
+MODES = ("replace", "append", "mirror")
 CASES = [
-    *first_of(("duckdb", mode) for mode in ("replace", "append", "mirror")),
+    *first_of(("duckdb", mode) for mode in MODES),
     *(
-        pytest.param(kind, mode, marks=pytest.mark.thorough)
-        for kind in PLACES
-        for mode in ("append", "replace", "mirror")
+        pytest.param(
+            kind,
+            mode,
+            marks=pytest.mark.thorough if place % 3 == number else pytest.mark.nightly,
+        )
+        for place, kind in enumerate(PLACES)
+        for number, mode in enumerate(MODES)
         if kind != "duckdb"
     ),
 ]

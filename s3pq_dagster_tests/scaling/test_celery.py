@@ -41,9 +41,7 @@ def processes(home: str) -> set[int | None]:
     return {event.pid for event in events if event.event_type_value == "STEP_START"}
 
 
-@pytest.mark.parametrize(
-    "place", ["postgres", pytest.param("delta", marks=pytest.mark.nightly)], indirect=True
-)
+@pytest.mark.nightly
 def test_tables_are_loaded_by_more_than_one_worker(
     place: Place, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -54,6 +52,9 @@ def test_tables_are_loaded_by_more_than_one_worker(
     assert rows_by_key(place) == EVERY_ROW
 
 
+@pytest.mark.parametrize(
+    "place", ["delta", pytest.param("postgres", marks=pytest.mark.nightly)], indirect=True
+)
 def test_a_worker_that_dies_half_way_loses_and_doubles_nothing(
     place: Place, bucket: Bucket, environ: dict[str, str], tmp_path: Path
 ) -> None:

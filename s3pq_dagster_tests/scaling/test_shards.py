@@ -66,6 +66,7 @@ def test_shards_are_loaded_by_more_than_one_worker(
     assert rows_by_key(place) == EVENTS
 
 
+@pytest.mark.nightly
 def test_workers_that_die_within_their_shards_lose_and_double_nothing(
     place: Place, bucket: Bucket, environ: dict[str, str], tmp_path: Path
 ) -> None:

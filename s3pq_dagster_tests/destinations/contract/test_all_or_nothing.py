@@ -24,7 +24,14 @@ from s3pq_dagster_tests.destinations.tables import (
 from s3pq_dagster_tests.levels import first_of
 
 
-@pytest.mark.parametrize("break_at", first_of([3, 0, 1, 2]))
+@pytest.mark.parametrize(
+    "break_at",
+    [
+        3,
+        pytest.param(0, marks=pytest.mark.thorough),
+        *first_of([1, 2], keep=0, others=pytest.mark.nightly),
+    ],
+)
 @pytest.mark.parametrize("before", [False, True], ids=["new table", "old table"])
 def test_a_stream_that_breaks_leaves_no_rows(
     destination: Destination, break_at: int, *, before: bool

@@ -85,7 +85,7 @@ def test_two_tables_are_written_at_once(place: Place) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    "place", first_of(sorted(ALL_PLACES), keep=3, others=pytest.mark.nightly), indirect=True
+    "place", first_of(sorted(ALL_PLACES), others=pytest.mark.nightly), indirect=True
 )
 def test_two_processes_load_each_object_once(place: Place) -> None:
     """Two processes load the same objects at once; each object is loaded by one of them."""
