@@ -54,6 +54,13 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
         not count what was loaded into another place.
         """
 
+    def table_options(self) -> dict[str, Any]:
+        """Return those fields, without secrets, by which a table may load or fail.
+
+        After a failure that trying again cannot mend, the sensor requests a run once they change.
+        """
+        return {}
+
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Load a table, checkpoint by checkpoint, and record its metadata."""
         if not isinstance(obj, TableLoad):

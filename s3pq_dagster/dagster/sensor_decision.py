@@ -8,6 +8,7 @@ from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.objects import IDENTITY, Listing
 
 _MOST_NAMED = 10
+_UNTIL = "objects, definitions or configuration change"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,24 @@ class LastLoad:
     """The LastModified cursor in the same event."""
     run_id: str | None
     """The run that last planned to materialize the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastFailure:
+    """What the newest run of a table says, if it failed."""
+
+    error: str
+    """Name of the error's class."""
+    lasting: bool
+    """Whether each run fails in the same way while ``listing`` and ``settings`` stay."""
+    listing: str
+    """What was to be loaded."""
+    settings: str
+    """A hash of what was asked for."""
+
+    def lasts(self, listing: str, settings: str | None) -> bool:
+        """Return whether a run fails in the same way, given what it would load and is asked for."""
+        return self.lasting and (listing, settings) == (self.listing, self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +60,10 @@ class Candidate:
     """Hash of the columns that its keys make, which is part of its fingerprints."""
     mirror: bool = False
     """Whether rows of objects deleted from S3 are removed."""
+    failure: Callable[[], LastFailure | None] = lambda: None
+    """Looks up why the newest run failed."""
+    conditions: Callable[[], tuple[str, str | None]] = lambda: ("", None)
+    """Returns what a run would load now, and a hash of what it is asked for, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +105,7 @@ class Decision:
     _waiting: list[str] = field(default_factory=list)
     _backing_off: list[str] = field(default_factory=list)
     _emptied: list[str] = field(default_factory=list)
+    _failing: list[str] = field(default_factory=list)
 
     def add(self, table: Candidate) -> None:
         """Decide whether a table is up to date, in flight, backing off or due."""
@@ -97,6 +121,8 @@ class Decision:
             self._emptied.append(table.name)
         elif run_id is not None and self.is_in_flight(run_id):
             self._waiting.append(f"{table.name} (run {run_id[:8]})")
+        elif (failure := table.failure()) is not None and failure.lasts(*table.conditions()):
+            self._failing.append(f"{table.name} ({failure.error})")
         elif (seconds := table.asked.seconds_left(table.fingerprint, self.now)) > 0:
             self._backing_off.append(
                 f"{table.name} (attempt {table.asked.attempts} failed, next in {round(seconds)} s)"
@@ -164,6 +190,7 @@ class Decision:
         counts = f"{self.up_to_date} of {tables} tables up to date, {self.objects} objects listed"
         parts = [*lacking, counts if self.due or lacking else f"nothing new: {counts}"]
         for heading, names in (
+            (f"not tried again until {_UNTIL}", self._failing),
             ("something to load", [t.name for t in self.due if t.name not in self._to_verify]),
             ("to be verified by the ledger", self._to_verify),
             ("run in flight", self._waiting),

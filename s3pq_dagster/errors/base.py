@@ -12,6 +12,9 @@ class S3ParquetError(Exception):
     """An error whose message says what was tried, what was found and what to do next."""
 
     retryable: ClassVar[bool] = False
+    """Whether the same step may succeed when it is tried again at once."""
+    lasting: ClassVar[bool] = False
+    """Whether each run fails in the same way until objects, definitions or configuration change."""
 
 
 class ConfigurationError(S3ParquetError):

@@ -12,6 +12,8 @@ _MOST_NAMED = 20
 class TableNameError(S3ParquetError):
     """A prefix has no ASCII letter or digit to make a table name of."""
 
+    lasting = True
+
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         super().__init__(
@@ -23,6 +25,8 @@ class TableNameError(S3ParquetError):
 
 class TableNameCollisionError(S3ParquetError):
     """Several prefixes give one table name, or names that differ only by case."""
+
+    lasting = True
 
     def __init__(self, collisions: Sequence[tuple[str, Sequence[str]]]) -> None:
         """Name the tables and their prefixes.
@@ -51,8 +55,12 @@ def _some(prefixes: Sequence[str]) -> str:
 class TableFormatError(S3ParquetError):
     """The objects of a table are files of a Delta Lake, Iceberg or Hudi table."""
 
+    lasting = True
+
     def __init__(self, table: str, folder: str, name: str) -> None:
-        self.table, self.folder = table, folder
+        self.table = table
+        self.found = (folder, name)
+        """Folder and format of the other table."""
         super().__init__(
             f"table {table!r}: {folder!r} in the bucket is {name} table: its files hold rows that "
             f"the table has deleted, and only its log says which. Nothing is loaded. Leave it out "
@@ -84,6 +92,8 @@ class Deviation:
 
 class SchemaMismatchError(S3ParquetError):
     """The schema of an object differs from that of its table."""
+
+    lasting = True
 
     def __init__(
         self,
@@ -166,6 +176,8 @@ def _deviating(deviations: Sequence[Deviation], not_looked_at: int) -> str:
 class UnsupportedSchemaError(S3ParquetError):
     """A destination cannot hold a column without changing it."""
 
+    lasting = True
+
 
 class RefusedRowsError(UnsupportedSchemaError):
     """A destination cannot hold a value of a checkpoint without changing it."""
@@ -180,6 +192,8 @@ class RefusedRowsError(UnsupportedSchemaError):
 
 class EmptyListingError(S3ParquetError):
     """A listing came back empty, which is never taken for "all deleted"."""
+
+    lasting = True
 
     def __init__(self, table: str, prefix: str, objects: int) -> None:
         self.table = table

@@ -52,6 +52,8 @@ class TableLoad:
     """In a run of several tables: what is already fetched of this one."""
     on_loaded: Callable[[LoadReport], None] = field(default=lambda _report: None)
     """Called once everything is committed."""
+    on_failed: Callable[[S3ParquetError], None] = field(default=lambda _error: None)
+    """Called with the error that :meth:`into` is about to raise."""
     earlier: Sequence[LoadReport] = ()
     """Reports of the shards that were loaded in this run before; added to this load's report."""
 
@@ -69,6 +71,13 @@ class TableLoad:
             UnlistedObjectsError: As :func:`check_refresh`; nothing is touched.
             InternalError: An object was neither read nor reported as unreadable: a bug.
         """
+        try:
+            return self._into(destination)
+        except S3ParquetError as error:
+            self.on_failed(error)
+            raise
+
+    def _into(self, destination: Destination) -> LoadReport:
         started, plan, log = time.monotonic(), self.plan, self._load_log()
         try:
             tally, state = self._attempted(destination)

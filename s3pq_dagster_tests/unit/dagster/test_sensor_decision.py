@@ -1,11 +1,18 @@
 """Which tables have something to load, decided on values."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
 from s3pq_dagster.dagster.sensor_cursor import Asked
-from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, LastLoad, NotLoaded
+from s3pq_dagster.dagster.sensor_decision import (
+    Candidate,
+    Decision,
+    LastFailure,
+    LastLoad,
+    NotLoaded,
+)
 from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.objects import Listing
 from s3pq_dagster_tests.unit.made import listing, meta
@@ -207,3 +214,20 @@ def test_verifications_that_succeed_do_not_put_each_other_off() -> None:
         sensor.asked.ask(fingerprint(listing(A)), sensor.now)
         assert sensor.asked.attempts == 1
         sensor.reported_at = sensor.now = sensor.now + 5
+
+
+def test_a_verification_that_fails_for_good_is_not_requested_again() -> None:
+    """As with a load: not until objects, definitions or configuration change."""
+    failure = LastFailure("LedgerVersionError", lasting=True, listing="f", settings="s")
+    for settings, is_due in (("s", False), ("another", True), (None, True)):
+        decision = Decision(
+            now=10 * DAY, is_in_flight=lambda _run: False, last_complete={}, verify_interval=DAY
+        )
+        facts = LastLoad("f", None, None), Asked(), lambda _since: 0.0
+        conditions = partial(lambda known: ("f", known), settings)
+        decision.add(
+            Candidate("t", listing(A), "f", *facts, failure=lambda: failure, conditions=conditions)
+        )
+        assert bool(decision.due) is is_due
+        summary = decision.summary(tables=1, not_loaded=NotLoaded(), cursors={})
+        assert ("not tried again until" in summary) is not is_due
