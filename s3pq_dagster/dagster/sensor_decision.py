@@ -21,6 +21,8 @@ class LastLoad:
     """The LastModified cursor in the same event."""
     run_id: str | None
     """The run that last planned to materialize the table."""
+    at: float | None = None
+    """When that event was logged, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,7 @@ class Decision:
         run_id = table.last.run_id
         is_up_to_date = self._is_up_to_date(table)
         if is_up_to_date:
-            self.up_to_date += 1
-            self.last_complete[table.name] = table.listing
+            self._note_up_to_date(table)
         if is_up_to_date and not self._is_to_be_verified(table):
             return
         if table.mirror and not len(table.listing):
@@ -131,6 +132,13 @@ class Decision:
             self.due.append(table)
             if is_up_to_date:
                 self._to_verify.append(table.name)
+
+    def _note_up_to_date(self, table: Candidate) -> None:
+        self.up_to_date += 1
+        self.last_complete[table.name] = table.listing
+        # A report from the future, as after the clock was set back, would hide every failure.
+        if table.last.at is not None and table.last.at <= self.now:
+            table.asked.note_report(table.last.at)
 
     def _is_to_be_verified(self, table: Candidate) -> bool:
         """Return whether no run has asked the ledger about a table for a long time.
@@ -152,6 +160,8 @@ class Decision:
 
     def _is_up_to_date(self, table: Candidate) -> bool:
         version, asked = table.last.version, table.asked
+        if version is not None:
+            asked.forget_deletions(version)
         if version == table.fingerprint:
             return True
         if version is None:

@@ -104,7 +104,7 @@ def _found_in(records: Iterable[Any]) -> Observed:
     """Find what counts in some observations, the newest first."""
     failure = None
     for record in records:
-        event = record.event_log_entry.asset_observation
+        event = record.asset_observation
         if DATA_VERSION_TAG in (event.tags or {}):
             return Observed(record, failure)
         if failure is None and read_failure(event) is not None:
@@ -156,14 +156,14 @@ class LoadHistory:
         if entry is None:
             return LastLoad(None, None, None)
         newest = entry.last_materialization_record
-        event = None if newest is None else newest.asset_materialization
-        if self._version(event) != current:
-            observed = self._observed(asset, entry).versioned
-            if observed is not None:
-                event = observed.event_log_entry.asset_observation
-        version = self._version(event)
-        shown = None if event is None or version is None else event.metadata.get(cursor)
-        return LastLoad(version, None if shown is None else str(shown.value), entry.last_run_id)
+        if newest is None or self._version(newest.asset_materialization) != current:
+            newest = self._observed(asset, entry).versioned or newest
+        event = newest and (newest.asset_materialization or newest.asset_observation)
+        if (version := self._version(event)) is None:
+            return LastLoad(None, None, entry.last_run_id)
+        shown = event.metadata.get(cursor)
+        told = None if shown is None else str(shown.value)
+        return LastLoad(version, told, entry.last_run_id, newest.timestamp)
 
     def reported_at(self, asset: dg.AssetKey, entry: Any, since: float) -> float | None:
         """Return when a run last reported an asset, by an event with a data version.

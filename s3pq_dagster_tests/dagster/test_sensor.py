@@ -50,6 +50,7 @@ def test_the_first_tick_asks_for_every_table_and_the_next_for_none(lake: Lake) -
     key = f"s3/{lake.bucket.name}/a/last_modified_cursor"
     assert f"{key} 2024-05-06T07:08:09Z" in reason(second)
     assert json.loads(str(second.cursor))[key] == "2024-05-06T07:08:09Z"
+    assert json.loads(str(second.cursor))["tables"] == {}
 
 
 def test_a_new_object_asks_for_its_table_only(lake: Lake) -> None:

@@ -89,6 +89,28 @@ def test_a_deletion_needs_a_run_if_the_sensor_knows_nothing() -> None:
     assert Sensor().tick(listing(A), listing(A, B))[0] == "due"
 
 
+@pytest.mark.parametrize(("at", "attempts"), [(990.0, 0), (500.0, 1), (2000.0, 1), (None, 1)])
+def test_a_request_is_remembered_until_a_run_has_reported_it(
+    at: float | None, attempts: int
+) -> None:
+    """A report from before it, or from the future as after a clock was set back, says nothing."""
+    asked = Asked()
+    asked.ask("f", now=900.0)
+    decision = Decision(now=1000.0, is_in_flight=lambda _run: False, last_complete={})
+    decision.add(Candidate("t", listing(A), "f", LastLoad("f", None, None, at), asked))
+    assert (decision.up_to_date, asked.attempts) == (1, attempts)
+
+
+def test_accepted_deletions_are_forgotten_with_what_they_were_compared_with() -> None:
+    """Something else was loaded since."""
+    sensor = Sensor()
+    sensor.tick(listing(A, B), listing(A, B))
+    sensor.tick(listing(A), listing(A, B))
+    assert sensor.asked.accepted is not None
+    sensor.tick(listing(A, C), listing(A, C))
+    assert sensor.asked == Asked()
+
+
 def test_a_new_object_is_not_hidden_by_a_deletion() -> None:
     """An object that was not there before is pending, whatever else was deleted."""
     sensor = Sensor()
