@@ -10,14 +10,16 @@ import dagster as dg
 
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.metadata import (
+    AT_FAULT,
     DESTINATION,
     ERROR,
     FAILED_LISTING,
     FAILED_SETTINGS,
     LASTING,
+    records,
 )
 from s3pq_dagster.dagster.sensor_decision import LastFailure
-from s3pq_dagster.errors import S3ParquetError
+from s3pq_dagster.errors import S3ParquetError, one_line
 from s3pq_dagster.spec import S3ParquetSpec
 
 _PACKAGES = ("s3pq-dagster", "pyarrow", "duckdb", "deltalake", "pgpq", "psycopg")
@@ -40,6 +42,7 @@ def failure_observation(
         place: The destination.
     """
     known = {} if listing is None else {FAILED_LISTING: listing}
+    named = [{"key": key, "what": one_line(what)} for key, what in error.about()]
     return dg.AssetObservation(
         asset_key=asset,
         description=f"The run failed: {type(error).__name__}: {error}",
@@ -49,6 +52,7 @@ def failure_observation(
             DESTINATION: place,
             FAILED_SETTINGS: settings,
             **known,
+            **records(AT_FAULT, named),
         },
     )
 

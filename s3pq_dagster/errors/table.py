@@ -45,6 +45,11 @@ class TableNameCollisionError(S3ParquetError):
             f"another name in a rule of the layout; then reload the code location."
         )
 
+    def about(self) -> list[tuple[str, str]]:
+        """Return the prefixes."""
+        found = [(prefix, name) for name, prefixes in self.collisions for prefix in prefixes]
+        return [(prefix, f"gives the table name {name}") for prefix, name in found]
+
 
 def _some(prefixes: Sequence[str]) -> str:
     more = len(prefixes) - _MOST_NAMED
@@ -67,6 +72,11 @@ class TableFormatError(S3ParquetError):
             f"with `skip_tables`, or load every file all the same by a rule of the layout with "
             f"`table_format: files`."
         )
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return the folder of the other table."""
+        folder, name = self.found
+        return [(folder, f"is {name} table")]
 
 
 class UnmatchedObjectsError(S3ParquetError):
@@ -132,6 +142,13 @@ class SchemaMismatchError(S3ParquetError):
             f"one, run the table with full_refresh after all its objects have it."
         )
 
+    def about(self) -> list[tuple[str, str]]:
+        """Return those that deviate, and the one that has the table's columns."""
+        found = [(e.first_key, e.objects, e.differences) for e in self.deviations[:_MOST_SCHEMAS]]
+        found = found or [(self.found_key, 1, self.differences)]
+        deviating = [(key, f"{_count(count)}: {_shown(how)}") for key, count, how in found]
+        return [*deviating, (self.expected_key, "has the columns of the table")]
+
     def but(self, **changes: Any) -> "SchemaMismatchError":
         """Return the error with some facts that whoever raised it did not know."""
         facts = [
@@ -151,6 +168,10 @@ _ALLOWING = {
     "rescue": "load the table anew",
 }
 """What to set so that a load in each mode goes on."""
+
+
+def _count(objects: int) -> str:
+    return "1 object" if objects == 1 else f"{objects} objects"
 
 
 def _shown(differences: Sequence[str]) -> str:
@@ -217,6 +238,10 @@ class UnlistedObjectsError(S3ParquetError):
             f"run the table with allow_unlisted: true to keep only what is listed."
         )
 
+    def about(self) -> list[tuple[str, str]]:
+        """Return the objects that are not listed."""
+        return [(key, "is in the bucket, and not listed") for key in self.keys]
+
 
 class QuarantineLimitError(S3ParquetError):
     """More of a table's objects cannot be loaded than the spec allows."""
@@ -228,16 +253,23 @@ class QuarantineLimitError(S3ParquetError):
         quarantined: int,
         listed: int,
         fraction: float,
-        example: str,
+        key: str,
+        reason: str | None,
         refresh: bool = False,
     ) -> None:
         self.table, self.quarantined, self.listed = table, quarantined, listed
+        self.key, self.reason = key, str(reason)
         undone = (
             "The table stays as it was." if refresh else "The checkpoint under way is rolled back."
         )
         super().__init__(
             f"{quarantined} of {listed} listed objects of table {table!r} cannot be "
-            f"loaded, more than max_quarantined_fraction {fraction} allows: {example}. {undone} "
+            f"loaded, more than max_quarantined_fraction {fraction} allows: {key!r}: {reason}. "
+            f"{undone} "
             f"Repair or remove those objects, or raise max_quarantined_fraction, and run again"
             f"{'' if refresh else ': what is committed is not read again'}."
         )
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return one of those that cannot be loaded."""
+        return [(str(self.key), self.reason)]

@@ -108,7 +108,8 @@ class LoadPlan:
                 quarantined=count,
                 listed=len(self.listing),
                 fraction=self.spec.max_quarantined_fraction,
-                example=f"{key!r}: {reason}",
+                key=key,
+                reason=reason,
                 refresh=self.refresh,
             )
 

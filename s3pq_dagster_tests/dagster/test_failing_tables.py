@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from s3pq_dagster.dagster.metadata import DATA_VERSION_TAG
+from s3pq_dagster.dagster.metadata import AT_FAULT, DATA_VERSION_TAG, ERROR
 from s3pq_dagster_tests.lake import Lake, names
 from s3pq_dagster_tests.proxy import Answer
 
@@ -163,3 +163,54 @@ def test_observations_of_others_do_not_make_the_sensor_forget(lake: Lake, others
     assert not tick.run_requests
     shown = f"s3/{lake.bucket.name}/a/last_modified_cursor"
     assert shown in json.loads(str(tick.cursor))
+
+
+@pytest.mark.usefixtures("_differing")
+def test_a_failing_tables_page_says_why_and_names_the_objects(lake: Lake) -> None:
+    """An observation comes before the failure; it has the error, and the objects it is about."""
+    result = lake.run("a")
+    told = newest(lake)
+    assert str(told.description).startswith("The run failed: SchemaMismatchError: schemas differ")
+    assert told.metadata[ERROR].value == "SchemaMismatchError"
+    at_fault = told.metadata[AT_FAULT]
+    assert isinstance(at_fault, dg.TableMetadataValue)
+    assert [record.data for record in at_fault.records] == [
+        {"key": "a/2.parquet", "what": "1 object: column 'id': expected int64, found string"},
+        {"key": "a/1.parquet", "what": "has the columns of the table"},
+    ]
+    kinds = [
+        entry.dagster_event.event_type
+        for entry in lake.instance.all_logs(result.run_id)
+        if entry.dagster_event is not None
+    ]
+    failure = kinds.index(dg.DagsterEventType.STEP_FAILURE)
+    assert dg.DagsterEventType.ASSET_OBSERVATION in kinds[:failure]
+
+
+def failures(lake: Lake) -> list[str]:
+    """Return the observed errors of the table, the newest first."""
+    key = dg.AssetKey([lake.bucket.name, "a"])
+    found = lake.instance.fetch_observations(key, limit=10).records
+    events = [record.asset_observation for record in found]
+    return [str(event.metadata[ERROR].value) for event in events if event is not None]
+
+
+def test_a_step_that_is_tried_again_observes_its_last_failure_only(lake: Lake) -> None:
+    """What a retry mends is nothing to tell."""
+    lake.bucket.put("a/1.parquet", NUMBERS)
+    lake.database.mkdir()
+    lake.options = {"retry_policy": dg.RetryPolicy(max_retries=1)}
+    result = lake.run("a")
+    assert result.filter_events(lambda event: event.is_step_up_for_retry)
+    assert failures(lake) == ["DestinationError"]
+
+
+def test_a_shard_that_fails_observes_the_table(lake: Lake) -> None:
+    """The page is the table's, whichever of its steps fails."""
+    for number in range(2):
+        lake.bucket.put(f"a/{number}.parquet", NUMBERS)
+    lake.run("a", config={"max_objects": 1})
+    lake.options = {"shards": {"a": 2}}
+    lake.bucket.proxy.before = lambda request: DENIED if request.is_object else None
+    assert not lake.run("a").success
+    assert "AccessDeniedError" in failures(lake)
