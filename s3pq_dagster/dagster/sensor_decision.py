@@ -108,6 +108,7 @@ class Decision:
     _backing_off: list[str] = field(default_factory=list)
     _emptied: list[str] = field(default_factory=list)
     _failing: list[str] = field(default_factory=list)
+    _tried_again: list[str] = field(default_factory=list)
 
     def add(self, table: Candidate) -> None:
         """Decide whether a table is up to date, in flight, backing off or due."""
@@ -122,16 +123,24 @@ class Decision:
             self._emptied.append(table.name)
         elif run_id is not None and self.is_in_flight(run_id):
             self._waiting.append(f"{table.name} (run {run_id[:8]})")
-        elif (failure := table.failure()) is not None and failure.lasts(*table.conditions()):
-            self._failing.append(f"{table.name} ({failure.error})")
-        elif (seconds := table.asked.seconds_left(table.fingerprint, self.now)) > 0:
-            self._backing_off.append(
-                f"{table.name} (attempt {table.asked.attempts} failed, next in {round(seconds)} s)"
-            )
-        else:
+        elif not self._is_backing_off(table, table.failure()):
             self.due.append(table)
             if is_up_to_date:
                 self._to_verify.append(table.name)
+
+    def _is_backing_off(self, table: Candidate, failure: LastFailure | None) -> bool:
+        """Return whether a run that failed is not to be followed by another one yet."""
+        said = "" if failure is None else failure.error
+        if failure is not None and failure.lasts(*table.conditions()):
+            self._failing.append(f"{table.name} ({said})")
+            return True
+        if (seconds := table.asked.seconds_left(table.fingerprint, self.now)) > 0:
+            when = f"attempt {table.asked.attempts} failed, next in {round(seconds)} s"
+            self._backing_off.append(f"{table.name} ({when}{': ' * bool(said)}{said})")
+            return True
+        if said:
+            self._tried_again.append(f"{table.name} ({said})")
+        return False
 
     def _note_up_to_date(self, table: Candidate) -> None:
         self.up_to_date += 1
@@ -189,30 +198,37 @@ class Decision:
         return was_loaded and _is_part_of(table.listing, before)
 
     def summary(self, *, tables: int, not_loaded: NotLoaded, cursors: Mapping[str, str]) -> str:
-        """Describe the tick in one line, which begins with what is not loaded.
+        """Describe the tick in one line, which begins with what fails, or is not loaded.
 
         Args:
             tables: How many tables the sensor watches.
             not_loaded: What is listed, and loaded by none of them.
             cursors: LastModified cursors, shown if nothing is due.
         """
-        lacking = not_loaded.parts()
+        wrong = [*self._failures(), *not_loaded.parts()]
         counts = f"{self.up_to_date} of {tables} tables up to date, {self.objects} objects listed"
-        parts = [*lacking, counts if self.due or lacking else f"nothing new: {counts}"]
-        for heading, names in (
-            (f"not tried again until {_UNTIL}", self._failing),
+        parts = [*wrong, counts if self.due or wrong else f"nothing new: {counts}"]
+        parts += _parts(
             ("something to load", [t.name for t in self.due if t.name not in self._to_verify]),
             ("to be verified by the ledger", self._to_verify),
             ("run in flight", self._waiting),
-            ("backing off", self._backing_off),
             ("listing empty, nothing removed without allow_empty_listing", self._emptied),
-        ):
-            if names:
-                parts.append(f"{heading}: {_some(names)}")
+        )
         shown = [f"{key} {value}" for key, value in sorted(cursors.items())]
         if shown and not self.due:
             parts.append(f"cursors: {', '.join(shown[:_MOST_NAMED])}")
         return "; ".join(parts)
+
+    def _failures(self) -> list[str]:
+        return _parts(
+            (f"failing until {_UNTIL}", self._failing),
+            ("failing, backing off", self._backing_off),
+            ("failed before, tried again", self._tried_again),
+        )
+
+
+def _parts(*named: tuple[str, Sequence[str]]) -> list[str]:
+    return [f"{heading}: {_some(names)}" for heading, names in named if names]
 
 
 def _some(names: Sequence[str]) -> str:

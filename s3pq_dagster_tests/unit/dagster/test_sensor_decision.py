@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -252,4 +253,29 @@ def test_a_verification_that_fails_for_good_is_not_requested_again() -> None:
         )
         assert bool(decision.due) is is_due
         summary = decision.summary(tables=1, not_loaded=NotLoaded(), cursors={})
-        assert ("not tried again until" in summary) is not is_due
+        assert ("failing until" in summary) is not is_due
+
+
+def test_a_summary_begins_with_what_fails() -> None:
+    """Before what is not loaded, and before the counts; each with the name of its error."""
+    decision = Decision(now=1000.0, is_in_flight=lambda _run: False, last_complete={})
+    never = LastLoad(None, None, None)
+    last = LastFailure("SchemaMismatchError", lasting=True, listing="f", settings="s")
+    for_now = LastFailure("AccessDeniedError", lasting=False, listing="f", settings="s")
+    asked = Asked("f", 1, 990.0)
+    found: dict[str, Any] = {"failure": lambda: for_now, "conditions": lambda: ("f", "s")}
+    decision.add(Candidate("ok", listing(A), "f", LastLoad("f", None, None), Asked()))
+    decision.add(Candidate("waits", listing(A), "f", never, asked, **found))
+    decision.add(Candidate("again", listing(A), "f", never, Asked(), **found))
+    decision.add(
+        Candidate("bad", listing(A), "f", never, Asked(), **found | {"failure": lambda: last})
+    )
+    summary = decision.summary(tables=4, not_loaded=NotLoaded(["new"]), cursors={})
+    assert summary.split("; ") == [
+        "failing until objects, definitions or configuration change: bad (SchemaMismatchError)",
+        "failing, backing off: waits (attempt 1 failed, next in 50 s: AccessDeniedError)",
+        "failed before, tried again: again (AccessDeniedError)",
+        "not loaded: not in the definitions yet, reload the code location: new",
+        "1 of 4 tables up to date, 4 objects listed",
+        "something to load: again",
+    ]
