@@ -11,6 +11,7 @@ from s3pq_dagster.dagster.metadata import OBJECTS_LISTED, PREFIX, TABLE, table_m
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.drift.fitting import STRICT, start
 from s3pq_dagster.errors import UnsupportedSchemaError, one_line
+from s3pq_dagster.logs import counted, human_bytes
 from s3pq_dagster.reading.added_columns import schema_with_added_columns
 
 
@@ -55,10 +56,7 @@ class S3ParquetTranslator:
             key=[table.bucket, table.name],
             group_name=re.sub(r"\W", "_", table.bucket),
             kinds={"s3", "parquet", props.storage_kind},
-            description=(
-                f"Rows of the Parquet objects under {_code(table.uri)}: {table.objects} objects of "
-                f"{table.bytes / 1024 / 1024:.1f} MiB in all when the bucket was last listed."
-            ),
+            description=_described(table),
             metadata={
                 **table_metadata(
                     source=table.uri,
@@ -72,6 +70,12 @@ class S3ParquetTranslator:
                 OBJECTS_LISTED: table.objects,
             },
         )
+
+
+def _described(table: DiscoveredTable) -> str:
+    """Describe a table, as the bucket was last listed, in the one line that the catalog shows."""
+    objects = counted(table.objects, "object")
+    return f"{objects}, {human_bytes(table.bytes)} in {_code(table.uri)}"
 
 
 def _code(text: str) -> str:

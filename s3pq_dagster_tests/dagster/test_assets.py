@@ -11,6 +11,7 @@ from s3pq_dagster import (
     build_s3_parquet_assets,
     build_s3_parquet_definitions,
 )
+from s3pq_dagster.logs import human_bytes
 from s3pq_dagster_tests.buckets import numbers
 from s3pq_dagster_tests.dagster.test_user_stories import failure
 from s3pq_dagster_tests.lake import Lake, materialized, values
@@ -29,7 +30,9 @@ def test_an_asset_says_what_its_table_is_before_any_run(lake: Lake) -> None:
     spec = spec_of(lake.definitions(), lake.bucket.name, "data_2024")
     assert spec.group_name == lake.bucket.name.replace("-", "_")
     assert spec.kinds == {"s3", "parquet", "duckdb"}
-    assert f"`s3://{lake.bucket.name}/data/2024/`: 2 objects" in str(spec.description)
+    listed = lake.bucket.client.list_objects_v2(Bucket=lake.bucket.name)["Contents"]
+    size = human_bytes(sum(found["Size"] for found in listed))
+    assert spec.description == f"2 objects, {size} in `s3://{lake.bucket.name}/data/2024/`"
     metadata = spec.metadata
     assert [column.name for column in metadata["dagster/column_schema"].columns] == [
         *("id", "text", "_cq_id", "_cq_parent_id", "_s3_key")
