@@ -37,6 +37,8 @@ from s3pq_dagster import (
     build_s3_parquet_definitions,
     errors,
 )
+from s3pq_dagster.dagster import metadata
+from s3pq_dagster.dagster.column_schemas import FROM_TAG
 from s3pq_dagster.layout.rules import Layout
 from s3pq_dagster.source.catalog import group_objects, tables_in
 from s3pq_dagster_tests.buckets import Bucket
@@ -473,6 +475,13 @@ def test_the_error_table_names_every_error() -> None:
     }
     del known["S3ParquetError"]
     assert documented == known
+
+
+def test_the_page_of_metadata_names_every_key() -> None:
+    """Each key of ours, and no other, is on the page; those of tags too."""
+    page = (ROOT / "docs" / "metadata.md").read_text(encoding="utf-8")
+    known = {value for value in vars(metadata).values() if str(value).startswith("s3pq/")}
+    assert set(re.findall(r"`(s3pq/\w+)`", page)) == known | {FROM_TAG}
 
 
 def test_the_log_table_names_every_event() -> None:

@@ -11,7 +11,13 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.dagster.column_schemas import key_types
-from s3pq_dagster.dagster.metadata import DESTINATION, TABLE, report_metadata, table_metadata
+from s3pq_dagster.dagster.metadata import (
+    COLUMN_SCHEMA,
+    DESTINATION,
+    TABLE,
+    report_metadata,
+    table_metadata,
+)
 from s3pq_dagster.dagster.retries import as_failures
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.errors import UnsupportedValueError
@@ -85,6 +91,7 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
                     schema=report.table_schema,
                     of_key=key_types(obj.plan.spec.key_layout, first),
                     rows=report.table_rows,
+                    known=(context.definition_metadata or {}).get(COLUMN_SCHEMA),
                 ),
                 DESTINATION: self.place(),
                 **report_metadata(report, bucket=owner.bucket, table=owner.table),

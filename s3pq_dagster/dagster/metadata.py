@@ -62,15 +62,17 @@ def table_metadata(
     schema: pa.Schema | None,
     of_key: KeyTypes = NO_KEY_COLUMNS,
     rows: int | None = None,
+    known: object = None,
 ) -> dict[str, Any]:
     """Return the metadata that every table has, under Dagster's own keys where it has some.
 
     ``source`` is not under ``dagster/uri``, which Dagster shows as the place where a table is
-    stored. ``of_key`` are the columns that keys make.
+    stored. ``of_key`` are the columns that keys make, ``known`` the columns as they were shown
+    before.
     """
     metadata: dict[str, Any] = {TABLE_NAME: table_name, STORAGE_KIND: storage_kind, SOURCE: source}
     if schema is not None:
-        metadata[COLUMN_SCHEMA] = column_schema(schema, of_key)
+        metadata[COLUMN_SCHEMA] = column_schema(schema, of_key, known=known)
     if rows is not None:
         metadata[ROW_COUNT] = rows
     return metadata

@@ -78,6 +78,11 @@ def _described(table: DiscoveredTable) -> str:
     return f"{objects}, {human_bytes(table.bytes)} in {_code(table.uri)}"
 
 
+def _possibly_null(schema: pa.Schema, mode: str) -> pa.Schema:
+    """Return a schema in which every column may be null, if objects may lack columns."""
+    return schema if mode == STRICT else pa.schema([each.with_nullable(True) for each in schema])  # noqa: FBT003 - pyarrow's
+
+
 def _code(text: str) -> str:
     """Write text as one Markdown code span, whatever is in it (CommonMark 0.31, section 6.1)."""
     shown = one_line(text)
@@ -95,6 +100,6 @@ def _stored_schema(props: S3ParquetTableProps) -> pa.Schema | None:
         added = schema_with_added_columns(
             table.schema, table.schema_key, add_cq_ids=props.add_cq_ids, mode=props.schema_mode
         )
-        return start(added, props.schema_mode)
+        return _possibly_null(start(added, props.schema_mode), props.schema_mode)
     except UnsupportedSchemaError:
         return table.schema  # the run fails with the reason
