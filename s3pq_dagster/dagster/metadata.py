@@ -30,6 +30,7 @@ OBJECTS_PENDING = "s3pq/objects_pending"
 OBJECTS_TO_REMOVE = "s3pq/objects_to_remove"
 OBJECTS_ELSEWHERE = "s3pq/objects_elsewhere"
 OBJECTS_UNRECONCILED = "s3pq/objects_unreconciled"
+LAST_MODIFIED = "s3pq/last_modified"
 LEDGER_ROWS = "s3pq/ledger_rows"
 TABLE_ROWS = "s3pq/table_rows"
 FOOTERS_READ = "s3pq/footers_read"
@@ -107,8 +108,15 @@ def ledger_metadata(
 ) -> dict[str, Any]:
     """Return how many objects and rows of a table are loaded, and the cursor if there is one."""
     loaded = {OBJECTS_LOADED: objects, LEDGER_ROWS: rows}
-    shown = {} if cursor is None else {cursor_key(bucket, table): format_cursor(cursor)}
-    return loaded | shown
+    return loaded | ({} if cursor is None else _cursor_metadata(bucket, table, cursor))
+
+
+def _cursor_metadata(bucket: str, table: str, cursor: datetime) -> dict[str, Any]:
+    """Return the cursor as cq-source-s3 writes it, and as a time that the UI shows as one."""
+    return {
+        cursor_key(bucket, table): format_cursor(cursor),
+        LAST_MODIFIED: dg.MetadataValue.timestamp(cursor),
+    }
 
 
 def agrees(event: dg.EventLogEntry | None, known: Mapping[str, Any]) -> bool:
@@ -116,7 +124,8 @@ def agrees(event: dg.EventLogEntry | None, known: Mapping[str, Any]) -> bool:
     if event is None or event.asset_materialization is None:
         return False
     metadata = event.asset_materialization.metadata
-    return all(key not in metadata or metadata[key].value == known[key] for key in known)
+    told = {key: getattr(value, "value", value) for key, value in known.items()}
+    return all(key not in metadata or metadata[key].value == told[key] for key in told)
 
 
 def records(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
