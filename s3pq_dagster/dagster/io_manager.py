@@ -80,6 +80,7 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
                 raise UnsupportedValueError(msg)
         with as_failures():
             report = obj.into(self.destination(context.log))
+            obj.check_readable(report)
         owner, listing = obj.plan.owner, obj.plan.listing
         first = next(iter(listing.frame["key"].head(1)), None)
         context.add_output_metadata(

@@ -168,6 +168,7 @@ class TableRun:
         prefetched = load.prefetch and load.prefetch.state_of(plan.owner)
         state = state or prefetched or self.tables.state(plan.owner)
         if not plan.is_due(state) and not self._has_news():
+            plan.check_readable(plan.unreadable(state.ledger))
             if _is_reported(plan, state, last):
                 self._observe(plan, state)
                 return

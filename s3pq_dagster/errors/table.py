@@ -273,3 +273,22 @@ class QuarantineLimitError(S3ParquetError):
     def about(self) -> list[tuple[str, str]]:
         """Return one of those that cannot be loaded."""
         return [(str(self.key), self.reason)]
+
+
+class NoReadableObjectError(S3ParquetError):
+    """Not one of a table's listed objects can be loaded, and none was before."""
+
+    lasting = True
+
+    def __init__(self, table: str, listed: int, examples: Sequence[tuple[str, str]]) -> None:
+        self.table, self.listed, self.examples = table, listed, examples
+        key, reason = examples[0]
+        super().__init__(
+            f"none of the {listed} listed objects of table {table!r} can be loaded: {key!r}: "
+            f"{reason}. Replace or remove them; once the cause is gone, run the table with "
+            f"retry_quarantined: true. If it is no table of yours, leave it out with `skip_tables`."
+        )
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return keys and reasons."""
+        return list(self.examples)
