@@ -38,6 +38,16 @@ def human_bytes(count: int) -> str:
     return f"{size:.{digits}f} {units[-1]}"
 
 
+def human_time(seconds: float) -> str:
+    """Write a time for people, in its two largest units: ``4m10s``, ``2h05m``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days or hours:
+        return f"{days}d{hours:02}h" if days else f"{hours}h{minutes:02}m"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
 def counted(number: int, noun: str) -> str:
     """Write a number of things: ``1 object``, ``2 objects``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

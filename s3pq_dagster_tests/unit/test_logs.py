@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from s3pq_dagster.logs import human_bytes, line
+from s3pq_dagster.logs import human_bytes, human_time, line
 
 
 def test_an_event_alone_is_its_name() -> None:
@@ -68,3 +68,12 @@ def test_unicode_line_ends_do_not_break_the_line(separator: str) -> None:
 def test_bytes_are_written_for_people(count: int, said: str) -> None:
     """Two or three digits are enough to judge a size by."""
     assert human_bytes(count) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0s"), (59.6, "1m00s"), (250, "4m10s"), (7500, "2h05m"), (100_000, "1d03h")],
+)
+def test_times_are_written_for_people(seconds: float, said: str) -> None:
+    """In the two largest units."""
+    assert human_time(seconds) == said
