@@ -135,6 +135,8 @@ class LoadHistory:
     """Outlives the tick."""
     _in_flight: dict[str, bool] = field(default_factory=dict)
     """Answers of :meth:`is_in_flight`, by run."""
+    _observed_now: dict[dg.AssetKey, Observed] = field(default_factory=dict)
+    """What was observed, by asset."""
 
     def entries(self, assets: list[dg.AssetKey]) -> dict[dg.AssetKey, Any]:
         """Fetch the newest events of many assets in one query."""
@@ -191,9 +193,12 @@ class LoadHistory:
         return None if failure is None or not self._is_here(failure) else read_failure(failure)
 
     def _observed(self, asset: dg.AssetKey, entry: Any) -> Observed:
-        newest = None if entry is None else entry.last_materialization_record
-        since = 0 if newest is None else newest.storage_id
-        return self.observations.of(self.context.instance, asset, since)
+        if asset not in self._observed_now:
+            newest = None if entry is None else entry.last_materialization_record
+            since = 0 if newest is None else newest.storage_id
+            found = self.observations.of(self.context.instance, asset, since)
+            self._observed_now[asset] = found
+        return self._observed_now[asset]
 
     def _version(self, event: Any) -> str | None:
         """Return an event's data version, unless it is about another destination."""
