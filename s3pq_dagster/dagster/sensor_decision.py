@@ -133,6 +133,7 @@ class Decision:
         said = "" if failure is None else failure.error
         if failure is not None and failure.lasts(*table.conditions()):
             self._failing.append(f"{table.name} ({said})")
+            table.asked.note_report(self.now)  # the event log remembers it
             return True
         if (seconds := table.asked.seconds_left(table.fingerprint, self.now)) > 0:
             when = f"attempt {table.asked.attempts} failed, next in {round(seconds)} s"

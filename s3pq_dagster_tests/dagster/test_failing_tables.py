@@ -65,6 +65,7 @@ def test_what_trying_again_cannot_mend_waits_for_another_listing(lake: Lake) -> 
         assert str(tick.skip_message).startswith(
             "failing until objects, definitions or configuration change: a (SchemaMismatchError); "
         )
+        assert json.loads(tick.cursor)["tables"] == {}
     lake.bucket.put("a/2.parquet", NUMBERS)
     tick = lake.tick(tick.cursor, definitions=definitions)
     assert asked(tick) == [{"a"}]
