@@ -89,6 +89,31 @@ def canonical(schema: pa.Schema) -> pa.Schema:
     return pa.schema([(field.name, canonical_type(field.type)) for field in schema])
 
 
+_MOST_FACTS, _FACT_BYTES = 10, 300
+"""How many entries of a field's metadata are kept, and how much of each."""
+_FORMATS_OWN = (b"PARQUET:", b"ARROW:")
+"""Beginnings of the keys that pyarrow uses for itself."""
+
+
+def with_facts(schema: pa.Schema, stored: pa.Schema) -> pa.Schema:
+    """Give a canonical schema what a file says of its columns: nullable or not, and metadata.
+
+    Args:
+        schema: The canonical schema of the file.
+        stored: The schema as it is in the file.
+    """
+    if schema.names != stored.names:
+        return schema
+    return pa.schema(map(_with_facts, schema, stored))
+
+
+def _with_facts(field: pa.Field, stored: pa.Field) -> pa.Field:
+    said = (stored.metadata or {}).items()
+    facts = {k: v[:_FACT_BYTES] for k, v in said if not k.startswith(_FORMATS_OWN)}
+    kept = dict(list(facts.items())[:_MOST_FACTS])
+    return field.with_nullable(stored.nullable).with_metadata(kept or None)
+
+
 def differences(
     expected: pa.Schema,
     found: pa.Schema,

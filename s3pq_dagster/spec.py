@@ -110,7 +110,7 @@ class S3ParquetSpec(BaseModel):
     max_quarantined_fraction: float = Field(
         default=1.0,
         description="A table's run fails when more than this part of its listed objects cannot be "
-        "loaded; 0 lets none pass, 1 never fails.",
+        "loaded, and in any case when none can; 0 lets none pass.",
     )
     max_decoded_bytes: int = Field(
         default=1024 * MIB,

@@ -37,6 +37,8 @@ from s3pq_dagster import (
     build_s3_parquet_definitions,
     errors,
 )
+from s3pq_dagster.dagster import metadata
+from s3pq_dagster.dagster.column_schemas import FROM_TAG
 from s3pq_dagster.layout.rules import Layout
 from s3pq_dagster.source.catalog import group_objects, tables_in
 from s3pq_dagster_tests.buckets import Bucket
@@ -461,18 +463,25 @@ def test_the_fields_of_the_io_managers_are_theirs() -> None:
 
 
 def test_the_error_table_names_every_error() -> None:
-    """The README's table lists each public error and whether it is retried."""
+    """The README's table lists each public error, and whether it is retried or waits."""
     documented = {
-        in_code(row[0])[0]: row[2] == "yes"
+        in_code(row[0])[0]: row[2]
         for row in table_after(README.read_text(encoding="utf-8"), "## Errors")
     }
     known = {
-        name: found.retryable
+        name: "yes" if found.retryable else "no, waits" if found.lasting else "no"
         for name, found in vars(errors).items()
         if isinstance(found, type) and issubclass(found, errors.S3ParquetError)
     }
     del known["S3ParquetError"]
     assert documented == known
+
+
+def test_the_page_of_metadata_names_every_key() -> None:
+    """Each key of ours, and no other, is on the page; those of tags too."""
+    page = (ROOT / "docs" / "metadata.md").read_text(encoding="utf-8")
+    known = {value for value in vars(metadata).values() if str(value).startswith("s3pq/")}
+    assert set(re.findall(r"`(s3pq/\w+)`", page)) == known | {FROM_TAG}
 
 
 def test_the_log_table_names_every_event() -> None:

@@ -9,7 +9,7 @@ import dagster as dg
 from s3pq_dagster.dagster.column_schemas import key_types
 from s3pq_dagster.dagster.discovery import discover
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE
+from s3pq_dagster.dagster.metadata import BUCKET_TAG, COLLISION, PREFIX, TABLE
 from s3pq_dagster.dagster.op_settings import OpSettings
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.retries import as_failures
@@ -21,6 +21,8 @@ from s3pq_dagster.errors import ConfigurationError
 
 SOURCE_KEY = "s3_parquet"
 IO_MANAGER_KEY = "s3_parquet_io_manager"
+_MOST_OF_TAG = 63
+"""Characters that Dagster lets a tag's value have."""
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(
     max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
@@ -165,4 +167,5 @@ def _spec_of(
     if table.collision is not None:
         name, prefixes = table.collision
         needed[COLLISION] = {"table": name, "prefixes": prefixes}
-    return translator.get_asset_spec(props).merge_attributes(metadata=needed)
+    tags = {BUCKET_TAG: table.bucket} if len(table.bucket) <= _MOST_OF_TAG else {}
+    return translator.get_asset_spec(props).merge_attributes(metadata=needed, tags=tags)

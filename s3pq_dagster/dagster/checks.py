@@ -90,9 +90,11 @@ class Proof:
     def _complete(self) -> tuple[bool, dg.AssetCheckSeverity, dict[str, Any]]:
         found = self._still_missing()
         pending = found.pending.frame["key"].to_list()
+        ledger = self.audit.state.ledger
         metadata = {
             OBJECTS_LISTED: len(self.listing),
-            OBJECTS_LOADED: self.audit.state.ledger.count(Status.LOADED),
+            OBJECTS_LOADED: ledger.count(Status.LOADED),
+            OBJECTS_QUARANTINED: ledger.quarantined(self.listing).height,
             OBJECTS_PENDING: len(pending),
             OBJECTS_TO_REMOVE: len(found.removed),
             OBJECTS_ELSEWHERE: len(self.elsewhere),

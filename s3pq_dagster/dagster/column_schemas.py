@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from s3pq_dagster import schemas
 from s3pq_dagster.drift.rescued import RESCUED_COLUMN, RESCUED_TYPE
+from s3pq_dagster.errors import one_line
 from s3pq_dagster.layout.key_columns import KeyColumnError
 from s3pq_dagster.layout.key_reader import KeyReader
 from s3pq_dagster.layout.rules import Layout
@@ -29,21 +30,31 @@ _OURS = {
 """Descriptions of the columns that a load adds. With another type it is a file's own column."""
 
 
+_COMMENTS = ("description", "comment", "doc")
+"""Keys under which writers describe a column."""
 KeyTypes = Mapping[str, pa.DataType]
 """Name and type of each column that a layout makes of a key."""
 NO_KEY_COLUMNS: KeyTypes = MappingProxyType({})
 
 
-def column_schema(schema: pa.Schema, of_key: KeyTypes = NO_KEY_COLUMNS) -> dg.TableSchema:
+def column_schema(
+    schema: pa.Schema, of_key: KeyTypes = NO_KEY_COLUMNS, *, known: object = None
+) -> dg.TableSchema:
     """Convert an Arrow schema to what the UI shows.
 
     Args:
-        schema: The table's schema.
+        schema: The table's schema; its fields may have what a file says of them.
         of_key: The columns that keys make. One of another type is a file's own, which counts.
+        known: What was shown of the table before, if anything: a destination's schema does not
+            have what files say of their columns.
     """
     made = {schemas.folded(name): kind for name, kind in of_key.items()}
     fields = {field.name: field for field in schema}
-    return dg.TableSchema(columns=[_column(field, made) for field in fields.values()])
+    shown = (
+        {(c.name, c.type): c for c in known.columns} if isinstance(known, dg.TableSchema) else {}
+    )
+    columns = [_column(field, made) for field in fields.values()]
+    return dg.TableSchema(columns=[shown.get((c.name, c.type), c) for c in columns])
 
 
 def key_types(layout: Layout, key: str | None) -> KeyTypes:
@@ -60,11 +71,24 @@ def _column(field: pa.Field, made: Mapping[bytes, pa.DataType]) -> dg.TableColum
     origin, said = "load", _OURS.get((field.name, field.type))
     if made.get(schemas.folded(field.name)) == field.type:
         origin, said = "key", _OF_KEY
-    if said is None:
-        return dg.TableColumn(name=field.name, type=_type_name(field.type))
     return dg.TableColumn(
-        name=field.name, type=_type_name(field.type), description=said, tags={FROM_TAG: origin}
+        name=field.name,
+        type=_type_name(field.type),
+        description=_facts(field) if said is None else said,
+        constraints=dg.TableColumnConstraints(nullable=field.nullable),
+        tags=None if said is None else {FROM_TAG: origin},
     )
+
+
+def _facts(field: pa.Field) -> str | None:
+    """Return what a file says of a column in its metadata: a comment first, if it has one."""
+    said = {_text(name): _text(value) for name, value in (field.metadata or {}).items()}
+    comments = [said.pop(name) for name in _COMMENTS if name in said]
+    return ". ".join([*comments, *(f"{name}: {value}" for name, value in said.items())]) or None
+
+
+def _text(data: bytes) -> str:
+    return one_line(data.decode(errors="replace"))
 
 
 def _type_name(kind: pa.DataType) -> str:

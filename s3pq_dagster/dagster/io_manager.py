@@ -11,7 +11,13 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.dagster.column_schemas import key_types
-from s3pq_dagster.dagster.metadata import DESTINATION, TABLE, report_metadata, table_metadata
+from s3pq_dagster.dagster.metadata import (
+    COLUMN_SCHEMA,
+    DESTINATION,
+    TABLE,
+    report_metadata,
+    table_metadata,
+)
 from s3pq_dagster.dagster.retries import as_failures
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.errors import UnsupportedValueError
@@ -54,6 +60,13 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
         not count what was loaded into another place.
         """
 
+    def table_options(self) -> dict[str, Any]:
+        """Return those fields, without secrets, by which a table may load or fail.
+
+        After a failure that trying again cannot mend, the sensor requests a run once they change.
+        """
+        return {}
+
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Load a table, checkpoint by checkpoint, and record its metadata."""
         if not isinstance(obj, TableLoad):
@@ -67,6 +80,7 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
                 raise UnsupportedValueError(msg)
         with as_failures():
             report = obj.into(self.destination(context.log))
+            obj.check_readable(report)
         owner, listing = obj.plan.owner, obj.plan.listing
         first = next(iter(listing.frame["key"].head(1)), None)
         context.add_output_metadata(
@@ -78,6 +92,7 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
                     schema=report.table_schema,
                     of_key=key_types(obj.plan.spec.key_layout, first),
                     rows=report.table_rows,
+                    known=(context.definition_metadata or {}).get(COLUMN_SCHEMA),
                 ),
                 DESTINATION: self.place(),
                 **report_metadata(report, bucket=owner.bucket, table=owner.table),

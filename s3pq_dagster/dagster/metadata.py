@@ -30,6 +30,7 @@ OBJECTS_PENDING = "s3pq/objects_pending"
 OBJECTS_TO_REMOVE = "s3pq/objects_to_remove"
 OBJECTS_ELSEWHERE = "s3pq/objects_elsewhere"
 OBJECTS_UNRECONCILED = "s3pq/objects_unreconciled"
+LAST_MODIFIED = "s3pq/last_modified"
 LEDGER_ROWS = "s3pq/ledger_rows"
 TABLE_ROWS = "s3pq/table_rows"
 FOOTERS_READ = "s3pq/footers_read"
@@ -37,6 +38,13 @@ SAMPLE = "s3pq/sample"
 QUARANTINED_KEYS = "s3pq/quarantined_keys"
 COLUMNS_ADDED = "s3pq/columns_added"
 COLUMNS_RETYPED = "s3pq/columns_retyped"
+ERROR = "s3pq/error"
+AT_FAULT = "s3pq/objects_at_fault"
+LASTING = "s3pq/fails_until_changed"
+FAILED_LISTING = "s3pq/failed_listing"
+FAILED_SETTINGS = "s3pq/failed_settings"
+BUCKET_TAG = "s3pq/bucket"
+"""Tag of every table's asset; its value is the bucket, unless no tag can hold that."""
 FULL_REFRESH_TAG = "s3pq/full_refresh"
 # Keys that Dagster defines, and shows in particular places of its UI.
 COLUMN_SCHEMA = "dagster/column_schema"
@@ -55,15 +63,17 @@ def table_metadata(
     schema: pa.Schema | None,
     of_key: KeyTypes = NO_KEY_COLUMNS,
     rows: int | None = None,
+    known: object = None,
 ) -> dict[str, Any]:
     """Return the metadata that every table has, under Dagster's own keys where it has some.
 
     ``source`` is not under ``dagster/uri``, which Dagster shows as the place where a table is
-    stored. ``of_key`` are the columns that keys make.
+    stored. ``of_key`` are the columns that keys make, ``known`` the columns as they were shown
+    before.
     """
     metadata: dict[str, Any] = {TABLE_NAME: table_name, STORAGE_KIND: storage_kind, SOURCE: source}
     if schema is not None:
-        metadata[COLUMN_SCHEMA] = column_schema(schema, of_key)
+        metadata[COLUMN_SCHEMA] = column_schema(schema, of_key, known=known)
     if rows is not None:
         metadata[ROW_COUNT] = rows
     return metadata
@@ -98,8 +108,15 @@ def ledger_metadata(
 ) -> dict[str, Any]:
     """Return how many objects and rows of a table are loaded, and the cursor if there is one."""
     loaded = {OBJECTS_LOADED: objects, LEDGER_ROWS: rows}
-    shown = {} if cursor is None else {cursor_key(bucket, table): format_cursor(cursor)}
-    return loaded | shown
+    return loaded | ({} if cursor is None else _cursor_metadata(bucket, table, cursor))
+
+
+def _cursor_metadata(bucket: str, table: str, cursor: datetime) -> dict[str, Any]:
+    """Return the cursor as cq-source-s3 writes it, and as a time that the UI shows as one."""
+    return {
+        cursor_key(bucket, table): format_cursor(cursor),
+        LAST_MODIFIED: dg.MetadataValue.timestamp(cursor),
+    }
 
 
 def agrees(event: dg.EventLogEntry | None, known: Mapping[str, Any]) -> bool:
@@ -107,7 +124,8 @@ def agrees(event: dg.EventLogEntry | None, known: Mapping[str, Any]) -> bool:
     if event is None or event.asset_materialization is None:
         return False
     metadata = event.asset_materialization.metadata
-    return all(key not in metadata or metadata[key].value == known[key] for key in known)
+    told = {key: getattr(value, "value", value) for key, value in known.items()}
+    return all(key not in metadata or metadata[key].value == told[key] for key in told)
 
 
 def records(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -50,4 +50,6 @@ class OpSettings:
         """Return what an op does for one table; see :class:`TableRun` and :class:`RunTables`."""
         source = getattr(context.resources, self.source_key)
         io_manager = getattr(context.resources, self.io_manager_key)
-        return TableRun(RunTables(context, source, io_manager, whole), config, spec, earlier)
+        tables = RunTables(context, source, io_manager, whole)
+        retries = 0 if self.retry_policy is None else self.retry_policy.max_retries
+        return TableRun(tables, config, spec, earlier, retries)

@@ -47,7 +47,8 @@ class DiscoveredTable:
     bytes: int
     """The size of all its objects."""
     schema: pa.Schema | None = None
-    """The canonical schema of the files' own columns; ``None`` if no footer could be read."""
+    """The canonical schema of the files' own columns, with what the file says of each; ``None`` if
+    no footer could be read."""
     schema_key: str | None = None
     """The key of the object that the schema was read from."""
     schema_version: str | None = None

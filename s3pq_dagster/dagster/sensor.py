@@ -3,18 +3,20 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import dagster as dg
 
+from s3pq_dagster.dagster.failures import named_listing, settings_digest
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE
+from s3pq_dagster.dagster.metadata import BUCKET_TAG, COLLISION, PREFIX, TABLE
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.sensor_cursor import SensorCursor
 from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, NotLoaded
-from s3pq_dagster.dagster.sensor_history import LoadHistory, Silences
+from s3pq_dagster.dagster.sensor_history import LoadHistory, Observations, Silences
 from s3pq_dagster.dagster.sensor_listing import ListingOverTicks
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError
 from s3pq_dagster.layout.table_rule import columns_hash
@@ -51,7 +53,8 @@ def build_s3_parquet_sensor(
         source: The bucket; environment variables are read at each tick.
         assets: The result of :func:`build_s3_parquet_assets`.
         destination: Where the assets are loaded, so that loads into another destination do not
-            count. ``None`` if the destination never changes.
+            count. ``None`` if the destination never changes; then a table that fails is asked for
+            again even where that cannot help.
         name: The sensor's name.
         default_status: Whether it runs from the start.
         minimum_interval_seconds: The time between two ticks.
@@ -73,7 +76,7 @@ def build_s3_parquet_sensor(
 
     @dg.sensor(
         name=name,
-        target=list(assets) if watch.tables else None,
+        target=_target(assets, watch.tables.values()),
         default_status=default_status,
         minimum_interval_seconds=minimum_interval_seconds,
         description="Lists the bucket and requests a run where objects are not loaded yet.",
@@ -82,6 +85,17 @@ def build_s3_parquet_sensor(
         return watch.tick(context)
 
     return sensor
+
+
+def _target(
+    assets: Sequence[dg.AssetsDefinition], specs: Collection[dg.AssetSpec]
+) -> dg.AssetSelection | list[dg.AssetsDefinition] | None:
+    """Select the tables by the tag that they have in common: a list of 200 keys reads badly."""
+    buckets = {spec.tags.get(BUCKET_TAG) for spec in specs}
+    bucket = buckets.pop() if len(buckets) == 1 else None
+    if bucket is not None:
+        return dg.AssetSelection.tag(BUCKET_TAG, bucket)
+    return list(assets) if specs else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +116,33 @@ class BucketWatch:
     """When each table was last reported by a run, as far as it was looked up."""
     silences: Silences = field(default_factory=Silences)
     """How long each run in flight has been silent."""
+    observations: Observations = field(default_factory=Observations)
+    """What was found in the event log."""
 
     def tick(self, context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """List the bucket and decide for which tables to request runs."""
-        with self.source.process_config_and_initialize_cm() as opened:
+        with (
+            self.source.process_config_and_initialize_cm() as opened,
+            _opened(self.destination) as destination,
+        ):
             grouping = self.listing.go_on(opened, context.log)
             if isinstance(grouping, dg.SkipReason):
                 return grouping
-            place = _place_of(self.destination)
-            history = LoadHistory(context, place, self.stale_run_seconds, self.silences)
-            return self._result(opened, grouping, history)
+            place = None if destination is None else destination.place()
+            kept = self.silences, self.observations
+            history = LoadHistory(context, place, self.stale_run_seconds, *kept)
+            return self._result(opened, grouping, history, destination)
 
     def _result(
-        self, source: S3ParquetResource, grouping: Grouping, history: LoadHistory
+        self,
+        source: S3ParquetResource,
+        grouping: Grouping,
+        history: LoadHistory,
+        destination: S3ParquetIOManager | None,
     ) -> dg.SensorResult:
         context = history.context
         cursor = SensorCursor.parse(context.cursor, context.log, sensor=self.name)
-        candidates = self._candidates(source, grouping, history, cursor)
+        candidates = self._candidates(source, grouping, history, cursor, destination)
         decision = Decision(
             now=time.time(),
             is_in_flight=history.is_in_flight,
@@ -150,6 +174,7 @@ class BucketWatch:
         grouping: Grouping,
         history: LoadHistory,
         cursor: SensorCursor,
+        destination: S3ParquetIOManager | None,
     ) -> list[Candidate]:
         """Bring together what is listed, loaded and remembered of each table."""
         # A table that cannot be loaded for its name is in no run: the tick's reason says why.
@@ -169,7 +194,9 @@ class BucketWatch:
             reported_at = partial(history.reported_at, spec.key, entries.get(spec.key))
             asked = cursor.of(name)
             mirror = source.for_table(pattern).write_mode == "mirror"
-            facts = current, last, asked, reported_at, layout, mirror
+            failure = partial(history.last_failure, spec.key, entries.get(spec.key))
+            conditions = partial(_conditions, source, grouping, pattern, current, destination)
+            facts = current, last, asked, reported_at, layout, mirror, failure, conditions
             candidates.append(Candidate(name, listing, *facts))
         return candidates
 
@@ -191,13 +218,28 @@ class BucketWatch:
         return dg.RunRequest(run_key=digest, asset_selection=keys)
 
 
-def _place_of(destination: S3ParquetIOManager | None) -> str | None:
-    """Name the destination's place, with environment variables read now."""
+@contextmanager
+def _opened(destination: S3ParquetIOManager | None) -> Iterator[S3ParquetIOManager | None]:
+    """Open the IO manager, with environment variables read now; its destination stays closed."""
     if destination is None:
-        return None
-    with destination.process_config_and_initialize_cm() as opened:
-        place: str = opened.place()
-    return place
+        yield None
+    else:
+        with destination.process_config_and_initialize_cm() as opened:
+            yield opened
+
+
+def _conditions(
+    source: S3ParquetResource,
+    grouping: Grouping,
+    pattern: str,
+    current: str,
+    destination: S3ParquetIOManager | None,
+) -> tuple[str, str | None]:
+    """Name what decides whether a table that failed fails again, as the failed run did."""
+    listing = named_listing(current, grouping.format_of(pattern))
+    if destination is None:
+        return listing, None
+    return listing, settings_digest(source.for_table(pattern), destination)
 
 
 def _not_loaded(

@@ -14,6 +14,8 @@ _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _MOST_ATTEMPTS = 10**9
 _LATEST = 10**12
 """Bounds of the numbers that a cursor may hold, which a person may have edited."""
+_MOST_SHOWN = 20
+"""LastModified cursors in the text, which a person may read on one screen."""
 _FIRST_BACKOFF_SECONDS = 60
 _MOST_BACKOFF_SECONDS = 3600
 _MOST_DOUBLINGS = 6
@@ -45,7 +47,16 @@ class Asked:
     def note_report(self, at: float) -> None:
         """Remember that a run reported the table: if it was requested before, it did not fail."""
         if at >= self.at:
-            self.fingerprint, self.attempts = None, 0
+            self.fingerprint, self.attempts, self.at = None, 0, 0.0
+
+    def forget_deletions(self, version: str) -> None:
+        """Forget deletions that were accepted for another data version than the present one."""
+        if self.accepted_for != version:
+            self.accepted = self.accepted_for = None
+
+    def remembered(self) -> dict[str, Any]:
+        """Return what is remembered, by field; nothing where that is nothing."""
+        return {name: value for name, value in asdict(self).items() if value}
 
     def seconds_left(self, fingerprint: str, now: float) -> float:
         """Return how long not to request another run for a listing.
@@ -102,9 +113,18 @@ class SensorCursor:
         self.tables = {name: asked for name, asked in self.tables.items() if name in tables}
 
     def dump(self, cursors: Mapping[str, str]) -> str:
-        """Return the cursor as JSON, with each table's LastModified cursor for people to read."""
-        tables = {name: asdict(asked) for name, asked in sorted(self.tables.items())}
-        return json.dumps({"v": _FORMAT, "tables": tables, **dict(sorted(cursors.items()))})
+        """Return the cursor as JSON.
+
+        Args:
+            cursors: LastModified cursors by key, of which people see the latest.
+        """
+        asked = {name: asked.remembered() for name, asked in sorted(self.tables.items())}
+        tables = {name: state for name, state in asked.items() if state}
+        latest = sorted(cursors, key=lambda key: cursors[key].rstrip("Z"))[-_MOST_SHOWN:]
+        shown = {key: cursors[key] for key in sorted(latest)}
+        more = len(cursors) - len(shown)
+        left = {"cursors_not_shown": more} if more else {}
+        return json.dumps({"v": _FORMAT, "tables": tables, **shown, **left})
 
 
 def _asked(state: Any) -> Asked:

@@ -8,6 +8,7 @@ from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.objects import IDENTITY, Listing
 
 _MOST_NAMED = 10
+_UNTIL = "objects, definitions or configuration change"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,26 @@ class LastLoad:
     """The LastModified cursor in the same event."""
     run_id: str | None
     """The run that last planned to materialize the table."""
+    at: float | None = None
+    """When that event was logged, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastFailure:
+    """What the newest run of a table says, if it failed."""
+
+    error: str
+    """Name of the error's class."""
+    lasting: bool
+    """Whether each run fails in the same way while ``listing`` and ``settings`` stay."""
+    listing: str
+    """What was to be loaded."""
+    settings: str
+    """A hash of what was asked for."""
+
+    def lasts(self, listing: str, settings: str | None) -> bool:
+        """Return whether a run fails in the same way, given what it would load and is asked for."""
+        return self.lasting and (listing, settings) == (self.listing, self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +62,10 @@ class Candidate:
     """Hash of the columns that its keys make, which is part of its fingerprints."""
     mirror: bool = False
     """Whether rows of objects deleted from S3 are removed."""
+    failure: Callable[[], LastFailure | None] = lambda: None
+    """Looks up why the newest run failed."""
+    conditions: Callable[[], tuple[str, str | None]] = lambda: ("", None)
+    """Returns what a run would load now, and a hash of what it is asked for, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +107,8 @@ class Decision:
     _waiting: list[str] = field(default_factory=list)
     _backing_off: list[str] = field(default_factory=list)
     _emptied: list[str] = field(default_factory=list)
+    _failing: list[str] = field(default_factory=list)
+    _tried_again: list[str] = field(default_factory=list)
 
     def add(self, table: Candidate) -> None:
         """Decide whether a table is up to date, in flight, backing off or due."""
@@ -89,22 +116,39 @@ class Decision:
         run_id = table.last.run_id
         is_up_to_date = self._is_up_to_date(table)
         if is_up_to_date:
-            self.up_to_date += 1
-            self.last_complete[table.name] = table.listing
+            self._note_up_to_date(table)
         if is_up_to_date and not self._is_to_be_verified(table):
             return
         if table.mirror and not len(table.listing):
             self._emptied.append(table.name)
         elif run_id is not None and self.is_in_flight(run_id):
             self._waiting.append(f"{table.name} (run {run_id[:8]})")
-        elif (seconds := table.asked.seconds_left(table.fingerprint, self.now)) > 0:
-            self._backing_off.append(
-                f"{table.name} (attempt {table.asked.attempts} failed, next in {round(seconds)} s)"
-            )
-        else:
+        elif not self._is_backing_off(table, table.failure()):
             self.due.append(table)
             if is_up_to_date:
                 self._to_verify.append(table.name)
+
+    def _is_backing_off(self, table: Candidate, failure: LastFailure | None) -> bool:
+        """Return whether a run that failed is not to be followed by another one yet."""
+        said = "" if failure is None else failure.error
+        if failure is not None and failure.lasts(*table.conditions()):
+            self._failing.append(f"{table.name} ({said})")
+            table.asked.note_report(self.now)  # the event log remembers it
+            return True
+        if (seconds := table.asked.seconds_left(table.fingerprint, self.now)) > 0:
+            when = f"attempt {table.asked.attempts} failed, next in {round(seconds)} s"
+            self._backing_off.append(f"{table.name} ({when}{': ' * bool(said)}{said})")
+            return True
+        if said:
+            self._tried_again.append(f"{table.name} ({said})")
+        return False
+
+    def _note_up_to_date(self, table: Candidate) -> None:
+        self.up_to_date += 1
+        self.last_complete[table.name] = table.listing
+        # A report from the future, as after the clock was set back, would hide every failure.
+        if table.last.at is not None and table.last.at <= self.now:
+            table.asked.note_report(table.last.at)
 
     def _is_to_be_verified(self, table: Candidate) -> bool:
         """Return whether no run has asked the ledger about a table for a long time.
@@ -126,6 +170,8 @@ class Decision:
 
     def _is_up_to_date(self, table: Candidate) -> bool:
         version, asked = table.last.version, table.asked
+        if version is not None:
+            asked.forget_deletions(version)
         if version == table.fingerprint:
             return True
         if version is None:
@@ -153,29 +199,37 @@ class Decision:
         return was_loaded and _is_part_of(table.listing, before)
 
     def summary(self, *, tables: int, not_loaded: NotLoaded, cursors: Mapping[str, str]) -> str:
-        """Describe the tick in one line, which begins with what is not loaded.
+        """Describe the tick in one line, which begins with what fails, or is not loaded.
 
         Args:
             tables: How many tables the sensor watches.
             not_loaded: What is listed, and loaded by none of them.
             cursors: LastModified cursors, shown if nothing is due.
         """
-        lacking = not_loaded.parts()
+        wrong = [*self._failures(), *not_loaded.parts()]
         counts = f"{self.up_to_date} of {tables} tables up to date, {self.objects} objects listed"
-        parts = [*lacking, counts if self.due or lacking else f"nothing new: {counts}"]
-        for heading, names in (
+        parts = [*wrong, counts if self.due or wrong else f"nothing new: {counts}"]
+        parts += _parts(
             ("something to load", [t.name for t in self.due if t.name not in self._to_verify]),
             ("to be verified by the ledger", self._to_verify),
             ("run in flight", self._waiting),
-            ("backing off", self._backing_off),
             ("listing empty, nothing removed without allow_empty_listing", self._emptied),
-        ):
-            if names:
-                parts.append(f"{heading}: {_some(names)}")
+        )
         shown = [f"{key} {value}" for key, value in sorted(cursors.items())]
         if shown and not self.due:
             parts.append(f"cursors: {', '.join(shown[:_MOST_NAMED])}")
         return "; ".join(parts)
+
+    def _failures(self) -> list[str]:
+        return _parts(
+            (f"failing until {_UNTIL}", self._failing),
+            ("failing, backing off", self._backing_off),
+            ("failed before, tried again", self._tried_again),
+        )
+
+
+def _parts(*named: tuple[str, Sequence[str]]) -> list[str]:
+    return [f"{heading}: {_some(names)}" for heading, names in named if names]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,14 +1,16 @@
 """What Dagster's instance has recorded of tables and of the runs that load them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import dagster as dg
 
+from s3pq_dagster.dagster.failures import read_failure
 from s3pq_dagster.dagster.metadata import DATA_VERSION_TAG, DESTINATION
-from s3pq_dagster.dagster.sensor_decision import LastLoad
+from s3pq_dagster.dagster.sensor_decision import LastFailure, LastLoad
 from s3pq_dagster.logs import line
 
 _RUNNING = {
@@ -59,6 +61,65 @@ class Silences:
         self._seen.pop(run_id, None)
 
 
+_PAGES = (10, 100)
+"""How many observations are looked through for one with a data version, page by page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The observations of an asset since its newest materialization."""
+
+    versioned: Any = None
+    """The newest with a data version, as a record; ``None`` if there is none."""
+    failure: Any = None
+    """The newest of a failed run, if it is newer than ``versioned``; else ``None``."""
+
+
+@dataclass(slots=True)
+class Observations:
+    """What was found in the observations of assets; it outlives the tick."""
+
+    _found: dict[dg.AssetKey, tuple[tuple[int, int], Observed]] = field(default_factory=dict)
+    """By asset: newest materialization and observation at that time, and what was found."""
+
+    def of(self, instance: dg.DagsterInstance, asset: dg.AssetKey, since: int) -> Observed:
+        """Look through an asset's observations, newest first.
+
+        Args:
+            instance: Has the event log.
+            asset: The asset.
+            since: The storage id of its newest materialization; 0 if it has none.
+        """
+        page = instance.fetch_observations(asset, limit=_PAGES[0])
+        newest = since, page.records[0].storage_id if page.records else 0
+        known = self._found.get(asset)
+        if known is None or known[0] != newest:
+            records = _records(instance, asset, page)
+            after = takewhile(lambda record: record.storage_id > since, records)
+            known = self._found[asset] = newest, _found_in(after)
+        return known[1]
+
+
+def _found_in(records: Iterable[Any]) -> Observed:
+    """Find what counts in some observations, the newest first."""
+    failure = None
+    for record in records:
+        event = record.asset_observation
+        if DATA_VERSION_TAG in (event.tags or {}):
+            return Observed(record, failure)
+        if failure is None and read_failure(event) is not None:
+            failure = event
+    return Observed(None, failure)
+
+
+def _records(instance: dg.DagsterInstance, asset: dg.AssetKey, page: Any) -> Iterator[Any]:
+    """Yield a page of observations and the next one; what is older is taken for not there."""
+    # That costs at most a run, which finds that nothing is new.
+    yield from page.records
+    if page.has_more:
+        yield from instance.fetch_observations(asset, _PAGES[1], page.cursor).records
+
+
 @dataclass(frozen=True, slots=True)
 class LoadHistory:
     """The event log and the runs, as one tick of the sensor asks for them."""
@@ -70,8 +131,12 @@ class LoadHistory:
     """A run that has logged no event for so long counts as dead."""
     silences: Silences = field(default_factory=Silences)
     """Outlives the tick."""
+    observations: Observations = field(default_factory=Observations)
+    """Outlives the tick."""
     _in_flight: dict[str, bool] = field(default_factory=dict)
     """Answers of :meth:`is_in_flight`, by run."""
+    _observed_now: dict[dg.AssetKey, Observed] = field(default_factory=dict)
+    """What was observed, by asset."""
 
     def entries(self, assets: list[dg.AssetKey]) -> dict[dg.AssetKey, Any]:
         """Fetch the newest events of many assets in one query."""
@@ -79,7 +144,7 @@ class LoadHistory:
         return {record.asset_entry.asset_key: record.asset_entry for record in records}
 
     def last_load(self, asset: dg.AssetKey, entry: Any, *, current: str, cursor: str) -> LastLoad:
-        """Return what the newest materialization or observation of an asset says.
+        """Return what the newest event of an asset says that has a data version.
 
         Observations cost a query for each asset, and are asked for only if the materialization
         does not have the expected data version.
@@ -93,17 +158,17 @@ class LoadHistory:
         if entry is None:
             return LastLoad(None, None, None)
         newest = entry.last_materialization_record
-        event = None if newest is None else newest.asset_materialization
-        if self._version(event) != current:
-            observed = self.context.instance.fetch_observations(asset, limit=1).records
-            if observed and (newest is None or observed[0].storage_id > newest.storage_id):
-                event = observed[0].event_log_entry.asset_observation
-        version = self._version(event)
-        shown = None if event is None or version is None else event.metadata.get(cursor)
-        return LastLoad(version, None if shown is None else str(shown.value), entry.last_run_id)
+        if newest is None or self._version(newest.asset_materialization) != current:
+            newest = self._observed(asset, entry).versioned or newest
+        event = newest and (newest.asset_materialization or newest.asset_observation)
+        if (version := self._version(event)) is None:
+            return LastLoad(None, None, entry.last_run_id)
+        shown = event.metadata.get(cursor)
+        told = None if shown is None else str(shown.value)
+        return LastLoad(version, told, entry.last_run_id, newest.timestamp)
 
     def reported_at(self, asset: dg.AssetKey, entry: Any, since: float) -> float | None:
-        """Return when an asset was last materialized or observed.
+        """Return when a run last reported an asset, by an event with a data version.
 
         Args:
             asset: The asset.
@@ -114,18 +179,37 @@ class LoadHistory:
         newest = None if entry is None else entry.last_materialization_record
         if newest is not None and newest.timestamp > since:
             return float(newest.timestamp)
-        observed = self.context.instance.fetch_observations(asset, limit=1).records
-        found = [each.timestamp for each in (newest, *observed) if each is not None]
-        return max(found, default=None)
+        observed = self._observed(asset, entry).versioned
+        return max((e.timestamp for e in (newest, observed) if e is not None), default=None)
+
+    def last_failure(self, asset: dg.AssetKey, entry: Any) -> LastFailure | None:
+        """Return why the newest run of an asset failed; ``None`` if it did not, or left no word.
+
+        Args:
+            asset: The asset.
+            entry: Its entry in :meth:`entries`, or ``None`` if it has none.
+        """
+        failure = self._observed(asset, entry).failure
+        return None if failure is None or not self._is_here(failure) else read_failure(failure)
+
+    def _observed(self, asset: dg.AssetKey, entry: Any) -> Observed:
+        if asset not in self._observed_now:
+            newest = None if entry is None else entry.last_materialization_record
+            since = 0 if newest is None else newest.storage_id
+            found = self.observations.of(self.context.instance, asset, since)
+            self._observed_now[asset] = found
+        return self._observed_now[asset]
 
     def _version(self, event: Any) -> str | None:
         """Return an event's data version, unless it is about another destination."""
-        if event is None:
-            return None
-        place = event.metadata.get(DESTINATION)
-        if self.place is not None and (place is None or place.value != self.place):
+        if event is None or not self._is_here(event):
             return None
         return (event.tags or {}).get(DATA_VERSION_TAG)
+
+    def _is_here(self, event: Any) -> bool:
+        """Return whether an event is about this destination."""
+        place = event.metadata.get(DESTINATION)
+        return self.place is None or (place is not None and place.value == self.place)
 
     def is_in_flight(self, run_id: str) -> bool:
         """Return whether a run is queued or running, and not dead."""

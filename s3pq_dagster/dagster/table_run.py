@@ -1,17 +1,21 @@
 """What an op does for one table in one run."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from s3pq_dagster.dagster.checks import Proof
+from s3pq_dagster.dagster.failures import failure_observation, named_listing, settings_digest
 from s3pq_dagster.dagster.metadata import (
     DATA_VERSION_TAG,
     DESTINATION,
     OBJECTS_LOADED,
     OBJECTS_QUARANTINED,
+    PREFIX,
     agrees,
     ledger_metadata,
     table_metadata,
@@ -19,9 +23,10 @@ from s3pq_dagster.dagster.metadata import (
 from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.dagster.run_tables import RunTables
 from s3pq_dagster.destinations.table_state import TableAudit, TableState
+from s3pq_dagster.errors import S3ParquetError, TableFormatError
 from s3pq_dagster.ledger import Ledger, Status
 from s3pq_dagster.loading.key_ranges import KeyRange, split
-from s3pq_dagster.loading.plan import LoadPlan
+from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.logs import line
@@ -38,6 +43,8 @@ class TableRun:
     spec: dg.AssetSpec
     earlier: Sequence[LoadReport] = ()
     """What shards of the table have loaded in this run."""
+    retries: int = 0
+    """How often the step is tried again after an error that a retry may mend."""
 
     def results(self) -> Iterator[Any]:
         """Load the table, then check it; each if it is selected."""
@@ -47,8 +54,13 @@ class TableRun:
         is_loaded = self.spec.key in context.selected_asset_keys
         if not (is_loaded or checks):
             return
-        load = self._load()
-        plan, audit = load.plan, None
+        with self._failures_observed():
+            load = self._load()
+        with self._failures_observed(load.plan):
+            yield from self._results_of(load, checks, is_loaded=is_loaded)
+
+    def _results_of(self, load: TableLoad, checks: set[str], *, is_loaded: bool) -> Iterator[Any]:
+        context, plan, audit = self.tables.context, load.plan, None
         if is_loaded:
             last = context.instance.get_latest_materialization_event(self.spec.key)
             if checks and _says_all_loaded(last, plan):
@@ -69,31 +81,76 @@ class TableRun:
         """
         if self.spec.key not in self.tables.context.selected_asset_keys:
             return []
-        plan = self.tables.plan(self.spec, self.config)
+        with self._failures_observed():
+            plan = self.tables.plan(self.spec, self.config)
         if plan.refresh or plan.options.max_objects is not None:
             return []
-        state = self.tables.state(plan.owner)
-        found = plan.difference(state)
-        return split(found.pending, most) if plan.may_be_sharded(state, found) else []
+        with self._failures_observed(plan):
+            state = self.tables.state(plan.owner)
+            found = plan.difference(state)
+            return split(found.pending, most) if plan.may_be_sharded(state, found) else []
 
     def shard(self, keys: KeyRange) -> LoadReport:
         """Load the pending objects of a range of keys, while other steps load the rest."""
-        return self._load().shard_into(self.tables.destination(), keys)
+        with self._failures_observed():
+            load = self._load()
+        with self._failures_observed(load.plan):
+            return load.shard_into(self.tables.destination(), keys)
 
     def _load(self) -> TableLoad:
+        plan = self.tables.plan(self.spec, self.config)
         return TableLoad(
-            plan=self.tables.plan(self.spec, self.config),
+            plan=plan,
             store=self.tables.source.store,
             log=self.tables.context.log,
             run_id=self.tables.context.run.run_id,
             prefetch=self.tables.prefetch(),
             on_loaded=self._set_data_version,
+            on_failed=partial(self._observe_failure, plan),
             earlier=self.earlier,
         )
 
     def _set_data_version(self, report: LoadReport) -> None:
         version = dg.DataVersion(report.fingerprint)
         self.tables.context.set_data_version(self.spec.key, version)
+
+    @contextmanager
+    def _failures_observed(self, plan: LoadPlan | None = None) -> Iterator[None]:
+        """Observe the asset before an error fails the op; ``plan`` if it is known by then."""
+        try:
+            yield
+        except S3ParquetError as error:
+            self._observe_failure(plan, error)
+            raise
+
+    def _observe_failure(self, plan: LoadPlan | None, error: S3ParquetError) -> None:
+        """Record on the asset's page why its run fails, unless the step is tried again."""
+        context, source, io_manager = (
+            self.tables.context,
+            self.tables.source,
+            self.tables.io_manager,
+        )
+        if error.retryable and context.retry_number < self.retries:
+            return
+        listing = self._failed_listing(plan, error)
+        settings = settings_digest(source.for_table(self.spec.metadata[PREFIX]), io_manager)
+        context.log_event(
+            failure_observation(
+                self.spec.key, error, listing=listing, settings=settings, place=io_manager.place()
+            )
+        )
+
+    def _failed_listing(self, plan: LoadPlan | None, error: S3ParquetError) -> str | None:
+        """Name what was to be loaded, as the sensor does; ``None`` if that is not known."""
+        if not self._is_plain():
+            return None
+        if isinstance(error, TableFormatError):
+            return named_listing("", error.found)
+        return None if plan is None else named_listing(plan.fingerprint(plan.listing), None)
+
+    def _is_plain(self) -> bool:
+        """Return whether the run has no options, as those that the sensor requests."""
+        return self.config.options(self.tables.context.run.tags) == LoadOptions()
 
     def _materialized(
         self, load: TableLoad, last: dg.EventLogEntry | None, state: TableState | None
@@ -111,6 +168,7 @@ class TableRun:
         prefetched = load.prefetch and load.prefetch.state_of(plan.owner)
         state = state or prefetched or self.tables.state(plan.owner)
         if not plan.is_due(state) and not self._has_news():
+            plan.check_readable(plan.unreadable(state.ledger))
             if _is_reported(plan, state, last):
                 self._observe(plan, state)
                 return

@@ -11,6 +11,7 @@ from s3pq_dagster.dagster.metadata import OBJECTS_LISTED, PREFIX, TABLE, table_m
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.drift.fitting import STRICT, start
 from s3pq_dagster.errors import UnsupportedSchemaError, one_line
+from s3pq_dagster.logs import counted, human_bytes
 from s3pq_dagster.reading.added_columns import schema_with_added_columns
 
 
@@ -55,10 +56,7 @@ class S3ParquetTranslator:
             key=[table.bucket, table.name],
             group_name=re.sub(r"\W", "_", table.bucket),
             kinds={"s3", "parquet", props.storage_kind},
-            description=(
-                f"Rows of the Parquet objects under {_code(table.uri)}: {table.objects} objects of "
-                f"{table.bytes / 1024 / 1024:.1f} MiB in all when the bucket was last listed."
-            ),
+            description=_described(table),
             metadata={
                 **table_metadata(
                     source=table.uri,
@@ -72,6 +70,17 @@ class S3ParquetTranslator:
                 OBJECTS_LISTED: table.objects,
             },
         )
+
+
+def _described(table: DiscoveredTable) -> str:
+    """Describe a table, as the bucket was last listed, in the one line that the catalog shows."""
+    objects = counted(table.objects, "object")
+    return f"{objects}, {human_bytes(table.bytes)} in {_code(table.uri)}"
+
+
+def _possibly_null(schema: pa.Schema, mode: str) -> pa.Schema:
+    """Return a schema in which every column may be null, if objects may lack columns."""
+    return schema if mode == STRICT else pa.schema([each.with_nullable(True) for each in schema])  # noqa: FBT003 - pyarrow's
 
 
 def _code(text: str) -> str:
@@ -91,6 +100,6 @@ def _stored_schema(props: S3ParquetTableProps) -> pa.Schema | None:
         added = schema_with_added_columns(
             table.schema, table.schema_key, add_cq_ids=props.add_cq_ids, mode=props.schema_mode
         )
-        return start(added, props.schema_mode)
+        return _possibly_null(start(added, props.schema_mode), props.schema_mode)
     except UnsupportedSchemaError:
         return table.schema  # the run fails with the reason

@@ -65,8 +65,7 @@ def _rescuing(table: pa.Schema, found: pa.Schema) -> pa.Schema:
     """Return a table's schema with types for what was null, and the column of rescued values."""
     coming = {schemas.folded(each.name): each.type for each in found}
     fields = [
-        pa.field(each.name, _typed(each.type, coming.get(schemas.folded(each.name))))
-        for each in table
+        each.with_type(_typed(each.type, coming.get(schemas.folded(each.name)))) for each in table
     ]
     if RESCUED_COLUMN not in table.names:
         fields.append(pa.field(RESCUED_COLUMN, RESCUED_TYPE))

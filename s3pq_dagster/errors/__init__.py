@@ -30,6 +30,7 @@
     ├── EmptyListingError             nothing is listed, and all rows would go
     ├── UnlistedObjectsError          rows of objects would go that the bucket still has
     ├── QuarantineLimitError          too many objects of a table cannot be read
+    ├── NoReadableObjectError         … none can
     ├── DestinationError              the destination did not do as asked             (retried)
     │   ├── DestinationLockedError
     │   ├── DestinationConflictError  another run wrote the table meanwhile
@@ -75,6 +76,7 @@ from s3pq_dagster.errors.reading import (
 )
 from s3pq_dagster.errors.table import (
     EmptyListingError,
+    NoReadableObjectError,
     QuarantineLimitError,
     RefusedRowsError,
     SchemaMismatchError,
@@ -102,6 +104,7 @@ __all__ = [
     "LayoutChangedError",
     "LedgerVersionError",
     "MalformedObjectError",
+    "NoReadableObjectError",
     "ObjectChangedError",
     "ObjectNotFoundError",
     "QuarantineLimitError",

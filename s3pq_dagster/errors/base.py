@@ -12,6 +12,15 @@ class S3ParquetError(Exception):
     """An error whose message says what was tried, what was found and what to do next."""
 
     retryable: ClassVar[bool] = False
+    """Whether the same step may succeed when it is tried again at once."""
+    lasting: ClassVar[bool] = False
+    """Whether each run fails in the same way until objects, definitions or configuration change."""
+    key: str | None = None
+    """Key of the object that the error is about, if it is about one."""
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return key or prefix of each object that the error is about, and what is said of it."""
+        return [] if self.key is None else [(self.key, str(self))]
 
 
 class ConfigurationError(S3ParquetError):

@@ -27,6 +27,7 @@ class TableOwnedElsewhereError(DestinationError):
     """The table in the destination belongs to another bucket."""
 
     retryable = False
+    lasting = True
 
     def __init__(self, table: str, *, owner: str, asked: str) -> None:
         self.table = table
@@ -41,6 +42,7 @@ class LayoutChangedError(DestinationError):
     """The table in the destination is loaded by another rule for keys of the same bucket."""
 
     retryable = False
+    lasting = True
 
     def __init__(self, table: str, *, stored: str, asked: str, columns: bool = False) -> None:
         """Say what changed.
@@ -75,6 +77,7 @@ class LedgerVersionError(DestinationError):
     """A newer release of this package wrote the ledger."""
 
     retryable = False
+    lasting = True
 
     def __init__(self, found: int, known: int) -> None:
         super().__init__(

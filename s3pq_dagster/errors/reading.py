@@ -10,6 +10,8 @@ _REASON_CHARACTERS = 500
 class MalformedObjectError(S3ParquetError):
     """One object cannot be read as Parquet, whatever is tried."""
 
+    key: str
+
     def __init__(self, key: str, reason: str) -> None:
         self.key, self.reason = key, reason
         super().__init__(f"object {key!r} cannot be read: {reason}")

@@ -12,6 +12,8 @@ _MOST_NAMED = 20
 class TableNameError(S3ParquetError):
     """A prefix has no ASCII letter or digit to make a table name of."""
 
+    lasting = True
+
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         super().__init__(
@@ -23,6 +25,8 @@ class TableNameError(S3ParquetError):
 
 class TableNameCollisionError(S3ParquetError):
     """Several prefixes give one table name, or names that differ only by case."""
+
+    lasting = True
 
     def __init__(self, collisions: Sequence[tuple[str, Sequence[str]]]) -> None:
         """Name the tables and their prefixes.
@@ -41,6 +45,11 @@ class TableNameCollisionError(S3ParquetError):
             f"another name in a rule of the layout; then reload the code location."
         )
 
+    def about(self) -> list[tuple[str, str]]:
+        """Return the prefixes."""
+        found = [(prefix, name) for name, prefixes in self.collisions for prefix in prefixes]
+        return [(prefix, f"gives the table name {name}") for prefix, name in found]
+
 
 def _some(prefixes: Sequence[str]) -> str:
     more = len(prefixes) - _MOST_NAMED
@@ -51,14 +60,23 @@ def _some(prefixes: Sequence[str]) -> str:
 class TableFormatError(S3ParquetError):
     """The objects of a table are files of a Delta Lake, Iceberg or Hudi table."""
 
+    lasting = True
+
     def __init__(self, table: str, folder: str, name: str) -> None:
-        self.table, self.folder = table, folder
+        self.table = table
+        self.found = (folder, name)
+        """Folder and format of the other table."""
         super().__init__(
             f"table {table!r}: {folder!r} in the bucket is {name} table: its files hold rows that "
             f"the table has deleted, and only its log says which. Nothing is loaded. Leave it out "
             f"with `skip_tables`, or load every file all the same by a rule of the layout with "
             f"`table_format: files`."
         )
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return the folder of the other table."""
+        folder, name = self.found
+        return [(folder, f"is {name} table")]
 
 
 class UnmatchedObjectsError(S3ParquetError):
@@ -84,6 +102,8 @@ class Deviation:
 
 class SchemaMismatchError(S3ParquetError):
     """The schema of an object differs from that of its table."""
+
+    lasting = True
 
     def __init__(
         self,
@@ -122,6 +142,13 @@ class SchemaMismatchError(S3ParquetError):
             f"one, run the table with full_refresh after all its objects have it."
         )
 
+    def about(self) -> list[tuple[str, str]]:
+        """Return those that deviate, and the one that has the table's columns."""
+        found = [(e.first_key, e.objects, e.differences) for e in self.deviations[:_MOST_SCHEMAS]]
+        found = found or [(self.found_key, 1, self.differences)]
+        deviating = [(key, f"{_count(count)}: {_shown(how)}") for key, count, how in found]
+        return [*deviating, (self.expected_key, "has the columns of the table")]
+
     def but(self, **changes: Any) -> "SchemaMismatchError":
         """Return the error with some facts that whoever raised it did not know."""
         facts = [
@@ -141,6 +168,10 @@ _ALLOWING = {
     "rescue": "load the table anew",
 }
 """What to set so that a load in each mode goes on."""
+
+
+def _count(objects: int) -> str:
+    return "1 object" if objects == 1 else f"{objects} objects"
 
 
 def _shown(differences: Sequence[str]) -> str:
@@ -166,6 +197,8 @@ def _deviating(deviations: Sequence[Deviation], not_looked_at: int) -> str:
 class UnsupportedSchemaError(S3ParquetError):
     """A destination cannot hold a column without changing it."""
 
+    lasting = True
+
 
 class RefusedRowsError(UnsupportedSchemaError):
     """A destination cannot hold a value of a checkpoint without changing it."""
@@ -180,6 +213,8 @@ class RefusedRowsError(UnsupportedSchemaError):
 
 class EmptyListingError(S3ParquetError):
     """A listing came back empty, which is never taken for "all deleted"."""
+
+    lasting = True
 
     def __init__(self, table: str, prefix: str, objects: int) -> None:
         self.table = table
@@ -203,6 +238,10 @@ class UnlistedObjectsError(S3ParquetError):
             f"run the table with allow_unlisted: true to keep only what is listed."
         )
 
+    def about(self) -> list[tuple[str, str]]:
+        """Return the objects that are not listed."""
+        return [(key, "is in the bucket, and not listed") for key in self.keys]
+
 
 class QuarantineLimitError(S3ParquetError):
     """More of a table's objects cannot be loaded than the spec allows."""
@@ -214,16 +253,42 @@ class QuarantineLimitError(S3ParquetError):
         quarantined: int,
         listed: int,
         fraction: float,
-        example: str,
+        key: str,
+        reason: str | None,
         refresh: bool = False,
     ) -> None:
         self.table, self.quarantined, self.listed = table, quarantined, listed
+        self.key, self.reason = key, str(reason)
         undone = (
             "The table stays as it was." if refresh else "The checkpoint under way is rolled back."
         )
         super().__init__(
             f"{quarantined} of {listed} listed objects of table {table!r} cannot be "
-            f"loaded, more than max_quarantined_fraction {fraction} allows: {example}. {undone} "
+            f"loaded, more than max_quarantined_fraction {fraction} allows: {key!r}: {reason}. "
+            f"{undone} "
             f"Repair or remove those objects, or raise max_quarantined_fraction, and run again"
             f"{'' if refresh else ': what is committed is not read again'}."
         )
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return one of those that cannot be loaded."""
+        return [(str(self.key), self.reason)]
+
+
+class NoReadableObjectError(S3ParquetError):
+    """Not one of a table's listed objects can be loaded, and none was before."""
+
+    lasting = True
+
+    def __init__(self, table: str, listed: int, examples: Sequence[tuple[str, str]]) -> None:
+        self.table, self.listed, self.examples = table, listed, examples
+        key, reason = examples[0]
+        super().__init__(
+            f"none of the {listed} listed objects of table {table!r} can be loaded: {key!r}: "
+            f"{reason}. Replace or remove them; once the cause is gone, run the table with "
+            f"retry_quarantined: true. If it is no table of yours, leave it out with `skip_tables`."
+        )
+
+    def about(self) -> list[tuple[str, str]]:
+        """Return keys and reasons."""
+        return list(self.examples)

@@ -7,11 +7,13 @@ import polars as pl
 
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 from s3pq_dagster.drift.fitting import RESCUE
-from s3pq_dagster.errors import EmptyListingError, QuarantineLimitError
+from s3pq_dagster.errors import EmptyListingError, NoReadableObjectError, QuarantineLimitError
 from s3pq_dagster.ledger import Difference, Ledger, Status, fingerprint
 from s3pq_dagster.loading.key_ranges import KeyRange
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.spec import S3ParquetSpec
+
+_MOST_EXAMPLES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class LoadPlan:
     options: LoadOptions
     keys: KeyRange | None = None
     """The range of keys that this load is limited to, while other loads take the rest."""
+    replaces_rows: bool = False
+    """Whether this is a refresh of a table that has rows."""
 
     @property
     def refresh(self) -> bool:
@@ -108,7 +112,8 @@ class LoadPlan:
                 quarantined=count,
                 listed=len(self.listing),
                 fraction=self.spec.max_quarantined_fraction,
-                example=f"{key!r}: {reason}",
+                key=key,
+                reason=reason,
                 refresh=self.refresh,
             )
 
@@ -126,6 +131,29 @@ class LoadPlan:
         if new and not self.options.retry_quarantined:
             count = len(self.still_quarantined(ledger)) + len(new)
             self.check_quarantine_limit(count, new[-1].object.key, new[-1].reason)
+
+    def unreadable(self, ledger: Ledger) -> list[tuple[str, str]]:
+        """Return keys and reasons, if no listed object can be loaded and none was before.
+
+        Args:
+            ledger: The table's ledger by now.
+
+        Returns:
+            At most 50, sorted by key; nothing if an object is loaded, or may be.
+        """
+        if ledger.count(Status.LOADED) or not len(self.listing):
+            return []
+        found = ledger.quarantined(self.listing)
+        return found.sort("key").head(_MOST_EXAMPLES).rows() * (found.height == len(self.listing))
+
+    def check_readable(self, unreadable: Sequence[tuple[str, str]]) -> None:
+        """Raise if :meth:`unreadable` has found objects.
+
+        Raises:
+            NoReadableObjectError: It has.
+        """
+        if unreadable:
+            raise NoReadableObjectError(self.owner.table, len(self.listing), unreadable)
 
     def replaces_all(self, ledger: Ledger, difference: Difference, gone: Sequence[str]) -> bool:
         """Return whether no row that is loaded would be left.

@@ -44,6 +44,9 @@ class LoadReport:
     columns_retyped: Sequence[str] = ()
     """Columns whose type changed by this load, with both types."""
 
+    unreadable: Sequence[tuple[str, str]] = ()
+    """Keys and reasons, if no listed object can be loaded and none was before."""
+
     def plus(self, earlier: Sequence["LoadReport"]) -> "LoadReport":
         """Add what earlier loads did; what the table holds afterwards is this report's."""
         return replace(

@@ -14,6 +14,7 @@ from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.destinations.table_state import TableState
 from s3pq_dagster.drift.fitting import STRICT
 from s3pq_dagster.errors import S3ParquetError, SchemaMismatchError
+from s3pq_dagster.ledger import Status
 from s3pq_dagster.loading.attempts import Attempts, Loaded, check_columns_stay, stop_at_faults
 from s3pq_dagster.loading.checkpoints import CheckpointCommitter
 from s3pq_dagster.loading.concurrent_writer import ConcurrentWriter
@@ -52,6 +53,8 @@ class TableLoad:
     """In a run of several tables: what is already fetched of this one."""
     on_loaded: Callable[[LoadReport], None] = field(default=lambda _report: None)
     """Called once everything is committed."""
+    on_failed: Callable[[S3ParquetError], None] = field(default=lambda _error: None)
+    """Called with the error that :meth:`into` is about to raise."""
     earlier: Sequence[LoadReport] = ()
     """Reports of the shards that were loaded in this run before; added to this load's report."""
 
@@ -69,6 +72,13 @@ class TableLoad:
             UnlistedObjectsError: As :func:`check_refresh`; nothing is touched.
             InternalError: An object was neither read nor reported as unreadable: a bug.
         """
+        try:
+            return self._into(destination)
+        except S3ParquetError as error:
+            self.on_failed(error)
+            raise
+
+    def _into(self, destination: Destination) -> LoadReport:
         started, plan, log = time.monotonic(), self.plan, self._load_log()
         try:
             tally, state = self._attempted(destination)
@@ -82,15 +92,27 @@ class TableLoad:
         self.on_loaded(report)
         return report
 
+    def check_readable(self, report: LoadReport) -> None:
+        """Raise if the load found nothing but objects that cannot be read; the ledger has them.
+
+        Raises:
+            NoReadableObjectError: As :meth:`LoadPlan.check_readable`.
+        """
+        try:
+            self.plan.check_readable(report.unreadable)
+        except S3ParquetError as error:
+            self.on_failed(error)
+            raise
+
     def _attempted(self, destination: Destination) -> Loaded:
         plan, load = self.plan, partial(self._loaded, destination)
+        if plan.refresh:
+            replaced = destination.state(plan.owner)
+            plan.difference(replaced)  # refuses an empty listing
+            check_refresh(plan, replaced.ledger, self.store)
+            plan = replace(plan, replaces_rows=bool(replaced.ledger.count(Status.LOADED)))
         attempts = Attempts(plan, self.store, destination, self._load_log(), load)
-        if not plan.refresh:
-            return attempts.extend()
-        replaced = destination.state(plan.owner)
-        plan.difference(replaced)  # refuses an empty listing
-        check_refresh(plan, replaced.ledger, self.store)
-        return attempts.refresh()
+        return attempts.refresh() if plan.refresh else attempts.extend()
 
     def _with_deviations(
         self, error: SchemaMismatchError, destination: Destination

@@ -46,10 +46,13 @@ class LoadTally:
 
         Raises:
             QuarantineLimitError: With it, too many objects of the listing are quarantined.
+            NoReadableObjectError: With it all are, in a refresh that would drop what is loaded.
         """
         self._quarantined_count += 1
         key, reason = entry.object.key, entry.reason
         self._plan.check_quarantine_limit(self._quarantined_count, key, reason)
+        if self._plan.replaces_rows and self._quarantined_count == len(self._plan.listing):
+            self._plan.check_readable([(key, str(reason))])
 
     def seal(self, entries: Sequence[Entry]) -> Commit:
         """Make the commit of some entries, after which more is to come."""
@@ -124,6 +127,7 @@ class LoadTally:
             quarantined_keys=self._quarantined_keys,
             cursor=state.ledger.cursor,
             fingerprint=self.fingerprint,
+            unreadable=self._plan.unreadable(state.ledger),
             columns_added=[name for each in self._changes for name in each.added_names()],
             columns_retyped=[text for each in self._changes for text in each.retyped_names()],
         )

@@ -7,6 +7,7 @@ from itertools import islice
 import polars as pl
 import pyarrow as pa
 
+from s3pq_dagster import schemas
 from s3pq_dagster.decoding.checked_batch import malformed
 from s3pq_dagster.decoding.parquet_file import (
     END_BYTES,
@@ -50,10 +51,11 @@ def read_schema(store: Store, found: ObjectMeta) -> pa.Schema:
     """Read an object's schema; see :func:`read_footer`.
 
     Returns:
-        The canonical schema of the file's own columns.
+        The canonical schema of the file's own columns, with what the file says of them.
     """
     try:
-        return read_footer(store, found).canonical_schema
+        file = read_footer(store, found)
+        return schemas.with_facts(file.canonical_schema, file.schema_arrow)
     except (pa.ArrowException, ValueError) as error:
         raise malformed(found.key, error) from error
 

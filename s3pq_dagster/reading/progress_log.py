@@ -3,7 +3,7 @@
 import logging
 import time
 
-from s3pq_dagster.logs import line
+from s3pq_dagster.logs import human_bytes, human_time, line
 from s3pq_dagster.objects import MOST_OBJECT_BYTES, Listing, ObjectMeta
 
 _EVERY_SECONDS = 10
@@ -37,6 +37,8 @@ class ProgressLog:
         self._began = self._reported = time.monotonic()
         self.bytes = 0
         """Bytes of the objects counted."""
+        self._within = 0
+        """Bytes of the object whose rows are being handed on."""
         self.rows = 0
         """Rows handed on."""
         self.seen = 0
@@ -50,7 +52,18 @@ class ProgressLog:
     def count(self, found: ObjectMeta) -> None:
         """Count an object as dealt with, whatever became of it."""
         self.seen += 1
-        self.bytes += min(max(found.size, 0), MOST_OBJECT_BYTES)
+        self.bytes += _size(found)
+        self._within = 0
+
+    def count_within(self, found: ObjectMeta, rows: int, stated: int) -> None:
+        """Count what is done of an object that is not counted yet.
+
+        Args:
+            found: The object.
+            rows: How many of its rows are handed on.
+            stated: How many there are, as its footer says.
+        """
+        self._within = _size(found) * min(rows, stated) // stated if stated > 0 else 0
 
     def log_quarantined(self, found: ObjectMeta, reason: str) -> None:
         """Log a warning for an object that is set aside."""
@@ -83,15 +96,20 @@ class ProgressLog:
             return
         self._reported = now
         seconds = now - self._began
-        left = (self._all_bytes - self.bytes) * seconds / self.bytes if self.bytes else None
+        done = self.bytes + self._within
+        left = (self._all_bytes - done) * seconds / done if done else None
         self._log.info(
             line(
                 "progress",
                 table=self.table,
                 objects=f"{self.seen}/{self._all_objects}",
-                bytes=f"{self.bytes}/{self._all_bytes}",
+                bytes=f"{human_bytes(done)} of {human_bytes(self._all_bytes)}",
                 rows=self.rows,
                 rows_per_second=round(self.rows / seconds),
-                seconds_left=None if left is None else round(left),
+                time_left=None if left is None else human_time(left),
             )
         )
+
+
+def _size(found: ObjectMeta) -> int:
+    return min(max(found.size, 0), MOST_OBJECT_BYTES)

@@ -199,6 +199,7 @@ class TableStream:
             for batch in opened.batches():
                 yield convert(batch), RowSpan(found, rows, batch.num_rows)
                 rows += batch.num_rows
+                self.progress.count_within(found, rows, opened.rows)
         except MalformedObjectError as error:
             self._objects.check_transfer(opened.fetched)
             checkpoint.entries.append(self._objects.quarantine(found, error))

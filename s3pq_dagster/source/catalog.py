@@ -104,9 +104,13 @@ class Grouping:
         Raises:
             TableFormatError: They are files of a table of another format.
         """
-        if (found := self.formats.get(canonical(pattern))) is not None:
+        if (found := self.format_of(pattern)) is not None:
             raise TableFormatError(table, *found)
         return self.listing(pattern)
+
+    def format_of(self, pattern: str) -> tuple[str, str] | None:
+        """Return folder and format of the table whose files have a pattern, if it is of another."""
+        return self.formats.get(canonical(pattern))
 
 
 def group_objects(listing: Listing, layout: Layout) -> Grouping:

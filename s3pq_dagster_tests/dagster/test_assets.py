@@ -1,6 +1,7 @@
 """How tables are described as assets, and what a run records of them."""
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from s3pq_dagster import (
@@ -11,6 +12,7 @@ from s3pq_dagster import (
     build_s3_parquet_assets,
     build_s3_parquet_definitions,
 )
+from s3pq_dagster.logs import human_bytes
 from s3pq_dagster_tests.buckets import numbers
 from s3pq_dagster_tests.dagster.test_user_stories import failure
 from s3pq_dagster_tests.lake import Lake, materialized, values
@@ -29,13 +31,41 @@ def test_an_asset_says_what_its_table_is_before_any_run(lake: Lake) -> None:
     spec = spec_of(lake.definitions(), lake.bucket.name, "data_2024")
     assert spec.group_name == lake.bucket.name.replace("-", "_")
     assert spec.kinds == {"s3", "parquet", "duckdb"}
-    assert f"`s3://{lake.bucket.name}/data/2024/`: 2 objects" in str(spec.description)
+    listed = lake.bucket.client.list_objects_v2(Bucket=lake.bucket.name)["Contents"]
+    size = human_bytes(sum(found["Size"] for found in listed))
+    assert spec.description == f"2 objects, {size} in `s3://{lake.bucket.name}/data/2024/`"
     metadata = spec.metadata
     assert [column.name for column in metadata["dagster/column_schema"].columns] == [
         *("id", "text", "_cq_id", "_cq_parent_id", "_s3_key")
     ]
     assert str(metadata["s3pq/source"]) == f"s3://{lake.bucket.name}/data/2024/"
     assert metadata["dagster/table_name"] == "main.data_2024"
+
+
+def told(schema: dg.TableSchema) -> dict[str, tuple[bool, str | None]]:
+    """Return whether each column may be null, and its description."""
+    return {each.name: (each.constraints.nullable, each.description) for each in schema.columns}
+
+
+@pytest.mark.parametrize(("mode", "nullable"), [("strict", False), ("evolve", True)])
+def test_columns_show_what_the_file_says_of_them(lake: Lake, mode: str, *, nullable: bool) -> None:
+    """Before a run and after it; where objects may lack a column, it may be null."""
+    fields = [
+        pa.field("id", pa.int64(), nullable=False, metadata={"comment": "The order's number"}),
+        pa.field("text", pa.string(), metadata={"unit": "\x1bEUR", "doc": "What it cost"}),
+        pa.field("bare", pa.string()),
+    ]
+    table = pa.table({"id": [1], "text": ["5"], "bare": ["x"]}, schema=pa.schema(fields))
+    lake.bucket.put("a/1.parquet", table)
+    definitions = lake.definitions(schema_mode=mode)
+    before = spec_of(definitions, lake.bucket.name, "a").metadata["dagster/column_schema"]
+    shown = told(before)
+    assert shown["id"] == (nullable, "The order's number")
+    assert shown["text"] == (True, "What it cost. unit: \\x1bEUR")
+    assert shown["bare"] == (True, None)
+    after = materialized(lake.run(definitions=definitions))["a"].metadata["dagster/column_schema"]
+    assert isinstance(after.value, dg.TableSchema)
+    assert told(after.value) == shown
 
 
 def test_a_materialization_has_the_numbers_the_ui_plots(lake: Lake) -> None:

@@ -42,6 +42,7 @@ def test_a_load_evaluates_every_check(lake: Lake) -> None:
     assert found["complete"] == {
         "s3pq/objects_listed": 2,
         "s3pq/objects_loaded": 2,
+        "s3pq/objects_quarantined": 0,
         "s3pq/objects_pending": 0,
         "s3pq/objects_to_remove": 0,
         "s3pq/objects_elsewhere": 0,

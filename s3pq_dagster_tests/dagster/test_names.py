@@ -197,8 +197,7 @@ def test_every_description_is_one_line_of_markdown(loaded: Loaded) -> None:
             described = str(spec.description)
             assert described.isprintable()
             assert re.fullmatch(
-                r"Rows of the Parquet objects under (?P<fence>`+) ?s3://.*[^`] ?(?P=fence): "
-                r"\d+ objects [^`]*",
+                r"\d+ objects?, [\d.]+ (bytes|KiB) in (?P<fence>`+) ?s3://.*[^`] ?(?P=fence)",
                 described,
             )
 

@@ -66,6 +66,37 @@ def test_the_threshold_is_not_retried(lake: Lake) -> None:
     assert not result.filter_events(lambda event: event.is_step_up_for_retry)
 
 
+def test_a_table_of_which_no_object_can_be_read_fails(lake: Lake) -> None:
+    """Whatever the limit is, and in each run, until one can be read; none is read twice."""
+    lake.bucket.put("a/0.parquet", b"malformed")
+    lake.bucket.put("a/1.parquet", b"")
+    lake.bucket.put("b/0.parquet", 2)
+    definitions = lake.definitions()
+    for _ in range(2):
+        said = _failure(lake.run(definitions=definitions))
+        assert "none of the 2 listed objects of table 'a' can be loaded: 'a/0.parquet': " in said
+        assert lake.rows("b") == 2
+        assert lake.statuses("a") == dict.fromkeys(["a/0.parquet", "a/1.parquet"], "quarantined")
+        reads = [request.key for request in lake.bucket.proxy.object_reads]
+        assert reads.count("a/0.parquet") <= 2  # once more in case the transfer was at fault
+    tick = lake.tick(definitions=definitions)
+    assert not tick.run_requests
+    assert str(tick.skip_message).startswith("failing until")
+    lake.bucket.put("a/1.parquet", 3)
+    assert lake.run(definitions=definitions).success
+    assert lake.rows("a") == 3
+
+
+def test_a_refresh_of_which_no_object_can_be_read_leaves_the_old_table(lake: Lake) -> None:
+    """The rows of what was readable once stay."""
+    lake.bucket.put("a/0.parquet", 3)
+    lake.run()
+    lake.bucket.put("a/0.parquet", b"malformed")
+    result = lake.run(config={"full_refresh": True})
+    assert "none of the 1 listed objects of table 'a' can be loaded" in _failure(result)
+    assert lake.rows("a") == 3
+
+
 def _failure(result: dg.ExecuteInProcessResult) -> str:
     (event,) = result.filter_events(lambda event: event.is_step_failure)
     data = event.step_failure_data.user_failure_data

@@ -44,6 +44,7 @@ def test_no_secret_is_written_by_a_sync_that_works_or_fails(bucket: Bucket, tmp_
     """Output, event log, run storage, compute logs, saved tables and DuckDB have no canary."""
     bucket.put("a/1.parquet", 1)
     bucket.put("b/1.parquet", b"malformed")
+    bucket.put("b/2.parquet", 1)
     worked = headless_sync(bucket, tmp_path)
     assert worked.returncode == 0, worked.stderr
     bucket.put("a/2.parquet", 1)

@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 from tenacity import stop_after_delay
 
+from s3pq_dagster import S3ParquetTableProps, S3ParquetTranslator
 from s3pq_dagster_tests.lake import Lake, names
 from s3pq_dagster_tests.proxy import Answer
 from s3pq_dagster_tests.waiting import again_while
@@ -50,6 +51,31 @@ def test_the_first_tick_asks_for_every_table_and_the_next_for_none(lake: Lake) -
     key = f"s3/{lake.bucket.name}/a/last_modified_cursor"
     assert f"{key} 2024-05-06T07:08:09Z" in reason(second)
     assert json.loads(str(second.cursor))[key] == "2024-05-06T07:08:09Z"
+    assert json.loads(str(second.cursor))["tables"] == {}
+
+
+class Renamed(S3ParquetTranslator):
+    """A translator that says everything anew."""
+
+    def get_asset_spec(self, props: S3ParquetTableProps) -> dg.AssetSpec:
+        """Describe a table."""
+        return dg.AssetSpec(key=["raw", props.table.name], group_name="mine", tags={"tier": "raw"})
+
+
+@pytest.mark.parametrize("translator", [S3ParquetTranslator(), Renamed()])
+def test_the_sensors_target_can_be_read(lake: Lake, translator: S3ParquetTranslator) -> None:
+    """It is a selection by a tag that all tables of the bucket have, whatever a translator says."""
+    for table in ("a", "b"):
+        lake.bucket.put(f"{table}/1.parquet", 1)
+    lake.options = {"translator": translator, "shards": {"b": 2}}
+    downstream = dg.asset(group_name=lake.bucket.name.replace("-", "_"), name="other")(lambda: 1)
+    definitions = dg.Definitions.merge(lake.definitions(), dg.Definitions([downstream]))
+    repository = definitions.get_repository_def()
+    job: Any = repository.get_sensor_def("s3_parquet_sensor").job
+    selection = job.selection
+    assert str(selection) == f'tag:"s3pq/bucket"="{lake.bucket.name}"'
+    targeted = selection.resolve(repository.asset_graph)
+    assert targeted == {s.key for s in definitions.resolve_all_asset_specs()} - {downstream.key}
 
 
 def test_a_new_object_asks_for_its_table_only(lake: Lake) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from s3pq_dagster.logs import line
+from s3pq_dagster.logs import human_bytes, human_time, line
 
 
 def test_an_event_alone_is_its_name() -> None:
@@ -51,3 +51,29 @@ def test_plain_text_is_not_quoted(text: str) -> None:
 def test_unicode_line_ends_do_not_break_the_line(separator: str) -> None:
     """Everything that a terminal or ``splitlines`` takes for a line end is escaped."""
     assert len(line("read", key=f"a{separator}b").splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1 KiB"),
+        (123_904, "121 KiB"),
+        (1536 * 1024, "1.5 MiB"),
+        (10 * 1024**4, "10 TiB"),
+        (2**63, "8388608 TiB"),
+    ],
+)
+def test_bytes_are_written_for_people(count: int, said: str) -> None:
+    """Two or three digits are enough to judge a size by."""
+    assert human_bytes(count) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0s"), (59.6, "1m00s"), (250, "4m10s"), (7500, "2h05m"), (100_000, "1d03h")],
+)
+def test_times_are_written_for_people(seconds: float, said: str) -> None:
+    """In the two largest units."""
+    assert human_time(seconds) == said

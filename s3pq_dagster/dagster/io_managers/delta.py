@@ -1,6 +1,7 @@
 """The IO manager of Delta tables."""
 
 import logging
+from typing import Any
 
 from pydantic import Field
 
@@ -72,3 +73,7 @@ class S3ParquetDeltaIOManager(S3ParquetIOManager):
     def place(self) -> str:
         """Name where the tables are, without secrets."""
         return place_of("delta", self.root, self.endpoint_url)
+
+    def table_options(self) -> dict[str, Any]:
+        """Return the partition columns, which a table may lack."""
+        return {"partition_by": self.partition_by}

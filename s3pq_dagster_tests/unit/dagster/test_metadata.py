@@ -63,6 +63,7 @@ def test_the_cursor_has_its_own_key() -> None:
     """The cursor is under CloudQuery's key, as RFC 3339."""
     metadata = report_metadata(report(cursor=NOON), bucket="lake", table="t")
     assert metadata["s3/lake/t/last_modified_cursor"] == "2024-02-14T12:00:00Z"
+    assert metadata["s3pq/last_modified"] == dg.MetadataValue.timestamp(NOON)
 
 
 def test_quarantined_keys_are_listed() -> None:

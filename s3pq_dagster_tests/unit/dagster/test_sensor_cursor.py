@@ -116,3 +116,36 @@ def test_tables_that_are_gone_are_forgotten() -> None:
     cursor = SensorCursor({"a": Asked(), "gone": Asked()})
     cursor.keep({"a", "b"})
     assert set(cursor.tables) == {"a"}
+
+
+def test_a_cursor_of_many_tables_fits_a_screen() -> None:
+    """It has entries where something is remembered, and the latest of the LastModified cursors."""
+    names = [f"public_events_of_system_{number:03}" for number in range(200)]
+    cursor = SensorCursor({name: Asked() for name in names})
+    cursor.of(names[7]).ask("f" * 32, now=1000.5)
+    cursor.of(names[8]).accepted, cursor.of(names[8]).accepted_for = "a" * 32, "b" * 32
+    keys = [f"s3/a-lake-of-a-company/{name}/last_modified_cursor" for name in names]
+    shown = dict(
+        zip(keys, (f"2024-05-{n % 28:02}T00:00:{n % 60:02}Z" for n in range(200)), strict=True)
+    )
+    shown[keys[199]] = "2025-01-01T00:00:00.000001Z"
+    written = cursor.dump(shown)
+    assert len(written) < 3000
+    state = json.loads(written)
+    assert state["tables"].keys() == {names[7], names[8]}
+    assert state["tables"][names[7]] == {"fingerprint": "f" * 32, "attempts": 1, "at": 1000.5}
+    assert state[keys[199]] == "2025-01-01T00:00:00.000001Z"
+    left = [key for key in keys if key in state]
+    assert min(shown[key] for key in left) >= max(shown[k] for k in keys if k not in state)
+    assert state["cursors_not_shown"] == 200 - len(left)
+    assert parsed(written).tables == {name: cursor.of(name) for name in names[7:9]}
+
+
+def test_a_request_is_forgotten_once_a_run_has_reported() -> None:
+    """Then it did not fail, and nothing of it is remembered."""
+    asked = Asked()
+    asked.ask("f", now=1000.0)
+    asked.note_report(999.0)
+    assert asked.attempts == 1
+    asked.note_report(1000.0)
+    assert asked == Asked()

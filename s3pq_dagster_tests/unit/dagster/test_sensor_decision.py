@@ -1,11 +1,19 @@
 """Which tables have something to load, decided on values."""
 
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import pytest
 
 from s3pq_dagster.dagster.sensor_cursor import Asked
-from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, LastLoad, NotLoaded
+from s3pq_dagster.dagster.sensor_decision import (
+    Candidate,
+    Decision,
+    LastFailure,
+    LastLoad,
+    NotLoaded,
+)
 from s3pq_dagster.ledger import fingerprint
 from s3pq_dagster.objects import Listing
 from s3pq_dagster_tests.unit.made import listing, meta
@@ -80,6 +88,28 @@ def test_a_deletion_after_everything_was_loaded_needs_no_run() -> None:
 def test_a_deletion_needs_a_run_if_the_sensor_knows_nothing() -> None:
     """Without a listing that was all loaded, a deletion could hide a new object."""
     assert Sensor().tick(listing(A), listing(A, B))[0] == "due"
+
+
+@pytest.mark.parametrize(("at", "attempts"), [(990.0, 0), (500.0, 1), (2000.0, 1), (None, 1)])
+def test_a_request_is_remembered_until_a_run_has_reported_it(
+    at: float | None, attempts: int
+) -> None:
+    """A report from before it, or from the future as after a clock was set back, says nothing."""
+    asked = Asked()
+    asked.ask("f", now=900.0)
+    decision = Decision(now=1000.0, is_in_flight=lambda _run: False, last_complete={})
+    decision.add(Candidate("t", listing(A), "f", LastLoad("f", None, None, at), asked))
+    assert (decision.up_to_date, asked.attempts) == (1, attempts)
+
+
+def test_accepted_deletions_are_forgotten_with_what_they_were_compared_with() -> None:
+    """Something else was loaded since."""
+    sensor = Sensor()
+    sensor.tick(listing(A, B), listing(A, B))
+    sensor.tick(listing(A), listing(A, B))
+    assert sensor.asked.accepted is not None
+    sensor.tick(listing(A, C), listing(A, C))
+    assert sensor.asked == Asked()
 
 
 def test_a_new_object_is_not_hidden_by_a_deletion() -> None:
@@ -207,3 +237,45 @@ def test_verifications_that_succeed_do_not_put_each_other_off() -> None:
         sensor.asked.ask(fingerprint(listing(A)), sensor.now)
         assert sensor.asked.attempts == 1
         sensor.reported_at = sensor.now = sensor.now + 5
+
+
+def test_a_verification_that_fails_for_good_is_not_requested_again() -> None:
+    """As with a load: not until objects, definitions or configuration change."""
+    failure = LastFailure("LedgerVersionError", lasting=True, listing="f", settings="s")
+    for settings, is_due in (("s", False), ("another", True), (None, True)):
+        decision = Decision(
+            now=10 * DAY, is_in_flight=lambda _run: False, last_complete={}, verify_interval=DAY
+        )
+        facts = LastLoad("f", None, None), Asked(), lambda _since: 0.0
+        conditions = partial(lambda known: ("f", known), settings)
+        decision.add(
+            Candidate("t", listing(A), "f", *facts, failure=lambda: failure, conditions=conditions)
+        )
+        assert bool(decision.due) is is_due
+        summary = decision.summary(tables=1, not_loaded=NotLoaded(), cursors={})
+        assert ("failing until" in summary) is not is_due
+
+
+def test_a_summary_begins_with_what_fails() -> None:
+    """Before what is not loaded, and before the counts; each with the name of its error."""
+    decision = Decision(now=1000.0, is_in_flight=lambda _run: False, last_complete={})
+    never = LastLoad(None, None, None)
+    last = LastFailure("SchemaMismatchError", lasting=True, listing="f", settings="s")
+    for_now = LastFailure("AccessDeniedError", lasting=False, listing="f", settings="s")
+    asked = Asked("f", 1, 990.0)
+    found: dict[str, Any] = {"failure": lambda: for_now, "conditions": lambda: ("f", "s")}
+    decision.add(Candidate("ok", listing(A), "f", LastLoad("f", None, None), Asked()))
+    decision.add(Candidate("waits", listing(A), "f", never, asked, **found))
+    decision.add(Candidate("again", listing(A), "f", never, Asked(), **found))
+    decision.add(
+        Candidate("bad", listing(A), "f", never, Asked(), **found | {"failure": lambda: last})
+    )
+    summary = decision.summary(tables=4, not_loaded=NotLoaded(["new"]), cursors={})
+    assert summary.split("; ") == [
+        "failing until objects, definitions or configuration change: bad (SchemaMismatchError)",
+        "failing, backing off: waits (attempt 1 failed, next in 50 s: AccessDeniedError)",
+        "failed before, tried again: again (AccessDeniedError)",
+        "not loaded: not in the definitions yet, reload the code location: new",
+        "1 of 4 tables up to date, 4 objects listed",
+        "something to load: again",
+    ]

@@ -153,7 +153,7 @@ def test_the_load_may_stop_the_reading_at_a_malformed_object(bucket: Bucket) -> 
 
     def refuse(entry: Entry) -> None:
         raise QuarantineLimitError(
-            "t", quarantined=1, listed=1, fraction=0.5, example=entry.object.key
+            "t", quarantined=1, listed=1, fraction=0.5, key=entry.object.key, reason="bad"
         )
 
     with opened(bucket) as store:

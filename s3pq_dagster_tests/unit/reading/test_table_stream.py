@@ -209,6 +209,21 @@ def test_a_large_object_streams_in_batches(bucket: Bucket) -> None:
     assert len(set(got.column("_cq_id"))) == LARGE
 
 
+def test_progress_counts_what_is_done_within_an_object(bucket: Bucket) -> None:
+    """A table of one large object is not at 0 until all of it is read."""
+    bucket.put("a", parquet(numbers(LARGE), row_group_size=1000))
+    lines = Lines()
+    with opened(bucket) as store:
+        pending = listed(store)
+        progress = ProgressLog("t", pending, logger(lines), every_seconds=0)
+        objects = ReadableObjects(build_fetcher(store, pending, spec(**small_memory())), progress)
+        with TableStream(objects, None) as stream:
+            for checkpoint in stream.checkpoints():
+                assert sum(batch.num_rows for batch in checkpoint.batches or ()) in (0, LARGE)
+    unfinished = [text for text in lines.of("progress") if "objects=0/1" in text]
+    assert len({text.partition('bytes="')[2].split(" ")[0] for text in unfinished}) > 5
+
+
 def test_every_batch_names_its_table(bucket: Bucket) -> None:
     """Schema metadata `cq:table_name` is on every batch, as the CloudQuery SDK has it."""
     bucket.put("a", 10)
