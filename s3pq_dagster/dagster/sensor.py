@@ -11,6 +11,7 @@ import dagster as dg
 
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE
+from s3pq_dagster.dagster.names import SENSOR_NAME
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.sensor_cursor import SensorCursor
 from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, NotLoaded
@@ -23,7 +24,6 @@ from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.source.catalog import Grouping, tables_in
 
-SENSOR_NAME = "s3_parquet_sensor"
 _MOST_REQUESTS = 25
 
 
