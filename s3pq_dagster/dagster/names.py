@@ -34,4 +34,4 @@ def named(base: str, instance: str | None) -> str:
 
 def op_name(verb: str, table: str, instance: str | None) -> str:
     """Return the name of what an op does with a table, such as ``load_orders``."""
-    return f"{verb}_{table}" if instance is None else f"{named(verb, instance)}__{table}"
+    return f"{verb}_{table}" if instance is None else f"{verb}_{instance}__{table}"

@@ -7,7 +7,7 @@ import dagster as dg
 from dagster.components import ResolvedDefsStateConfig, Resolver
 from dagster.components.utils.defs_state import DefsStateConfigArgs
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError
 from pydantic.fields import FieldInfo
 
 from s3pq_dagster.dagster.assets import DEFAULT_RETRY_POLICY
@@ -111,7 +111,8 @@ class S3ParquetAttributes(S3ParquetSpec):
         "names of ops, sensor and resource keys. Unset: the source is alone.",
     )
     destination: Annotated[
-        S3ParquetIOManager | str,
+        # A reference to an environment variable is a text, and would become plain text.
+        SkipValidation[S3ParquetIOManager | str],
         Resolver(
             resolve_destination,
             model_field_type=dict[str, Any] | str,

@@ -13,7 +13,6 @@ from s3pq_dagster.dagster.io_managers import (
     S3ParquetDuckDBIOManager,
     S3ParquetParquetIOManager,
     S3ParquetPostgresIOManager,
-    build_io_manager,
 )
 from s3pq_dagster.errors import ConfigurationError
 
@@ -26,18 +25,19 @@ KINDS: dict[str, type[S3ParquetIOManager]] = {
 """The IO manager of each ``type``."""
 
 
-def resolve_destination(context: dg.ResolutionContext, given: Any) -> S3ParquetIOManager:
-    """Build the IO manager that the attribute describes.
+def resolve_destination(context: dg.ResolutionContext, given: Any) -> S3ParquetIOManager | str:
+    """Return the URL, or build the IO manager, that the attribute describes.
 
     A template that is one environment variable stays a reference to it, so that nothing shows a
-    password in it.
+    password in it. What is wrong with a URL is told when the definitions are built: an error from
+    here is shown with the lines of the file around it.
 
     Raises:
         ConfigurationError: It cannot be used.
     """
     if not isinstance(given, Mapping):
-        found = _value(context, "destination", given)
-        return found if isinstance(found, S3ParquetIOManager) else build_io_manager(found)
+        url: S3ParquetIOManager | str = _value(context, "destination", given)
+        return url
     fields = {
         name: _value(context.at_path(name), f"destination.{name}", value)
         for name, value in given.items()
@@ -64,6 +64,9 @@ def _io_manager(kind: str, fields: dict[str, Any]) -> S3ParquetIOManager:
         known = ", ".join(manager.model_fields)
         msg = f"destination: {kind} has no {', '.join(unknown)}; it has {known}"
         raise ConfigurationError(msg)
+    required_fields = (name for name, field in manager.model_fields.items() if field.is_required())
+    if missing := [name for name in required_fields if fields.get(name) is None]:
+        raise ConfigurationError(f"destination: {kind} needs {', '.join(missing)}")
     try:
         return manager(**fields)
     except ValidationError as error:

@@ -20,6 +20,9 @@ from s3pq_dagster.dagster.component.scaffolder import S3ParquetScaffolder
 from s3pq_dagster.dagster.component.state import has_state, read_state, shown, write_state
 from s3pq_dagster.dagster.discovery import LOGGER
 from s3pq_dagster.dagster.factory import build_s3_parquet_definitions
+from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
+from s3pq_dagster.dagster.io_managers import build_io_manager
+from s3pq_dagster.dagster.names import SOURCE_KEY, named
 from s3pq_dagster.dagster.op_settings import load_and_check
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
@@ -54,6 +57,16 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
         given = self.model_fields_set & S3ParquetSpec.model_fields.keys()
         return S3ParquetResource(**{name: getattr(self, name) for name in given})
 
+    @property
+    def io_manager(self) -> S3ParquetIOManager:
+        """The destination, as a resource.
+
+        Raises:
+            ConfigurationError: Its URL is of no known kind.
+        """
+        given = self.destination
+        return build_io_manager(given) if isinstance(given, str) else given
+
     def write_state_to_path(self, state_path: Path) -> None:
         """List the bucket and write its tables; see :func:`write_state`."""
         write_state(self.source, state_path)
@@ -76,7 +89,13 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
             raise shown(error) from error
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Build the definitions; where `dagster dev` starts, the bucket is listed first."""
+        """Build the definitions; where `dg dev` starts, the bucket is listed first.
+
+        Raises:
+            ConfigurationError: The destination or the name cannot be used; nothing is listed then.
+        """
+        named(SOURCE_KEY, self.name)
+        self.io_manager.check_installed()
         self._is_starting = True
         try:
             return super().build_defs(context)
@@ -106,7 +125,7 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
         status = dg.DefaultSensorStatus
         return build_s3_parquet_definitions(
             source,
-            destination=self.destination,
+            destination=self.io_manager,
             name=self.name,
             tables=tables,
             granularity=self.granularity,
