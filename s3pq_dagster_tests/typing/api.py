@@ -9,6 +9,7 @@ import pyarrow as pa
 from s3pq_dagster import (
     DiscoveredTable,
     LoadConfig,
+    S3ParquetComponent,
     S3ParquetDuckDBIOManager,
     S3ParquetIOManager,
     S3ParquetParquetIOManager,
