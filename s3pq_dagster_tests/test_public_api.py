@@ -1,5 +1,6 @@
 """The package's public names, and which of them need an extra."""
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from dagster_shared.libraries import DagsterLibraryRegistry
 
 import s3pq_dagster
 from s3pq_dagster import errors
@@ -76,6 +78,12 @@ def test_nothing_else_is_public() -> None:
 def test_everything_public_is_documented() -> None:
     """Every public name has a docstring."""
     assert [name for name in s3pq_dagster.__all__ if not getattr(s3pq_dagster, name).__doc__] == []
+
+
+def test_dagster_knows_the_version() -> None:
+    """The package tells Dagster its version, which is the one that is installed."""
+    assert DagsterLibraryRegistry.get()["s3pq-dagster"] == s3pq_dagster.__version__
+    assert importlib.metadata.version("s3pq-dagster") == s3pq_dagster.__version__
 
 
 def test_the_package_says_that_it_is_typed() -> None:

@@ -44,7 +44,7 @@ class Claims:
                 f"the names of its ops, sensor and resources"
             )
             raise ConfigurationError(msg)
-        for key in assets:
+        for key in sorted(assets, key=dg.AssetKey.to_user_string):
             other = self.assets.setdefault(key, maker)
             if other.place != maker.place:
                 msg = (
