@@ -45,6 +45,17 @@ except ConfigurationError as error:
 else:
     print("built")
 """
+_LOAD = """
+import dagster as dg
+from s3pq_dagster.errors import ConfigurationError
+component = s3pq_dagster.S3ParquetComponent(
+    bucket="lake", region="us-east-1", destination=sys.argv[2]
+)
+try:
+    component.build_defs(dg.ComponentTree.for_test().load_context)
+except ConfigurationError as error:
+    print(error)
+"""
 
 
 def run(code: str, without: str, *arguments: str, directory: Path) -> str:
@@ -105,6 +116,15 @@ def test_building_without_a_driver_says_what_to_install(
     """Building definitions without the driver fails with the command that installs it."""
     driver, url = DRIVERS[extra]
     said = run(_BUILD, driver, bucket.name, bucket.proxy.endpoint, url, directory=tmp_path)
+    assert f"pip install 's3pq-dagster[{extra}]'" in said
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("extra", DRIVERS)
+def test_a_component_without_a_driver_says_what_to_install(tmp_path: Path, extra: str) -> None:
+    """The component names the same command, before it lists the bucket."""
+    driver, url = DRIVERS[extra]
+    said = run(_LOAD, driver, url, directory=tmp_path)
     assert f"pip install 's3pq-dagster[{extra}]'" in said
 
 

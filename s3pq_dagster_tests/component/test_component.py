@@ -1,5 +1,6 @@
 """The component, loaded as Dagster loads it from YAML."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,28 @@ def test_a_start_without_s3_uses_the_last_state(
     assert len(list(definitions(project).resolve_all_asset_specs())) == 1
     assert state.read_bytes() == before
     assert "discovery_failed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a b/", "a/b/"),
+        ("a__b/", "a/b/"),
+        ("日本/", "中国/"),
+        ("x" * 300, "x" * 301),
+        ("a_/b", "a/_b"),
+    ],
+)
+def test_two_prefixes_never_share_a_state(one: str, other: str) -> None:
+    """The folder's name that Dagster makes of a state's key is another one, and short."""
+    folders = set()
+    for prefix in (one, other):
+        component = S3ParquetComponent(bucket="lake", region="r", path_prefix=prefix)
+        key = component.defs_state_config.key
+        assert key.startswith("S3ParquetComponent[lake/")
+        folders.add(re.sub(r"[^A-Za-z0-9._-]", "__", key))
+    assert len(folders) == 2
+    assert max(map(len, folders)) < 255
 
 
 def test_overrides_translation_and_post_processing_take_effect_in_this_order(

@@ -17,7 +17,13 @@ from s3pq_dagster.dagster.component.attributes import (
 )
 from s3pq_dagster.dagster.component.claims import claims_of, maker_of
 from s3pq_dagster.dagster.component.scaffolder import S3ParquetScaffolder
-from s3pq_dagster.dagster.component.state import has_state, read_state, shown, write_state
+from s3pq_dagster.dagster.component.state import (
+    has_state,
+    read_state,
+    shown,
+    state_key,
+    write_state,
+)
 from s3pq_dagster.dagster.discovery import LOGGER
 from s3pq_dagster.dagster.factory import build_s3_parquet_definitions
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
@@ -47,8 +53,7 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
     @property
     def defs_state_config(self) -> DefsStateConfig:
         """Where the tables are kept that discovery finds, and under which name."""
-        named = "" if self.name is None else f"{self.name}:"
-        key = f"{type(self).__name__}[{named}{self.bucket}/{self.path_prefix}]"
+        key = state_key(type(self).__name__, self.name, self)
         return DefsStateConfig.from_args(self.defs_state, default_key=key)
 
     @property

@@ -1,5 +1,7 @@
 """The tables that discovery has found, between two refreshes of the component's state."""
 
+import hashlib
+import re
 from pathlib import Path
 
 import click
@@ -12,8 +14,25 @@ from s3pq_dagster.dagster.discovery import LOGGER, refresh, refreshed
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.errors import ConfigurationError, S3ParquetError
+from s3pq_dagster.spec import S3ParquetSpec
 
+_PREFIX_CHARACTERS = 40
+_PLAIN_PREFIX = re.compile(r"(?!.{41})(?!.*(__|_/|/_|//))[A-Za-z0-9._/-]*")
+"""Short, and no two of them differ only in what becomes ``__``."""
 _NEXT = "run `dg utils refresh-defs-state`, which lists the bucket and keeps what it finds"
+
+
+def state_key(kind: str, name: str | None, source: S3ParquetSpec) -> str:
+    """Name the state of a component after its bucket and prefix.
+
+    Dagster makes a folder's name of it in which each character but a few becomes ``__``. Where this
+    could give two prefixes one name, or a name that is too long, a hash is added.
+    """
+    prefix = source.path_prefix
+    if not _PLAIN_PREFIX.fullmatch(prefix):
+        digest = hashlib.sha256(prefix.encode(errors="surrogatepass")).hexdigest()[:16]
+        prefix = f"{prefix[:_PREFIX_CHARACTERS]}#{digest}"
+    return f"{kind}[{name + ':' if name else ''}{source.bucket}/{prefix}]"
 
 
 def write_state(source: S3ParquetResource, path: Path) -> None:
