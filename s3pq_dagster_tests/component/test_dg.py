@@ -109,7 +109,7 @@ def test_a_scaffolded_component_loads_a_bucket(scaffolded: Project, bucket: Buck
     assert launched.returncode == 0, launched.stdout
     with duckdb.connect(str(scaffolded.root / "lake.duckdb"), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM orders").fetchall() == [(3,)]
-    of_everything = [each for each in bucket.proxy.listings if "prefix" not in each.query]
+    of_everything = [each for each in bucket.proxy.listings if each.query["prefix"] == [""]]
     assert len(of_everything) == 1
 
 
