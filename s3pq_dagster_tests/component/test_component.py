@@ -15,6 +15,7 @@ from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.component.project import attributes_of, definitions, sandbox, write
 from s3pq_dagster_tests.lake import Lake, messages
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.proxy import Answer
 
 pytestmark = pytest.mark.filterwarnings(  # of Dagster about itself
@@ -24,6 +25,22 @@ pytestmark = pytest.mark.filterwarnings(  # of Dagster about itself
 CUSTOM = "s3pq_dagster_tests.component.custom"
 PLACES = ("dagster/code_references", "dagster/component_origin")
 """Metadata that says which YAML an asset is from."""
+UNUSABLE: list[tuple[dict[str, Any], str]] = [
+    ({"write_mode": "{{ 'upsert' }}"}, "write_mode 'upsert' is not supported"),
+    ({"rows_per_record": "{{ 0 }}"}, "rows_per_record must be at least 1, got 0"),
+    ({"destination": "mysql://me:s3cret@h/lake"}, "is not one this release knows"),
+    ({"destination": "postgresql://me:s3cret@h/lake"}, "has a password in it"),
+    ({"destination": {"type": "duckdb", "databse": "x"}}, "duckdb has no databse"),
+    ({"destination": {"type": "delta"}}, "destination: delta needs root"),
+    ({"destination": "{{ env.UNSET }}"}, "destination: the environment variable UNSET is not"),
+    ({"region": "{{ env.UNSET }}"}, "region: the environment variable UNSET is not set"),
+    ({"endpoint_url": "http://me:s3cret@h"}, "endpoint_url must not carry a user name"),
+    ({"layout": {"ruls": []}}, "ruls"),
+    ({"sensor": {"intervall": 1}}, "sensor: intervall: Extra inputs are not permitted"),
+    ({"retry_policy": {"max_retries": 0}}, "retry_policy: max_retries"),
+    ({"name": "a__b"}, "name must be of ASCII letters"),
+]
+"""Attributes, and what is said of them."""
 DENIED = Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
 
 
@@ -147,24 +164,7 @@ def test_a_variable_in_a_destination_stays_a_reference(
         assert "s3cret" not in repr(manager)
 
 
-@pytest.mark.parametrize(
-    ("more", "expected"),
-    [
-        ({"write_mode": "{{ 'upsert' }}"}, "write_mode 'upsert' is not supported"),
-        ({"rows_per_record": "{{ 0 }}"}, "rows_per_record must be at least 1, got 0"),
-        ({"destination": "mysql://me:s3cret@h/lake"}, "is not one this release knows"),
-        ({"destination": "postgresql://me:s3cret@h/lake"}, "has a password in it"),
-        ({"destination": {"type": "duckdb", "databse": "x"}}, "duckdb has no databse"),
-        ({"destination": {"type": "delta"}}, "destination: delta needs root"),
-        ({"destination": "{{ env.UNSET }}"}, "destination: the environment variable UNSET is not"),
-        ({"region": "{{ env.UNSET }}"}, "region: the environment variable UNSET is not set"),
-        ({"endpoint_url": "http://me:s3cret@h"}, "endpoint_url must not carry a user name"),
-        ({"layout": {"ruls": []}}, "ruls"),
-        ({"sensor": {"intervall": 1}}, "sensor: intervall: Extra inputs are not permitted"),
-        ({"retry_policy": {"max_retries": 0}}, "retry_policy: max_retries"),
-        ({"name": "a__b"}, "name must be of ASCII letters"),
-    ],
-)
+@pytest.mark.parametrize(("more", "expected"), first_of(UNUSABLE))
 def test_what_cannot_be_used_is_named(
     project: DefsFolderSandbox, bucket: Bucket, more: dict[str, Any], expected: str
 ) -> None:
@@ -301,7 +301,7 @@ def test_overrides_translation_and_post_processing_take_effect_in_this_order(
     }
 
 
-@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("shards", first_of([1, 2]))
 def test_an_overridden_execute_runs_around_each_table(
     project: DefsFolderSandbox,
     bucket: Bucket,
@@ -320,6 +320,7 @@ def test_an_overridden_execute_runs_around_each_table(
     assert len(result.get_asset_materialization_events()) == 1
 
 
+@pytest.mark.thorough
 def test_two_components_may_have_a_table_of_the_same_name(
     project: DefsFolderSandbox,
     bucket: Bucket,

@@ -15,6 +15,7 @@ from s3pq_dagster.spec import S3ParquetSpec
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.component.project import Project, definitions, sandbox
 from s3pq_dagster_tests.lake import messages
+from s3pq_dagster_tests.levels import first_of
 
 pytestmark = pytest.mark.filterwarnings(  # of Dagster about itself
     "ignore:.parse_obj_as. is deprecated", "ignore::dagster.BetaWarning"
@@ -65,7 +66,7 @@ def test_the_table_of_attributes_is_the_components() -> None:
     assert TEXT[first:last] == table()
 
 
-@pytest.mark.parametrize("number", range(len(blocks("yaml"))))
+@pytest.mark.parametrize("number", first_of(range(len(blocks("yaml")))))
 def test_each_yaml_loads_the_bucket(lake: Path, number: int, instance: dg.DagsterInstance) -> None:
     """Every YAML is a component's file, and loads each object's rows."""
     with sandbox() as made:

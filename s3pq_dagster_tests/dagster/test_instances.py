@@ -14,6 +14,7 @@ from s3pq_dagster import (
 )
 from s3pq_dagster.errors import ConfigurationError
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.levels import first_of
 
 
 def second(bucket: Bucket) -> Bucket:
@@ -38,7 +39,7 @@ def rows(bucket: Bucket, folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"shards": {"orders": 2}}, {"granularity": "all"}], ids=str
+    "options", first_of([{}, {"shards": {"orders": 2}}, {"granularity": "all"}])
 )
 def test_two_sources_with_a_table_of_the_same_name_load(
     bucket: Bucket, tmp_path: Path, instance: dg.DagsterInstance, options: dict[str, Any]
