@@ -54,12 +54,9 @@ class RetryAttributes(dg.Model, dg.Resolvable):
 
     def policy(self) -> dg.RetryPolicy:
         """Return Dagster's policy."""
-        return dg.RetryPolicy(
-            max_retries=self.max_retries,
-            delay=self.delay,
-            backoff=dg.Backoff[self.backoff.upper()] if self.backoff else None,
-            jitter=dg.Jitter[self.jitter.upper()] if self.jitter else None,
-        )
+        backoff = dg.Backoff[self.backoff.upper()] if self.backoff else None
+        jitter = dg.Jitter[self.jitter.upper()] if self.jitter else None
+        return dg.RetryPolicy(self.max_retries, self.delay, backoff, jitter)
 
 
 class SensorAttributes(dg.Model, dg.Resolvable):

@@ -25,11 +25,14 @@ _IS_NO_TEMPLATE = {"type": "string", "not": {"pattern": r"\{[{%]"}}
 def rule_of(name: str) -> Schema | None:
     """Return what holds for an attribute beyond its type."""
     if name in BOUNDS:
-        least, most = BOUNDS[name]
-        return {"minimum": least} | ({} if most is None else {"maximum": most})
+        return _between(*BOUNDS[name])
     if name == "concurrency":
         return {"not": {"const": 0}}
     return one_of(_CHOICES[name]) if name in _CHOICES else None
+
+
+def _between(least: float, most: float | None) -> Schema:
+    return {"minimum": least} | ({} if most is None else {"maximum": most})
 
 
 def one_of(choices: tuple[str, ...]) -> Schema:
@@ -45,15 +48,13 @@ def nested(model: type[BaseModel]) -> Schema:
 def of_destination() -> Schema:
     """Return a schema of the fields of all IO managers, each under its ``type``."""
     has_type = {"required": ["type"], "properties": {"type": one_of(tuple(KINDS))}}
-    kinds = [
-        {"if": _is_kind(kind), "then": _properties(manager.model_fields, type=kind)}
-        for kind, manager in KINDS.items()
-    ]
+    kinds = [_of_kind(kind) for kind in KINDS]
     return {"allOf": [{"if": {"type": "object"}, "then": has_type}, *kinds]}
 
 
-def _is_kind(kind: str) -> Schema:
-    return {"type": "object", "required": ["type"], "properties": {"type": {"const": kind}}}
+def _of_kind(kind: str) -> Schema:
+    is_kind = {"type": "object", "required": ["type"], "properties": {"type": {"const": kind}}}
+    return {"if": is_kind, "then": _properties(KINDS[kind].model_fields, type=kind)}
 
 
 def _properties(fields: Mapping[str, FieldInfo], **constants: str) -> Schema:
