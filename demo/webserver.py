@@ -16,7 +16,7 @@ from typing import Any
 
 from tenacity import RetryError, stop_after_delay
 
-from s3pq_dagster.dagster.sensor import SENSOR_NAME
+from s3pq_dagster.dagster.names import SENSOR_NAME
 from s3pq_dagster_tests.waiting import again_while, stop_when_ended
 
 PROJECT = Path(__file__).parents[1]

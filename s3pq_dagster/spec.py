@@ -144,10 +144,13 @@ class S3ParquetSpec(BaseModel):
         try:
             checked = check(value)
         except ValidationError as error:
-            found = "" if name in _MAY_HOLD_SECRETS else f", got {value!r}"
+            is_shown = name in S3ParquetSpec.model_fields and name not in _MAY_HOLD_SECRETS
+            found = f", got {value!r}" if is_shown else ""
             raise ValueError(f"{name}: {error.errors()[0]['msg']}{found}") from None
         if name in _RULES:
             _RULES[name](name, checked)
+        if name in BOUNDS:
+            _within(name, checked, *BOUNDS[name])
         return checked
 
     @field_validator("layout", mode="after")
@@ -237,24 +240,15 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[str, str], None]:
     return rule
 
 
-def _positive(name: str, number: int) -> None:
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {number}")
-
-
-def _not_negative(name: str, number: int) -> None:
-    if number < 0:
-        raise ValueError(f"{name} must be at least 0, got {number}")
+def _within(name: str, number: float, least: float, most: float | None) -> None:
+    if not (least <= number and (most is None or number <= most)):  # NaN is neither
+        rule = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be {rule}, got {number}")
 
 
 def _not_zero(name: str, number: int) -> None:
     if number == 0:
         raise ValueError(f"{name} must be at least 1, or negative for no limit, got 0")
-
-
-def _fraction(name: str, number: float) -> None:
-    if not 0 <= number <= 1:
-        raise ValueError(f"{name} must be from 0 to 1, got {number}")
 
 
 def _some_globs(name: str, globs: list[str]) -> None:
@@ -286,15 +280,18 @@ _RULES: dict[str, Callable[[str, Any], None]] = {
     "filetype": _one_of(FILETYPES),
     "write_mode": _one_of(WRITE_MODES),
     "schema_mode": _one_of(SCHEMA_MODES),
-    "rows_per_record": _positive,
     "concurrency": _not_zero,
     "tables": _some_globs,
-    "verify_interval": _not_negative,
-    "max_bytes_in_flight": _positive,
-    "max_object_bytes_in_memory": _positive,
-    "checkpoint_bytes": _positive,
-    "max_quarantined_fraction": _fraction,
-    "max_decoded_bytes": _positive,
-    "max_decode_seconds": _positive,
 }
 """Rules for the fields beyond their types."""
+BOUNDS: dict[str, tuple[float, float | None]] = {
+    "rows_per_record": (1, None),
+    "verify_interval": (0, None),
+    "max_bytes_in_flight": (1, None),
+    "max_object_bytes_in_memory": (1, None),
+    "checkpoint_bytes": (1, None),
+    "max_quarantined_fraction": (0, 1),
+    "max_decoded_bytes": (1, None),
+    "max_decode_seconds": (1, None),
+}
+"""The least and the most of a number; ``None``: no limit."""

@@ -54,6 +54,8 @@ PACKAGE = Path(s3pq_dagster.__file__).parent
 README = ROOT / "README.md"
 DESTINATIONS = ROOT / "docs" / "destinations.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
+COMPONENT = ROOT / "docs" / "component.md"
+"""Its blocks are run by ``component/test_component_document.py``."""
 START = "<!-- configuration: "
 END = "<!-- end of configuration -->"
 MIB = 1024 * 1024
@@ -121,7 +123,9 @@ DEV = is_called("dagster", "dev")
 MATERIALIZE = is_called("dagster", "asset", "materialize")
 MODULE = is_called(".venv/bin/python", "-m")
 PYTEST = is_called(".venv/bin/pytest")
-KINDS = [MAKE, PIP, DEV, MATERIALIZE, MODULE, PYTEST]
+DG = is_called("dg")
+"""Such a command is run in a project, by ``component/test_component_document.py``."""
+KINDS = [MAKE, PIP, DEV, MATERIALIZE, MODULE, PYTEST, DG]
 
 each = partial(pytest.mark.parametrize, ids=str)
 
@@ -259,15 +263,20 @@ def test_every_block_is_of_a_language_that_a_test_reads() -> None:
     assert set(fences) <= {"sh", "python", "yaml", "sql", "text"}
 
 
-@each("block", first_and_rest(blocks("python")))
+@each("block", first_and_rest([b for b in blocks("python") if b.document != COMPONENT]))
 def test_each_python_snippet_loads_the_bucket(block: Block, folder: Path) -> None:
     """Every Python snippet runs unchanged and loads each object's rows once."""
     run_snippet(block)
     assert loaded(folder / "lake.duckdb") == ORDERS
 
 
-RUN_CONFIGS = [block for block in blocks("yaml") if block.document not in PAGES]
+RUN_CONFIGS = [b for b in blocks("yaml") if b.document not in (*PAGES, COMPONENT)]
 """Rules of a layout are run by ``dagster/test_layouts_document.py``."""
+
+
+def test_commands_of_dg_are_on_the_page_that_a_test_runs() -> None:
+    """No other document has a command that nobody runs."""
+    assert {command.block.document for command in commands_of(DG)} == {COMPONENT}
 
 
 @each("block", first_and_rest(RUN_CONFIGS))

@@ -1,5 +1,6 @@
 """The package's public names, and which of them need an extra."""
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from dagster_shared.libraries import DagsterLibraryRegistry
 
 import s3pq_dagster
 from s3pq_dagster import errors
@@ -43,6 +45,17 @@ except ConfigurationError as error:
 else:
     print("built")
 """
+_LOAD = """
+import dagster as dg
+from s3pq_dagster.errors import ConfigurationError
+component = s3pq_dagster.S3ParquetComponent(
+    bucket="lake", region="us-east-1", destination=sys.argv[2]
+)
+try:
+    component.build_defs(dg.ComponentTree.for_test().load_context)
+except ConfigurationError as error:
+    print(error)
+"""
 
 
 def run(code: str, without: str, *arguments: str, directory: Path) -> str:
@@ -78,6 +91,12 @@ def test_everything_public_is_documented() -> None:
     assert [name for name in s3pq_dagster.__all__ if not getattr(s3pq_dagster, name).__doc__] == []
 
 
+def test_dagster_knows_the_version() -> None:
+    """The package tells Dagster its version, which is the one that is installed."""
+    assert DagsterLibraryRegistry.get()["s3pq-dagster"] == s3pq_dagster.__version__
+    assert importlib.metadata.version("s3pq-dagster") == s3pq_dagster.__version__
+
+
 def test_the_package_says_that_it_is_typed() -> None:
     """The package has `py.typed`, without which type checkers ignore its annotations."""
     assert (Path(s3pq_dagster.__file__).parent / "py.typed").exists()
@@ -97,6 +116,15 @@ def test_building_without_a_driver_says_what_to_install(
     """Building definitions without the driver fails with the command that installs it."""
     driver, url = DRIVERS[extra]
     said = run(_BUILD, driver, bucket.name, bucket.proxy.endpoint, url, directory=tmp_path)
+    assert f"pip install 's3pq-dagster[{extra}]'" in said
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("extra", DRIVERS)
+def test_a_component_without_a_driver_says_what_to_install(tmp_path: Path, extra: str) -> None:
+    """The component names the same command, before it lists the bucket."""
+    driver, url = DRIVERS[extra]
+    said = run(_LOAD, driver, url, directory=tmp_path)
     assert f"pip install 's3pq-dagster[{extra}]'" in said
 
 

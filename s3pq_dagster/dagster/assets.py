@@ -9,8 +9,9 @@ import dagster as dg
 from s3pq_dagster.dagster.column_schemas import key_types
 from s3pq_dagster.dagster.discovery import discover
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.dagster.metadata import BUCKET_TAG, COLLISION, PREFIX, TABLE
-from s3pq_dagster.dagster.op_settings import OpSettings
+from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, SOURCE_TAG, TABLE
+from s3pq_dagster.dagster.names import IO_MANAGER_KEY, SOURCE_KEY, named, op_name
+from s3pq_dagster.dagster.op_settings import Execute, OpSettings, load_and_check
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.retries import as_failures
 from s3pq_dagster.dagster.run_config import LoadConfig
@@ -19,8 +20,6 @@ from s3pq_dagster.dagster.sharded_asset import STEPS_IO_MANAGER_KEY, build_shard
 from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 from s3pq_dagster.errors import ConfigurationError
 
-SOURCE_KEY = "s3_parquet"
-IO_MANAGER_KEY = "s3_parquet_io_manager"
 _MOST_OF_TAG = 63
 """Characters that Dagster lets a tag's value have."""
 
@@ -39,10 +38,13 @@ def build_s3_parquet_assets(
     shards: Mapping[str, int] | None = None,
     checks: bool = True,
     translator: S3ParquetTranslator | None = None,
-    source_key: str = SOURCE_KEY,
-    io_manager_key: str = IO_MANAGER_KEY,
+    name: str | None = None,
+    source_key: str | None = None,
+    io_manager_key: str | None = None,
     retry_policy: dg.RetryPolicy | None = DEFAULT_RETRY_POLICY,
     pool: str | None = None,
+    op_tags: Mapping[str, str] | None = None,
+    execute: Execute = load_and_check,
 ) -> list[dg.AssetsDefinition]:
     """Build one asset for each table of a bucket.
 
@@ -58,11 +60,17 @@ def build_s3_parquet_assets(
         checks: Whether each asset has the checks ``complete``, ``rows_reconciled`` and
             ``no_quarantine``.
         translator: Decides key, group, tags and description of each asset.
-        source_key: Resource key of the source.
-        io_manager_key: Resource key of the destination.
+        name: Tells the source from others in the same code location: the ops are then called
+            ``load_<name>__<table>``, and the resource keys end in ``__<name>``. Unset, the ops are
+            called ``load_<table>``.
+        source_key: Resource key of the source, ``s3_parquet`` by default.
+        io_manager_key: Resource key of the destination, ``s3_parquet_io_manager`` by default.
         retry_policy: The retries of each op, for errors that a retry may mend.
         pool: Dagster's concurrency pool of each op. It limits how many of them load at a time, in
             all runs and processes.
+        op_tags: Dagster's tags of each op.
+        execute: What an op does with a table; by default ``table.results()``, which a function in
+            its place yields too, between what it adds.
 
     Returns:
         Definitions that hold one asset for each table and its checks, and can be subset. If there
@@ -70,28 +78,35 @@ def build_s3_parquet_assets(
 
     Raises:
         ConfigurationError: The destination's packages are not installed, a number of shards is
-            below 1, or ``shards`` are given and ``io_manager_key`` is ``"io_manager"``.
+            below 1, ``shards`` are given and ``io_manager_key`` is ``"io_manager"``, or ``name``
+            cannot be a part of names.
         StoreError: The bucket cannot be listed, and no earlier result is saved.
     """
     destination.check_installed()
+    source_key = source_key or named(SOURCE_KEY, name)
+    io_manager_key = io_manager_key or named(IO_MANAGER_KEY, name)
     shards = _checked(shards or {}, io_manager_key)
     tables = discover(source) if tables is None else tables
     translator = translator or S3ParquetTranslator()
-    settings = OpSettings(source_key, io_manager_key, checks, retry_policy, pool)
+    settings = OpSettings(
+        source_key, io_manager_key, checks, retry_policy, pool, op_tags or {}, name, execute
+    )
     whole, sharded = [], []
     for table in tables:
-        spec = _spec_of(table, source, destination, translator).with_io_manager_key(io_manager_key)
+        spec = _spec_of(table, source, destination, translator, name)
+        spec = spec.with_io_manager_key(io_manager_key)
         if (number := shards.get(table.name, 1)) == 1:
             whole.append(spec)
         else:
             sharded.append(build_sharded_asset(spec, number, settings))
     by_name = sorted(whole, key=lambda spec: str(spec.metadata[TABLE]))
     if granularity == "table" and tables:
-        ops = [_load_op(f"load_{s.metadata[TABLE]}", [s], by_name, settings) for s in whole]
+        ops = [_load_op(settings.op_name("load", s), [s], by_name, settings) for s in whole]
     elif whole or not tables:
         # What fails for its name comes last: a failure ends the op.
         last = sorted(whole, key=lambda spec: COLLISION in spec.metadata)
-        ops = [_load_op(_common_name(tables, shards), last, by_name, settings)]
+        common = op_name("load", _common_name(tables, shards), name)
+        ops = [_load_op(common, last, by_name, settings)]
     else:
         ops = []
     return ops + sharded
@@ -114,12 +129,14 @@ def _load_op(
         specs=specs,
         check_specs=[check for spec in specs for check in settings.check_specs(spec.key)],
         can_subset=True,
+        op_tags=settings.tags,
         **settings.op_arguments(),
     )
     def load(context: dg.AssetExecutionContext, config: LoadConfig) -> Iterator[Any]:
         for spec in specs:
             with as_failures():
-                yield from settings.table_run(context, config, spec, whole=by_name).results()
+                table = settings.table_run(context, config, spec, whole=by_name)
+                yield from settings.execute(context, table)
 
     return load
 
@@ -145,7 +162,7 @@ def _common_name(tables: Sequence[DiscoveredTable], shards: Mapping[str, int]) -
     """Name the one op of all tables after their bucket, whose name may be an ``EnvVar``."""
     bucket = re.sub(r"\W", "_", tables[0].bucket) if tables else SOURCE_KEY
     is_taken = bucket in shards  # by the graph of a table of that name
-    return f"load_{bucket}_others" if is_taken else f"load_{bucket}"
+    return f"{bucket}_others" if is_taken else bucket
 
 
 def _spec_of(
@@ -153,6 +170,7 @@ def _spec_of(
     source: S3ParquetResource,
     destination: S3ParquetIOManager,
     translator: S3ParquetTranslator,
+    instance: str | None,
 ) -> dg.AssetSpec:
     props = S3ParquetTableProps(
         table=table,
@@ -167,5 +185,6 @@ def _spec_of(
     if table.collision is not None:
         name, prefixes = table.collision
         needed[COLLISION] = {"table": name, "prefixes": prefixes}
-    tags = {BUCKET_TAG: table.bucket} if len(table.bucket) <= _MOST_OF_TAG else {}
+    tag = named(table.bucket, instance)
+    tags = {SOURCE_TAG: tag} if len(tag) <= _MOST_OF_TAG else {}
     return translator.get_asset_spec(props).merge_attributes(metadata=needed, tags=tags)

@@ -4,6 +4,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -77,20 +78,54 @@ def _rebuilt(saved: SavedTables, log: logging.Logger) -> list[DiscoveredTable] |
     return _found_here.get(saved.key)
 
 
+def refresh(source: S3ParquetResource, path: Path, log: logging.Logger) -> list[DiscoveredTable]:
+    """List the bucket, and write its tables to a file, from which :func:`refreshed` reads them.
+
+    Footers are read only of tables that are new in the file, or whose first object is another one.
+    The file is written beside itself, then moved to its place.
+
+    Raises:
+        StoreError: The bucket cannot be listed; the file stays as it is.
+        TableNameError: No table name can be made of a prefix; the file stays as it is.
+        OSError: The file cannot be written; it stays as it is.
+    """
+    with source.process_config_and_initialize_cm() as opened:
+        saved = SavedTables.of(opened, path)
+        tables = _relisted(opened, saved, log)
+        saved.write(tables)
+        return tables
+
+
+def refreshed(
+    source: S3ParquetResource, path: Path, log: logging.Logger
+) -> list[DiscoveredTable] | None:
+    """Read what :func:`refresh` wrote; ``None`` if it is of other settings, or unreadable."""
+    return SavedTables.of(source, path).load(log)
+
+
 def _discovered(
     source: S3ParquetResource, saved: SavedTables, log: logging.Logger
 ) -> list[DiscoveredTable]:
     """List the bucket and save its tables, or fall back on those saved before."""
-    of_this_layout = saved.load(log)
-    known = of_this_layout or []
     try:
-        listed = _listed(source, known, log)
+        tables = _relisted(source, saved, log)
     except StoreError as error:
-        if not known:
+        if not (known := saved.load(log)):
             raise
         used = f"{len(known)} tables saved in {saved.path}"
         log.warning(line("discovery_failed", using=used, reason=error))
         return known
+    saved.save(tables, log)
+    return tables
+
+
+def _relisted(
+    source: S3ParquetResource, saved: SavedTables, log: logging.Logger
+) -> list[DiscoveredTable]:
+    """List the bucket; a saved table of which nothing is listed any more stays for a while."""
+    of_this_layout = saved.load(log)
+    known = of_this_layout or []
+    listed = _listed(source, known, log)
     if not listed:
         _warn_of_nothing(source, known, saved, log)
     kept = _kept(known, listed) if listed else known
@@ -98,9 +133,7 @@ def _discovered(
         log_missing(kept, saved.path, log)
     if listed and of_this_layout is None:
         log_dropped(listed, saved.load_of_other_layout(), log)
-    tables = sorted([*listed, *kept], key=lambda table: table.name)
-    saved.save(tables, log)
-    return tables
+    return sorted([*listed, *kept], key=lambda table: table.name)
 
 
 def _kept(known: list[DiscoveredTable], listed: list[DiscoveredTable]) -> list[DiscoveredTable]:

@@ -43,8 +43,9 @@ AT_FAULT = "s3pq/objects_at_fault"
 LASTING = "s3pq/fails_until_changed"
 FAILED_LISTING = "s3pq/failed_listing"
 FAILED_SETTINGS = "s3pq/failed_settings"
-BUCKET_TAG = "s3pq/bucket"
-"""Tag of every table's asset; its value is the bucket, unless no tag can hold that."""
+SOURCE_TAG = "s3pq/source"
+"""Tag of every table's asset; its value is the bucket, with the source's name if it has one, unless
+no tag can hold that."""
 FULL_REFRESH_TAG = "s3pq/full_refresh"
 # Keys that Dagster defines, and shows in particular places of its UI.
 COLUMN_SCHEMA = "dagster/column_schema"

@@ -1,16 +1,29 @@
 """Settings that all ops which load tables have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from s3pq_dagster.dagster.checks import check_specs
+from s3pq_dagster.dagster.metadata import TABLE
+from s3pq_dagster.dagster.names import op_name
 from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.dagster.run_tables import RunTables
 from s3pq_dagster.dagster.table_run import TableRun
 from s3pq_dagster.loading.report import LoadReport
+
+Execute = Callable[[dg.AssetExecutionContext | dg.OpExecutionContext, TableRun], Iterator[Any]]
+"""What an op does with a table."""
+
+
+def load_and_check(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,  # noqa: ARG001 - for others
+    table: TableRun,
+) -> Iterator[Any]:
+    """Load a table, then check it."""
+    yield from table.results()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +38,16 @@ class OpSettings:
     """Whether each table's asset has checks."""
     retry_policy: dg.RetryPolicy | None
     pool: str | None
+    tags: Mapping[str, str]
+    """Dagster's tags of each op."""
+    instance: str | None
+    """The source's name, where there are several in a code location."""
+    execute: Execute
+    """What the op does that loads a table, or the rest that its shards left."""
+
+    def op_name(self, verb: str, spec: dg.AssetSpec) -> str:
+        """Name the op that does something with a table."""
+        return op_name(verb, str(spec.metadata[TABLE]), self.instance)
 
     def op_arguments(self) -> dict[str, Any]:
         """Return arguments for Dagster's op decorators."""

@@ -81,8 +81,8 @@ class SavedTables:
     """Identifies bucket and selection, whatever the layout."""
 
     @classmethod
-    def of(cls, source: S3ParquetResource) -> Self:
-        """Return the file of a bucket and its selection of tables."""
+    def of(cls, source: S3ParquetResource, path: Path | None = None) -> Self:
+        """Return the file of a bucket and its selection of tables, or the one at ``path``."""
         selection = [
             source.endpoint_url,
             source.region,
@@ -94,11 +94,13 @@ class SavedTables:
         # The spec has checked that a bucket's name can be part of a path, but it may be too long.
         bucket = source.bucket[:_BUCKET_CHARACTERS]
         name = f"{bucket}-{_digest([*selection, source.layout])}"
-        path = _state_directory() / f"{name}.json"
+        path = path or _state_directory() / f"{name}.json"
         return cls(f"s3pq/catalog/{name}", path, f"{bucket}-{_digest(selection)}")
 
     def load(self, log: logging.Logger, path: str | None = None) -> list[DiscoveredTable] | None:
         """Read the file, or the one at ``path``; ``None`` if it is missing or unreadable.
+
+        It is ``None`` too if the file is of another layout, or selection.
 
         Args:
             log: Gets a warning if there is a file, and it is not what :meth:`save` writes.
@@ -106,7 +108,8 @@ class SavedTables:
         """
         read = Path(path or self.path)
         try:
-            tables = _tables(json.loads(read.read_text(encoding="utf-8")))
+            state = json.loads(read.read_text(encoding="utf-8"))
+            tables = _tables(state) if self._is_of(state) else None
         except FileNotFoundError:
             return None
         except _UNREADABLE as error:
@@ -119,10 +122,12 @@ class SavedTables:
     def load_of_other_layout(self) -> list[DiscoveredTable]:
         """Read the newest file of the same bucket and selection, but another layout, if any."""
         newest, found = 0.0, list[DiscoveredTable]()
-        for path in self.path.parent.glob(f"{glob.escape(self._bucket)}-*.json"):
+        others = self.path.parent.glob(f"{glob.escape(self._bucket)}-*.json")
+        for path in (self.path, *others):
             try:
                 state, written = json.loads(path.read_text("utf-8")), path.stat().st_mtime
-                is_other = path != self.path and state["without_layout"] == self.without_layout
+                is_other = path != self.path or not self._is_of(state)
+                is_other = is_other and state["without_layout"] == self.without_layout
                 if is_other and written > newest:
                     newest, found = written, _tables(state)
             except _UNREADABLE:
@@ -133,15 +138,28 @@ class SavedTables:
     def _bucket(self) -> str:
         return self.without_layout.rpartition("-")[0]
 
-    def save(self, tables: list[DiscoveredTable], log: logging.Logger) -> None:
-        """Replace the file atomically; log a warning if it cannot be written."""
+    def _is_of(self, state: Any) -> bool:
+        """Return whether what a file holds is of this layout; its name alone may have told."""
+        return bool(state.get("key", self.key) == self.key)
+
+    def write(self, tables: list[DiscoveredTable]) -> None:
+        """Replace the file atomically.
+
+        Raises:
+            OSError: It cannot be written, and stays as it is.
+        """
         state = {
             "format": _FORMAT,
+            "key": self.key,
             "without_layout": self.without_layout,
             "tables": [_to_json(table) for table in tables],
         }
+        _replace(self.path, json.dumps(state))
+
+    def save(self, tables: list[DiscoveredTable], log: logging.Logger) -> None:
+        """Write the file; log a warning if it cannot be written."""
         try:
-            _replace(self.path, json.dumps(state))
+            self.write(tables)
         except OSError as error:
             log.warning(
                 line(

@@ -12,7 +12,8 @@ import dagster as dg
 
 from s3pq_dagster.dagster.failures import named_listing, settings_digest
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.dagster.metadata import BUCKET_TAG, COLLISION, PREFIX, TABLE
+from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, SOURCE_TAG, TABLE
+from s3pq_dagster.dagster.names import SENSOR_NAME
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.sensor_cursor import SensorCursor
 from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, NotLoaded
@@ -25,7 +26,6 @@ from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.source.catalog import Grouping, tables_in
 
-SENSOR_NAME = "s3_parquet_sensor"
 _MOST_REQUESTS = 25
 
 
@@ -91,10 +91,10 @@ def _target(
     assets: Sequence[dg.AssetsDefinition], specs: Collection[dg.AssetSpec]
 ) -> dg.AssetSelection | list[dg.AssetsDefinition] | None:
     """Select the tables by the tag that they have in common: a list of 200 keys reads badly."""
-    buckets = {spec.tags.get(BUCKET_TAG) for spec in specs}
-    bucket = buckets.pop() if len(buckets) == 1 else None
-    if bucket is not None:
-        return dg.AssetSelection.tag(BUCKET_TAG, bucket)
+    sources = {spec.tags.get(SOURCE_TAG) for spec in specs}
+    source = sources.pop() if len(sources) == 1 else None
+    if source is not None:
+        return dg.AssetSelection.tag(SOURCE_TAG, source)
     return list(assets) if specs else None
 
 

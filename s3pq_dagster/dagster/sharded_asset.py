@@ -5,7 +5,6 @@ from typing import Any
 
 import dagster as dg
 
-from s3pq_dagster.dagster.metadata import TABLE
 from s3pq_dagster.dagster.op_settings import OpSettings
 from s3pq_dagster.dagster.retries import as_failures
 from s3pq_dagster.dagster.run_config import LoadConfig
@@ -39,7 +38,7 @@ def build_sharded_asset(
         **{check.get_python_identifier(): dg.Out(is_required=False) for check in checks},
     }
     graph = _graph(
-        f"load_{spec.metadata[TABLE]}",
+        settings.op_name("load", spec),
         split=_split_op(spec, shards, settings),
         shard=_shard_op(spec, settings),
         rest=_rest_op(spec, outputs, settings),
@@ -53,8 +52,9 @@ def build_sharded_asset(
 
 def _split_op(spec: dg.AssetSpec, shards: int, settings: OpSettings) -> dg.OpDefinition:
     @dg.op(
-        name=f"split_{spec.metadata[TABLE]}",
+        name=settings.op_name("split", spec),
         out=dg.DynamicOut(KeyRange),
+        tags=settings.tags,
         **settings.op_arguments(),
     )
     def split(
@@ -69,7 +69,7 @@ def _split_op(spec: dg.AssetSpec, shards: int, settings: OpSettings) -> dg.OpDef
 
 
 def _shard_op(spec: dg.AssetSpec, settings: OpSettings) -> dg.OpDefinition:
-    @dg.op(name=f"shard_{spec.metadata[TABLE]}", **settings.op_arguments())
+    @dg.op(name=settings.op_name("shard", spec), tags=settings.tags, **settings.op_arguments())
     def shard(context: dg.OpExecutionContext, config: LoadConfig, keys: KeyRange) -> LoadReport:
         with as_failures():
             return settings.table_run(context, config, spec).shard(keys)
@@ -80,14 +80,20 @@ def _shard_op(spec: dg.AssetSpec, settings: OpSettings) -> dg.OpDefinition:
 def _rest_op(
     spec: dg.AssetSpec, outputs: Mapping[str, dg.Out], settings: OpSettings
 ) -> dg.OpDefinition:
-    @dg.op(name=f"rest_of_{spec.metadata[TABLE]}", out=dict(outputs), **settings.op_arguments())
+    @dg.op(
+        name=settings.op_name("rest_of", spec),
+        out=dict(outputs),
+        tags=settings.tags,
+        **settings.op_arguments(),
+    )
     def rest(
         context: dg.OpExecutionContext, config: LoadConfig, reports: list[LoadReport]
     ) -> Iterator[Any]:
         if reports:  # the shards have read the quarantined objects again
             config = config.model_copy(update={"retry_quarantined": False})
         with as_failures():
-            yield from settings.table_run(context, config, spec, earlier=reports).results()
+            table = settings.table_run(context, config, spec, earlier=reports)
+            yield from settings.execute(context, table)
 
     return rest
 

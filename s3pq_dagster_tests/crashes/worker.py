@@ -17,9 +17,9 @@ from typing import Any
 import dagster as dg
 
 from s3pq_dagster import S3ParquetResource, build_s3_parquet_assets
-from s3pq_dagster.dagster.assets import IO_MANAGER_KEY, SOURCE_KEY
 from s3pq_dagster.dagster.io_managers import build_io_manager
 from s3pq_dagster.dagster.metadata import DATA_VERSION_TAG
+from s3pq_dagster.dagster.names import IO_MANAGER_KEY, SOURCE_KEY
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster_tests.crashes.steps import Kill, Steps
 from s3pq_dagster_tests.crashes.watches import WATCHES

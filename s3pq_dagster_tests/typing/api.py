@@ -1,7 +1,8 @@
 """Uses of every public name, for type checkers; this file is never run."""
 
 import logging
-from typing import assert_type
+from collections.abc import Iterator
+from typing import Any, assert_type
 
 import dagster as dg
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow as pa
 from s3pq_dagster import (
     DiscoveredTable,
     LoadConfig,
+    S3ParquetComponent,
     S3ParquetDuckDBIOManager,
     S3ParquetIOManager,
     S3ParquetParquetIOManager,
@@ -17,6 +19,7 @@ from s3pq_dagster import (
     S3ParquetSpec,
     S3ParquetTableProps,
     S3ParquetTranslator,
+    TableRun,
     build_io_manager,
     build_s3_parquet_assets,
     build_s3_parquet_definitions,
@@ -90,6 +93,34 @@ class Raw(S3ParquetTranslator):
         assert_type(props.table.objects, int)
         spec = super().get_asset_spec(props)
         return spec.replace_attributes(key=["raw", props.table.name], tags={"tier": "bronze"})
+
+
+component = S3ParquetComponent(
+    bucket="lake",
+    region="eu-central-1",
+    name="eu",
+    destination=destination,
+    granularity="all",
+    checks=False,
+    retry_policy=None,
+)
+assert_type(component.bucket, str)
+assert_type(component.source, S3ParquetResource)
+
+
+class Bronze(S3ParquetComponent):
+    """A user's component."""
+
+    def get_asset_spec(self, props: S3ParquetTableProps) -> dg.AssetSpec:
+        """Add a tag."""
+        return super().get_asset_spec(props).merge_attributes(tags={"tier": "bronze"})
+
+    def execute(
+        self, context: dg.AssetExecutionContext | dg.OpExecutionContext, table: TableRun
+    ) -> Iterator[Any]:
+        """Load a table."""
+        assert_type(table.spec, dg.AssetSpec)
+        yield from super().execute(context, table)
 
 
 tables = discover(source, logging.getLogger(__name__))

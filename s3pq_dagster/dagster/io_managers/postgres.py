@@ -53,7 +53,8 @@ class S3ParquetPostgresIOManager(S3ParquetIOManager):
             msg = (
                 "the destination's URL has a password in it, which would be shown in Dagster's UI. "
                 "Leave it out and set PGPASSWORD or ~/.pgpass, put the URL into S3PQ_DESTINATION, "
-                'or give it as S3ParquetPostgresIOManager(url=dg.EnvVar("…")).'
+                'or give it as S3ParquetPostgresIOManager(url=dg.EnvVar("…")), in YAML as '
+                '"{{ env.… }}".'
             )
             raise ConfigurationError(msg)
 

@@ -1,0 +1,1 @@
+"""The same definitions as YAML: a component for Dagster's `dg`."""
