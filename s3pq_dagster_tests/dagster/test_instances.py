@@ -106,11 +106,8 @@ def test_sensors_of_one_bucket_target_their_own_tables(bucket: Bucket, tmp_path:
         )
     )
     repository = merged.get_repository_def()
-    selected = {
-        sensor.name: sensor.asset_selection.resolve(repository.asset_graph)
-        for sensor in repository.sensor_defs
-        if sensor.asset_selection is not None
-    }
+    jobs: dict[str, Any] = {sensor.name: sensor.job for sensor in repository.sensor_defs}
+    selected = {name: job.selection.resolve(repository.asset_graph) for name, job in jobs.items()}
     assert selected == {
         "s3_parquet_sensor": {dg.AssetKey([bucket.name, "a"])},
         "s3_parquet_sensor__eu": {dg.AssetKey([bucket.name, "b"])},
