@@ -22,6 +22,9 @@ class Request:
     query: dict[str, list[str]]
     range: str | None
     if_match: str | None
+    authorization: str | None
+    token: str | None
+    """The session token."""
 
     @property
     def is_listing(self) -> bool:
@@ -165,6 +168,8 @@ def _handler_for(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
                 query=parse_qs(parts.query, keep_blank_values=True),
                 range=self.headers.get("Range"),
                 if_match=self.headers.get("If-Match"),
+                authorization=self.headers.get("Authorization"),
+                token=self.headers.get("x-amz-security-token"),
             )
             status, headers, answer = proxy.answer(request, self.path, dict(self.headers), body)
             if proxy.deliver(request, Reply(status, headers, answer), self):

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +63,14 @@ def _is_free(port: int) -> bool:
 
 
 @contextmanager
-def seaweedfs(directory: Path, *identities: Identity) -> Iterator[str]:
-    """Run SeaweedFS from its wheel and yield the endpoint URL once it answers."""
+def seaweedfs(directory: Path, *identities: Identity, public: Sequence[str] = ()) -> Iterator[str]:
+    """Run SeaweedFS from its wheel and yield the endpoint URL once it answers.
+
+    Args:
+        directory: Where it keeps everything.
+        identities: Who may do what, besides the administrator.
+        public: Buckets that anybody may list and read.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "s3.json"
     known = [
@@ -75,6 +81,8 @@ def seaweedfs(directory: Path, *identities: Identity) -> Iterator[str]:
         }
         for identity in (ADMIN, *identities)
     ]
+    anybody = [f"{action}:{bucket}" for bucket in public for action in ("Read", "List")]
+    known += [{"name": "anonymous", "actions": anybody}] * bool(public)
     config.write_text(json.dumps({"identities": known}), encoding="utf-8")
     process, endpoint = _started(directory, config)
     try:

@@ -1,14 +1,15 @@
 """The spec as a Dagster resource: a bucket that is opened once a run."""
 
 import logging
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
-from s3pq_dagster.errors import StoreUnreachableError
+from s3pq_dagster.errors import ConfigurationError, StoreUnreachableError
 from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.logs import line
 from s3pq_dagster.memory import RESERVED_BYTES, bound, memory_limit
@@ -18,6 +19,11 @@ from s3pq_dagster.source.listing import BucketListing
 from s3pq_dagster.source.pattern_listing import list_pattern
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
+
+if TYPE_CHECKING:
+    from dagster_aws.s3 import S3Resource
+else:
+    S3Resource = Any  # importing it takes a third of what importing Dagster takes
 
 _INT_ENV_VAR = type(dg.EnvVar.int("S3PQ"))
 
@@ -39,14 +45,15 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     Literal values are checked when the resource is created, those of an ``EnvVar`` when it starts.
 
-    ``s3`` may be a ``dagster_aws.s3.S3Resource``. Its credentials and profile are used; region and
-    endpoint are fields of this resource. Credentials are never a field here, and ``repr`` shows
-    none.
+    ``s3`` may be a ``dagster_aws.s3.S3Resource``, or such a resource that is bound to a key. Its
+    keys, session token and profile are used, and with ``use_unsigned_session`` requests are not
+    signed; region and endpoint are fields of this resource. Credentials are never a field here, and
+    ``repr`` shows none.
     """
 
     max_bytes_in_flight: int = _by_memory("max_bytes_in_flight", share=8)
     max_decoded_bytes: int = _by_memory("max_decoded_bytes", share=2)
-    s3: dg.ResourceDependency[Any] = None  # type: ignore[assignment]  # Dagster's "none given"
+    s3: dg.ResourceDependency[S3Resource] = None  # type: ignore[assignment]  # Dagster's "none given"
 
     _store: Store | None = PrivateAttr(default=None)
     _grouping: Grouping | None = PrivateAttr(default=None)
@@ -61,9 +68,23 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         return [(name, value) for name, value in super().__repr_args__() if name != "s3"]
 
+    @field_validator("s3", mode="before", check_fields=False)
+    @classmethod
+    def _is_s3_resource(cls, value: Any) -> Any:
+        # What is bound to a key may be anything by now; it is looked at when it is used.
+        if value is None or isinstance(value, dg.ResourceDefinition):
+            return value
+        return _checked_s3(value)
+
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Open the bucket; no request is sent yet. Warn a run whose bounds are beyond memory."""
-        self._store = Store.open(self, self._session())
+        """Open the bucket; no request is sent yet. Warn a run whose bounds are beyond memory.
+
+        Raises:
+            ConfigurationError: ``s3`` is bound to something else than an ``S3Resource``.
+        """
+        s3 = self.s3 and _checked_s3(self.s3)
+        signed = s3 is None or not s3.use_unsigned_session
+        self._store = Store.open(self, self._session(), signed=signed)
         if context.run is not None and context.log is not None:
             self._check_memory(context.log)
 
@@ -165,3 +186,20 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
             aws_secret_access_key=self.s3.aws_secret_access_key,
             aws_session_token=self.s3.aws_session_token,
         )
+
+
+def _checked_s3(value: Any) -> Any:
+    """Return a value that is an ``S3Resource``, which whoever made it has imported.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    made_by = sys.modules.get("dagster_aws.s3")
+    kind = getattr(value, "resource_cls", type(value))  # of one that is configured at launch
+    if made_by is None or not issubclass(kind, made_by.S3Resource):
+        msg = (
+            f"s3 must be a dagster_aws.s3.S3Resource, got {kind.__module__}.{kind.__qualname__}: "
+            f"give S3Resource(…), or leave it out to use the usual AWS credentials"
+        )
+        raise ConfigurationError(msg)
+    return value

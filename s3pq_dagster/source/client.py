@@ -6,6 +6,7 @@ from typing import Any
 
 import boto3
 import botocore.session
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.loaders import Loader, create_loader
 
@@ -22,16 +23,18 @@ _MOST_CONNECTIONS = 1024
 
 
 def make_client(
-    spec: S3ParquetSpec, session: boto3.session.Session | None
+    spec: S3ParquetSpec, session: boto3.session.Session | None, *, signed: bool = True
 ) -> tuple[Any, Callable[[], Any]]:
     """Make a client without sending anything yet.
 
     Args:
         spec: Region, endpoint, profile and concurrency.
         session: Where credentials come from instead of ``local_profile`` and the usual chain.
+        signed: Whether requests are signed. What is not is read as anybody may read it.
 
     Returns:
-        The client, and a function that returns the credentials it signs with, or ``None``.
+        The client, and a function that returns the credentials it signs with: ``None`` if there
+        are none, ``UNSIGNED`` if none are wanted.
 
     Raises:
         botocore.exceptions.BotoCoreError: There is no such profile, or AWS's configuration files
@@ -46,6 +49,7 @@ def make_client(
         region_name=spec.region,
         endpoint_url=spec.endpoint_url,
         config=Config(
+            signature_version=None if signed else UNSIGNED,
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
             # One more, to ask about an object that changed while the others are read.
@@ -57,7 +61,7 @@ def make_client(
     # Because of the star it runs before botocore's own handlers, one of which parses the body.
     client.meta.events.register_first("before-parse.*.ListObjectsV2", listing_page.take_objects)
     client.meta.events.register_last("before-parameter-build.s3", follow_no_redirect)
-    return client, opened.get_credentials
+    return client, opened.get_credentials if signed else lambda: UNSIGNED
 
 
 def _session(profile: str | None) -> botocore.session.Session:

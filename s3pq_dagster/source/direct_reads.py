@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from botocore import UNSIGNED
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 
@@ -66,7 +67,7 @@ class DirectReads:
 
         Args:
             spec: Bucket, region and endpoint.
-            credentials: Returns botocore's credentials, or ``None``.
+            credentials: Returns botocore's credentials, ``None``, or ``UNSIGNED``.
             endpoint: URL that botocore's client sends requests to.
 
         Returns:
@@ -152,11 +153,11 @@ class DirectReads:
         return answer.status, body
 
     def _headers(self, path: str, found: ObjectMeta) -> dict[str, str]:
-        """Return the headers of a signed request for one version of an object."""
+        """Return the headers of a request for one version of an object, signed if it is to be."""
         request = AWSRequest(
             "GET", f"{self._origin}{path}", headers={"If-Match": f'"{found.e_tag}"'}
         )
-        S3SigV4Auth(self._credentials.get_frozen_credentials(), "s3", self._region).add_auth(
-            request
-        )
+        if self._credentials is not UNSIGNED:
+            keys = self._credentials.get_frozen_credentials()
+            S3SigV4Auth(keys, "s3", self._region).add_auth(request)
         return dict(request.headers)

@@ -56,19 +56,26 @@ class Store:
         self.bucket = bucket
 
     @classmethod
-    def open(cls, spec: S3ParquetSpec, session: boto3.session.Session | None = None) -> Self:
+    def open(
+        cls,
+        spec: S3ParquetSpec,
+        session: boto3.session.Session | None = None,
+        *,
+        signed: bool = True,
+    ) -> Self:
         """Open a bucket without sending anything yet.
 
         Args:
             spec: Bucket, region, endpoint, profile and concurrency.
             session: Where credentials come from instead of ``local_profile`` and the usual chain.
+            signed: Whether requests are signed, which a public bucket does not need.
 
         Raises:
             CredentialsError: ``local_profile`` names no profile, or AWS's configuration files
                 cannot be read.
         """
         try:
-            client, credentials = make_client(spec, session)
+            client, credentials = make_client(spec, session, signed=signed)
         except boto_errors.BotoCoreError as error:
             if of_exception(error) is not Meaning.MISSING_CREDENTIALS:
                 raise
