@@ -23,7 +23,7 @@ from s3pq_dagster.spec import S3ParquetSpec
 if TYPE_CHECKING:
     from dagster_aws.s3 import S3Resource
 else:
-    S3Resource = Any  # importing it takes a third of what importing Dagster takes
+    S3Resource = Any  # its package takes long to import, and few need it
 
 _INT_ENV_VAR = type(dg.EnvVar.int("S3PQ"))
 
@@ -47,8 +47,8 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
 
     ``s3`` may be a ``dagster_aws.s3.S3Resource``, or such a resource that is bound to a key. Its
     keys, session token and profile are used, and with ``use_unsigned_session`` requests are not
-    signed; region and endpoint are fields of this resource. Credentials are never a field here, and
-    ``repr`` shows none.
+    signed. Nothing else of it is used: region and endpoint are fields of this resource. Credentials
+    are never a field here, and ``repr`` shows none.
     """
 
     max_bytes_in_flight: int = _by_memory("max_bytes_in_flight", share=8)

@@ -1,8 +1,7 @@
 """A wrong, damaged or full root: a clear error, nothing half-written, all loads once repaired."""
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import deltalake
@@ -13,6 +12,7 @@ from s3pq_dagster.destinations.delta import DeltaDestination
 from s3pq_dagster.errors import DestinationError, TableNotManagedError
 from s3pq_dagster.ledger import Status
 from s3pq_dagster_tests.destinations.tables import OWNER, commit, ids_by_key, load, rows
+from s3pq_dagster_tests.full_disk import full_beyond
 from s3pq_dagster_tests.unit.made import meta
 
 A, B = meta("orders/a"), meta("orders/b")
@@ -216,17 +216,6 @@ def test_a_spoiled_data_file_is_an_error_of_ours(
 
 
 # A full disk
-
-
-@contextmanager
-def full_beyond(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size, as if the disk were full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [0, 100, 800, 1_200, 2_500, 4_000])
