@@ -270,6 +270,32 @@ def test_each_python_snippet_loads_the_bucket(block: Block, folder: Path) -> Non
     assert loaded(folder / "lake.duckdb") == ORDERS
 
 
+AUTOMATED = [b for b in blocks("python") if "AutomationCondition" in b.text]
+IN_FOLDER = 'destination="duckdb:///lake.duckdb"'
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of Dagster about itself
+@each("block", first_and_rest([b for b in AUTOMATED if b.document != COMPONENT]))
+def test_each_automation_example_fires_after_a_load(block: Block, folder: Path) -> None:
+    """What is downstream of a table is asked for once it is loaded, with `source_assets` on."""
+    text = block.text
+    if "source_assets=True" not in text:
+        text = text.replace(IN_FOLDER, f"{IN_FOLDER}, source_assets=True")
+    namespace: dict[str, Any] = {}
+    exec(compile(text, str(block), "exec"), namespace)
+    defs: dg.Definitions = namespace["defs"]
+    orders = dg.AssetKey(["lake", "orders_2024"])
+    job = defs.resolve_implicit_global_asset_job_def()
+    with dg.instance_for_test() as instance:
+        before = dg.evaluate_automation_conditions(defs, instance)
+        assert before.total_requested == 0
+        assert job.execute_in_process(instance=instance, asset_selection=[orders]).success
+        after = dg.evaluate_automation_conditions(defs, instance, cursor=before.cursor)
+    assert after.total_requested == 1
+    assert after.get_num_requested(orders) == 0
+    assert loaded(folder / "lake.duckdb") == ORDERS
+
+
 RUN_CONFIGS = [b for b in blocks("yaml") if b.document not in (*PAGES, COMPONENT)]
 """Rules of a layout are run by ``dagster/test_layouts_document.py``."""
 

@@ -6,10 +6,9 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from s3pq_dagster.dagster.column_schemas import key_types
 from s3pq_dagster.dagster.discovery import discover
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, SOURCE_TAG, TABLE
+from s3pq_dagster.dagster.metadata import COLLISION, TABLE
 from s3pq_dagster.dagster.names import IO_MANAGER_KEY, SOURCE_KEY, named, op_name
 from s3pq_dagster.dagster.op_settings import Execute, OpSettings, load_and_check
 from s3pq_dagster.dagster.resource import S3ParquetResource
@@ -17,11 +16,9 @@ from s3pq_dagster.dagster.retries import as_failures
 from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.dagster.sharded_asset import STEPS_IO_MANAGER_KEY, build_sharded_asset
-from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator
+from s3pq_dagster.dagster.table_specs import GroupBy, TableSpecs
+from s3pq_dagster.dagster.translator import S3ParquetTranslator
 from s3pq_dagster.errors import ConfigurationError
-
-_MOST_OF_TAG = 63
-"""Characters that Dagster lets a tag's value have."""
 
 DEFAULT_RETRY_POLICY = dg.RetryPolicy(
     max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
@@ -45,6 +42,8 @@ def build_s3_parquet_assets(
     pool: str | None = None,
     op_tags: Mapping[str, str] | None = None,
     execute: Execute = load_and_check,
+    group_by: GroupBy = "bucket",
+    source_assets: bool = False,
 ) -> list[dg.AssetsDefinition]:
     """Build one asset for each table of a bucket.
 
@@ -71,10 +70,16 @@ def build_s3_parquet_assets(
         op_tags: Dagster's tags of each op.
         execute: What an op does with a table; by default ``table.results()``, which a function in
             its place yields too, between what it adds.
+        group_by: ``"bucket"`` puts all tables into one group. ``"first_segment"`` has a group for
+            each first segment of keys, below the folder of ``path_prefix``; a table whose own
+            folder that is stays in the bucket's.
+        source_assets: Whether each table depends on an external asset, of its objects in the
+            bucket, and says which of their columns its columns are. Nothing materializes external
+            assets: an automation condition that waits for all parents never fires for a table.
 
     Returns:
         Definitions that hold one asset for each table and its checks, and can be subset. If there
-        are no tables, one definition without assets.
+        are no tables, one definition without assets. With ``source_assets`` those follow.
 
     Raises:
         ConfigurationError: The destination's packages are not installed, a number of shards is
@@ -87,18 +92,20 @@ def build_s3_parquet_assets(
     io_manager_key = io_manager_key or named(IO_MANAGER_KEY, name)
     shards = _checked(shards or {}, io_manager_key)
     tables = discover(source) if tables is None else tables
-    translator = translator or S3ParquetTranslator()
+    described = TableSpecs(
+        source, destination, translator or S3ParquetTranslator(), name, group_by, source_assets
+    )
+    specs = [described.of(table) for table in tables]
     settings = OpSettings(
         source_key, io_manager_key, checks, retry_policy, pool, op_tags or {}, name, execute
     )
     whole, sharded = [], []
-    for table in tables:
-        spec = _spec_of(table, source, destination, translator, name)
-        spec = spec.with_io_manager_key(io_manager_key)
+    for table, spec in zip(tables, specs, strict=True):
+        stored = spec.with_io_manager_key(io_manager_key)
         if (number := shards.get(table.name, 1)) == 1:
-            whole.append(spec)
+            whole.append(stored)
         else:
-            sharded.append(build_sharded_asset(spec, number, settings))
+            sharded.append(build_sharded_asset(stored, number, settings))
     by_name = sorted(whole, key=lambda spec: str(spec.metadata[TABLE]))
     if granularity == "table" and tables:
         ops = [_load_op(settings.op_name("load", s), [s], by_name, settings) for s in whole]
@@ -109,7 +116,7 @@ def build_s3_parquet_assets(
         ops = [_load_op(common, last, by_name, settings)]
     else:
         ops = []
-    return ops + sharded
+    return ops + sharded + described.source_assets(tables, specs)
 
 
 def _load_op(
@@ -163,28 +170,3 @@ def _common_name(tables: Sequence[DiscoveredTable], shards: Mapping[str, int]) -
     bucket = re.sub(r"\W", "_", tables[0].bucket) if tables else SOURCE_KEY
     is_taken = bucket in shards  # by the graph of a table of that name
     return f"{bucket}_others" if is_taken else bucket
-
-
-def _spec_of(
-    table: DiscoveredTable,
-    source: S3ParquetResource,
-    destination: S3ParquetIOManager,
-    translator: S3ParquetTranslator,
-    instance: str | None,
-) -> dg.AssetSpec:
-    props = S3ParquetTableProps(
-        table=table,
-        storage_kind=destination.storage_kind(),
-        table_name=destination.table_name(table.name),
-        add_cq_ids=source.add_cq_ids,
-        schema_mode=source.for_table(table.prefix).schema_mode,
-        key_columns=key_types(source.key_layout, table.schema_key),
-    )
-    # Ops, sensor and IO manager need these, even if the translator left them out.
-    needed: dict[str, Any] = {TABLE: table.name, PREFIX: table.prefix}
-    if table.collision is not None:
-        name, prefixes = table.collision
-        needed[COLLISION] = {"table": name, "prefixes": prefixes}
-    tag = named(table.bucket, instance)
-    tags = {SOURCE_TAG: tag} if len(tag) <= _MOST_OF_TAG else {}
-    return translator.get_asset_spec(props).merge_attributes(metadata=needed, tags=tags)

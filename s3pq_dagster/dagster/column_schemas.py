@@ -16,6 +16,7 @@ from s3pq_dagster.reading.added_columns import ID_COLUMN, PARENT_COLUMN
 
 FROM_TAG = "s3pq/from"
 """Tag of a column that is not from the files: ``key`` or ``load``."""
+_LOAD = "load"
 _OWN_STAYS = "A file that has the column keeps its own."
 _OF_KEY = f"Made from the object's key. {_OWN_STAYS}"
 _OURS = {
@@ -57,6 +58,15 @@ def column_schema(
     return dg.TableSchema(columns=[shown.get((c.name, c.type), c) for c in columns])
 
 
+def column_lineage(schema: dg.TableSchema, source: dg.AssetKey) -> dg.TableColumnLineage:
+    """Return which column of what a table is loaded from each of its columns is.
+
+    Columns that a load adds come from none; those that keys make are columns of the source, too.
+    """
+    read = [column.name for column in schema.columns if column.tags.get(FROM_TAG) != _LOAD]
+    return dg.TableColumnLineage({name: [dg.TableColumnDep(source, name)] for name in read})
+
+
 def key_types(layout: Layout, key: str | None) -> KeyTypes:
     """Return the columns that a layout makes of a key; none without a key."""
     if key is None:
@@ -68,7 +78,7 @@ def key_types(layout: Layout, key: str | None) -> KeyTypes:
 
 
 def _column(field: pa.Field, made: Mapping[bytes, pa.DataType]) -> dg.TableColumn:
-    origin, said = "load", _OURS.get((field.name, field.type))
+    origin, said = _LOAD, _OURS.get((field.name, field.type))
     if made.get(schemas.folded(field.name)) == field.type:
         origin, said = "key", _OF_KEY
     return dg.TableColumn(

@@ -17,6 +17,7 @@ from s3pq_dagster.dagster.op_settings import Execute, load_and_check
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.dagster.sensor import build_s3_parquet_sensor
+from s3pq_dagster.dagster.table_specs import GroupBy
 from s3pq_dagster.dagster.translator import S3ParquetTranslator
 
 
@@ -41,6 +42,8 @@ def build_s3_parquet_definitions(
     sensor_interval_seconds: int = 60,
     run_per_table: bool = False,
     stale_run_seconds: int = 900,
+    group_by: GroupBy = "bucket",
+    source_assets: bool = False,
 ) -> dg.Definitions:
     """Build everything that a code location needs: the tables' assets, the sensor, the resources.
 
@@ -69,6 +72,8 @@ def build_s3_parquet_definitions(
         sensor_interval_seconds: See :func:`build_s3_parquet_sensor`.
         run_per_table: See :func:`build_s3_parquet_sensor`.
         stale_run_seconds: See :func:`build_s3_parquet_sensor`.
+        group_by: See :func:`build_s3_parquet_assets`.
+        source_assets: See :func:`build_s3_parquet_assets`.
 
     Returns:
         Definitions with one op for each table, unless ``granularity`` is ``"all"``.
@@ -92,6 +97,8 @@ def build_s3_parquet_definitions(
         pool=pool,
         op_tags=op_tags,
         execute=execute,
+        group_by=group_by,
+        source_assets=source_assets,
     )
     sensor = build_s3_parquet_sensor(
         source,

@@ -14,6 +14,7 @@ from s3pq_dagster.dagster.column_schemas import key_types
 from s3pq_dagster.dagster.metadata import (
     COLUMN_SCHEMA,
     DESTINATION,
+    SOURCE_ASSET,
     TABLE,
     report_metadata,
     table_metadata,
@@ -83,6 +84,7 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
             obj.check_readable(report)
         owner, listing = obj.plan.owner, obj.plan.listing
         first = next(iter(listing.frame["key"].head(1)), None)
+        known = context.definition_metadata or {}
         context.add_output_metadata(
             {
                 **table_metadata(
@@ -92,7 +94,8 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
                     schema=report.table_schema,
                     of_key=key_types(obj.plan.spec.key_layout, first),
                     rows=report.table_rows,
-                    known=(context.definition_metadata or {}).get(COLUMN_SCHEMA),
+                    known=known.get(COLUMN_SCHEMA),
+                    source_asset=getattr(known.get(SOURCE_ASSET), "asset_key", None),
                 ),
                 DESTINATION: self.place(),
                 **report_metadata(report, bucket=owner.bucket, table=owner.table),

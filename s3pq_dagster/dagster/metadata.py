@@ -7,7 +7,12 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from s3pq_dagster.dagster.column_schemas import NO_KEY_COLUMNS, KeyTypes, column_schema
+from s3pq_dagster.dagster.column_schemas import (
+    NO_KEY_COLUMNS,
+    KeyTypes,
+    column_lineage,
+    column_schema,
+)
 from s3pq_dagster.ledger import cursor_key, format_cursor
 from s3pq_dagster.loading.report import LoadReport
 
@@ -15,6 +20,7 @@ TABLE = "s3pq/table"
 PREFIX = "s3pq/prefix"
 COLLISION = "s3pq/collision"
 SOURCE = "s3pq/source"
+SOURCE_ASSET = "s3pq/source_asset"
 DESTINATION = "s3pq/destination"
 OBJECTS = "s3pq/objects"
 OBJECTS_LISTED = "s3pq/objects_listed"
@@ -49,9 +55,11 @@ no tag can hold that."""
 FULL_REFRESH_TAG = "s3pq/full_refresh"
 # Keys that Dagster defines, and shows in particular places of its UI.
 COLUMN_SCHEMA = "dagster/column_schema"
+COLUMN_LINEAGE = "dagster/column_lineage"
 ROW_COUNT = "dagster/row_count"
 STORAGE_KIND = "dagster/storage_kind"
 TABLE_NAME = "dagster/table_name"
+URI = "dagster/uri"
 DATA_VERSION_TAG = "dagster/data_version"
 _MOST_RECORDS = 50
 
@@ -65,16 +73,19 @@ def table_metadata(
     of_key: KeyTypes = NO_KEY_COLUMNS,
     rows: int | None = None,
     known: object = None,
+    source_asset: dg.AssetKey | None = None,
 ) -> dict[str, Any]:
     """Return the metadata that every table has, under Dagster's own keys where it has some.
 
     ``source`` is not under ``dagster/uri``, which Dagster shows as the place where a table is
     stored. ``of_key`` are the columns that keys make, ``known`` the columns as they were shown
-    before.
+    before, ``source_asset`` what the table is loaded from, if that is an asset.
     """
     metadata: dict[str, Any] = {TABLE_NAME: table_name, STORAGE_KIND: storage_kind, SOURCE: source}
     if schema is not None:
-        metadata[COLUMN_SCHEMA] = column_schema(schema, of_key, known=known)
+        columns = metadata[COLUMN_SCHEMA] = column_schema(schema, of_key, known=known)
+        if source_asset is not None:
+            metadata[COLUMN_LINEAGE] = column_lineage(columns, source_asset)
     if rows is not None:
         metadata[ROW_COUNT] = rows
     return metadata

@@ -65,10 +65,11 @@ def build_s3_parquet_sensor(
     Returns:
         A sensor over all of these assets.
     """
+    of_tables = [each for each in assets if each.is_executable]
     watch = BucketWatch(
         source,
         destination,
-        {spec.metadata[TABLE]: spec for definition in assets for spec in definition.specs},
+        {spec.metadata[TABLE]: spec for definition in of_tables for spec in definition.specs},
         name=name,
         run_per_table=run_per_table,
         stale_run_seconds=stale_run_seconds,
@@ -76,7 +77,7 @@ def build_s3_parquet_sensor(
 
     @dg.sensor(
         name=name,
-        target=_target(assets, watch.tables.values()),
+        target=_target(of_tables, watch.tables.values()),
         default_status=default_status,
         minimum_interval_seconds=minimum_interval_seconds,
         description="Lists the bucket and requests a run where objects are not loaded yet.",

@@ -43,16 +43,30 @@ def build_sharded_asset(
         shard=_shard_op(spec, settings),
         rest=_rest_op(spec, outputs, settings),
         outputs=outputs,
+        upstream=_upstream(spec),
     )
     asset = dg.AssetsDefinition.from_graph(
-        graph, keys_by_output_name={_RESULT: spec.key}, check_specs=checks, can_subset=True
+        graph,
+        keys_by_input_name=_upstream(spec),
+        keys_by_output_name={_RESULT: spec.key},
+        check_specs=checks,
+        can_subset=True,
     )
     return asset.map_asset_specs(lambda _spec: spec)
+
+
+def _upstream(spec: dg.AssetSpec) -> dict[str, dg.AssetKey]:
+    """Return what the asset depends on, by the names of the first step's inputs.
+
+    Dagster lets no asset that is a graph have dependencies beside its inputs.
+    """
+    return {f"after_{number}": dep.asset_key for number, dep in enumerate(spec.deps)}
 
 
 def _split_op(spec: dg.AssetSpec, shards: int, settings: OpSettings) -> dg.OpDefinition:
     @dg.op(
         name=settings.op_name("split", spec),
+        ins={name: dg.In(dg.Nothing) for name in _upstream(spec)},
         out=dg.DynamicOut(KeyRange),
         tags=settings.tags,
         **settings.op_arguments(),
@@ -105,6 +119,7 @@ def _graph(
     shard: dg.OpDefinition,
     rest: dg.OpDefinition,
     outputs: Collection[str],
+    upstream: Collection[str],
 ) -> dg.GraphDefinition:
     """Connect the steps; run config for the graph is passed to each of them."""
 
@@ -113,9 +128,14 @@ def _graph(
         given = {"config": config.model_dump()}
         return {op.name: given for op in (split, shard, rest)}
 
-    @dg.graph(name=name, out={output: dg.GraphOut() for output in outputs}, config=for_each_step)
-    def load() -> Any:
-        found = rest(split().map(shard).collect())
+    @dg.graph(
+        name=name,
+        ins={each: dg.GraphIn() for each in upstream},
+        out={output: dg.GraphOut() for output in outputs},
+        config=for_each_step,
+    )
+    def load(**inputs: Any) -> Any:
+        found = rest(split(**inputs).map(shard).collect())
         # Dagster gives an op's only output itself, and several as attributes.
         return found if len(outputs) == 1 else {name: getattr(found, name) for name in outputs}
 

@@ -6,8 +6,15 @@ from dataclasses import dataclass, field
 import dagster as dg
 import pyarrow as pa
 
-from s3pq_dagster.dagster.column_schemas import KeyTypes
-from s3pq_dagster.dagster.metadata import OBJECTS_LISTED, PREFIX, TABLE, table_metadata
+from s3pq_dagster.dagster.column_schemas import KeyTypes, column_schema
+from s3pq_dagster.dagster.metadata import (
+    COLUMN_SCHEMA,
+    OBJECTS_LISTED,
+    PREFIX,
+    TABLE,
+    URI,
+    table_metadata,
+)
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.drift.fitting import STRICT, start
 from s3pq_dagster.errors import UnsupportedSchemaError, one_line
@@ -30,6 +37,8 @@ class S3ParquetTableProps:
     """What becomes of objects whose columns are not the table's."""
     key_columns: KeyTypes = field(default_factory=dict)
     """Name and type of each column that the layout makes of a key."""
+    group: str | None = None
+    """The group of the table's asset, as ``group_by`` asks for; ``None``: of its bucket's name."""
 
 
 class S3ParquetTranslator:
@@ -48,13 +57,13 @@ class S3ParquetTranslator:
         """Describe a table.
 
         Returns:
-            A spec with key ``[bucket, table]``, the bucket as group, and kinds ``s3``, ``parquet``
-            and the destination's.
+            A spec with key ``[bucket, table]``, the bucket as group unless ``group_by`` says
+            otherwise, and kinds ``s3``, ``parquet`` and the destination's.
         """
         table = props.table
         return dg.AssetSpec(
             key=[table.bucket, table.name],
-            group_name=re.sub(r"\W", "_", table.bucket),
+            group_name=props.group or re.sub(r"\W", "_", table.bucket),
             kinds={"s3", "parquet", props.storage_kind},
             description=_described(table),
             metadata={
@@ -68,6 +77,26 @@ class S3ParquetTranslator:
                 TABLE: table.name,
                 PREFIX: table.prefix,
                 OBJECTS_LISTED: table.objects,
+            },
+        )
+
+    def get_source_asset_spec(self, props: S3ParquetTableProps) -> dg.AssetSpec:
+        """Describe what a table is loaded from, as an external asset (``source_assets``).
+
+        Returns:
+            A spec with key ``["s3", bucket, table]``, kinds ``s3`` and ``parquet``, and the files'
+            columns. Without a group it gets that of the table.
+        """
+        table = props.table
+        columns = None if table.schema is None else column_schema(table.schema, props.key_columns)
+        return dg.AssetSpec(
+            key=["s3", table.bucket, table.name],
+            kinds={"s3", "parquet"},
+            description=_described(table),
+            metadata={
+                URI: table.uri,
+                OBJECTS_LISTED: table.objects,
+                **({} if columns is None else {COLUMN_SCHEMA: columns}),
             },
         )
 

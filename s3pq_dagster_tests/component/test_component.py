@@ -374,3 +374,31 @@ def test_two_components_that_make_the_same_are_both_named(
     error = told(project)
     for part in ("one", "two", f"make the same asset {bucket.name}/more", "translation"):
         assert part in error
+
+
+def test_what_two_components_load_is_one_asset_upstream_of_both(
+    project: DefsFolderSandbox, bucket: Bucket, tmp_path: Path
+) -> None:
+    """Two copies of one prefix have one external parent, whose columns both have."""
+    bucket.put("orders/1.parquet", 3)
+    for name in ("one", "two"):
+        translation = {"key_prefix": name, "group_name": name}
+        more = {"name": name, "translation": translation, "source_assets": True}
+        attributes = attributes_of(bucket, tmp_path / f"{name}.duckdb", **more)
+        write(project, attributes, folder=name)
+    specs = {s.key.to_user_string(): s for s in definitions(project).resolve_all_asset_specs()}
+    source = f"s3/{bucket.name}/orders"
+    tables = [f"{name}/{bucket.name}/orders" for name in ("one", "two")]
+    assert specs.keys() == {source, *tables}
+    for table in tables:
+        assert [dep.asset_key.to_user_string() for dep in specs[table].deps] == [source]
+
+
+def test_tables_are_grouped_as_the_component_says(
+    project: DefsFolderSandbox, bucket: Bucket, database: Path
+) -> None:
+    """The attribute does what the argument does, and so does a translation of it."""
+    bucket.put("sales/orders/1.parquet", 1)
+    write(project, attributes_of(bucket, database, group_by="first_segment"))
+    (spec,) = definitions(project).resolve_all_asset_specs()
+    assert spec.group_name == "sales"

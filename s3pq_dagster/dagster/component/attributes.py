@@ -16,6 +16,7 @@ from s3pq_dagster.dagster.component.destination import resolve_destination
 from s3pq_dagster.dagster.component.templates import rendered, required
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.io_managers import DEFAULT_DESTINATION
+from s3pq_dagster.dagster.table_specs import GroupBy
 from s3pq_dagster.dagster.translator import S3ParquetTableProps
 from s3pq_dagster.errors import ConfigurationError
 from s3pq_dagster.spec import S3ParquetSpec
@@ -164,6 +165,17 @@ class S3ParquetAttributes(S3ParquetSpec):
         description="Changes each asset: `key`, `group_name`, `tags`, `owners`, "
         "`automation_condition` and so on; templates know `table`, `props` and `spec`.",
         examples=[{"key": "raw/{{ table.name }}", "group_name": "raw"}],
+    )
+    group_by: GroupBy = Field(
+        default="bucket",
+        description="`bucket`: one group for all tables; `first_segment`: a group for each first "
+        "segment of keys below the folder of `path_prefix`, in which several tables may lie.",
+    )
+    source_assets: bool = Field(
+        default=False,
+        description="Whether each table depends on an external asset, of its objects in the "
+        "bucket, from which its columns come. No automation condition that waits for all parents "
+        "fires for a table then.",
     )
     sensor: Annotated[SensorAttributes | None, _nested(SensorAttributes)] = Field(
         default=SensorAttributes(),

@@ -1,59 +1,11 @@
-"""Which component of a code location makes what, so that two do not make the same."""
+"""Which component of a code location makes what."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import dagster as dg
 
-from s3pq_dagster.errors import ConfigurationError
-
-
-@dataclass(frozen=True, slots=True)
-class Maker:
-    """A component, as an error names it."""
-
-    place: str
-    """Where it is defined, below the project's definitions."""
-    source: str
-    """What it loads."""
-
-    def __str__(self) -> str:
-        return f"{self.place} ({self.source})"
-
-
-@dataclass(slots=True)
-class Claims:
-    """What the components of one load of a code location make."""
-
-    names: dict[str | None, Maker] = field(default_factory=dict)
-    assets: dict[dg.AssetKey, Maker] = field(default_factory=dict)
-
-    def add(self, maker: Maker, name: str | None, assets: Iterable[dg.AssetKey]) -> None:
-        """Note what a component makes.
-
-        Raises:
-            ConfigurationError: Another component makes one of these assets, or has the same name.
-        """
-        other = self.names.setdefault(name, maker)
-        if other.place != maker.place:
-            found = "no `name`" if name is None else f"the `name` {name!r}"
-            msg = (
-                f"{other} and {maker} have {found}: give each another `name`, which is part of "
-                f"the names of its ops, sensor and resources"
-            )
-            raise ConfigurationError(msg)
-        for key in sorted(assets, key=dg.AssetKey.to_user_string):
-            other = self.assets.setdefault(key, maker)
-            if other.place != maker.place:
-                msg = (
-                    f"{other} and {maker} make the same asset {key.to_user_string()}: give one of "
-                    f"them a `translation` with another key, or leave the table out with "
-                    f"`skip_tables`"
-                )
-                raise ConfigurationError(msg)
-
+from s3pq_dagster.dagster.claims import Claims, Maker
 
 _claims = WeakKeyDictionary[Any, Claims]()
 

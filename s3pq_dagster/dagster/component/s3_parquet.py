@@ -120,9 +120,9 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
         tables = read_state(source, state_path)
         definitions = self.build(source, tables)
         maker = maker_of(context, f"s3://{source.bucket}/{source.path_prefix}")
-        keys = [spec.key for spec in definitions.resolve_all_asset_specs()]
-        claims_of(context).add(maker, self.name, keys)
-        return definitions
+        claims = claims_of(context)
+        claims.add_name(maker, self.name)
+        return claims.add_assets(maker, definitions)
 
     def build(self, source: S3ParquetResource, tables: Sequence[DiscoveredTable]) -> dg.Definitions:
         """Build the definitions of tables, as :func:`build_s3_parquet_definitions` does."""
@@ -147,6 +147,8 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
             sensor_interval_seconds=sensor.interval_seconds,
             run_per_table=sensor.run_per_table,
             stale_run_seconds=sensor.stale_run_seconds,
+            group_by=self.group_by,
+            source_assets=self.source_assets,
         )
 
     def get_asset_spec(self, props: S3ParquetTableProps) -> dg.AssetSpec:
@@ -155,6 +157,13 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
         The attribute `translation` is applied to what it returns, and `post_processing` after it.
         """
         return S3ParquetTranslator().get_asset_spec(props)
+
+    def get_source_asset_spec(self, props: S3ParquetTableProps) -> dg.AssetSpec:
+        """Describe what a table is loaded from; override it to change the description.
+
+        It is asked for with the attribute `source_assets`.
+        """
+        return S3ParquetTranslator().get_source_asset_spec(props)
 
     def execute(
         self, context: dg.AssetExecutionContext | dg.OpExecutionContext, table: TableRun
@@ -178,3 +187,7 @@ class _Translator(S3ParquetTranslator):
         spec = self.component.get_asset_spec(props)
         translate = self.component.translation
         return spec if translate is None else translate(spec, props)
+
+    def get_source_asset_spec(self, props: S3ParquetTableProps) -> dg.AssetSpec:
+        """Describe what a table is loaded from."""
+        return self.component.get_source_asset_spec(props)

@@ -16,6 +16,7 @@ _CHOICES = {
     "write_mode": WRITE_MODES,
     "schema_mode": SCHEMA_MODES,
     "granularity": ("table", "all"),
+    "group_by": ("bucket", "first_segment"),
     "executor": ("in_process", "location"),
 }
 # Alternatives (`anyOf`) would say only that none of them fits. Conditions name what does not.
