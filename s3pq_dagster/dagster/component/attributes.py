@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationErr
 from pydantic.fields import FieldInfo
 
 from s3pq_dagster.dagster.assets import DEFAULT_RETRY_POLICY
-from s3pq_dagster.dagster.component import schema
+from s3pq_dagster.dagster.component import access, schema
+from s3pq_dagster.dagster.component.access import resolve_s3
 from s3pq_dagster.dagster.component.destination import resolve_destination
 from s3pq_dagster.dagster.component.templates import rendered, required
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
@@ -107,6 +108,22 @@ class S3ParquetAttributes(S3ParquetSpec):
         default=None,
         description="Tells the source from others in the same code location: it is part of the "
         "names of ops, sensor and resource keys. Unset: the source is alone.",
+    )
+    s3: Annotated[
+        Any,
+        Resolver(
+            resolve_s3,
+            model_field_type=dict[str, Any] | str | None,
+            inject_before_resolve=False,
+            json_schema_extra=access.SCHEMA,
+        ),
+    ] = Field(
+        default=None,
+        repr=False,
+        description="Access to the bucket, instead of the usual AWS chain: fields of a "
+        f"`dagster_aws.s3.S3Resource` ({', '.join(f'`{name}`' for name in access.FIELDS)}), or a "
+        "template that stands for such a resource.",
+        examples=[{"profile_name": "lake"}, {"use_unsigned_session": True}],
     )
     destination: Annotated[
         # A reference to an environment variable is a text, and would become plain text.

@@ -10,6 +10,7 @@ from dagster.components import DefsStateConfig
 from dagster_shared.serdes.objects.models.defs_state_info import LOCAL_STATE_VERSION
 from pydantic import PrivateAttr
 
+from s3pq_dagster.dagster.component.access import s3_resource
 from s3pq_dagster.dagster.component.attributes import (
     OpAttributes,
     S3ParquetAttributes,
@@ -58,9 +59,14 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
 
     @property
     def source(self) -> S3ParquetResource:
-        """The bucket, as a resource."""
+        """The bucket, as a resource.
+
+        Raises:
+            ConfigurationError: The attribute `s3` cannot be used.
+        """
         given = self.model_fields_set & S3ParquetSpec.model_fields.keys()
-        return S3ParquetResource(**{name: getattr(self, name) for name in given})
+        fields = {name: getattr(self, name) for name in given}
+        return S3ParquetResource(**fields, s3=s3_resource(self.s3))
 
     @property
     def io_manager(self) -> S3ParquetIOManager:
