@@ -14,6 +14,7 @@ from s3pq_dagster.dagster.io_managers import (
     S3ParquetPostgresIOManager,
     build_io_manager,
 )
+from s3pq_dagster.dagster.merging import merge_s3_parquet_definitions
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
@@ -44,6 +45,7 @@ __all__ = [
     "build_s3_parquet_definitions",
     "build_s3_parquet_sensor",
     "discover",
+    "merge_s3_parquet_definitions",
 ]
 
 __version__ = "0.1.0"

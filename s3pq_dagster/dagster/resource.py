@@ -34,6 +34,14 @@ def _by_memory(name: str, *, share: int) -> Any:
     return Field(default=bound(known.default, share), description=known.description)
 
 
+def value_by_now(text: str) -> str:
+    """Return a field's text; where it is an ``EnvVar``, what the variable holds by now, or ``""``.
+
+    That a variable is not set is told when the resource starts.
+    """
+    return text.get_value() or "" if isinstance(text, dg.EnvVar) else text
+
+
 def default_bounds() -> int:
     """Return how many bytes of memory objects may take by default."""
     fields = S3ParquetResource.model_fields

@@ -12,7 +12,7 @@ from s3pq_dagster.dagster.column_schemas import key_types
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, SOURCE_ASSET, SOURCE_TAG, TABLE
 from s3pq_dagster.dagster.names import named
-from s3pq_dagster.dagster.resource import S3ParquetResource
+from s3pq_dagster.dagster.resource import S3ParquetResource, value_by_now
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator
 from s3pq_dagster.layout.template import read_template
@@ -96,8 +96,7 @@ class TableSpecs:
     @cached_property
     def _folder(self) -> str:
         """The folder that is listed, as far as ``path_prefix`` names whole segments."""
-        prefix = self.source.path_prefix
-        text = (prefix.get_value() or "") if isinstance(prefix, dg.EnvVar) else prefix
+        text = value_by_now(self.source.path_prefix)
         return text[: text.rfind("/") + 1]
 
 

@@ -10,7 +10,10 @@ import pytest
 from s3pq_dagster import (
     S3ParquetDuckDBIOManager,
     S3ParquetResource,
+    S3ParquetTableProps,
+    S3ParquetTranslator,
     build_s3_parquet_definitions,
+    merge_s3_parquet_definitions,
 )
 from s3pq_dagster.errors import ConfigurationError
 from s3pq_dagster_tests.buckets import Bucket
@@ -111,4 +114,56 @@ def test_sensors_of_one_bucket_target_their_own_tables(bucket: Bucket, tmp_path:
     assert selected == {
         "s3_parquet_sensor": {dg.AssetKey([bucket.name, "a"])},
         "s3_parquet_sensor__eu": {dg.AssetKey([bucket.name, "b"])},
+    }
+
+
+def test_two_sources_that_make_the_same_are_both_named(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Python, too: equal names, or equal asset keys, and what to do about it."""
+    bucket.put("orders/1.parquet", 1)
+    monkeypatch.setenv("WHERE", bucket.name)
+    alone, again = built(bucket, tmp_path), built(bucket, tmp_path)
+    place = f"s3://{bucket.name}/"
+    both = rf"definitions 1 \({place}\) and definitions 2 \({place}"
+    with pytest.raises(ConfigurationError, match=both + r"\) have no `name`: give each another"):
+        merge_s3_parquet_definitions(alone, again)
+    source = S3ParquetResource(**bucket.spec | {"bucket": dg.EnvVar("WHERE")})
+    other = build_s3_parquet_definitions(source, name="eu")
+    same = rf"{both} as 'eu'\) make the same asset {bucket.name}/orders: .* translator"
+    with pytest.raises(ConfigurationError, match=same):
+        merge_s3_parquet_definitions(alone, other)
+
+
+class Elsewhere(S3ParquetTranslator):
+    """Gives tables another key than by default."""
+
+    def get_asset_spec(self, props: S3ParquetTableProps) -> dg.AssetSpec:
+        """Describe a table."""
+        return super().get_asset_spec(props).replace_attributes(key=["eu", props.table.name])
+
+
+def test_sources_and_what_is_beside_them_are_merged(bucket: Bucket, tmp_path: Path) -> None:
+    """Names of ops, jobs, sensors and resources differ; what both load is one asset upstream."""
+    bucket.put("orders/1.parquet", 1)
+    downstream = dg.asset(name="report", deps=[dg.AssetKey(["eu", "orders"])])(lambda: None)
+    merged = merge_s3_parquet_definitions(
+        built(bucket, tmp_path, source_assets=True),
+        built(bucket, tmp_path, name="eu", translator=Elsewhere(), source_assets=True),
+        dg.Definitions(assets=[downstream], resources={"more": 1}),
+    )
+    repository = merged.get_repository_def()
+    keys = {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()}
+    orders = f"{bucket.name}/orders"
+    assert keys == {orders, "eu/orders", f"s3/{orders}", "report"}
+    job = merged.resolve_implicit_global_asset_job_def()
+    assert {node.name for node in job.graph.nodes} == {"load_orders", "load_eu__orders", "report"}
+    sensors = ("s3_parquet_sensor", "s3_parquet_sensor__eu")
+    assert {sensor.name for sensor in repository.sensor_defs} == set(sensors)
+    for sensor in sensors:
+        (job_name,) = [each for each in repository.job_names if each.endswith(f"job_{sensor}")]
+        assert len(set(repository.get_job(job_name).asset_layer.executable_asset_keys)) == 1
+    assert set(merged.resources or {}) == {
+        *("s3_parquet", "s3_parquet_io_manager", "s3_parquet__eu", "s3_parquet_io_manager__eu"),
+        "more",
     }
