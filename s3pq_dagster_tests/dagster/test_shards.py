@@ -4,11 +4,18 @@ import re
 from collections import Counter
 
 import dagster as dg
+import polars as pl
 import pytest
+from dagster_aws.s3 import S3PickleIOManager, S3Resource
 
-from s3pq_dagster import S3ParquetDuckDBIOManager, S3ParquetResource, build_s3_parquet_assets
+from s3pq_dagster import (
+    S3ParquetDuckDBIOManager,
+    S3ParquetResource,
+    build_s3_parquet_assets,
+    merge_s3_parquet_definitions,
+)
 from s3pq_dagster.errors import ConfigurationError
-from s3pq_dagster_tests.buckets import numbers
+from s3pq_dagster_tests.buckets import Bucket, numbers
 from s3pq_dagster_tests.lake import Lake, checked, materialized, observed, values
 from s3pq_dagster_tests.proxy import Answer
 
@@ -64,6 +71,38 @@ def test_each_shard_loads_its_part(sharded: Lake) -> None:
     checks = result.get_asset_check_evaluations()
     assert len(checks) == 6
     assert all(check.passed for check in checks)
+
+
+@pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated")  # Dagster's own
+def test_steps_and_other_assets_share_an_io_manager_in_s3(sharded: Lake) -> None:
+    """What goes from step to step is in S3, and so is what others keep there, beside the tables."""
+    scratch = Bucket(f"{sharded.bucket.name}-scratch", sharded.bucket.client, sharded.bucket.proxy)
+    scratch.client.create_bucket(Bucket=scratch.name)
+
+    @dg.asset(ins={"events": dg.AssetIn(key=[sharded.bucket.name, "events"])})
+    def rows(events: pl.DataFrame) -> int:
+        return events.height
+
+    @dg.asset
+    def twice(rows: int) -> int:
+        return 2 * rows
+
+    theirs = S3PickleIOManager(
+        s3_resource=S3Resource(region_name="us-east-1", endpoint_url=sharded.bucket.proxy.endpoint),
+        s3_bucket=scratch.name,
+    )
+    own = dg.Definitions(assets=[rows, twice], resources={"io_manager": theirs})
+    definitions = merge_s3_parquet_definitions(sharded.definitions(), own)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(instance=sharded.instance)
+    assert result.success
+    assert result.output_for_node("twice") == 2 * sum(EVENTS.values())
+    assert sharded.rows_by_key("events") == EVENTS
+    listed = scratch.client.list_objects_v2(Bucket=scratch.name)["Contents"]
+    keys = [found["Key"] for found in listed]
+    assert {"dagster/rows", "dagster/twice"} < set(keys)
+    shards = [key for key in keys if "shard_events--" in key]
+    assert len(shards) == len(SHARDS)
 
 
 @pytest.mark.thorough

@@ -55,14 +55,19 @@ def loaders(home: str) -> dict[str, int | None]:
     "place", ["delta", pytest.param("postgres", marks=pytest.mark.nightly)], indirect=True
 )
 def test_shards_are_loaded_by_more_than_one_worker(
-    place: Place, environ: dict[str, str], tmp_path: Path
+    place: Place, bucket: Bucket, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """Each shard is a step, a worker runs each step, and together they load one table."""
+    """Each shard is a step, a worker runs each step, and together they load one table.
+
+    What they tell each other is in S3.
+    """
     with working(environ, tmp_path) as workers, started(environ, tmp_path) as run:
         assert run.wait(SECONDS) == 0
         found = loaders(environ["DAGSTER_HOME"])
         assert len(found) == 4
         assert set(found.values()) == {worker.pid for worker in workers}
+    told = bucket.client.list_objects_v2(Bucket=bucket.name, Prefix="dagster/storage/")
+    assert told["KeyCount"] > 4
     assert rows_by_key(place) == EVENTS
 
 
