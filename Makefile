@@ -12,6 +12,10 @@ NO_UI   := $(if $(BROWSER)$(CI),,-m "not ui")
 
 HOW_LONG := 'On two idle cores the tests take five to nine minutes; with ARGS=--thorough twenty to thirty-five.'
 
+# Pip says what it does, as it takes a minute or more: whoever sees nothing takes it for stuck.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
+INSTALLING  := 'Installing about a hundred packages into $(VENV), once; that takes a minute or two.'
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 BENCHES := bench bench-arrivals bench-corpora bench-crashes bench-destinations bench-faults bench-malformed
@@ -91,11 +95,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@echo $(INSTALLING)
+	$(PIP_INSTALL) --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo $(INSTALLING)
+	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $(VENV)/.demo $@
 
 # The wheel is installed in its own environment, and its tests run where they cannot import the checkout.
@@ -110,7 +116,7 @@ export IS_WHEEL
 $(VENV)-wheel/.stamp: $(wildcard dist/*.whl)
 	@test -n "$^" || { echo 'no wheel in dist/: make build'; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)-wheel
-	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check '$^[test]'
+	$(VENV)-wheel/bin/python -m pip install --disable-pip-version-check '$^[test]'
 	@touch $@
 
 build/tree/.stamp: $(wildcard dist/*.tar.gz)
