@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,13 +12,14 @@ import dagster as dg
 
 from s3pq_dagster.dagster.failures import named_listing, settings_digest
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, SOURCE_TAG, TABLE
+from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE
 from s3pq_dagster.dagster.names import SENSOR_NAME
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.sensor_cursor import SensorCursor
 from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, NotLoaded
 from s3pq_dagster.dagster.sensor_history import LoadHistory, Observations, Silences
 from s3pq_dagster.dagster.sensor_listing import ListingOverTicks
+from s3pq_dagster.dagster.sensor_target import sensor_target
 from s3pq_dagster.errors import TableNameCollisionError, TableNameError
 from s3pq_dagster.layout.table_rule import columns_hash
 from s3pq_dagster.ledger import cursor_key, fingerprint
@@ -77,7 +78,7 @@ def build_s3_parquet_sensor(
 
     @dg.sensor(
         name=name,
-        target=_target(of_tables, watch.tables.values()),
+        target=sensor_target(of_tables, watch.tables.values()),
         default_status=default_status,
         minimum_interval_seconds=minimum_interval_seconds,
         description="Lists the bucket and requests a run where objects are not loaded yet.",
@@ -86,17 +87,6 @@ def build_s3_parquet_sensor(
         return watch.tick(context)
 
     return sensor
-
-
-def _target(
-    assets: Sequence[dg.AssetsDefinition], specs: Collection[dg.AssetSpec]
-) -> dg.AssetSelection | list[dg.AssetsDefinition] | None:
-    """Select the tables by the tag that they have in common: a list of 200 keys reads badly."""
-    sources = {spec.tags.get(SOURCE_TAG) for spec in specs}
-    source = sources.pop() if len(sources) == 1 else None
-    if source is not None:
-        return dg.AssetSelection.tag(SOURCE_TAG, source)
-    return list(assets) if specs else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,43 @@
+"""Which assets a sensor may ask for, as a selection that can be read."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import dagster as dg
+
+from s3pq_dagster.dagster.metadata import SOURCE_TAG
+
+
+def sensor_target(
+    assets: Sequence[dg.AssetsDefinition], specs: Collection[dg.AssetSpec]
+) -> dg.AssetSelection | list[dg.AssetsDefinition] | None:
+    """Select the tables by the tag that they have in common: a list of 200 keys reads badly.
+
+    Args:
+        assets: The tables' assets.
+        specs: Their specs.
+    """
+    sources = {spec.tags.get(SOURCE_TAG) for spec in specs}
+    source = sources.pop() if len(sources) == 1 else None
+    if source is not None:
+        return _AsItIs(dg.AssetSelection.tag(SOURCE_TAG, source))
+    return list(assets) if specs else None
+
+
+class _AsItIs(dg.AssetSelection):
+    """A selection that the UI shows as it is; Dagster makes a list of keys of one by a tag."""
+
+    def __init__(self, selection: dg.AssetSelection) -> None:
+        self._selection = selection
+
+    def resolve_inner(self, asset_graph: Any, allow_missing: bool) -> Any:  # noqa: FBT001 - Dagster's
+        """Return the keys of the assets that it selects."""
+        return self._selection.resolve(asset_graph, allow_missing=allow_missing)
+
+    def to_serializable_asset_selection(self, asset_graph: Any) -> dg.AssetSelection:  # noqa: ARG002 - Dagster's
+        """Return what is handed from the code location to webserver and daemon."""
+        return self._selection
+
+    def to_selection_str(self) -> str:
+        """Return it as users write it."""
+        return str(self._selection)
