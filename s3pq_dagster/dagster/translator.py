@@ -21,6 +21,10 @@ from s3pq_dagster.errors import UnsupportedSchemaError, one_line
 from s3pq_dagster.logs import counted, human_bytes
 from s3pq_dagster.reading.added_columns import schema_with_added_columns
 
+_WORD = "[A-Za-z0-9]"
+_PLAIN = re.compile(rf"s3://(?:{_WORD}|[./={{}}-]|(?<={_WORD})_(?={_WORD})|\*(?!.*\*))*")
+"""What Markdown leaves as it is: the catalog shows it as written, an asset's page renders it."""
+
 
 @dataclass(frozen=True, slots=True)
 class S3ParquetTableProps:
@@ -104,7 +108,8 @@ class S3ParquetTranslator:
 def _described(table: DiscoveredTable) -> str:
     """Describe a table, as the bucket was last listed, in the one line that the catalog shows."""
     objects = counted(table.objects, "object")
-    return f"{objects}, {human_bytes(table.bytes)} in {_code(table.uri)}"
+    where = table.uri if _PLAIN.fullmatch(table.uri) else _code(table.uri)
+    return f"{objects}, {human_bytes(table.bytes)} in {where}"
 
 
 def _possibly_null(schema: pa.Schema, mode: str) -> pa.Schema:

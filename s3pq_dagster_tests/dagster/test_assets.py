@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from s3pq_dagster import (
+    DiscoveredTable,
     S3ParquetDuckDBIOManager,
     S3ParquetResource,
     S3ParquetTableProps,
@@ -33,13 +34,32 @@ def test_an_asset_says_what_its_table_is_before_any_run(lake: Lake) -> None:
     assert spec.kinds == {"s3", "parquet", "duckdb"}
     listed = lake.bucket.client.list_objects_v2(Bucket=lake.bucket.name)["Contents"]
     size = human_bytes(sum(found["Size"] for found in listed))
-    assert spec.description == f"2 objects, {size} in `s3://{lake.bucket.name}/data/2024/`"
+    assert spec.description == f"2 objects, {size} in s3://{lake.bucket.name}/data/2024/"
     metadata = spec.metadata
     assert [column.name for column in metadata["dagster/column_schema"].columns] == [
         *("id", "text", "_cq_id", "_cq_parent_id", "_s3_key")
     ]
     assert str(metadata["s3pq/source"]) == f"s3://{lake.bucket.name}/data/2024/"
     assert metadata["dagster/table_name"] == "main.data_2024"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "shown"),
+    [
+        ("orders/", "s3://lake/orders/"),
+        ("raw_in/a-b.c/{hive}/*.parquet", "s3://lake/raw_in/a-b.c/{hive}/*.parquet"),
+        ("_private_/", "`s3://lake/_private_/`"),
+        ("*/*.parquet", "`s3://lake/*/*.parquet`"),
+        ("a <b>/", "`s3://lake/a <b>/`"),
+        ("a`b/", "`` s3://lake/a`b/ ``"),
+    ],
+)
+def test_a_place_is_plain_text_where_markdown_leaves_it_alone(prefix: str, shown: str) -> None:
+    """The catalog shows a description as it is written, with the marks around code."""
+    table = DiscoveredTable("lake", "t", prefix, 1, 2)
+    props = S3ParquetTableProps(table, "duckdb", "main.t", add_cq_ids=True)
+    spec = S3ParquetTranslator().get_asset_spec(props)
+    assert spec.description == f"1 object, 2 bytes in {shown}"
 
 
 def told(schema: dg.TableSchema) -> dict[str, tuple[bool, str | None]]:
