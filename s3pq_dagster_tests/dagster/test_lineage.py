@@ -171,3 +171,17 @@ def test_a_table_with_a_source_asset_waits_for_it_for_ever(
         lake.options |= {"source_assets": is_asked_for}
         found = dg.evaluate_automation_conditions(lake.definitions(), instance)
         assert found.total_requested == (0 if is_asked_for else 1)
+
+
+def test_names_that_collide_are_no_obstacle(sources: Lake) -> None:
+    """Tables that cannot be loaded have what they were to be loaded from, too; others load."""
+    for key in ("a-b/1.parquet", "a_b/1.parquet", "c/1.parquet", "C/1.parquet"):
+        sources.bucket.put(key, 1)
+    defs = sources.definitions()
+    defs.get_repository_def()
+    bucket = sources.bucket.name
+    found = {key for key in specs_of(defs) if key.startswith("s3/")}
+    assert {f"s3/{bucket}/{name}" for name in ("c", "C", "orders")} <= found
+    result = sources.run(definitions=defs)
+    assert not result.success
+    assert {"orders", "users"} == set(materialized(result))
