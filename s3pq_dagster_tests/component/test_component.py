@@ -96,7 +96,8 @@ def test_yaml_and_python_give_equal_graphs(
     """Assets, checks, ops, sensor and resources are those of the same call in Python."""
     for table in ("a", "b"):
         bucket.put(f"{table}/1.parquet", 3)
-    options = {"granularity": "table", "shards": {"b": 2}}
+    options = {"granularity": "table", "shards": {"b": 2}, "source_assets": True}
+    options["group_by"] = "first_segment"
     write(project, attributes_of(bucket, database, schema_mode="evolve", **options))
     lake = Lake(bucket, instance, database, {"schema_mode": "evolve"}, options)
     in_yaml, in_python = definitions(project), lake.definitions()
