@@ -94,6 +94,8 @@ class ReadableObjects:
         self._fetcher.on_wait = progress.report
         self._fetched = iter(fetcher)
         self._next: OpenObject | None = None
+        self._checked: tuple[list[KeyColumn], pa.Schema | None] | None = None
+        """The last key columns that the table, as it was then, can hold."""
 
     @property
     def is_verified(self) -> bool:
@@ -227,7 +229,8 @@ class ReadableObjects:
                 fetched.decoded = None  # of the bytes before
                 continue
             try:
-                opened.add_key_columns(columns, self._check_rows)
+                opened.add_key_columns(columns)
+                self._check_values(opened)
             except BaseException:
                 opened.close()
                 raise
@@ -238,6 +241,19 @@ class ReadableObjects:
         if self._rules.check_rows is not None and (kept := self.kept(batch)).num_columns:
             self._rules.check_rows(kept, key)
         self.check_fit(batch, key)
+
+    def _check_values(self, opened: OpenObject) -> None:
+        """Check an object's key columns, unless they are the last one's: a partition has many.
+
+        Raises:
+            RefusedObjectError: The table cannot hold one of their values.
+        """
+        columns = opened.key_columns
+        if not columns or self._checked == (columns, self.wanted):
+            return
+        row = {column.name: column.repeated(1) for column in columns}
+        self._check_rows(pa.record_batch(row), opened.object.key)
+        self._checked = columns, self.wanted
 
     def _key_columns(self, key: str) -> list[KeyColumn]:
         try:
