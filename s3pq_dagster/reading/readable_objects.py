@@ -12,12 +12,11 @@ from s3pq_dagster.errors import (
     ReadAbandonedError,
     RefusedObjectError,
 )
-from s3pq_dagster.layout.key_columns import KeyColumn, KeyColumnError
 from s3pq_dagster.layout.key_reader import KeyReader
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.reading.added_columns import OUR_COLUMNS
 from s3pq_dagster.reading.fetcher import Fetcher
+from s3pq_dagster.reading.key_values import KeyValues
 from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.open_object import CheckRows, OpenObject, open_object
 from s3pq_dagster.reading.progress_log import ProgressLog
@@ -90,12 +89,11 @@ class ReadableObjects:
         """Returns the columns of rows that are stored in their own type."""
         self._rules = rules or LoadRules()
         self._fetcher = fetcher
-        self._keys = keys or KeyReader(self.spec.key_layout)
+        keys = keys or KeyReader(self.spec.key_layout)
+        self._key_values = KeyValues(keys, self._check_rows)
         self._fetcher.on_wait = progress.report
         self._fetched = iter(fetcher)
         self._next: OpenObject | None = None
-        self._checked: tuple[list[KeyColumn], pa.Schema | None] | None = None
-        """The last key columns that the table, as it was then, can hold."""
 
     @property
     def is_verified(self) -> bool:
@@ -210,7 +208,7 @@ class ReadableObjects:
             raise MalformedObjectError(fetched.object.key, _MIXED)
         if (reason := self._rules.refused.get(fetched.object)) is not None:
             raise RefusedObjectError(fetched.object.key, reason)
-        columns = self._key_columns(fetched.object.key)
+        columns = self._key_values.of(fetched.object.key)
         is_small = fetched.object.size <= self.spec.max_object_bytes_in_memory
         whole = is_small or self._rules.verify
         for _ in range(e_tags.MOST_READS):
@@ -228,12 +226,7 @@ class ReadableObjects:
                     raise
                 fetched.decoded = None  # of the bytes before
                 continue
-            try:
-                opened.add_key_columns(columns)
-                self._check_values(opened)
-            except BaseException:
-                opened.close()
-                raise
+            self._key_values.add_to(opened, columns, self.wanted)
             return opened
         raise _differing(fetched)
 
@@ -241,25 +234,6 @@ class ReadableObjects:
         if self._rules.check_rows is not None and (kept := self.kept(batch)).num_columns:
             self._rules.check_rows(kept, key)
         self.check_fit(batch, key)
-
-    def _check_values(self, opened: OpenObject) -> None:
-        """Check an object's key columns, unless they are the last one's: a partition has many.
-
-        Raises:
-            RefusedObjectError: The table cannot hold one of their values.
-        """
-        columns = opened.key_columns
-        if not columns or self._checked == (columns, self.wanted):
-            return
-        row = {column.name: column.repeated(1) for column in columns}
-        self._check_rows(pa.record_batch(row), opened.object.key)
-        self._checked = columns, self.wanted
-
-    def _key_columns(self, key: str) -> list[KeyColumn]:
-        try:
-            return self._keys.columns(key, OUR_COLUMNS)
-        except KeyColumnError as error:
-            raise MalformedObjectError(key, str(error)) from None
 
     def _is_same_when_read_again(self, fetched: ObjectBytes) -> bool:
         part_bytes = self.spec.max_object_bytes_in_memory

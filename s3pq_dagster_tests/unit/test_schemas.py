@@ -226,7 +226,11 @@ def test_what_is_remembered_of_a_schema_is_for_equal_schemas_only() -> None:
         return list(schema.names)
 
     one = [pa.field("a", pa.int64()), pa.field("b", TEXT)]
-    others = [one[::-1], [one[0], pa.field("b", LARGE)], [one[0].with_nullable(nullable=False), one[1]]]
+    others = [
+        one[::-1],
+        [one[0], pa.field("b", LARGE)],
+        [one[0].with_nullable(nullable=False), one[1]],
+    ]
     for fields in [one, one, *others, one]:
         assert names(pa.schema(fields)) == [field.name for field in fields]
     assert len(asked) == 4
