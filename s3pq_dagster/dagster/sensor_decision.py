@@ -1,7 +1,7 @@
 """Which tables have something to load, decided on values alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from s3pq_dagster.dagster.sensor_cursor import Asked
 from s3pq_dagster.ledger import fingerprint
@@ -76,10 +76,16 @@ class NotLoaded:
     """Tables that have no asset, or one whose name collided when it was made."""
     problems: Sequence[str] = ()
     """Why others can have none, or none that loads."""
+    remedy: str = "reload the code location"
+    """What brings ``undefined`` into the definitions, or became of it."""
+
+    def with_remedy(self, remedy: str | None) -> "NotLoaded":
+        """Return the same with another remedy, if there is one."""
+        return self if remedy is None else replace(self, remedy=remedy)
 
     def parts(self) -> list[str]:
         """Describe it; nothing where there is nothing."""
-        new = "not in the definitions yet, reload the code location"
+        new = f"not in the definitions yet, {self.remedy}"
         said = [f"{new}: {_some(self.undefined)}"] if self.undefined else []
         said += self.problems
         return [f"not loaded: {said[0]}", *said[1:]] if said else []
