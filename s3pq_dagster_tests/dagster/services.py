@@ -1,7 +1,9 @@
 """Dagster's services as processes of their own: code server, webserver, daemon."""
 
+import operator
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,10 +11,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenacity import stop_after_delay
+
 from demo.webserver import Webserver
 from s3pq_dagster_tests.command_line import DAGSTER
 from s3pq_dagster_tests.servers import free_port
+from s3pq_dagster_tests.waiting import again_while, stop_when_ended
 
+_START_SECONDS = 90
 _STOP_SECONDS = 30
 
 
@@ -51,10 +57,12 @@ class Services:
     def code_server(
         self, *target: str, kind: Sequence[str] = ("code-server", "start")
     ) -> Iterator[int]:
-        """Run a code server; yield its port at once."""
+        """Run a code server; yield its port once it listens."""
         port = free_port()
         place = ("-h", "127.0.0.1", "-p", str(port))
-        with self.running(*DAGSTER, *kind, *place, *target):
+        with self.running(*DAGSTER, *kind, *place, *target) as process:
+            stop = stop_after_delay(_START_SECONDS) | stop_when_ended(process)
+            again_while(operator.not_, stop)(lambda: _listens(port))
             yield port
 
     @contextmanager
@@ -73,3 +81,8 @@ class Services:
             webserver = Webserver(f"http://127.0.0.1:{port}", process)
             webserver.wait(self.home / "services.log")
             yield webserver
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
