@@ -13,6 +13,7 @@ import dagster as dg
 from s3pq_dagster.dagster.code_location import WebserverAddress
 from s3pq_dagster.dagster.failures import named_listing, settings_digest
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
+from s3pq_dagster.dagster.lag import LagLog
 from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, SOURCE_TAG, TABLE
 from s3pq_dagster.dagster.names import SENSOR_NAME
 from s3pq_dagster.dagster.new_tables import Reloads, not_loaded
@@ -136,6 +137,8 @@ class BucketWatch:
     """How long each run in flight has been silent."""
     observations: Observations = field(default_factory=Observations)
     """What was found in the event log."""
+    lags: LagLog = field(default_factory=LagLog)
+    """Which tables are not behind."""
 
     def tick(self, context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """List the bucket and decide for which tables to request runs."""
@@ -191,6 +194,9 @@ class BucketWatch:
             run_requests=requests,
             skip_reason=None if requests else summary,
             cursor=cursor.dump(shown),
+            asset_events=self.lags.events(
+                candidates, self.last_complete, self.tables, decision.now
+            ),
         )
 
     def _candidates(
@@ -220,8 +226,9 @@ class BucketWatch:
             asked = cursor.of(name)
             mirror = source.for_table(pattern).write_mode == "mirror"
             failure = partial(history.last_failure, spec.key, entries.get(spec.key))
+            lag = partial(history.logged_lag, spec.key, entries.get(spec.key))
             conditions = partial(_conditions, source, grouping, pattern, current, destination)
-            facts = current, last, asked, reported_at, layout, mirror, failure, conditions
+            facts = current, last, asked, reported_at, layout, mirror, failure, conditions, lag
             candidates.append(Candidate(name, listing, *facts))
         return candidates
 

@@ -44,6 +44,16 @@ class LastFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedLag:
+    """What was last logged of how far a table is behind."""
+
+    is_pending: bool
+    """Whether an object was pending."""
+    at: float
+    """When it was logged, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A table for which a run may be requested."""
 
@@ -66,6 +76,13 @@ class Candidate:
     """Looks up why the newest run failed."""
     conditions: Callable[[], tuple[str, str | None]] = lambda: ("", None)
     """Returns what a run would load now, and a hash of what it is asked for, if that is known."""
+    logged_lag: Callable[[], LoggedLag | None] = lambda: None
+    """Looks up what was last logged of how far the table is behind."""
+
+    def accounted(self) -> set[str | None]:
+        """Return the fingerprints of listings of which nothing is left to load."""
+        version, asked = self.last.version, self.asked
+        return {version, asked.accepted if asked.accepted_for == version else None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +214,10 @@ class Decision:
         # do about them. A fingerprint does not tell deletions from arrivals, so the listing is
         # compared with the last one that was all loaded. If that one is not known, as after a
         # restart, a run is requested; it observes the new fingerprint.
-        before, version = self.last_complete.get(table.name), table.last.version
+        before = self.last_complete.get(table.name)
         if before is None:
             return not len(table.listing)
-        accepted = table.asked.accepted if table.asked.accepted_for == version else None
-        was_loaded = fingerprint(before, table.layout) in {version, accepted}
+        was_loaded = fingerprint(before, table.layout) in table.accounted()
         return was_loaded and _is_part_of(table.listing, before)
 
     def summary(self, *, tables: int, not_loaded: NotLoaded, cursors: Mapping[str, str]) -> str:
