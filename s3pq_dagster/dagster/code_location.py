@@ -54,10 +54,11 @@ class WebserverAddress:
         return cls(url, parts.hostname, port, parts.scheme == "https", path)
 
 
-def reload_of(origin: Any, webserver: WebserverAddress | None) -> Callable[[], None] | str:
+def reload_of(origin: Any, webserver: WebserverAddress | None) -> Callable[[], str] | str:
     """Return what asks a code location to reload, or why nothing can.
 
-    What is returned raises :class:`NotReloadedError` and, for causes that nobody foresaw, others.
+    What is returned says who loads the tables then. It raises :class:`NotReloadedError` and, for
+    causes that nobody foresaw, others.
 
     Args:
         origin: The code location, as a sensor's context has it.
@@ -76,7 +77,7 @@ def reload_of(origin: Any, webserver: WebserverAddress | None) -> Callable[[], N
     )
 
 
-def _by_code_server(server: Any, location: str, webserver: WebserverAddress | None) -> None:
+def _by_code_server(server: Any, location: str, webserver: WebserverAddress | None) -> str:
     try:
         before = server.get_server_id(timeout=_ANSWER_SECONDS)
     except dg.DagsterError as error:
@@ -91,10 +92,10 @@ def _by_code_server(server: Any, location: str, webserver: WebserverAddress | No
         raise NotReloadedError(msg)
     if (fault := load_error(server)) is not None:
         raise NotReloadedError(f"the definitions cannot be loaded any more: {shortened(fault)}")
-    return None
+    return "the next tick loads them"
 
 
-def _by_webserver(webserver: WebserverAddress, location: str) -> None:
+def _by_webserver(webserver: WebserverAddress, location: str) -> str:
     try:
         from dagster_graphql import (  # noqa: PLC0415 - comes with the webserver, not with Dagster
             DagsterGraphQLClient,
@@ -119,6 +120,8 @@ def _by_webserver(webserver: WebserverAddress, location: str) -> None:
     if found.status.value != "SUCCESS":
         told = f"{found.failure_type}: {shortened(found.message or 'no reason given')}"
         raise NotReloadedError(f"the webserver at {webserver.url} did not reload it: {told}")
+    # A daemon that has code servers of its own replaces them once a minute.
+    return "the next tick after the daemon's own reload, within a minute, loads them"
 
 
 def reason(error: BaseException) -> str:

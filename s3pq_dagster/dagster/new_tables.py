@@ -50,6 +50,8 @@ class _Attempt:
     """By the steady clock."""
     ended: float | None = None
     failure: str | None = None
+    next: str = ""
+    """Who loads the tables then."""
 
     def told(self) -> str:
         """Say what became of it."""
@@ -58,7 +60,7 @@ class _Attempt:
             return f"the code location has been reloading for {took}"
         if self.failure is not None:
             return f"reloading the code location failed: {self.failure}"
-        return f"the code location was reloaded in {took}, the next tick loads them"
+        return f"the code location was reloaded in {took}, {self.next}"
 
 
 @dataclass(slots=True)
@@ -114,12 +116,12 @@ class Reloads:
         last = f" ({self._last[-1].failure})" if self._last and self._last[-1].failure else ""
         return f"still not there after {asked}{last}, next one in {human_time(seconds)}"
 
-    def _begin(self, ask: Callable[[], None]) -> _Attempt:
+    def _begin(self, ask: Callable[[], str]) -> _Attempt:
         def go() -> None:
             try:
                 if self.refresh is not None:
                     self.refresh()
-                ask()
+                attempt.next = ask()
             except Exception as error:  # noqa: BLE001 - whatever it is, the tick tells it
                 attempt.failure = reason(error)
             finally:
