@@ -19,7 +19,7 @@ from s3pq_dagster.dagster.names import SENSOR_NAME
 from s3pq_dagster.dagster.new_tables import Reloads, not_loaded
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.sensor_cursor import SensorCursor
-from s3pq_dagster.dagster.sensor_decision import Candidate, Decision
+from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, NotLoaded
 from s3pq_dagster.dagster.sensor_history import LoadHistory, Observations, Silences
 from s3pq_dagster.dagster.sensor_listing import ListingOverTicks
 from s3pq_dagster.layout.table_rule import columns_hash
@@ -182,12 +182,7 @@ class BucketWatch:
             for table in candidates
             if table.last.cursor is not None
         }
-        lacking = not_loaded(source, grouping, self.tables)
-        if self.reloads is not None:
-            origin, new = context.code_location_origin, lacking.undefined
-            lacking = lacking.with_remedy(
-                self.reloads.told(origin, new, cursor.reload, begun=begun)
-            )
+        lacking = self._not_loaded(source, grouping, cursor, context.code_location_origin, begun)
         summary = decision.summary(tables=len(self.tables), not_loaded=lacking, cursors=shown)
         context.log.info(line("tick", requested=len(requests), summary=summary))
         return dg.SensorResult(
@@ -198,6 +193,21 @@ class BucketWatch:
                 candidates, self.last_complete, self.tables, decision.now
             ),
         )
+
+    def _not_loaded(
+        self,
+        source: S3ParquetResource,
+        grouping: Grouping,
+        cursor: SensorCursor,
+        origin: object,
+        begun: float,
+    ) -> NotLoaded:
+        """Say which listed tables are not loaded; ask for a reload that brings them in."""
+        lacking = not_loaded(source, grouping, self.tables)
+        if self.reloads is None:
+            return lacking
+        told = self.reloads.told(origin, lacking.undefined, cursor.reload, begun=begun)
+        return lacking.with_remedy(told)
 
     def _candidates(
         self,
