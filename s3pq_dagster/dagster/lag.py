@@ -1,5 +1,6 @@
 """How far a table is behind the bucket, as numbers that the UI plots."""
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ _LOGGED_SECONDS = 900
 """How often the numbers of a table are logged while something is pending."""
 _MOST_EVENTS = 100
 """How many are logged in one tick: each takes some 25 ms. The next tick logs the others."""
+_MOST_SECONDS = 5.0
+"""How long a tick looks up what was logged before; the next tick goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ def pending(table: Candidate, before: Listing | None) -> Listing | None:
 class LagLog:
     """Which tables' numbers are logged in a tick; the event log says what was logged before."""
 
+    seconds: float = _MOST_SECONDS
+    """How long one tick looks up what was logged before."""
     _quiet: set[str] = field(default_factory=set)
     """Tables that were up to date, and whose last logged numbers were zero, or are none."""
 
@@ -123,9 +128,9 @@ class LagLog:
             assets: The assets, by table.
             now: Seconds since the epoch.
         """
-        events = list[dg.AssetObservation]()
+        events, end = list[dg.AssetObservation](), time.monotonic() + self.seconds
         for table in candidates:
-            if len(events) == _MOST_EVENTS:
+            if len(events) == _MOST_EVENTS or time.monotonic() >= end:
                 break
             lag = self._lag(table, last_complete.get(table.name), now)
             if lag is not None:

@@ -145,3 +145,11 @@ def test_a_tick_logs_a_hundred_tables_and_the_next_one_the_others() -> None:
     ]
     assets = {table.name: dg.AssetSpec(table.name) for table in tables}
     assert len(LagLog().events(tables, {}, assets, NOW)) == 100
+
+
+def test_a_tick_looks_up_for_a_few_seconds_only() -> None:
+    """Dagster gives up on a tick that takes long; the next one goes on."""
+    sensor = Sensor(LagLog(seconds=0))
+    assert sensor.tick(listing(A), None) == []
+    sensor.log.seconds = 5
+    assert len(sensor.tick(listing(A), None)) == 1
