@@ -100,7 +100,7 @@ class Reloads:
         if isinstance(ask, str):
             return f"reload the code location: {ask}"
         if (seconds := self._seconds_left(missing, times, now)) > 0:
-            return self._waiting(times, seconds)
+            return self._waiting(times.asked_for(missing), seconds)
         times.ask(missing, now)
         attempt = self._begin(ask)
         attempt.thread.join(max(0, begun + _TICK_SECONDS - time.monotonic()))
@@ -111,10 +111,12 @@ class Reloads:
         since = time.monotonic() - self._last[-1].begun if self._last else LEAST_SECONDS
         return max(times.seconds_left(missing, now), LEAST_SECONDS - since)
 
-    def _waiting(self, times: ReloadTimes, seconds: float) -> str:
-        asked = counted(times.attempts, "reload")
+    def _waiting(self, asked: int, seconds: float) -> str:
+        if not asked:
+            return f"the code location is asked to reload in {human_time(seconds)}"
         last = f" ({self._last[-1].failure})" if self._last and self._last[-1].failure else ""
-        return f"still not there after {asked}{last}, next one in {human_time(seconds)}"
+        so_far = f"still not there after {counted(asked, 'reload')}{last}"
+        return f"{so_far}, next one in {human_time(seconds)}"
 
     def _begin(self, ask: Callable[[], str]) -> _Attempt:
         def go() -> None:

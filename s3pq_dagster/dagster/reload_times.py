@@ -30,9 +30,12 @@ class ReloadTimes:
             missing: The tables that the definitions lack.
             now: Seconds since the epoch.
         """
-        named = _digest(missing)
-        self.attempts = self.attempts + 1 if named == self.tables else 1
-        self.tables, self.at = named, now
+        self.attempts = self.asked_for(missing) + 1
+        self.tables, self.at = _digest(missing), now
+
+    def asked_for(self, missing: Collection[str]) -> int:
+        """Return how many reloads were asked for, one after the other, for these tables."""
+        return self.attempts if _digest(missing) == self.tables else 0
 
     def found(self, now: float) -> None:
         """Remember that the definitions lack no table."""
@@ -47,8 +50,7 @@ class ReloadTimes:
         last one, the time begins now.
         """
         self.at = min(self.at, now)
-        is_same = _digest(missing) == self.tables
-        return self.at + (backoff_seconds(self.attempts) if is_same else LEAST_SECONDS) - now
+        return self.at + backoff_seconds(self.asked_for(missing)) - now
 
     def remembered(self) -> dict[str, Any]:
         """Return what is remembered, by field; nothing where that is nothing."""

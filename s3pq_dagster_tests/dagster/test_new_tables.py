@@ -158,8 +158,20 @@ def test_a_cursor_that_is_lost_brings_no_second_reload_within_a_minute() -> None
     calls, url = list[int](), f"http://127.0.0.1:{free_port()}"
     reloads = Reloads(WebserverAddress.of(url), lambda: calls.append(1))
     for _ in range(3):
-        reloads.told(ORIGIN, ["new"], ReloadTimes(), begun=time.monotonic())
+        told = reloads.told(ORIGIN, ["new"], ReloadTimes(), begun=time.monotonic())
+    assert told == "the code location is asked to reload in 1m00s"
     assert len(calls) == 1
+
+
+def test_a_table_that_no_reload_brings_is_told_with_its_reloads() -> None:
+    """A minute after the second reload in vain, the third one comes in another minute."""
+    times, now = ReloadTimes(), time.time()
+    for before in (180, 60):
+        times.ask(["new"], now - before)
+    assert said(f"http://127.0.0.1:{free_port()}", times) in (
+        "still not there after 2 reloads, next one in 1m00s",
+        "still not there after 2 reloads, next one in 59s",
+    )
 
 
 def test_a_tick_does_not_wait_for_a_slow_reload_and_the_next_does_not_ask_again() -> None:
