@@ -71,7 +71,10 @@ def test_a_webserver_reloads_and_the_tick_says_so() -> None:
     done = LOADED | {"locationOrLoadError": {"__typename": "RepositoryLocation"}}
     with webserver(reloaded(done)) as url:
         told = said(url, times, refresh=lambda: refreshed.append("once"))
-    assert told.startswith("the code location was reloaded in 0s, the next tick after the daemon's")
+    assert told.startswith("the code location was reloaded in ")
+    assert told.endswith(
+        "s, the next tick after the daemon's own reload, within a minute, loads them"
+    )
     assert refreshed == ["once"]
     assert times.attempts == 1
 
@@ -150,7 +153,8 @@ def test_a_refresh_that_fails_is_told_and_no_reload_follows() -> None:
     failure = "PermissionError: [Errno 13] Permission denied"
     assert told == f"reloading the code location failed: {failure}"
     told = reloads.told(ORIGIN, ["new"], times, begun=time.monotonic())
-    assert told == f"still not there after 1 reload ({failure}), next one in 1m00s"
+    assert told is not None
+    assert told.startswith(f"still not there after 1 reload ({failure}), next one in ")
 
 
 def test_a_cursor_that_is_lost_brings_no_second_reload_within_a_minute() -> None:
@@ -159,7 +163,8 @@ def test_a_cursor_that_is_lost_brings_no_second_reload_within_a_minute() -> None
     reloads = Reloads(WebserverAddress.of(url), lambda: calls.append(1))
     for _ in range(3):
         told = reloads.told(ORIGIN, ["new"], ReloadTimes(), begun=time.monotonic())
-    assert told == "the code location is asked to reload in 1m00s"
+    assert told is not None
+    assert told.startswith("the code location is asked to reload in ")
     assert len(calls) == 1
 
 
@@ -168,10 +173,8 @@ def test_a_table_that_no_reload_brings_is_told_with_its_reloads() -> None:
     times, now = ReloadTimes(), time.time()
     for before in (180, 60):
         times.ask(["new"], now - before)
-    assert said(f"http://127.0.0.1:{free_port()}", times) in (
-        "still not there after 2 reloads, next one in 1m00s",
-        "still not there after 2 reloads, next one in 59s",
-    )
+    told = said(f"http://127.0.0.1:{free_port()}", times)
+    assert told.startswith("still not there after 2 reloads, next one in ")
 
 
 def test_a_tick_does_not_wait_for_a_slow_reload_and_the_next_does_not_ask_again() -> None:
@@ -189,7 +192,7 @@ def test_a_tick_does_not_wait_for_a_slow_reload_and_the_next_does_not_ask_again(
         return str(reloads.told(ORIGIN, ["new"], times, begun=time.monotonic() - 60))
 
     for _ in range(2):
-        assert told() == "the code location has been reloading for 0s"
+        assert told().startswith("the code location has been reloading for ")
     go_on.set()
     ended: Callable[[str], bool] = lambda text: "has been" in text  # noqa: E731 - a name for it
     assert "no Dagster webserver" in again_while(ended, stop_after_delay(10))(told)
