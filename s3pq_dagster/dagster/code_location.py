@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 
-from s3pq_dagster.dagster.processes import code_server, load_error
+from s3pq_dagster.dagster.processes import has_address, load_error
 from s3pq_dagster.errors import ConfigurationError, one_line
 
 _ANSWER_SECONDS = 10
@@ -64,9 +64,8 @@ def reload_of(origin: Any, webserver: WebserverAddress | None) -> Callable[[], s
         origin: The code location, as a sensor's context has it.
         webserver: The webserver to ask where the code server cannot be asked.
     """
-    server = code_server(origin)
-    if server is not None:
-        return lambda: _by_code_server(server, origin.location_name, webserver)
+    if has_address(origin):
+        return lambda: _by_code_server(origin, webserver)
     if origin is None:
         return "this tick knows of no code location"
     if webserver is not None:
@@ -77,12 +76,13 @@ def reload_of(origin: Any, webserver: WebserverAddress | None) -> Callable[[], s
     )
 
 
-def _by_code_server(server: Any, location: str, webserver: WebserverAddress | None) -> str:
+def _by_code_server(origin: Any, webserver: WebserverAddress | None) -> str:
+    server = origin.create_client()
     try:
         before = server.get_server_id(timeout=_ANSWER_SECONDS)
     except dg.DagsterError as error:
         if webserver is not None:
-            return _by_webserver(webserver, location)
+            return _by_webserver(webserver, origin.location_name)
         msg = f"the code server does not answer ({reason(error)}); give a `webserver_url`"
         raise NotReloadedError(msg) from error
     server.reload_code(timeout=_RELOAD_SECONDS)

@@ -56,21 +56,20 @@ def remembered(key: str) -> str | None:
     return found.get(key)
 
 
-def code_server(origin: Any) -> Any:
-    """Return a client of the code server that an origin gives the address of, or ``None``.
+def has_address(origin: object) -> bool:
+    """Return whether a code location's server has an address, at which it can be asked.
 
     Args:
         origin: What a sensor's context has as ``code_location_origin``.
     """
-    is_known = isinstance(origin, GrpcServerCodeLocationOrigin)
-    return origin.create_client() if is_known else None
+    return isinstance(origin, GrpcServerCodeLocationOrigin)
 
 
 def load_error(server: Any) -> str | None:
     """Return why a code server cannot load its definitions; ``None`` if it can.
 
     Args:
-        server: A client that :func:`code_server` returned.
+        server: What ``create_client`` of an origin that has an address returned.
     """
     found = deserialize_value(server.list_repositories())
     message = getattr(found, "message", None)

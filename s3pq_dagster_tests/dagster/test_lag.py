@@ -71,12 +71,12 @@ def test_the_numbers_hide_nothing_that_was_observed_before(lake: Lake) -> None:
     assert lake.run(definitions=definitions).success
     lake.bucket.put("a/2.parquet", pa.table({"id": ["one"]}))
     assert not lake.run(definitions=definitions).success
-    log_many(lake, 30)
+    log_many(lake, 15)
     tick = lake.tick(definitions=definitions)
     assert not tick.run_requests
     assert "failing until objects" in str(tick.skip_message)
     for _ in range(2):  # more than are looked through at once
-        log_many(lake, 70)
+        log_many(lake, 50)
         assert not lake.tick(definitions=definitions).run_requests
     lake.bucket.delete("a/2.parquet")
     tick = lake.tick(definitions=definitions)
