@@ -12,10 +12,6 @@ NO_UI   := $(if $(BROWSER)$(CI),,-m "not ui")
 
 HOW_LONG := 'On two idle cores the tests take five to nine minutes; with ARGS=--thorough twenty to thirty-five.'
 
-# Pip says what it does, as it takes a minute or more: whoever sees nothing takes it for stuck.
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
-INSTALLING  := 'Installing about a hundred packages into $(VENV), once; that takes a minute or two.'
-
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 BENCHES := bench bench-arrivals bench-corpora bench-crashes bench-destinations bench-faults bench-malformed
@@ -88,6 +84,15 @@ clean: ## remove everything these commands made
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# $(call install,ENVIRONMENT,WHAT): uv takes a tenth of pip's time. It does not read pip's settings (a mirror, say):
+# where it finds no packages, pip installs them.
+define install
+	@echo 'installing $(2) into $(1) …'
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(1)/bin/python -m uv pip install --quiet --python $(1)/bin/python $(2) \
+	|| $(1)/bin/python -m pip install --disable-pip-version-check $(2)
+endef
+
 # One environment in two stages: first what `demo` needs, then everything.
 
 $(BIN)/python:
@@ -95,13 +100,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
-	@echo $(INSTALLING)
-	$(PIP_INSTALL) --editable '.[demo]'
+	$(call install,$(VENV),--editable '.[demo]')
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	@echo $(INSTALLING)
-	$(PIP_INSTALL) --editable '.[dev]'
+	$(call install,$(VENV),--editable '.[dev]')
 	@touch $(VENV)/.demo $@
 
 # The wheel is installed in its own environment, and its tests run where they cannot import the checkout.
@@ -116,7 +119,7 @@ export IS_WHEEL
 $(VENV)-wheel/.stamp: $(wildcard dist/*.whl)
 	@test -n "$^" || { echo 'no wheel in dist/: make build'; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)-wheel
-	$(VENV)-wheel/bin/python -m pip install --disable-pip-version-check '$^[test]'
+	$(call install,$(VENV)-wheel,'$^[test]')
 	@touch $@
 
 build/tree/.stamp: $(wildcard dist/*.tar.gz)

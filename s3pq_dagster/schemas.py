@@ -1,9 +1,10 @@
 """Comparison of Arrow schemas, whichever program wrote the Parquet."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -13,7 +14,8 @@ KEY_COLUMN = "_s3_key"
 """The column with the key of the object that a row came from."""
 TABLE_NAME_KEY = b"cq:table_name"
 """Key of the table name in the schema metadata of every batch, as in the CloudQuery SDK."""
-
+_Found = TypeVar("_Found")
+_SCHEMAS_REMEMBERED = 4
 
 _LISTS = {
     pa.lib.Type_LIST: pa.list_,
@@ -84,6 +86,27 @@ def storage_type(kind: pa.DataType) -> pa.DataType:
     return with_inner(kind, storage_type)
 
 
+def remembered(of_schema: Callable[[pa.Schema], _Found]) -> Callable[[pa.Schema], _Found]:
+    """Remember what a function returned for the last few schemas: many objects have the same one.
+
+    The function must not depend on metadata, and nobody may change what it returns.
+    """
+    known: tuple[tuple[pa.Schema, _Found], ...] = ()
+
+    @functools.wraps(of_schema)
+    def find(schema: pa.Schema) -> _Found:
+        nonlocal known  # replaced as a whole: threads need no lock
+        for before, found in known:
+            if before.equals(schema):
+                return found
+        found = of_schema(schema)
+        known = ((schema, found), *known[: _SCHEMAS_REMEMBERED - 1])
+        return found
+
+    return find
+
+
+@remembered
 def canonical(schema: pa.Schema) -> pa.Schema:
     """Return a schema with canonical, nullable types and without metadata."""
     return pa.schema([(field.name, canonical_type(field.type)) for field in schema])

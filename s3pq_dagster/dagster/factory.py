@@ -1,6 +1,6 @@
 """The definitions of a whole code location: assets, sensor and resources."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import dagster as dg
@@ -44,6 +44,9 @@ def build_s3_parquet_definitions(
     stale_run_seconds: int = 900,
     group_by: GroupBy = "bucket",
     source_assets: bool = False,
+    reload_for_new_tables: bool = False,
+    webserver_url: str | None = None,
+    refresh_tables: Callable[[], object] | None = None,
 ) -> dg.Definitions:
     """Build everything that a code location needs: the tables' assets, the sensor, the resources.
 
@@ -74,6 +77,9 @@ def build_s3_parquet_definitions(
         stale_run_seconds: See :func:`build_s3_parquet_sensor`.
         group_by: See :func:`build_s3_parquet_assets`.
         source_assets: See :func:`build_s3_parquet_assets`.
+        reload_for_new_tables: See :func:`build_s3_parquet_sensor`.
+        webserver_url: See :func:`build_s3_parquet_sensor`.
+        refresh_tables: Needed with ``tables`` only; see :func:`build_s3_parquet_sensor`.
 
     Returns:
         Definitions with one op for each table, unless ``granularity`` is ``"all"``.
@@ -81,7 +87,7 @@ def build_s3_parquet_definitions(
     Raises:
         StoreError: The bucket cannot be listed, and no earlier result is saved.
         ConfigurationError: The destination's URL is of no known kind, or a number of shards is
-            below 1, or the name cannot be a part of names.
+            below 1, or the name cannot be a part of names, or ``webserver_url`` is none.
     """
     io_manager = build_io_manager(destination) if isinstance(destination, str) else destination
     assets: Sequence[dg.AssetsDefinition] = build_s3_parquet_assets(
@@ -109,6 +115,9 @@ def build_s3_parquet_definitions(
         minimum_interval_seconds=sensor_interval_seconds,
         run_per_table=run_per_table,
         stale_run_seconds=stale_run_seconds,
+        reload_for_new_tables=reload_for_new_tables,
+        webserver_url=webserver_url,
+        refresh_tables=refresh_tables,
     )
     return dg.Definitions(
         assets=assets,

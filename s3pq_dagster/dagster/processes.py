@@ -10,6 +10,10 @@ from dagster._core.definitions.definitions_load_context import (  # noqa: TID251
     DefinitionsLoadContext,
     DefinitionsLoadType,
 )
+from dagster._core.remote_origin import (  # noqa: TID251 - the one place
+    GrpcServerCodeLocationOrigin,
+)
+from dagster_shared.serdes import deserialize_value
 
 _WORKER_COMMANDS = {"execute_run", "execute_step"}
 """Subcommands of ``dagster api`` with which launchers and executors start a process."""
@@ -50,3 +54,23 @@ def remembered(key: str) -> str | None:
         return None
     found: Mapping[str, Any] = context.reconstruction_metadata
     return found.get(key)
+
+
+def has_address(origin: object) -> bool:
+    """Return whether a code location's server has an address, at which it can be asked.
+
+    Args:
+        origin: What a sensor's context has as ``code_location_origin``.
+    """
+    return isinstance(origin, GrpcServerCodeLocationOrigin)
+
+
+def load_error(server: Any) -> str | None:
+    """Return why a code server cannot load its definitions; ``None`` if it can.
+
+    Args:
+        server: What ``create_client`` of an origin that has an address returned.
+    """
+    found = deserialize_value(server.list_repositories())
+    message = getattr(found, "message", None)
+    return None if message is None else str(message)

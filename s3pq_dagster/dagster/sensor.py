@@ -3,29 +3,31 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import dagster as dg
 
+from s3pq_dagster.dagster.code_location import WebserverAddress
 from s3pq_dagster.dagster.failures import named_listing, settings_digest
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
+from s3pq_dagster.dagster.lag import LagLog
 from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE
 from s3pq_dagster.dagster.names import SENSOR_NAME
+from s3pq_dagster.dagster.new_tables import Reloads, not_loaded
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.sensor_cursor import SensorCursor
 from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, NotLoaded
 from s3pq_dagster.dagster.sensor_history import LoadHistory, Observations, Silences
 from s3pq_dagster.dagster.sensor_listing import ListingOverTicks
 from s3pq_dagster.dagster.sensor_target import sensor_target
-from s3pq_dagster.errors import TableNameCollisionError, TableNameError
 from s3pq_dagster.layout.table_rule import columns_hash
 from s3pq_dagster.ledger import cursor_key, fingerprint
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
-from s3pq_dagster.source.catalog import Grouping, tables_in
+from s3pq_dagster.source.catalog import Grouping
 
 _MOST_REQUESTS = 25
 
@@ -41,6 +43,9 @@ def build_s3_parquet_sensor(
     minimum_interval_seconds: int = 60,
     run_per_table: bool = False,
     stale_run_seconds: int = 900,
+    reload_for_new_tables: bool = False,
+    webserver_url: str | None = None,
+    refresh_tables: Callable[[], object] | None = None,
 ) -> dg.SensorDefinition:
     """Build a sensor that requests a run when a table's objects are not all loaded.
 
@@ -62,11 +67,22 @@ def build_s3_parquet_sensor(
         run_per_table: Whether to request one run for each table with something to do, at most 25
             a tick, instead of one run for all of them.
         stale_run_seconds: A run that has logged no event for so long counts as dead.
+        reload_for_new_tables: Whether to ask the code location to reload where tables are listed
+            that the definitions lack, at most once a minute; the next tick finds them. All of the
+            location is loaded anew, as its code is then.
+        webserver_url: The Dagster webserver to ask for it where the code server cannot be asked,
+            such as ``http://127.0.0.1:3000``.
+        refresh_tables: Called before a reload, where ``assets`` are made from tables that somebody
+            else keeps.
 
     Returns:
         A sensor over all of these assets.
+
+    Raises:
+        ConfigurationError: ``webserver_url`` is no such URL.
     """
     of_tables = [each for each in assets if each.is_executable]
+    webserver = None if webserver_url is None else WebserverAddress.of(webserver_url)
     watch = BucketWatch(
         source,
         destination,
@@ -74,6 +90,7 @@ def build_s3_parquet_sensor(
         name=name,
         run_per_table=run_per_table,
         stale_run_seconds=stale_run_seconds,
+        reloads=Reloads(webserver, refresh_tables) if reload_for_new_tables else None,
     )
 
     @dg.sensor(
@@ -100,6 +117,8 @@ class BucketWatch:
     name: str = SENSOR_NAME
     run_per_table: bool = False
     stale_run_seconds: int = 900
+    reloads: Reloads | None = None
+    """Asks the code location to reload for new tables; ``None`` leaves that to a person."""
     listing: ListingOverTicks = field(default_factory=ListingOverTicks)
     last_complete: dict[str, Listing] = field(default_factory=dict)
     """The listing with which each table was last up to date."""
@@ -109,9 +128,12 @@ class BucketWatch:
     """How long each run in flight has been silent."""
     observations: Observations = field(default_factory=Observations)
     """What was found in the event log."""
+    lags: LagLog = field(default_factory=LagLog)
+    """Which tables are not behind."""
 
     def tick(self, context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         """List the bucket and decide for which tables to request runs."""
+        begun = time.monotonic()
         with (
             self.source.process_config_and_initialize_cm() as opened,
             _opened(self.destination) as destination,
@@ -122,7 +144,7 @@ class BucketWatch:
             place = None if destination is None else destination.place()
             kept = self.silences, self.observations
             history = LoadHistory(context, place, self.stale_run_seconds, *kept)
-            return self._result(opened, grouping, history, destination)
+            return self._result(opened, grouping, history, destination, begun)
 
     def _result(
         self,
@@ -130,6 +152,7 @@ class BucketWatch:
         grouping: Grouping,
         history: LoadHistory,
         destination: S3ParquetIOManager | None,
+        begun: float,
     ) -> dg.SensorResult:
         context = history.context
         cursor = SensorCursor.parse(context.cursor, context.log, sensor=self.name)
@@ -150,14 +173,32 @@ class BucketWatch:
             for table in candidates
             if table.last.cursor is not None
         }
-        lacking = _not_loaded(source, grouping, self.tables)
+        lacking = self._not_loaded(source, grouping, cursor, context.code_location_origin, begun)
         summary = decision.summary(tables=len(self.tables), not_loaded=lacking, cursors=shown)
         context.log.info(line("tick", requested=len(requests), summary=summary))
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else summary,
             cursor=cursor.dump(shown),
+            asset_events=self.lags.events(
+                candidates, self.last_complete, self.tables, decision.now
+            ),
         )
+
+    def _not_loaded(
+        self,
+        source: S3ParquetResource,
+        grouping: Grouping,
+        cursor: SensorCursor,
+        origin: object,
+        begun: float,
+    ) -> NotLoaded:
+        """Say which listed tables are not loaded; ask for a reload that brings them in."""
+        lacking = not_loaded(source, grouping, self.tables)
+        if self.reloads is None:
+            return lacking
+        told = self.reloads.told(origin, lacking.undefined, cursor.reload, begun=begun)
+        return lacking.with_remedy(told)
 
     def _candidates(
         self,
@@ -186,8 +227,9 @@ class BucketWatch:
             asked = cursor.of(name)
             mirror = source.for_table(pattern).write_mode == "mirror"
             failure = partial(history.last_failure, spec.key, entries.get(spec.key))
+            lag = partial(history.logged_lag, spec.key, entries.get(spec.key))
             conditions = partial(_conditions, source, grouping, pattern, current, destination)
-            facts = current, last, asked, reported_at, layout, mirror, failure, conditions
+            facts = current, last, asked, reported_at, layout, mirror, failure, conditions, lag
             candidates.append(Candidate(name, listing, *facts))
         return candidates
 
@@ -231,23 +273,3 @@ def _conditions(
     if destination is None:
         return listing, None
     return listing, settings_digest(source.for_table(pattern), destination)
-
-
-def _not_loaded(
-    source: S3ParquetResource, grouping: Grouping, tables: Mapping[str, dg.AssetSpec]
-) -> NotLoaded:
-    """Say which listed tables have no asset that loads them, and why."""
-    try:
-        found = tables_in(
-            grouping,
-            bucket=source.bucket,
-            tables=source.tables,
-            skip_tables=source.skip_tables,
-        )
-    except TableNameError as error:
-        return NotLoaded(problems=[str(error)])
-    loaded = {name for name, spec in tables.items() if COLLISION not in spec.metadata}
-    collisions = {table.collision[0]: table.collision[1] for table in found if table.collision}
-    problems = [str(TableNameCollisionError(list(collisions.items())))] if collisions else []
-    free = [table.name for table in found if table.collision is None]
-    return NotLoaded([name for name in free if name not in loaded], problems)

@@ -2,10 +2,12 @@
 
 import json
 import logging
-from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from s3pq_dagster.dagster.backoff import MOST_SECONDS, backoff_seconds
+from s3pq_dagster.dagster.reload_times import ReloadTimes
 from s3pq_dagster.logs import line
 
 _FORMAT = 1
@@ -16,10 +18,7 @@ _LATEST = 10**12
 """Bounds of the numbers that a cursor may hold, which a person may have edited."""
 _MOST_SHOWN = 20
 """LastModified cursors in the text, which a person may read on one screen."""
-_FIRST_BACKOFF_SECONDS = 60
-_MOST_BACKOFF_SECONDS = 3600
-_MOST_DOUBLINGS = 6
-_FORGOTTEN_SECONDS = 2 * _MOST_BACKOFF_SECONDS
+_FORGOTTEN_SECONDS = 2 * MOST_SECONDS
 """After so long, a request is no repetition of one that failed, but a verification."""
 
 
@@ -70,8 +69,7 @@ class Asked:
         if self.fingerprint != fingerprint:
             return 0
         self.at = min(self.at, now)
-        backoff = _FIRST_BACKOFF_SECONDS << min(max(self.attempts - 1, 0), _MOST_DOUBLINGS)
-        return self.at + min(backoff, _MOST_BACKOFF_SECONDS) - now
+        return self.at + backoff_seconds(self.attempts) - now
 
 
 @dataclass(slots=True)
@@ -79,6 +77,8 @@ class SensorCursor:
     """The sensor's cursor, as JSON."""
 
     tables: dict[str, Asked]
+    reload: ReloadTimes = field(default_factory=ReloadTimes)
+    """When the code location was last asked to reload."""
 
     @classmethod
     def parse(cls, text: str | None, log: logging.Logger, *, sensor: str) -> Self:
@@ -95,7 +95,8 @@ class SensorCursor:
             state = json.loads(text)
             if state["v"] != _FORMAT:
                 raise ValueError(f"its format is {state['v']!r:.40}, not {_FORMAT}")
-            return cls({name: _asked(each) for name, each in state["tables"].items()})
+            tables = {name: _asked(each) for name, each in state["tables"].items()}
+            return cls(tables, _reload(state.get("reload", {})))
         except _UNREADABLE as error:
             consequence = "it counts as empty; failed runs are requested again at once"
             reason = f"{type(error).__name__}: {error}"[:200]
@@ -120,11 +121,13 @@ class SensorCursor:
         """
         asked = {name: asked.remembered() for name, asked in sorted(self.tables.items())}
         tables = {name: state for name, state in asked.items() if state}
+        reload = self.reload.remembered()
+        more_state = {"reload": reload} if reload else {}
         latest = sorted(cursors, key=lambda key: cursors[key].rstrip("Z"))[-_MOST_SHOWN:]
         shown = {key: cursors[key] for key in sorted(latest)}
         more = len(cursors) - len(shown)
         left = {"cursors_not_shown": more} if more else {}
-        return json.dumps({"v": _FORMAT, "tables": tables, **shown, **left})
+        return json.dumps({"v": _FORMAT, "tables": tables, **more_state, **shown, **left})
 
 
 def _asked(state: Any) -> Asked:
@@ -136,13 +139,25 @@ def _asked(state: Any) -> Asked:
     """
     asked = Asked(**state)
     texts = (asked.fingerprint, asked.accepted, asked.accepted_for)
-    is_right = (
-        all(text is None or isinstance(text, str) for text in texts)
-        and type(asked.attempts) is int
-        and 0 <= asked.attempts <= _MOST_ATTEMPTS
-        and type(asked.at) in (int, float)
-        and 0 <= asked.at <= _LATEST
-    )
-    if not is_right:
+    if not _are_right(texts, asked.attempts, asked.at):
         raise ValueError(f"{state!r:.100} is not what a table's part holds")
     return asked
+
+
+def _reload(state: Any) -> ReloadTimes:
+    """Build what is remembered of reloads from JSON; raises as :func:`_asked`."""
+    times = ReloadTimes(**state)
+    if not _are_right([times.tables], times.attempts, times.at):
+        raise ValueError(f"{state!r:.100} is not what is remembered of a reload")
+    return times
+
+
+def _are_right(texts: Iterable[Any], attempts: Any, at: Any) -> bool:
+    """Return whether fields have values that they can have."""
+    return (
+        all(text is None or isinstance(text, str) for text in texts)
+        and type(attempts) is int
+        and 0 <= attempts <= _MOST_ATTEMPTS
+        and type(at) in (int, float)
+        and 0 <= at <= _LATEST
+    )

@@ -1,7 +1,7 @@
 """Which tables have something to load, decided on values alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from s3pq_dagster.dagster.sensor_cursor import Asked
 from s3pq_dagster.ledger import fingerprint
@@ -44,6 +44,16 @@ class LastFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedLag:
+    """What was last logged of how far a table is behind."""
+
+    is_pending: bool
+    """Whether an object was pending."""
+    at: float
+    """When it was logged, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A table for which a run may be requested."""
 
@@ -66,6 +76,13 @@ class Candidate:
     """Looks up why the newest run failed."""
     conditions: Callable[[], tuple[str, str | None]] = lambda: ("", None)
     """Returns what a run would load now, and a hash of what it is asked for, if that is known."""
+    logged_lag: Callable[[], LoggedLag | None] = lambda: None
+    """Looks up what was last logged of how far the table is behind."""
+
+    def accounted(self) -> set[str | None]:
+        """Return the fingerprints of listings of which nothing is left to load."""
+        version, asked = self.last.version, self.asked
+        return {version, asked.accepted if asked.accepted_for == version else None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +93,16 @@ class NotLoaded:
     """Tables that have no asset, or one whose name collided when it was made."""
     problems: Sequence[str] = ()
     """Why others can have none, or none that loads."""
+    remedy: str = "reload the code location"
+    """What brings ``undefined`` into the definitions, or became of it."""
+
+    def with_remedy(self, remedy: str | None) -> "NotLoaded":
+        """Return the same with another remedy, if there is one."""
+        return self if remedy is None else replace(self, remedy=remedy)
 
     def parts(self) -> list[str]:
         """Describe it; nothing where there is nothing."""
-        new = "not in the definitions yet, reload the code location"
+        new = f"not in the definitions yet, {self.remedy}"
         said = [f"{new}: {_some(self.undefined)}"] if self.undefined else []
         said += self.problems
         return [f"not loaded: {said[0]}", *said[1:]] if said else []
@@ -191,11 +214,10 @@ class Decision:
         # do about them. A fingerprint does not tell deletions from arrivals, so the listing is
         # compared with the last one that was all loaded. If that one is not known, as after a
         # restart, a run is requested; it observes the new fingerprint.
-        before, version = self.last_complete.get(table.name), table.last.version
+        before = self.last_complete.get(table.name)
         if before is None:
             return not len(table.listing)
-        accepted = table.asked.accepted if table.asked.accepted_for == version else None
-        was_loaded = fingerprint(before, table.layout) in {version, accepted}
+        was_loaded = fingerprint(before, table.layout) in table.accounted()
         return was_loaded and _is_part_of(table.listing, before)
 
     def summary(self, *, tables: int, not_loaded: NotLoaded, cursors: Mapping[str, str]) -> str:

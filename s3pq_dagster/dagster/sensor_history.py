@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 
 from s3pq_dagster.dagster.failures import read_failure
+from s3pq_dagster.dagster.lag import read_lag
 from s3pq_dagster.dagster.metadata import DATA_VERSION_TAG, DESTINATION
-from s3pq_dagster.dagster.sensor_decision import LastFailure, LastLoad
+from s3pq_dagster.dagster.sensor_decision import LastFailure, LastLoad, LoggedLag
 from s3pq_dagster.logs import line
 
 _RUNNING = {
@@ -73,17 +74,27 @@ class Observed:
     """The newest with a data version, as a record; ``None`` if there is none."""
     failure: Any = None
     """The newest of a failed run, if it is newer than ``versioned``; else ``None``."""
+    lag: LoggedLag | None = None
+    """The newest that says how far the table is behind, also if it is older."""
+
+    def after(self, older: "Observed") -> "Observed":
+        """Return what is found in these observations and older ones together."""
+        failure = self.failure or (older.failure if self.versioned is None else None)
+        return Observed(self.versioned or older.versioned, failure, self.lag or older.lag)
 
 
 @dataclass(slots=True)
 class Observations:
     """What was found in the observations of assets; it outlives the tick."""
 
-    _found: dict[dg.AssetKey, tuple[tuple[int, int], Observed]] = field(default_factory=dict)
+    _found: dict[dg.AssetKey, tuple[int, int, Observed]] = field(default_factory=dict)
     """By asset: newest materialization and observation at that time, and what was found."""
 
     def of(self, instance: dg.DagsterInstance, asset: dg.AssetKey, since: int) -> Observed:
         """Look through an asset's observations, newest first.
+
+        What was found by an earlier tick is not looked for again, so that it does not get lost
+        behind the many observations that tell how far a table is behind.
 
         Args:
             instance: Has the event log.
@@ -91,25 +102,33 @@ class Observations:
             since: The storage id of its newest materialization; 0 if it has none.
         """
         page = instance.fetch_observations(asset, limit=_PAGES[0])
-        newest = since, page.records[0].storage_id if page.records else 0
-        known = self._found.get(asset)
-        if known is None or known[0] != newest:
+        newest = page.records[0].storage_id if page.records else 0
+        known_since, known, found = self._found.get(asset, (-1, 0, Observed()))
+        if (known_since, known) != (since, newest):
+            goes_on = known_since == since and newest > known  # nobody wiped the asset
+            older, known = (found, known) if goes_on else (Observed(), 0)
             records = _records(instance, asset, page)
-            after = takewhile(lambda record: record.storage_id > since, records)
-            known = self._found[asset] = newest, _found_in(after)
-        return known[1]
+            new = takewhile(lambda record: record.storage_id > known, records)
+            found = _found_in(new, since).after(older)
+            self._found[asset] = since, newest, found
+        return found
 
 
-def _found_in(records: Iterable[Any]) -> Observed:
+def _found_in(records: Iterable[Any], since: int) -> Observed:
     """Find what counts in some observations, the newest first."""
-    failure = None
-    for record in records:
+    failure, versioned, lag = None, None, None
+    for number, record in enumerate(records, 1):
         event = record.asset_observation
-        if DATA_VERSION_TAG in (event.tags or {}):
-            return Observed(record, failure)
-        if failure is None and read_failure(event) is not None:
+        lag = lag or read_lag(event, record.timestamp)
+        is_sought = versioned is None and record.storage_id > since
+        if is_sought and DATA_VERSION_TAG in (event.tags or {}):
+            versioned = record
+        elif is_sought and failure is None and read_failure(event) is not None:
             failure = event
-    return Observed(None, failure)
+        is_settled = versioned is not None or record.storage_id <= since
+        if is_settled and (lag is not None or number >= _PAGES[0]):
+            break
+    return Observed(versioned, failure, lag)
 
 
 def _records(instance: dg.DagsterInstance, asset: dg.AssetKey, page: Any) -> Iterator[Any]:
@@ -191,6 +210,15 @@ class LoadHistory:
         """
         failure = self._observed(asset, entry).failure
         return None if failure is None or not self._is_here(failure) else read_failure(failure)
+
+    def logged_lag(self, asset: dg.AssetKey, entry: Any) -> LoggedLag | None:
+        """Return what was last logged of how far an asset is behind.
+
+        Args:
+            asset: The asset.
+            entry: Its entry in :meth:`entries`, or ``None`` if it has none.
+        """
+        return self._observed(asset, entry).lag
 
     def _observed(self, asset: dg.AssetKey, entry: Any) -> Observed:
         if asset not in self._observed_now:

@@ -36,7 +36,8 @@ _SHOWN = 60
 _TWO_SCHEMAS = "its footer describes the columns in two ways"
 
 
-def find_annotated(schema: pa.Schema) -> dict[int, pa.DataType]:
+@schemas.remembered
+def find_annotated(schema: pa.Schema) -> Mapping[int, pa.DataType]:
     """Return the types of the leaf columns with such an annotation, by index."""
     return {leaf: kind for leaf, kind in enumerate(leaf_types(schema)) if kind in _NARROW}
 

@@ -31,9 +31,8 @@ def checked(batch: pa.RecordBatch) -> pa.RecordBatch:
     if not batch.schema.equals(schema):
         columns = map(schemas.conform_column, batch.columns, schema.types)
         batch = pa.record_batch(list(columns), schema=schema)
-    for name, column in zip(schema.names, batch.columns, strict=True):
-        if _has_json(column.type):
-            _check_json(name, column)
+    for number in _with_json(schema):
+        _check_json(schema.names[number], batch.column(number))
     return batch
 
 
@@ -79,6 +78,12 @@ def _validate(batch: pa.RecordBatch) -> None:
                 msg = f"column {name!r} has a value that its type, {column.type}, excludes: {why}"
                 raise RefusedValueError(msg) from error
         raise
+
+
+@schemas.remembered
+def _with_json(schema: pa.Schema) -> list[int]:
+    """List the indices of the columns that have JSON somewhere within."""
+    return [number for number, kind in enumerate(schema.types) if _has_json(kind)]
 
 
 def _has_json(kind: pa.DataType) -> bool:

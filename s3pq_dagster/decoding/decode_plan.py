@@ -20,6 +20,7 @@ from s3pq_dagster.decoding.page_headers import (
     read_row_groups,
 )
 from s3pq_dagster.decoding.parquet_file import OpenedFile
+from s3pq_dagster.schemas import remembered
 
 MOST_ROWS = 65_536
 """Most rows that are decoded at a time, however narrow they are."""
@@ -79,7 +80,7 @@ def plan_from_page_headers(
     # Why page headers and not the footer: the sizes in a footer are only statistics, and a hostile
     # footer can hold any. pyarrow allocates by the page headers and fails if a page's content does
     # not match its header, so a bound that is computed from the headers holds.
-    if any(_is_cast_in_python(field.type) for field in file.schema_arrow):
+    if _has_casts_in_python(file.schema_arrow):
         return None
     try:
         return _plan(file, source, max_bytes, on_page, usual or usual_rows(file.metadata))
@@ -210,6 +211,11 @@ def _group_columns(schema: pa.Schema, needed: list[int], max_bytes: int) -> tupl
             groups[-1] = range(groups[-1].start, leaves.stop)
             taken += size
     return tuple(groups) if len(groups) <= MOST_COLUMN_GROUPS else ()
+
+
+@remembered
+def _has_casts_in_python(schema: pa.Schema) -> bool:
+    return any(map(_is_cast_in_python, schema.types))
 
 
 def _is_cast_in_python(kind: pa.DataType) -> bool:

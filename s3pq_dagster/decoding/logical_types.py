@@ -51,11 +51,15 @@ def find_unusual(file: pq.ParquetFile) -> UnusualLeaves:
             enum.add(leaf)
         elif physical == "FIXED_LEN_BYTE_ARRAY" and column.length > _DECIMAL128_BYTES:
             _check_decimal(column)
-    for field in file.schema_arrow:
-        if _has_empty_group(field.type):
-            where = "has" if field.type.num_fields else "is"
-            raise RefusedValueError(f"column {field.name!r} {where} a group without fields")
+    for field in _with_empty_groups(file.schema_arrow):
+        where = "has" if field.type.num_fields else "is"
+        raise RefusedValueError(f"column {field.name!r} {where} a group without fields")
     return UnusualLeaves(frozenset(int96), frozenset(enum), frozenset(ignored))
+
+
+@schemas.remembered
+def _with_empty_groups(schema: pa.Schema) -> list[pa.Field]:
+    return [field for field in schema if _has_empty_group(field.type)]
 
 
 def _has_empty_group(kind: pa.DataType) -> bool:

@@ -1,5 +1,6 @@
 """How a Parquet file is opened and decoded with pyarrow, in the run and in the sandbox alike."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -127,6 +128,11 @@ class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow's classes are
         if unusual.enum:
             self.enums = EnumColumns(self._with_exact_types(), unusual.enum, wanted)
 
+    @functools.cached_property
+    def schema_arrow(self) -> pa.Schema:
+        """The schema as pyarrow reads it, made once: pyarrow makes it anew each time."""
+        return super().schema_arrow
+
     @property
     def rows(self) -> int:
         """The number of rows that the footer states."""
@@ -166,6 +172,7 @@ class OpenedFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow's classes are
     def _open_with_footer(
         self, footer: bytes, source: pa.NativeFile, options: dict[str, Any]
     ) -> None:
+        self.__dict__.pop("schema_arrow", None)
         del self.reader  # frees the metadata: two of it would exceed the bound of footers
         alone = pa.BufferReader(MAGIC + footer + len(footer).to_bytes(4, "little") + MAGIC)
         known = options | {"metadata": pq.ParquetFile(alone, **options).metadata}

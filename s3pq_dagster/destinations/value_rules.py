@@ -14,6 +14,7 @@ Rule = Callable[[pa.Array], str | None]
 _MOST_CHARACTERS = 80
 """Characters that are shown of a value."""
 _MOST_OF_CAUSE = 200
+_SCHEMAS_KNOWN = 4
 _BEYOND = "<value out of range"
 """What Arrow writes for a moment beyond the year 32767."""
 
@@ -42,8 +43,9 @@ class ValueRules:
         self._destination = destination
         self._check_schema = check_schema
         self._rule_of = rule_of
-        self._known: tuple[pa.Schema, dict[str, tuple[pa.DataType, Rule]]] | None = None
-        """The rules of the last schema, which most often is the next object's too."""
+        self._known: list[tuple[pa.Schema, dict[str, tuple[pa.DataType, Rule]]]] = []
+        """The rules of the last schemas: an object's columns, and those of its key, are most often
+        the next object's too."""
 
     def check(self, batch: pa.RecordBatch, key: str) -> None:
         """Hold rows of one object against the rules.
@@ -62,15 +64,15 @@ class ValueRules:
                 raise RefusedObjectError(key, self._reason(name, column, rule, found))
 
     def _rules(self, schema: pa.Schema, key: str) -> dict[str, tuple[pa.DataType, Rule]]:
-        known = self._known
-        if known is not None and known[0].equals(schema):
-            return known[1]
+        for known, rules in self._known:
+            if known.equals(schema):
+                return rules
         plain = schemas.canonical(schema)
         rules = {}
         if self._takes(plain, key):
             made = ((field, self._rule_of(field)) for field in plain)
             rules = {field.name: (field.type, rule) for field, rule in made if rule is not None}
-        self._known = (schema, rules)
+        self._known = [(schema, rules), *self._known[: _SCHEMAS_KNOWN - 1]]
         return rules
 
     def _takes(self, schema: pa.Schema, key: str) -> bool:

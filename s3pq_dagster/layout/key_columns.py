@@ -1,5 +1,6 @@
 """The columns that a key makes: names, types and values."""
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from s3pq_dagster.layout.value_types import TEXT, ValueType
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark write as the value of a partition whose column is null."""
+_WIDTH = 16
+"""Bytes of the widest value that is not text, and of a text's place in its column."""
 _SEGMENT = re.compile(r"([^/=]+)=([^/]*)")
 _PERCENT = re.compile("(?:%[0-9A-Fa-f]{2})+")
 
@@ -38,6 +41,11 @@ class KeyColumn:
     name: str
     type: pa.DataType
     value: Any
+
+    @property
+    def width(self) -> int:
+        """About the bytes that the value takes in a row."""
+        return _WIDTH + (len(self.value.encode()) if isinstance(self.value, str) else 0)
 
     def repeated(self, rows: int) -> pa.Array:
         """Return the column of so many rows."""
@@ -117,6 +125,7 @@ def _value(raw: RawColumn) -> Any:
         ) from None
 
 
+@functools.lru_cache(maxsize=4096)
 def _folded(name: str) -> str:
     """Fold ASCII letters only, as destinations compare names."""
     return re.sub("[A-Z]+", lambda found: found[0].lower(), name)

@@ -33,6 +33,10 @@ class KeyReader:
         self._coming = pl.Series("key", keys, pl.String)
         self._seen = 0
         self._raw: dict[str, list[RawColumn]] = {}
+        self._folder: tuple[str, list[RawColumn]] = ("", [])
+        """The last folder, and what a preset makes of it."""
+        self._last: tuple[list[RawColumn], Sequence[str], list[KeyColumn]] | None = None
+        """The last columns, which most often are the next key's too: a partition has many."""
 
     def columns(self, key: str, taken: Sequence[str] = ()) -> list[KeyColumn]:
         """Return the columns that a key makes.
@@ -44,11 +48,20 @@ class KeyReader:
         Raises:
             KeyColumnError: The key has no value for one of them.
         """
+        raw = self._raw_of(key)
+        if self._last is None or self._last[:2] != (raw, taken):
+            self._last = raw, taken, read_columns(raw, taken)
+        return self._last[2]
+
+    def _raw_of(self, key: str) -> list[RawColumn]:
         if not self._layout.rules:
-            return read_columns(_of_preset(self._layout.unmatched, key), taken)
+            folder = key[: key.rfind("/") + 1]
+            if folder != self._folder[0]:
+                self._folder = folder, list(_of_preset(self._layout.unmatched, folder))
+            return self._folder[1]
         if key not in self._raw:
             self._match(key)
-        return read_columns(self._raw[key], taken)
+        return self._raw[key]
 
     def _match(self, key: str) -> None:
         """Match a key, and those that come after the ones matched before."""

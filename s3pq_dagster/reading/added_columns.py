@@ -12,6 +12,7 @@ from s3pq_dagster import schemas
 from s3pq_dagster.drift.fitting import STRICT
 from s3pq_dagster.drift.rescued import RESCUED_COLUMN, RESCUED_TYPE
 from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster.layout.key_columns import KeyColumn
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.spec import MIB
 
@@ -113,6 +114,18 @@ class RowSpan:
     """Number of the first row within its object, from 0."""
     count: int
     """How many rows."""
+    key_columns: tuple[KeyColumn, ...] = ()
+    """Columns of the object's key that its batch has not yet."""
+
+    @property
+    def key_bytes(self) -> int:
+        """About the bytes that the columns of its key take."""
+        return self.count * sum(each.width for each in self.key_columns)
+
+    def is_like(self, other: "RowSpan") -> bool:
+        """Return whether the columns of both keys have the same names and types, in order."""
+        mine, its = self.key_columns, other.key_columns
+        return [(each.name, each.type) for each in mine] == [(each.name, each.type) for each in its]
 
 
 def joined(
@@ -134,10 +147,11 @@ def joined(
     rows: list[RowSpan] = []
     held = count = 0
     for batch, some in pieces:
-        size = batch.get_total_buffer_size()
+        size = batch.get_total_buffer_size() + some.key_bytes
         is_small = size <= _JOINED_BYTES and some.count < most_rows
         fits = held + size <= _JOINED_BYTES and count + some.count <= most_rows
-        if waiting and not (fits and batch.schema.equals(waiting[0].schema)):
+        is_alike = waiting and some.is_like(rows[0]) and batch.schema.equals(waiting[0].schema)
+        if waiting and not (fits and is_alike):
             yield schemas.as_one(waiting), rows
             waiting, rows, held, count = [], [], 0, 0
         if not is_small:
@@ -183,6 +197,7 @@ def add_columns(
         schema: As of :func:`schema_with_added_columns`; the returned batch has it.
     """
     columns: dict[str, Any] = dict(zip(batch.schema.names, batch.columns, strict=True))
+    columns |= _columns_of_keys(rows)
     names = schema.names
     if ID_COLUMN in names and ID_COLUMN not in columns:
         columns[ID_COLUMN] = cq_ids(rows, bucket)
@@ -232,10 +247,23 @@ def _seed(found: ObjectMeta, bucket: str) -> int:
 
 
 def _keys(rows: Sequence[RowSpan]) -> pa.Array:
+    return _one_of_each([some.object.key for some in rows], pa.string(), rows)
+
+
+def _columns_of_keys(rows: Sequence[RowSpan]) -> dict[str, pa.Array]:
+    """Make the columns that batches have not yet: one call for many objects."""
+    found = zip(*(some.key_columns for some in rows), strict=True)
+    return {
+        each[0].name: _one_of_each([column.value for column in each], each[0].type, rows)
+        for each in found
+    }
+
+
+def _one_of_each(values: list[Any], kind: pa.DataType, rows: Sequence[RowSpan]) -> pa.Array:
+    """Make a column of one value for each span."""
     if len(rows) == 1:
-        return pa.repeat(pa.scalar(rows[0].object.key, pa.string()), rows[0].count)
-    keys = pa.array([some.object.key for some in rows], pa.string())
-    return keys.take(pa.array(_for_each_row(range(len(rows)), rows)))
+        return pa.repeat(pa.scalar(values[0], kind), rows[0].count)
+    return pa.array(values, kind).take(pa.array(_for_each_row(range(len(rows)), rows)))
 
 
 def _for_each_row(

@@ -90,7 +90,7 @@ class Fitting:
                 mode=self._mode,
             )
         if self._is_same(reference, opened):
-            return _unchanged
+            return unchanged
         return _refusing(opened.object.key, self._converting(reference.schema, opened))
 
     def kept(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -195,5 +195,6 @@ def _refusing(key: str, convert: Convert) -> Convert:
     return convert_or_refuse
 
 
-def _unchanged(batch: pa.RecordBatch) -> pa.RecordBatch:
+def unchanged(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch as it is: the conversion of an object that has the table's columns."""
     return batch

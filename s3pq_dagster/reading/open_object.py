@@ -71,19 +71,10 @@ class OpenObject:
         """Close the file; not while another thread decodes it."""
         self.file.close(force=True)
 
-    def add_key_columns(self, columns: Sequence[KeyColumn], check_rows: CheckRows | None) -> None:
-        """Add the columns that the key makes, but for those that the file has itself.
-
-        Raises:
-            RefusedObjectError: The destination cannot hold one of their values.
-        """
-        self.key_columns = missing_in(self.schema, columns)
-        if not self.key_columns:
-            return
-        self.schema = with_columns(self.schema, self.key_columns)
-        if check_rows is not None:
-            row = {column.name: column.repeated(1) for column in self.key_columns}
-            check_rows(pa.record_batch(row), self.object.key)
+    def add_key_columns(self, columns: Sequence[KeyColumn]) -> None:
+        """Add the columns that the key makes, but for those that the file has itself."""
+        if columns and (missing := missing_in(self.schema, columns)):
+            self.key_columns, self.schema = missing, with_columns(self.schema, missing)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order; each batch has :attr:`schema`.
@@ -91,11 +82,11 @@ class OpenObject:
         Raises:
             MalformedObjectError: A page cannot be decoded, rows are missing, or it takes too long.
         """
-        for batch in self._own_batches():
+        for batch in self.own_batches():
             added = [column.repeated(batch.num_rows) for column in self.key_columns]
             yield pa.record_batch([*batch.columns, *added], self.schema) if added else batch
 
-    def _own_batches(self) -> Iterator[pa.RecordBatch]:
+    def own_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the file's own columns.
 
         Raises:

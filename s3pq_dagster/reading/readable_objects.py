@@ -12,12 +12,11 @@ from s3pq_dagster.errors import (
     ReadAbandonedError,
     RefusedObjectError,
 )
-from s3pq_dagster.layout.key_columns import KeyColumn, KeyColumnError
 from s3pq_dagster.layout.key_reader import KeyReader
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
-from s3pq_dagster.reading.added_columns import OUR_COLUMNS
 from s3pq_dagster.reading.fetcher import Fetcher
+from s3pq_dagster.reading.key_values import KeyValues
 from s3pq_dagster.reading.object_bytes import ObjectBytes
 from s3pq_dagster.reading.open_object import CheckRows, OpenObject, open_object
 from s3pq_dagster.reading.progress_log import ProgressLog
@@ -90,7 +89,8 @@ class ReadableObjects:
         """Returns the columns of rows that are stored in their own type."""
         self._rules = rules or LoadRules()
         self._fetcher = fetcher
-        self._keys = keys or KeyReader(self.spec.key_layout)
+        keys = keys or KeyReader(self.spec.key_layout)
+        self._key_values = KeyValues(keys, self._check_rows)
         self._fetcher.on_wait = progress.report
         self._fetched = iter(fetcher)
         self._next: OpenObject | None = None
@@ -208,7 +208,7 @@ class ReadableObjects:
             raise MalformedObjectError(fetched.object.key, _MIXED)
         if (reason := self._rules.refused.get(fetched.object)) is not None:
             raise RefusedObjectError(fetched.object.key, reason)
-        columns = self._key_columns(fetched.object.key)
+        columns = self._key_values.of(fetched.object.key)
         is_small = fetched.object.size <= self.spec.max_object_bytes_in_memory
         whole = is_small or self._rules.verify
         for _ in range(e_tags.MOST_READS):
@@ -226,11 +226,7 @@ class ReadableObjects:
                     raise
                 fetched.decoded = None  # of the bytes before
                 continue
-            try:
-                opened.add_key_columns(columns, self._check_rows)
-            except BaseException:
-                opened.close()
-                raise
+            self._key_values.add_to(opened, columns, self.wanted)
             return opened
         raise _differing(fetched)
 
@@ -238,12 +234,6 @@ class ReadableObjects:
         if self._rules.check_rows is not None and (kept := self.kept(batch)).num_columns:
             self._rules.check_rows(kept, key)
         self.check_fit(batch, key)
-
-    def _key_columns(self, key: str) -> list[KeyColumn]:
-        try:
-            return self._keys.columns(key, OUR_COLUMNS)
-        except KeyColumnError as error:
-            raise MalformedObjectError(key, str(error)) from None
 
     def _is_same_when_read_again(self, fetched: ObjectBytes) -> bool:
         part_bytes = self.spec.max_object_bytes_in_memory

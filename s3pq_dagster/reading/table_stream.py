@@ -13,7 +13,7 @@ from s3pq_dagster.errors import MalformedObjectError, SchemaMismatchError
 from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.added_columns import RowSpan, batches_with_added_columns
-from s3pq_dagster.reading.fitting import Convert, Fitting, Reference
+from s3pq_dagster.reading.fitting import Convert, Fitting, Reference, unchanged
 from s3pq_dagster.reading.open_object import OpenObject
 from s3pq_dagster.reading.readable_objects import ReadableObjects
 
@@ -196,8 +196,10 @@ class TableStream:
         found, rows = opened.object, 0
         try:
             convert = self._conversion(opened)
-            for batch in opened.batches():
-                yield convert(batch), RowSpan(found, rows, batch.num_rows)
+            # Many objects' key columns are made together, where nothing has to be done to them.
+            later = tuple(opened.key_columns) if convert is unchanged else ()
+            for batch in opened.own_batches() if later else opened.batches():
+                yield convert(batch), RowSpan(found, rows, batch.num_rows, later)
                 rows += batch.num_rows
                 self.progress.count_within(found, rows, opened.rows)
         except MalformedObjectError as error:

@@ -12,7 +12,8 @@ from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.examples import examples
 
 WRITE_MODES = [
-    *(pytest.param(mode, marks=pytest.mark.thorough) for mode in ("append", "replace")),
+    pytest.param("append", marks=pytest.mark.nightly),
+    pytest.param("replace", marks=pytest.mark.thorough),
     "mirror",
 ]
 SHARED = [HealthCheck.function_scoped_fixture]

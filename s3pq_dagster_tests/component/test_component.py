@@ -38,6 +38,7 @@ UNUSABLE: list[tuple[dict[str, Any], str]] = [
     ({"layout": {"ruls": []}}, "ruls"),
     ({"sensor": {"intervall": 1}}, "sensor: intervall: Extra inputs are not permitted"),
     ({"retry_policy": {"max_retries": 0}}, "retry_policy: max_retries"),
+    ({"sensor": {"webserver_url": "ftp://h"}}, "webserver_url is the address of Dagster's UI"),
     ({"name": "a__b"}, "name must be of ASCII letters"),
 ]
 """Attributes, and what is said of them."""

@@ -15,7 +15,6 @@ from tenacity import stop_after_delay
 from demo.webserver import Webserver, dagster_dev
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.command_line import environment
-from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.proxy import Request
 from s3pq_dagster_tests.servers import free_port
 from s3pq_dagster_tests.waiting import again_while
@@ -107,8 +106,8 @@ def _ended(run: dict[str, Any]) -> bool:
 
 
 # Long, because one `dagster dev`, which takes long to start, has to see the whole story.
-@pytest.mark.thorough
-@pytest.mark.parametrize("checkpoint_bytes", first_of([1, 10_000_000], others=pytest.mark.nightly))
+@pytest.mark.nightly
+@pytest.mark.parametrize("checkpoint_bytes", [1, 10_000_000])
 def test_a_cancelled_run_leaves_exactly_its_committed_checkpoints(
     bucket: Bucket, tmp_path: Path, checkpoint_bytes: int
 ) -> None:

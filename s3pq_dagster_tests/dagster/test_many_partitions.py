@@ -7,7 +7,6 @@ import pytest
 from s3pq_dagster import Layout, Rule
 from s3pq_dagster_tests.buckets import numbers, parquet
 from s3pq_dagster_tests.lake import Lake, observed
-from s3pq_dagster_tests.levels import first_of
 
 PARTITIONS, YEAR_AND_MORE = 1_050, 10_000
 PAGE = 1_000
@@ -28,14 +27,11 @@ def requests(lake: Lake, do: Callable[[], object]) -> tuple[int, int]:
     return len(lake.bucket.proxy.listings), len(lake.bucket.proxy.object_reads)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize(
     ("form", "partitions"),
-    first_of(
-        [(HIVE, PARTITIONS), (RULE, PARTITIONS), (FLAT, PARTITIONS), (RULE, YEAR_AND_MORE)],
-        others=pytest.mark.nightly,
-    ),
+    [(HIVE, PARTITIONS), (RULE, PARTITIONS), (FLAT, PARTITIONS), (RULE, YEAR_AND_MORE)],
 )
 def test_partitions_cost_no_more_than_a_prefix(lake: Lake, form: str, partitions: int) -> None:
     """Definitions, a tick and a run with nothing new are one listing each, and one footer."""

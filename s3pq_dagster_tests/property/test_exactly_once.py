@@ -34,7 +34,7 @@ Step = tuple[str, str, int]
 
 MODES = ("replace", "append", "mirror")
 CASES = [
-    *first_of(("duckdb", mode) for mode in MODES),
+    *first_of((("duckdb", mode) for mode in MODES), others=pytest.mark.nightly),
     *(
         pytest.param(
             kind,

@@ -16,7 +16,7 @@ TABLES = [f"t{number}" for number in range(6)]
 OBJECTS, ROWS = 3, 50
 EVERY_ROW = {f"{t}/{number}.parquet": ROWS for t in TABLES for number in range(OBJECTS)}
 
-pytestmark = [pytest.mark.thorough, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(500)]
 
 
 @pytest.fixture
@@ -41,7 +41,6 @@ def processes(home: str) -> set[int | None]:
     return {event.pid for event in events if event.event_type_value == "STEP_START"}
 
 
-@pytest.mark.nightly
 def test_tables_are_loaded_by_more_than_one_worker(
     place: Place, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -52,9 +51,7 @@ def test_tables_are_loaded_by_more_than_one_worker(
     assert rows_by_key(place) == EVERY_ROW
 
 
-@pytest.mark.parametrize(
-    "place", ["delta", pytest.param("postgres", marks=pytest.mark.nightly)], indirect=True
-)
+@pytest.mark.parametrize("place", ["delta", "postgres"], indirect=True)
 def test_a_worker_that_dies_half_way_loses_and_doubles_nothing(
     place: Place, bucket: Bucket, environ: dict[str, str], tmp_path: Path
 ) -> None:

@@ -136,7 +136,15 @@ assets = build_s3_parquet_assets(
     retry_policy=dg.RetryPolicy(max_retries=1),
 )
 assert_type(assets, list[dg.AssetsDefinition])
-sensor = build_s3_parquet_sensor(source, assets=assets, name="lake_sensor", run_per_table=True)
+sensor = build_s3_parquet_sensor(
+    source,
+    assets=assets,
+    name="lake_sensor",
+    run_per_table=True,
+    reload_for_new_tables=True,
+    webserver_url="http://127.0.0.1:3000",
+    refresh_tables=lambda: None,
+)
 assert_type(sensor, dg.SensorDefinition)
 composed = dg.Definitions(
     assets=assets, sensors=[sensor], resources={"lake": source, "warehouse": destination}

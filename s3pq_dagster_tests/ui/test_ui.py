@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from playwright.sync_api import Page, expect
 
 from demo.browser import page as open_page
 from demo.webserver import Webserver, dagster_dev
+from s3pq_dagster.dagster.lag import Lag
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.servers import free_port
 
@@ -49,14 +51,22 @@ def page() -> Iterator[Page]:
 
 @pytest.mark.thorough
 def test_tables_rows_kinds_and_plots_are_in_the_ui(
-    webserver: Webserver, page: Page, weed_bucket: Bucket
+    webserver: Webserver, page: Page, weed_bucket: Bucket, tmp_path: Path
 ) -> None:
-    """The graph has each table and its kinds; a table's page has rows, columns and plots."""
+    """The graph has each table and its kinds; a table's page has rows, columns and plots.
+
+    What the sensor logs of how far a table is behind is plotted too.
+    """
     bucket = weed_bucket.name
     assert webserver.finished(webserver.materialize(webserver.assets())) == "SUCCESS"
     weed_bucket.put("flights/2013/01/03.parquet", 914)
     again = webserver.materialize([[bucket, "flights_2013_01"]])
     assert webserver.finished(again) == "SUCCESS"
+
+    for lag in (Lag(objects=2, bytes=4096, seconds=90), Lag()):
+        observation = lag.observation(dg.AssetKey([bucket, "flights_2013_01"]))
+        with dg.DagsterInstance.from_config(str(tmp_path / "dagster_home")) as instance:
+            instance.report_runless_asset_event(observation)
 
     group = bucket.replace("-", "_")
     page.goto(f"{webserver.url}/locations/s3pq_dagster.definitions/asset-groups/{group}")
@@ -82,7 +92,8 @@ def test_tables_rows_kinds_and_plots_are_in_the_ui(
         expect(row.get_by_text(value, exact=True)).to_be_visible()
 
     page.get_by_text("Plots", exact=True).click()
-    for key in ("dagster/row_count", "s3pq/rows", "s3pq/objects", "s3pq/seconds"):
+    counted = ("dagster/row_count", "s3pq/rows", "s3pq/objects", "s3pq/seconds")
+    for key in (*counted, "s3pq/objects_pending", "s3pq/bytes_pending", "s3pq/seconds_pending"):
         expect(page.get_by_text(key, exact=True)).to_be_visible()
     expect(page.locator("canvas").first).to_be_visible()
 

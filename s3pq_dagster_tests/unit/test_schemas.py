@@ -214,3 +214,27 @@ def test_an_extension_type_that_parquet_does_not_know_is_what_it_is_stored_as() 
 def test_an_unhashable_type_within_a_dictionary_or_list_has_a_canonical_type() -> None:
     """The cache of canonical types is passed by."""
     assert schemas.canonical_type(pa.list_view(Temperature())) == pa.list_(pa.float64())
+
+
+def test_what_is_remembered_of_a_schema_is_for_equal_schemas_only() -> None:
+    """Asked once for equal ones; order, types and nullability make another; few are kept."""
+    asked: list[pa.Schema] = []
+
+    @schemas.remembered
+    def names(schema: pa.Schema) -> list[str]:
+        asked.append(schema)
+        return list(schema.names)
+
+    one = [pa.field("a", pa.int64()), pa.field("b", TEXT)]
+    others = [
+        one[::-1],
+        [one[0], pa.field("b", LARGE)],
+        [one[0].with_nullable(nullable=False), one[1]],
+    ]
+    for fields in [one, one, *others, one]:
+        assert names(pa.schema(fields)) == [field.name for field in fields]
+    assert len(asked) == 4
+    for number in range(9):
+        names(pa.schema([(str(number), TEXT)]))
+    assert names(pa.schema(one)) == ["a", "b"]
+    assert len(asked) == 4 + 9 + 1

@@ -75,6 +75,16 @@ class SensorAttributes(dg.Model, dg.Resolvable):
         ge=1,
         description="A run that has logged no event for so long counts as dead.",
     )
+    reload_for_new_tables: bool = Field(
+        default=False,
+        description="Where tables are listed that the definitions lack: refresh the state and ask "
+        "the code location to reload, at most once a minute.",
+    )
+    webserver_url: str | None = Field(
+        default=None,
+        description="The Dagster webserver to ask for that where the code server cannot be asked.",
+        examples=["http://127.0.0.1:3000"],
+    )
 
 
 def _nested(model: type[_Model], made: Callable[[_Model], Any] = lambda found: found) -> Resolver:
@@ -196,7 +206,9 @@ class S3ParquetAttributes(S3ParquetSpec):
     )
     sensor: Annotated[SensorAttributes | None, _nested(SensorAttributes)] = Field(
         default=SensorAttributes(),
-        description="The sensor that requests runs where objects are not loaded; null: none.",
+        description="The sensor that requests runs where objects are not loaded: `enabled`, "
+        "`interval_seconds`, `run_per_table`, `stale_run_seconds`, `reload_for_new_tables`, "
+        "`webserver_url`; null: none.",
     )
     defs_state: ResolvedDefsStateConfig = Field(
         default=DefsStateConfigArgs.local_filesystem(),

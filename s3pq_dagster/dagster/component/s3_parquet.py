@@ -21,6 +21,7 @@ from s3pq_dagster.dagster.component.scaffolder import S3ParquetScaffolder
 from s3pq_dagster.dagster.component.state import (
     has_state,
     read_state,
+    refresh_of,
     shown,
     state_key,
     write_state,
@@ -50,6 +51,8 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
 
     _is_starting: bool = PrivateAttr(default=False)
     """Whether the code location is being loaded, and nobody asks for a refresh alone."""
+    _project_root: Path | None = PrivateAttr(default=None)
+    """The project that it is part of, once it is loaded."""
 
     @property
     def defs_state_config(self) -> DefsStateConfig:
@@ -122,6 +125,7 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
             ConfigurationError: There is no state, or it is of other settings; the message says
                 what to run. Or an attribute cannot be used.
         """
+        self._project_root = context.project_root
         source = self.source
         tables = read_state(source, state_path)
         definitions = self.build(source, tables)
@@ -133,7 +137,7 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
     def build(self, source: S3ParquetResource, tables: Sequence[DiscoveredTable]) -> dg.Definitions:
         """Build the definitions of tables, as :func:`build_s3_parquet_definitions` does."""
         op, sensor = self.op or OpAttributes(), self.sensor or SensorAttributes()
-        status = dg.DefaultSensorStatus
+        status, root = dg.DefaultSensorStatus, self._project_root
         return build_s3_parquet_definitions(
             source,
             destination=self.io_manager,
@@ -155,6 +159,9 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
             stale_run_seconds=sensor.stale_run_seconds,
             group_by=self.group_by,
             source_assets=self.source_assets,
+            reload_for_new_tables=sensor.reload_for_new_tables,
+            webserver_url=sensor.webserver_url,
+            refresh_tables=None if root is None else refresh_of(self, root),
         )
 
     def get_asset_spec(self, props: S3ParquetTableProps) -> dg.AssetSpec:

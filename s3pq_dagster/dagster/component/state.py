@@ -1,7 +1,9 @@
 """The tables that discovery has found, between two refreshes of the component's state."""
 
+import asyncio
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -10,6 +12,7 @@ from dagster.components import DefsStateConfig
 from dagster.components.utils.project_paths import get_local_state_path
 from dagster_shared.serdes.objects.models.defs_state_info import DefsStateManagementType
 
+from s3pq_dagster.dagster.code_location import NotReloadedError
 from s3pq_dagster.dagster.discovery import LOGGER, refresh, refreshed
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
@@ -48,6 +51,27 @@ def has_state(config: DefsStateConfig, project_root: Path) -> bool:
     """Return whether there is a state beside the definitions of a project."""
     is_local = config.management_type is DefsStateManagementType.LOCAL_FILESYSTEM
     return is_local and get_local_state_path(config.key, project_root).exists()
+
+
+def refresh_of(component: dg.StateBackedComponent, project_root: Path) -> Callable[[], None] | None:
+    """Return what refreshes the state of a component before its code location is reloaded.
+
+    It raises :class:`NotReloadedError`. It is ``None`` where each start of a code server refreshes.
+    """
+    kind = component.defs_state_config.management_type
+    if kind is DefsStateManagementType.LEGACY_CODE_SERVER_SNAPSHOTS:
+        return None
+
+    def refresh() -> None:
+        if kind is not DefsStateManagementType.LOCAL_FILESYSTEM:
+            msg = f"a sensor cannot refresh a state in {kind.value}: {_NEXT}"
+            raise NotReloadedError(msg)
+        try:
+            asyncio.run(component.refresh_state(project_root))
+        except click.ClickException as error:
+            raise NotReloadedError(error.message) from error
+
+    return refresh
 
 
 def shown(error: S3ParquetError) -> click.ClickException:

@@ -10,8 +10,14 @@ from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES
 
 
 def each_of(places: Iterable[str]) -> list[Any]:
-    """Return one parameter per place; a destination's second place is for thorough runs."""
-    return [p if p in PLACES else pytest.param(p, marks=pytest.mark.thorough) for p in places]
+    """Return one parameter per place; a destination's second place is for longer runs.
+
+    Each commit of Delta Lake to S3 is some fifty requests: what it does otherwise than in a
+    directory is in `test_delta_s3.py` and `test_meanwhile_in_s3.py`, the rest is for the night.
+    """
+    level = {place: pytest.mark.thorough for place in ALL_PLACES if place not in PLACES}
+    level["delta on S3"] = pytest.mark.nightly
+    return [pytest.param(p, marks=level.get(p, ())) for p in places]
 
 
 EVERY_PLACE = each_of(ALL_PLACES)

@@ -59,6 +59,24 @@ def test_a_table_belongs_to_one_pattern_until_it_is_loaded_anew(destination: Des
         destination.state(OWNER)
 
 
+def test_other_columns_of_the_same_keys_are_refused_until_loaded_anew(
+    destination: Destination,
+) -> None:
+    """What the layout makes of keys is noted, and kept by a writer that does not know it."""
+    one, other = replace(OWNER, layout="1a"), replace(OWNER, layout="2b", takes_over=True)
+    for owner, found in ((one, A1), (OWNER, B1)):
+        with destination.write(owner, run_id="r", append=False, refresh=False) as writer:
+            commit(writer, (found, 2))
+    assert destination.state(one).rows == 4
+    with pytest.raises(LayoutChangedError, match="other columns"):
+        destination.state(replace(other, takes_over=False))
+    with destination.write(other, run_id="r", append=False, refresh=True) as writer:
+        commit(writer, (A1, 1))
+    assert destination.state(replace(other, takes_over=False)).rows == 1
+    with pytest.raises(LayoutChangedError):
+        destination.state(one)
+
+
 @pytest.mark.parametrize("pattern", ["orders/*.parquet", "orders/{hive}/*.parquet"])
 def test_a_folder_is_one_owner_however_its_pattern_is_written(
     destination: Destination, pattern: str

@@ -27,6 +27,14 @@ def test_it_is_read_as_it_was_written() -> None:
     assert parsed(written).tables == {"a": Asked("f1", 1, 100.0)}
 
 
+def test_a_reload_is_remembered_beside_the_tables() -> None:
+    """When it was asked for, and a hash of what for; nothing where there was none."""
+    cursor = parsed(None)
+    assert "reload" not in json.loads(cursor.dump({}))
+    cursor.reload.ask(["new"], now=100.0)
+    assert parsed(cursor.dump({})).reload == cursor.reload
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -44,6 +52,10 @@ def test_it_is_read_as_it_was_written() -> None:
         '{"v": 1, "tables": {"a": {"at": 1e999}}}',
         '{"v": 1, "tables": {"a": {"at": "now"}}}',
         '{"v": 1, "tables": {"a": {"fingerprint": 5}}}',
+        '{"v": 1, "tables": {}, "reload": 5}',
+        '{"v": 1, "tables": {}, "reload": {"attempts": -1}}',
+        '{"v": 1, "tables": {}, "reload": {"at": "now"}}',
+        '{"v": 1, "tables": {}, "reload": {"tables": []}}',
         '{"a":' * 100_000,
     ],
 )

@@ -2,6 +2,9 @@
 
 import random
 
+import pytest
+
+from s3pq_dagster.layout.key_columns import KeyColumnError
 from s3pq_dagster.layout.key_reader import KeyReader
 from s3pq_dagster.layout.rules import Layout, Rule
 
@@ -33,3 +36,14 @@ def test_what_no_rule_takes_is_the_presets() -> None:
     assert [column.name for column in dated] == ["k", "year", "month"]
     assert KeyReader(Layout(unmatched="prefix")).columns("b/k=1/x.parquet") == []
     assert KeyReader(Layout(unmatched="ignore")).columns("b/k=1/x.parquet") == []
+
+
+def test_keys_of_a_folder_are_read_once_and_each_as_alone() -> None:
+    """Whatever comes between: another folder, a key without one, names that are taken."""
+    keys = ["t/d=1/a.parquet", "t/d=1/b.parquet", "t/d=2/a.parquet", "t/a.parquet", "a.parquet"]
+    reader = KeyReader(Layout(), keys)
+    for key in [*keys, *reversed(keys)]:
+        assert reader.columns(key) == KeyReader(Layout()).columns(key)
+    assert reader.columns(keys[0]) is reader.columns(keys[1])
+    with pytest.raises(KeyColumnError, match="'d'"):
+        reader.columns(keys[1], ("d",))

@@ -2,11 +2,14 @@
 
 import uuid
 from collections.abc import Iterator
+from datetime import date
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from s3pq_dagster.errors import UnsupportedSchemaError
+from s3pq_dagster.layout.key_columns import KeyColumn
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.added_columns import (
     RowSpan,
@@ -20,6 +23,7 @@ from s3pq_dagster_tests.unit.made import meta
 
 OWN = pa.schema([("id", pa.int64())])
 ROWS = 1000
+TEXT = pa.string()
 
 
 def ids(found: ObjectMeta = meta("a/x.parquet"), bucket: str = "lake") -> list[uuid.UUID]:  # noqa: B008 - frozen
@@ -132,6 +136,43 @@ def test_rows_are_joined_by_their_number_too() -> None:
         ["a/2", "a/3"],
         ["a/4", "a/5"],
     ]
+
+
+def of_keys(*columns: tuple[str, pa.DataType, Any]) -> tuple[KeyColumn, ...]:
+    """Return the columns of a key."""
+    return tuple(KeyColumn(*column) for column in columns)
+
+
+def test_columns_of_many_keys_are_made_together_as_alone() -> None:
+    """Each row has its key's values, NULL too; keys of other columns are not joined with them."""
+    day, null = ("day", pa.date32(), date(2024, 1, 2)), ("day", pa.date32(), None)
+    keys = [of_keys(day, ("n", TEXT, "ä")), of_keys(null, ("n", TEXT, ""))]
+    keys += [of_keys(("n", TEXT, "1"), day), of_keys(("day", TEXT, "2"), ("n", TEXT, "1"))]
+    one = pa.record_batch({"id": pa.array([7, 7], pa.int64())})
+    spans = [RowSpan(meta(f"a/{n}"), 0, 2, columns) for n, columns in enumerate(keys)]
+    found = list(joined(((one, span) for span in spans), 100))
+    assert [[some.object.key for some in rows] for _, rows in found] == [
+        ["a/0", "a/1"],
+        ["a/2"],
+        ["a/3"],
+    ]
+    for batch, rows in found:
+        columns = [(each.name, each.type) for each in rows[0].key_columns]
+        schema = pa.schema([*OWN, *columns, ("_s3_key", TEXT)])
+        assert add_columns(batch, rows, "lake", schema).to_pylist() == [
+            {"id": 7}
+            | {each.name: each.value for each in some.key_columns}
+            | {"_s3_key": some.object.key}
+            for some in rows
+            for _ in range(2)
+        ]
+
+
+def test_rows_are_joined_by_the_bytes_of_their_keys_columns_too() -> None:
+    """They are made after rows are joined, and count beforehand: no batch becomes too large."""
+    column = of_keys(("text", TEXT, "x" * 1000))
+    some = ((one, RowSpan(meta("a"), 0, 500, column)) for one, _ in pieces(pa.nulls(500), 8))
+    assert [batch.num_rows for batch, _ in joined(some, 65_536)] == [2000, 2000]
 
 
 @pytest.mark.parametrize("column", [pa.array([b"x" * 3 * MIB]), pa.nulls(100)])
