@@ -235,23 +235,42 @@ def fingerprint(listing: Listing, layout: str = "") -> str:
         their length in bytes. It is stored, so it must not change with a release of any library.
     """
     triples = listing.with_version().sort(IDENTITY)
-    digest = hashlib.sha256(f"layout {layout};".encode() if layout else b"")
+    digest = _digest_of(layout)
     for chunk in triples.iter_slices(65_536):
-        digest.update(
-            "".join(
-                chunk.select(
-                    pl.format(
-                        "{}:{}{}:{}{};",
-                        pl.col("key").str.len_bytes(),
-                        pl.col("key"),
-                        pl.col("version").str.len_bytes(),
-                        pl.col("version"),
-                        pl.col("size"),
-                    )
-                ).to_series()
-            ).encode()
-        )
+        digest.update("".join(chunk.select(_TRIPLE).to_series()).encode())
     return digest.hexdigest()[:32]
+
+
+def fingerprints(listing: Listing, names: pl.Series, layout: str = "") -> dict[str, str]:
+    """Return what :func:`fingerprint` returns of each part of a listing.
+
+    Args:
+        listing: The objects.
+        names: For each object the name of its part; null for one that is in none.
+        layout: As for :func:`fingerprint`.
+    """
+    named = listing.with_version().with_columns(part=names).filter(pl.col("part").is_not_null())
+    texts = named.sort(IDENTITY).select("part", text=_TRIPLE).group_by("part").agg("text")
+    found = {}
+    for name, parts in texts.iter_rows():
+        digest = _digest_of(layout)
+        digest.update("".join(parts).encode())
+        found[name] = digest.hexdigest()[:32]
+    return found
+
+
+_TRIPLE = pl.format(
+    "{}:{}{}:{}{};",
+    pl.col("key").str.len_bytes(),
+    pl.col("key"),
+    pl.col("version").str.len_bytes(),
+    pl.col("version"),
+    pl.col("size"),
+)
+
+
+def _digest_of(layout: str) -> "hashlib._Hash":
+    return hashlib.sha256(f"layout {layout};".encode() if layout else b"")
 
 
 def cursor_key(bucket: str, table: str) -> str:

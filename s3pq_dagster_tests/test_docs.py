@@ -56,6 +56,8 @@ DESTINATIONS = ROOT / "docs" / "destinations.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
 COMPONENT = ROOT / "docs" / "component.md"
 """Its blocks are run by ``component/test_component_document.py``."""
+PARTITIONS = ROOT / "docs" / "partitions.md"
+"""Its blocks are run by ``dagster/test_partitions_document.py``."""
 START = "<!-- configuration: "
 END = "<!-- end of configuration -->"
 MIB = 1024 * 1024
@@ -142,6 +144,9 @@ def commands_of(kind: Callable[[Command], bool]) -> list[Command]:
     """Find the commands that one test runs; a line that appears twice is run once."""
     unique = {(tuple(c.words), tuple(c.environment)): c for c in commands() if kind(c)}
     return list(unique.values())
+
+
+HEADLESS = [c for c in commands_of(MATERIALIZE) if c.block.document != PARTITIONS]
 
 
 def configuration_table() -> str:
@@ -305,7 +310,7 @@ def test_each_automation_example_fires_after_a_load(block: Block, folder: Path) 
     assert loaded(folder / "lake.duckdb") == ORDERS
 
 
-RUN_CONFIGS = [b for b in blocks("yaml") if b.document not in (*PAGES, COMPONENT)]
+RUN_CONFIGS = [b for b in blocks("yaml") if b.document not in (*PAGES, COMPONENT, PARTITIONS)]
 """Rules of a layout are run by ``dagster/test_layouts_document.py``."""
 
 
@@ -333,7 +338,7 @@ def test_each_sql_snippet_answers(block: Block, folder: Path) -> None:
 
 
 @pytest.mark.thorough
-@each("command", commands_of(MATERIALIZE))
+@each("command", HEADLESS)
 def test_each_headless_command_loads_the_bucket(command: Command, folder: Path) -> None:
     """Run twice, each headless command exits with 0 and leaves each object's rows once."""
     for _ in range(2):
@@ -342,7 +347,7 @@ def test_each_headless_command_loads_the_bucket(command: Command, folder: Path) 
 
 
 @pytest.mark.thorough
-@each("command", commands_of(MATERIALIZE))
+@each("command", HEADLESS)
 def test_each_headless_command_exits_with_1_when_a_table_failed(
     command: Command, folder: Path, bucket: Bucket
 ) -> None:

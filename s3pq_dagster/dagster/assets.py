@@ -52,7 +52,8 @@ def build_s3_parquet_assets(
         destination: Where rows are written; bind it under ``io_manager_key``.
         tables: The result of :func:`discover`, which is called by default.
         granularity: ``"table"`` makes an op for each table, and one that fails leaves the others
-            alone. ``"all"`` makes one op for all tables, which ends at the first failure.
+            alone. ``"all"`` makes one op for all tables without partitions, which ends at the first
+            failure.
         shards: For tables that are too large for one machine: the table's name, and the number of
             steps that load its pending objects. The executor decides whether they run at the same
             time. A name that no table has is ignored.
@@ -83,8 +84,8 @@ def build_s3_parquet_assets(
 
     Raises:
         ConfigurationError: The destination's packages are not installed, a number of shards is
-            below 1, ``shards`` are given and ``io_manager_key`` is ``"io_manager"``, or ``name``
-            cannot be a part of names.
+            below 1, ``shards`` are given and ``io_manager_key`` is ``"io_manager"``, a table has
+            both partitions and shards, or ``name`` cannot be a part of names.
         StoreError: The bucket cannot be listed, and no earlier result is saved.
     """
     destination.check_installed()
@@ -99,13 +100,17 @@ def build_s3_parquet_assets(
     settings = OpSettings(
         source_key, io_manager_key, checks, retry_policy, pool, op_tags or {}, name, execute
     )
-    whole, sharded = [], []
+    whole, apart = [], []
     for table, spec in zip(tables, specs, strict=True):
         stored = spec.with_io_manager_key(io_manager_key)
-        if (number := shards.get(table.name, 1)) == 1:
-            whole.append(stored)
+        number = shards.get(table.name, 1)
+        if stored.partitions_def is not None:
+            _check_one_shard(table, number)
+            apart.append(_load_op(settings.op_name("load", stored), [stored], [], settings))
+        elif number > 1:
+            apart.append(build_sharded_asset(stored, number, settings))
         else:
-            sharded.append(build_sharded_asset(stored, number, settings))
+            whole.append(stored)
     by_name = sorted(whole, key=lambda spec: str(spec.metadata[TABLE]))
     if granularity == "table" and tables:
         ops = [_load_op(settings.op_name("load", s), [s], by_name, settings) for s in whole]
@@ -116,7 +121,7 @@ def build_s3_parquet_assets(
         ops = [_load_op(common, last, by_name, settings)]
     else:
         ops = []
-    return ops + sharded + described.source_assets(tables, specs)
+    return ops + apart + described.source_assets(tables, specs)
 
 
 def _load_op(
@@ -136,6 +141,7 @@ def _load_op(
         specs=specs,
         check_specs=[check for spec in specs for check in settings.check_specs(spec.key)],
         can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
         op_tags=settings.tags,
         **settings.op_arguments(),
     )
@@ -163,6 +169,15 @@ def _checked(shards: Mapping[str, int], io_manager_key: str) -> Mapping[str, int
             )
             raise ConfigurationError(msg)
     return shards
+
+
+def _check_one_shard(table: DiscoveredTable, number: int) -> None:
+    if number > 1:
+        msg = (
+            f"table {table.name!r} has partitions, and cannot have {number} shards: leave it out "
+            f"of `shards`; several runs load ranges of its partitions"
+        )
+        raise ConfigurationError(msg)
 
 
 def _common_name(tables: Sequence[DiscoveredTable], shards: Mapping[str, int]) -> str:

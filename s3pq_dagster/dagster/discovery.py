@@ -20,7 +20,9 @@ from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable, SavedTables
 from s3pq_dagster.errors import StoreError
 from s3pq_dagster.layout.key_columns import KeyColumnError, missing_in, with_columns
+from s3pq_dagster.layout.key_partitions import first_partitions
 from s3pq_dagster.layout.key_reader import KeyReader
+from s3pq_dagster.layout.table_rule import rule_of
 from s3pq_dagster.logs import line
 from s3pq_dagster.reading.footers import MOST_AT_A_TIME, table_schema
 from s3pq_dagster.source.catalog import TableListing, tables_in
@@ -185,7 +187,12 @@ class _Schemas:
         """Describe a listed table, without a schema if none can be read."""
         listing = found.listing.in_reading_order()
         table = DiscoveredTable(
-            self.source.bucket, found.name, found.pattern, len(listing), listing.total_bytes
+            self.source.bucket,
+            found.name,
+            found.pattern,
+            len(listing),
+            listing.total_bytes,
+            partitions=self._partitions(found),
         )
         if (saved := self.known.get(found.name)) is not None:
             table = replace(
@@ -210,6 +217,17 @@ class _Schemas:
         if schema is not None and key is not None:
             schema = self._with_key_columns(schema, key)
         return replace(table, schema=schema, schema_key=key, schema_version=version)
+
+    def _partitions(self, found: TableListing) -> list[str] | None:
+        rule = rule_of(self.source.key_layout, found.pattern)
+        if rule is None or rule.partitioning is None:
+            return None
+        names = first_partitions(rule, found.listing.frame["key"])
+        if self.source.for_table(found.pattern).write_mode == "mirror":
+            # Rows of objects that are deleted are still to go, so their partitions stay.
+            known = self.known.get(found.name)
+            names = sorted({*names, *((known and known.partitions) or ())})
+        return names
 
     def _with_key_columns(self, schema: pa.Schema, key: str) -> pa.Schema:
         """Append the columns that a key makes; a run says what is wrong with the key, if so."""

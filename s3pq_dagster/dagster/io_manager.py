@@ -19,9 +19,12 @@ from s3pq_dagster.dagster.metadata import (
     report_metadata,
     table_metadata,
 )
+from s3pq_dagster.dagster.partition_rows import PartitionRows
 from s3pq_dagster.dagster.retries import as_failures
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.errors import UnsupportedValueError
+from s3pq_dagster.loading.plan import LoadPlan
+from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.table_load import TableLoad
 
 
@@ -30,7 +33,8 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
 
     ``load_input`` returns the type that the input is annotated with: ``pyarrow.Table`` (the default
     without an annotation), ``pyarrow.RecordBatchReader``, ``polars.DataFrame`` or
-    ``polars.LazyFrame``. If the input's metadata has ``columns``, only those are read.
+    ``polars.LazyFrame``. If the input's metadata has ``columns``, only those are read. Where the
+    input is of some of the table's partitions, it gets their rows.
     """
 
     @abstractmethod
@@ -80,39 +84,76 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
             with as_failures():
                 raise UnsupportedValueError(msg)
         with as_failures():
-            report = obj.into(self.destination(context.log))
-            obj.check_readable(report)
-        owner, listing = obj.plan.owner, obj.plan.listing
-        first = next(iter(listing.frame["key"].head(1)), None)
-        known = context.definition_metadata or {}
+            report = self.load(obj, context.log)
+        owner, known = obj.plan.owner, context.definition_metadata or {}
         context.add_output_metadata(
             {
-                **table_metadata(
-                    source=f"s3://{owner.bucket}/{owner.prefix}",
-                    storage_kind=self.storage_kind(),
-                    table_name=self.table_name(owner.table),
+                **self.described(
+                    obj.plan,
                     schema=report.table_schema,
-                    of_key=key_types(obj.plan.spec.key_layout, first),
                     rows=report.table_rows,
                     known=known.get(COLUMN_SCHEMA),
                     source_asset=getattr(known.get(SOURCE_ASSET), "asset_key", None),
                 ),
-                DESTINATION: self.place(),
                 **report_metadata(report, bucket=owner.bucket, table=owner.table),
             }
         )
 
+    def load(self, load: TableLoad, log: logging.Logger) -> LoadReport:
+        """Load a table, checkpoint by checkpoint.
+
+        Raises:
+            S3ParquetError: As :meth:`TableLoad.into` and :meth:`TableLoad.check_readable`.
+        """
+        report = load.into(self.destination(log))
+        load.check_readable(report)
+        return report
+
+    def described(
+        self,
+        plan: LoadPlan,
+        *,
+        schema: pa.Schema | None = None,
+        rows: int | None = None,
+        known: object = None,
+        source_asset: dg.AssetKey | None = None,
+    ) -> dict[str, Any]:
+        """Return the metadata that every event about a table has.
+
+        Args:
+            plan: The table.
+            schema: Its columns, if they are to be shown.
+            rows: The number of its rows, likewise.
+            known: Its columns as they were shown before.
+            source_asset: The asset of what it is loaded from, if there is one.
+        """
+        owner = plan.owner
+        first = next(iter(plan.listing.frame["key"].head(1)), None)
+        about = table_metadata(
+            source=f"s3://{owner.bucket}/{owner.prefix}",
+            storage_kind=self.storage_kind(),
+            table_name=self.table_name(owner.table),
+            schema=schema,
+            of_key=key_types(plan.spec.key_layout, first),
+            rows=rows,
+            known=known,
+            source_asset=source_asset,
+        )
+        return {**about, DESTINATION: self.place()}
+
     def load_input(self, context: dg.InputContext) -> Any:
-        """Read a table as the type that the input is annotated with."""
+        """Read a table, or its rows of some partitions, as the type the input is annotated with."""
         upstream = context.upstream_output
         known = {} if upstream is None else upstream.definition_metadata or {}
         table = known.get(TABLE, context.asset_key.path[-1])
         wanted = context.dagster_type.typing_type
         stack = ExitStack()
         with as_failures(), stack:
-            reader = stack.enter_context(
-                self.destination(context.log).read(table, _columns(context))
-            )
+            columns = _columns(context)
+            rows = PartitionRows.of(context, columns)
+            columns = columns if rows is None else rows.read_columns
+            reader = stack.enter_context(self.destination(context.log).read(table, columns))
+            reader = reader if rows is None else rows.chosen(reader)
             if wanted is pa.RecordBatchReader:
                 held = stack.pop_all()
                 return pa.RecordBatchReader.from_batches(reader.schema, _until_end(reader, held))

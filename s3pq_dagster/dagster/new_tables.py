@@ -9,11 +9,11 @@ from typing import Any
 import dagster as dg
 
 from s3pq_dagster.dagster.code_location import WebserverAddress, reason, reload_of
-from s3pq_dagster.dagster.metadata import COLLISION
+from s3pq_dagster.dagster.metadata import COLLISION, TOO_MANY_PARTITIONS
 from s3pq_dagster.dagster.reload_times import LEAST_SECONDS, ReloadTimes
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.sensor_decision import NotLoaded
-from s3pq_dagster.errors import TableNameCollisionError, TableNameError
+from s3pq_dagster.errors import TableNameCollisionError, TableNameError, TooManyPartitionsError
 from s3pq_dagster.logs import counted, human_time
 from s3pq_dagster.source.catalog import Grouping, tables_in
 
@@ -37,6 +37,11 @@ def not_loaded(
     loaded = {name for name, spec in tables.items() if COLLISION not in spec.metadata}
     collisions = {table.collision[0]: table.collision[1] for table in found if table.collision}
     problems = [str(TableNameCollisionError(list(collisions.items())))] if collisions else []
+    problems += [
+        str(TooManyPartitionsError(**spec.metadata[TOO_MANY_PARTITIONS]))
+        for spec in tables.values()
+        if TOO_MANY_PARTITIONS in spec.metadata
+    ]
     free = [table.name for table in found if table.collision is None]
     return NotLoaded([name for name in free if name not in loaded], problems)
 

@@ -9,6 +9,7 @@ import dagster as dg
 from s3pq_dagster.dagster.checks import check_specs
 from s3pq_dagster.dagster.metadata import TABLE
 from s3pq_dagster.dagster.names import op_name
+from s3pq_dagster.dagster.partitioned_run import PartitionedRun
 from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.dagster.run_tables import RunTables
 from s3pq_dagster.dagster.table_run import TableRun
@@ -75,4 +76,5 @@ class OpSettings:
         io_manager = getattr(context.resources, self.io_manager_key)
         tables = RunTables(context, source, io_manager, whole)
         retries = 0 if self.retry_policy is None else self.retry_policy.max_retries
-        return TableRun(tables, config, spec, earlier, retries)
+        kind = TableRun if spec.partitions_def is None else PartitionedRun
+        return kind(tables, config, spec, earlier, retries)

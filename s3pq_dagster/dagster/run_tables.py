@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import dagster as dg
 
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
-from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE
+from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE, TOO_MANY_PARTITIONS
 from s3pq_dagster.dagster.processes import runs_in_one_process
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.destinations.table_state import Owner, TableState
-from s3pq_dagster.errors import TableNameCollisionError
+from s3pq_dagster.errors import TableNameCollisionError, TooManyPartitionsError
 from s3pq_dagster.layout.table_rule import columns_hash
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.prefetch import Prefetch
@@ -48,9 +48,12 @@ class RunTables:
 
         Raises:
             TableNameCollisionError: Other tables have its name, or one that differs only by case.
+            TooManyPartitionsError: Its rule makes more partitions than Dagster is made for.
         """
         if (collision := spec.metadata.get(COLLISION)) is not None:
             raise TableNameCollisionError([(collision["table"], collision["prefixes"])])
+        if (facts := spec.metadata.get(TOO_MANY_PARTITIONS)) is not None:
+            raise TooManyPartitionsError(**facts)
         options = config.options(self.context.run.tags)
         anew = options.full_refresh or not self.source.incremental
         pattern = spec.metadata[PREFIX]

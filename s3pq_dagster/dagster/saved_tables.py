@@ -59,6 +59,9 @@ class DiscoveredTable:
     collision: tuple[str, list[str]] | None = None
     """If it cannot be loaded for its name, which others have too, or in another case of letters:
     all of these names, and the patterns they come from."""
+    partitions: list[str] | None = None
+    """The least of its Dagster partitions, or all of them where they are texts; ``None`` where its
+    rule declares none."""
 
     @property
     def uri(self) -> str:
@@ -220,6 +223,7 @@ def _to_json(table: DiscoveredTable) -> dict[str, Any]:
         "schema_version": table.schema_version,
         "missing_since": table.missing_since,
         "collision": table.collision,
+        "partitions": table.partitions,
     }
 
 
@@ -236,7 +240,9 @@ def _from_json(state: dict[str, Any]) -> DiscoveredTable:
     schema = None if data is None else schemas.from_bytes(base64.b64decode(data))
     collision = _collision(state.get("collision"))
     table = DiscoveredTable(**(state | {"schema": schema, "collision": collision}))
-    for text in (table.bucket, table.name, table.prefix):
+    if table.partitions is not None and type(table.partitions) is not list:
+        raise TypeError(f"{table.partitions!r:.40} are no partitions")
+    for text in (table.bucket, table.name, table.prefix, *(table.partitions or ())):
         text.encode()  # raises if it is no text, or cannot be stored
     for more in (table.schema_key, table.schema_version):
         if more is not None:

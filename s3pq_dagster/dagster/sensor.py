@@ -14,9 +14,10 @@ from s3pq_dagster.dagster.code_location import WebserverAddress
 from s3pq_dagster.dagster.failures import named_listing, settings_digest
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.lag import LagLog
-from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE
+from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE, TOO_MANY_PARTITIONS
 from s3pq_dagster.dagster.names import SENSOR_NAME
 from s3pq_dagster.dagster.new_tables import Reloads, not_loaded
+from s3pq_dagster.dagster.partition_watch import divided, range_tags
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.sensor_cursor import SensorCursor
 from s3pq_dagster.dagster.sensor_decision import Candidate, Decision, NotLoaded
@@ -156,7 +157,8 @@ class BucketWatch:
     ) -> dg.SensorResult:
         context = history.context
         cursor = SensorCursor.parse(context.cursor, context.log, sensor=self.name)
-        candidates = self._candidates(source, grouping, history, cursor, destination)
+        tables = self._candidates(source, grouping, history, cursor, destination)
+        parts = divided(tables, self.tables, source.key_layout, history, cursor.of)
         decision = Decision(
             now=time.time(),
             is_in_flight=history.is_in_flight,
@@ -164,16 +166,16 @@ class BucketWatch:
             verify_interval=source.verify_interval,
             verified=self.verified,
         )
-        for candidate in candidates:
-            decision.add(candidate)
-        cursor.keep(self.tables)
+        decision.add_all(parts.candidates, objects=sum(len(table.listing) for table in tables))
+        cursor.keep({*self.tables, *(candidate.name for candidate in parts.candidates)})
         requests = self._requests(decision)
         shown = {
             cursor_key(source.bucket, table.name): table.last.cursor
-            for table in candidates
+            for table in tables
             if table.last.cursor is not None
         }
-        lacking = self._not_loaded(source, grouping, cursor, context.code_location_origin, begun)
+        lacking = parts.added_to(not_loaded(source, grouping, self.tables))
+        lacking = self._remedied(lacking, cursor, context.code_location_origin, begun)
         summary = decision.summary(tables=len(self.tables), not_loaded=lacking, cursors=shown)
         context.log.info(line("tick", requested=len(requests), summary=summary))
         return dg.SensorResult(
@@ -181,20 +183,14 @@ class BucketWatch:
             skip_reason=None if requests else summary,
             cursor=cursor.dump(shown),
             asset_events=self.lags.events(
-                candidates, self.last_complete, self.tables, decision.now
+                parts.lagging(self.last_complete), self.last_complete, self.tables, decision.now
             ),
         )
 
-    def _not_loaded(
-        self,
-        source: S3ParquetResource,
-        grouping: Grouping,
-        cursor: SensorCursor,
-        origin: object,
-        begun: float,
+    def _remedied(
+        self, lacking: NotLoaded, cursor: SensorCursor, origin: object, begun: float
     ) -> NotLoaded:
-        """Say which listed tables are not loaded; ask for a reload that brings them in."""
-        lacking = not_loaded(source, grouping, self.tables)
+        """Ask for a reload that brings in what the definitions lack, and say what became of it."""
         if self.reloads is None:
             return lacking
         told = self.reloads.told(origin, lacking.undefined, cursor.reload, begun=begun)
@@ -209,8 +205,9 @@ class BucketWatch:
         destination: S3ParquetIOManager | None,
     ) -> list[Candidate]:
         """Bring together what is listed, loaded and remembered of each table."""
-        # A table that cannot be loaded for its name is in no run: the tick's reason says why.
-        tables = {n: spec for n, spec in self.tables.items() if COLLISION not in spec.metadata}
+        # A table that cannot be loaded by its definition is in no run: the tick's reason says why.
+        failing = {COLLISION, TOO_MANY_PARTITIONS}
+        tables = {n: spec for n, spec in self.tables.items() if not failing & {*spec.metadata}}
         entries = history.entries([spec.key for spec in tables.values()])
         candidates = []
         for name, spec in tables.items():
@@ -234,10 +231,15 @@ class BucketWatch:
         return candidates
 
     def _requests(self, decision: Decision) -> list[dg.RunRequest]:
-        """Request runs for the tables that are due, and remember that in the cursor."""
-        due = decision.due
-        groups = [[table] for table in due[:_MOST_REQUESTS]] if self.run_per_table else [due]
-        return [self._request(group, decision.now) for group in groups if group]
+        """Request runs for the tables that are due, and remember that in the cursor.
+
+        A run loads all tables without partitions, or one range of a table's partitions.
+        """
+        whole = [table for table in decision.due if not table.partitions]
+        groups = [[table] for table in whole] if self.run_per_table else [whole]
+        groups += [[table] for table in decision.due if table.partitions]
+        asked = [group for group in groups if group][:_MOST_REQUESTS]
+        return [self._request(group, decision.now) for group in asked]
 
     def _request(self, group: Sequence[Candidate], now: float) -> dg.RunRequest:
         facts = []
@@ -247,8 +249,8 @@ class BucketWatch:
         # Dagster launches one run for a run key. The key changes with the listing, with each
         # attempt and, should the cursor be lost, with the run before.
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-        keys = [self.tables[table.name].key for table in group]
-        return dg.RunRequest(run_key=digest, asset_selection=keys)
+        keys = [self.tables[table.table].key for table in group]
+        return dg.RunRequest(run_key=digest, asset_selection=keys, tags=range_tags(group[0]))
 
 
 @contextmanager

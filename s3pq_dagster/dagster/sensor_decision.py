@@ -1,6 +1,6 @@
 """Which tables have something to load, decided on values alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from s3pq_dagster.dagster.sensor_cursor import Asked
@@ -78,6 +78,15 @@ class Candidate:
     """Returns what a run would load now, and a hash of what it is asked for, if that is known."""
     logged_lag: Callable[[], LoggedLag | None] = lambda: None
     """Looks up what was last logged of how far the table is behind."""
+    of: str | None = None
+    """The table, if this is a range of its partitions."""
+    partitions: Sequence[str] = ()
+    """The partitions that a run is to load, in order; none where the table has none."""
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        return self.of or self.name
 
     def accounted(self) -> set[str | None]:
         """Return the fingerprints of listings of which nothing is left to load."""
@@ -90,7 +99,8 @@ class NotLoaded:
     """What is listed and loaded by no table that the sensor watches."""
 
     undefined: Sequence[str] = ()
-    """Tables that have no asset, or one whose name collided when it was made."""
+    """Tables that have no asset, or one whose name collided when it was made, and partitions that a
+    table has not."""
     problems: Sequence[str] = ()
     """Why others can have none, or none that loads."""
     remedy: str = "reload the code location"
@@ -133,6 +143,12 @@ class Decision:
     _failing: list[str] = field(default_factory=list)
     _tried_again: list[str] = field(default_factory=list)
 
+    def add_all(self, tables: Iterable[Candidate], *, objects: int) -> None:
+        """Decide about tables, and ranges of the partitions of others; count what is listed."""
+        for table in tables:
+            self.add(table)
+        self.objects = objects
+
     def add(self, table: Candidate) -> None:
         """Decide whether a table is up to date, in flight, backing off or due."""
         self.objects += len(table.listing)
@@ -142,7 +158,7 @@ class Decision:
             self._note_up_to_date(table)
         if is_up_to_date and not self._is_to_be_verified(table):
             return
-        if table.mirror and not len(table.listing):
+        if table.mirror and not len(table.listing) and table.of is None:
             self._emptied.append(table.name)
         elif run_id is not None and self.is_in_flight(run_id):
             self._waiting.append(f"{table.name} (run {run_id[:8]})")
@@ -193,6 +209,8 @@ class Decision:
 
     def _is_up_to_date(self, table: Candidate) -> bool:
         version, asked = table.last.version, table.asked
+        if table.of is not None:  # it was compared partition by partition
+            return False
         if version is not None:
             asked.forget_deletions(version)
         if version == table.fingerprint:

@@ -209,7 +209,7 @@ class LoadHistory:
             entry: Its entry in :meth:`entries`, or ``None`` if it has none.
         """
         failure = self._observed(asset, entry).failure
-        return None if failure is None or not self._is_here(failure) else read_failure(failure)
+        return None if failure is None or not self.is_here(failure) else read_failure(failure)
 
     def logged_lag(self, asset: dg.AssetKey, entry: Any) -> LoggedLag | None:
         """Return what was last logged of how far an asset is behind.
@@ -230,11 +230,11 @@ class LoadHistory:
 
     def _version(self, event: Any) -> str | None:
         """Return an event's data version, unless it is about another destination."""
-        if event is None or not self._is_here(event):
+        if event is None or not self.is_here(event):
             return None
         return (event.tags or {}).get(DATA_VERSION_TAG)
 
-    def _is_here(self, event: Any) -> bool:
+    def is_here(self, event: Any) -> bool:
         """Return whether an event is about this destination."""
         place = event.metadata.get(DESTINATION)
         return self.place is None or (place is not None and place.value == self.place)

@@ -51,6 +51,7 @@ def build_sharded_asset(
         keys_by_output_name={_RESULT: spec.key},
         check_specs=checks,
         can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
     )
     return asset.map_asset_specs(lambda _spec: spec)
 

@@ -12,13 +12,11 @@ from s3pq_dagster.dagster.checks import Proof
 from s3pq_dagster.dagster.failures import failure_observation, named_listing, settings_digest
 from s3pq_dagster.dagster.metadata import (
     DATA_VERSION_TAG,
-    DESTINATION,
     OBJECTS_LOADED,
     OBJECTS_QUARANTINED,
     PREFIX,
     agrees,
     ledger_metadata,
-    table_metadata,
 )
 from s3pq_dagster.dagster.run_config import LoadConfig
 from s3pq_dagster.dagster.run_tables import RunTables
@@ -97,8 +95,11 @@ class TableRun:
         with self._failures_observed(load.plan):
             return load.shard_into(self.tables.destination(), keys)
 
+    def _plan(self) -> LoadPlan:
+        return self.tables.plan(self.spec, self.config)
+
     def _load(self) -> TableLoad:
-        plan = self.tables.plan(self.spec, self.config)
+        plan = self._plan()
         return TableLoad(
             plan=plan,
             store=self.tables.source.store,
@@ -146,7 +147,7 @@ class TableRun:
             return None
         if isinstance(error, TableFormatError):
             return named_listing("", error.found)
-        return None if plan is None else named_listing(plan.fingerprint(plan.listing), None)
+        return None if plan is None else named_listing(plan.fingerprint(plan.wanted), None)
 
     def _is_plain(self) -> bool:
         """Return whether the run has no options, as those that the sensor requests."""
@@ -187,14 +188,7 @@ class TableRun:
         context, io_manager = self.tables.context, self.tables.io_manager
         owner, ledger = plan.owner, state.ledger
         metadata = {
-            **table_metadata(
-                source=f"s3://{owner.bucket}/{owner.prefix}",
-                storage_kind=io_manager.storage_kind(),
-                table_name=io_manager.table_name(owner.table),
-                schema=None,
-                rows=state.rows,
-            ),
-            DESTINATION: io_manager.place(),
+            **io_manager.described(plan, rows=state.rows),
             **_loaded_metadata(plan, state),
             OBJECTS_QUARANTINED: ledger.quarantined(plan.listing).height,
         }

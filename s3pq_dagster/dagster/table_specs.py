@@ -12,6 +12,7 @@ from s3pq_dagster.dagster.column_schemas import key_types
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, SOURCE_ASSET, SOURCE_TAG, TABLE
 from s3pq_dagster.dagster.names import named
+from s3pq_dagster.dagster.partitions import partitions_of_table
 from s3pq_dagster.dagster.resource import S3ParquetResource, value_by_now
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
 from s3pq_dagster.dagster.translator import S3ParquetTableProps, S3ParquetTranslator
@@ -47,7 +48,9 @@ class TableSpecs:
         tag = named(table.bucket, self.instance)
         tags = {SOURCE_TAG: tag} if len(tag) <= _MOST_OF_TAG else {}
         spec = self.translator.get_asset_spec(self._props(table))
-        spec = spec.merge_attributes(metadata=needed, tags=tags)
+        defined, about = partitions_of_table(table, self.source.key_layout)
+        spec = spec.replace_attributes(partitions_def=defined)
+        spec = spec.merge_attributes(metadata=needed | about, tags=tags)
         if not self.has_source_assets:
             return spec
         upstream = self.translator.get_source_asset_spec(self._props(table)).key

@@ -116,7 +116,7 @@ class Destination(Protocol):
         ...
 
     def write(
-        self, owner: Owner, *, run_id: str, append: bool, refresh: bool
+        self, owner: Owner, *, run_id: str, append: bool, refresh: bool | Sequence[str]
     ) -> AbstractContextManager[TableWriter]:
         """Open a table for writing.
 
@@ -125,7 +125,8 @@ class Destination(Protocol):
             run_id: The run to name in the ledger.
             append: Keep the rows of earlier versions of an object.
             refresh: Replace the whole table: one transaction lasts until the context ends, and
-                starts from an empty table and ledger.
+                starts from an empty table and ledger. Keys replace the rows and entries of these
+                objects alone: it starts from the table and ledger without them.
 
         Raises:
             DestinationError: As :meth:`state`, or another writer kept its lock too long.

@@ -22,6 +22,7 @@
     ├── ReadAbandonedError            reading was stopped from outside
     ├── TableNameError                a prefix gives no table name
     ├── TableNameCollisionError       two prefixes give one table name
+    ├── TooManyPartitionsError        a table's rule makes more partitions than Dagster is made for
     ├── TableFormatError              a table's files belong to a Delta, Iceberg or Hudi table
     ├── UnmatchedObjectsError         no rule takes an object, and the layout refuses that
     ├── SchemaMismatchError           two objects of a table differ
@@ -65,6 +66,7 @@ from s3pq_dagster.errors.destination import (
     TableOwnedElsewhereError,
     UnsupportedValueError,
 )
+from s3pq_dagster.errors.partitions import TooManyPartitionsError
 from s3pq_dagster.errors.reading import (
     DiskError,
     InternalError,
@@ -121,6 +123,7 @@ __all__ = [
     "TableNameError",
     "TableNotManagedError",
     "TableOwnedElsewhereError",
+    "TooManyPartitionsError",
     "TrialError",
     "UnlistedObjectsError",
     "UnmatchedObjectsError",

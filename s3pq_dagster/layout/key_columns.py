@@ -73,10 +73,11 @@ def hive_segments(segments: str) -> list[tuple[str, str | None]]:
     stays as it is. Hive's name for null is ``None``.
     """
     found = (_SEGMENT.fullmatch(segment) for segment in segments.split("/"))
-    return [(each[1], _decoded(each[2])) for each in found if each is not None]
+    return [(each[1], decoded(each[2])) for each in found if each is not None]
 
 
-def _decoded(text: str) -> str | None:
+def decoded(text: str) -> str | None:
+    """Return the text of a segment's value, as :func:`hive_segments` does."""
     return None if text == HIVE_NULL else _PERCENT.sub(_character, text)
 
 

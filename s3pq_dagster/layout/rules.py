@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from s3pq_dagster.layout.partitioning import Partitioning
 from s3pq_dagster.layout.template import HIVE, Capture, Template, read_template
 from s3pq_dagster.layout.template import Literal as LiteralText
 from s3pq_dagster.layout.value_types import TEXT, ValueType
@@ -50,6 +51,13 @@ class Rule(BaseModel):
         description="`files` loads the files of a Delta Lake, Iceberg or Hudi table all the same, "
         "with the rows that it has deleted.",
     )
+    partitions: str | None = Field(
+        default=None,
+        description="Dagster's partitions of the tables: `daily(day)`, `hourly`, `monthly` or "
+        "`static` of captures; times may be followed by `start=2024-01-31` and "
+        "`timezone=Europe/Berlin`.",
+        examples=["daily(year, month, day)"],
+    )
 
     @field_validator("match")
     @classmethod
@@ -83,6 +91,23 @@ class Rule(BaseModel):
         self.name_of(dict.fromkeys(self.named_by, "x"))
         return self
 
+    @model_validator(mode="after")
+    def _partitions_can_be_told(self) -> "Rule":
+        if self.partitioning is None:
+            return self
+        names = {each.name for each in self.template.captures} - {HIVE}
+        segments = any(each.name == HIVE for each in self.template.captures)
+        for name in self.partitioning.captures:
+            if name in (TABLE, *self.named_by):
+                raise ValueError(f"partitions names {name!r}, of which the table's name is made")
+            if name == HIVE or (name not in names and not segments):
+                raise ValueError(
+                    f"partitions names {name!r}, which {self.match!r} does not capture; it "
+                    f"captures {_listed(names)}"
+                )
+        self.partitioning.check_types(self.type_named)
+        return self
+
     @property
     def takes_any_format(self) -> bool:
         """Whether files of another format's table are loaded all the same."""
@@ -105,6 +130,20 @@ class Rule(BaseModel):
         if self.table is not None:
             return _text_of(read_template(self.table).filled(values))
         return values.get(TABLE, self.template.prefix)
+
+    @cached_property
+    def partitioning(self) -> Partitioning | None:
+        """What the partitions of its tables are; ``None`` where they have none.
+
+        Raises:
+            ValueError: They cannot be read.
+        """
+        return None if self.partitions is None else Partitioning.read(self.partitions)
+
+    def type_named(self, name: str) -> ValueType:
+        """Return the type of a key column by its name, which the template has, or a segment."""
+        found = (each for each in self.template.captures if each.name == name)
+        return self.type_of(name, next(found, None))
 
     def type_of(self, name: str, capture: Capture | None = None) -> ValueType:
         """Return the type of a key column."""

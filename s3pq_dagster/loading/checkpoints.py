@@ -1,6 +1,6 @@
 """How the checkpoints of a table's stream are committed, one transaction each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from threading import Lock
@@ -50,6 +50,7 @@ class CheckpointCommitter:
         *,
         again: Callable[[Listing, Reference | None], TableStream],
         abandon: Callable[[], None] = lambda: None,
+        on_committed: Callable[[Sequence[Entry]], None] = lambda _entries: None,
     ) -> None:
         """Connect the stream with the writer; nothing is read yet.
 
@@ -62,6 +63,7 @@ class CheckpointCommitter:
             log: Gets a line for each committed checkpoint and object.
             again: Opens a stream of some of the objects in which each is a checkpoint of its own.
             abandon: Called when the run is cancelled: makes a waiting writer commit nothing.
+            on_committed: Called with the entries of each committed checkpoint; not in a refresh.
         """
         self._plan = plan
         self._stream = stream
@@ -70,6 +72,7 @@ class CheckpointCommitter:
         self._log = log
         self._again = again
         self._abandon = abandon
+        self._on_committed = on_committed
 
     def run(self) -> None:
         """Commit every checkpoint, and the table's fingerprint with the last of them.
@@ -86,6 +89,8 @@ class CheckpointCommitter:
             for checkpoint, refused in self._commit_each(stream, thread):
                 if refused is not None:
                     self._commit_one_by_one(checkpoint, thread)
+                if not self._plan.refresh:
+                    self._on_committed(checkpoint.entries)
         if (seen := stream.progress.seen) != len(tally.difference.pending):
             raise InternalError(
                 f"loading table {self._plan.owner.table!r}",

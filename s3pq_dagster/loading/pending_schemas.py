@@ -74,7 +74,7 @@ def joined_schema(plan: LoadPlan, store: Store, state: TableState) -> pa.Schema 
         The schema; ``None`` if there is nothing to read. What has no join with those before is left
         out: its load says so.
     """
-    joined = None if plan.refresh else state.schema
+    joined = None if plan.starts_empty else state.schema
     mode = plan.spec.schema_mode
     for _, schema in pending_schemas(plan, store, plan.difference(state).pending, joined):
         if joined is None:
@@ -96,7 +96,7 @@ def with_deviations(
         state: The table after what was committed.
     """
     pending = plan.difference(state).pending
-    reference = None if plan.refresh else state.schema
+    reference = None if plan.starts_empty else state.schema
     found: dict[str, tuple[str, list[str], int]] = {}
     for each, schema in pending_schemas(plan, store, pending, reference):
         reference = reference or schema

@@ -10,6 +10,7 @@ from s3pq_dagster.drift.fitting import RESCUE
 from s3pq_dagster.errors import EmptyListingError, NoReadableObjectError, QuarantineLimitError
 from s3pq_dagster.ledger import Difference, Ledger, Status, fingerprint
 from s3pq_dagster.loading.key_ranges import KeyRange
+from s3pq_dagster.loading.part import Part
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.spec import S3ParquetSpec
 
@@ -37,13 +38,20 @@ class LoadPlan:
     options: LoadOptions
     keys: KeyRange | None = None
     """The range of keys that this load is limited to, while other loads take the rest."""
+    part: Part | None = None
+    """The partitions that this load is limited to; what is of others stays as it is."""
     replaces_rows: bool = False
     """Whether this is a refresh of a table that has rows."""
 
     @property
     def refresh(self) -> bool:
-        """Whether the table is replaced as a whole."""
+        """Whether the table is replaced, or the part of it that this load is limited to."""
         return self.options.full_refresh or not self.spec.incremental
+
+    @property
+    def starts_empty(self) -> bool:
+        """Whether nothing of the table as it is counts: neither its rows nor its columns."""
+        return self.refresh and self.part is None
 
     @property
     def appends(self) -> bool:
@@ -78,14 +86,33 @@ class LoadPlan:
         found = ledger.difference(
             self.listing, mirror=mirror, retry_quarantined=self.options.retry_quarantined
         )
+        if self.part is not None:
+            found = self.part.of_difference(found)
         if self.options.max_objects is None or self.refresh:
             return found
         pending = Listing(found.pending.frame.head(self.options.max_objects))
         return replace(found, pending=pending)
 
     def ledger_before(self, state: TableState) -> Ledger:
-        """Return the ledger that the listing is compared with; an empty one in a refresh."""
-        return Ledger.empty() if self.refresh else state.ledger
+        """Return the ledger that the listing is compared with; in a refresh, without what goes."""
+        if not self.refresh:
+            return state.ledger
+        return Ledger.empty() if self.part is None else self.part.without(state.ledger)
+
+    @property
+    def wanted(self) -> Listing:
+        """The listed objects that this load is about."""
+        return self.listing if self.part is None else self.part.of(self.listing)
+
+    def over_all(self, state: TableState) -> "LoadPlan":
+        """Return the plan of the whole table, if its partitions are all that there is of it."""
+        is_all = self.part is not None and self.part.holds_all(self.listing, state.ledger)
+        return replace(self, part=None) if is_all else self
+
+    def unlisted(self, ledger: Ledger) -> list[str]:
+        """Return the keys that are loaded and not listed, of what this load is limited to."""
+        found = ledger.unlisted(self.listing)
+        return found if self.part is None else self.part.of_keys(found)
 
     def still_quarantined(self, ledger: Ledger) -> list[tuple[str, str]]:
         """List key and reason of the quarantined objects that this load will not read again."""
@@ -163,7 +190,8 @@ class LoadPlan:
             difference: What is to be done.
             gone: Keys whose rows are removed.
         """
-        is_partial = self.options.max_objects is not None or self.keys is not None
+        parts = self.options.max_objects, self.keys, self.part
+        is_partial = any(each is not None for each in parts)
         if self.appends or self.refresh or is_partial:
             return False
         loaded = ledger.frame.filter(pl.col("status") == Status.LOADED)["key"]

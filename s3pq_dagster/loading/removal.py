@@ -78,7 +78,7 @@ def check_refresh(plan: LoadPlan, ledger: Ledger, store: Store) -> None:
     if plan.options.allow_unlisted:
         return
     # What the layout gives to another table now does not count: its rows are to go.
-    unlisted = ledger.unlisted(plan.listing)
+    unlisted = plan.unlisted(ledger)
     others = keys_of_others(plan.owner.prefix, unlisted, plan.spec.key_layout)
     keys = [key for key in unlisted if key not in others]
     gone = set(gone_from_bucket(store, keys, plan.spec.concurrency))

@@ -14,7 +14,7 @@ from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.destinations.table_state import TableState
 from s3pq_dagster.drift.fitting import STRICT
 from s3pq_dagster.errors import S3ParquetError, SchemaMismatchError
-from s3pq_dagster.ledger import Status
+from s3pq_dagster.ledger import Entry, Status
 from s3pq_dagster.loading.attempts import Attempts, Loaded, check_columns_stay, stop_at_faults
 from s3pq_dagster.loading.checkpoints import CheckpointCommitter
 from s3pq_dagster.loading.concurrent_writer import ConcurrentWriter
@@ -53,6 +53,8 @@ class TableLoad:
     """In a run of several tables: what is already fetched of this one."""
     on_loaded: Callable[[LoadReport], None] = field(default=lambda _report: None)
     """Called once everything is committed."""
+    on_committed: Callable[[Sequence[Entry]], None] = field(default=lambda _entries: None)
+    """Called with the entries of each committed checkpoint; not in a refresh."""
     on_failed: Callable[[S3ParquetError], None] = field(default=lambda _error: None)
     """Called with the error that :meth:`into` is about to raise."""
     earlier: Sequence[LoadReport] = ()
@@ -83,11 +85,11 @@ class TableLoad:
         try:
             tally, state = self._attempted(destination)
         except SchemaMismatchError as error:
-            raise self._with_deviations(error, destination) from error.__cause__
+            raise _told_in_full(error, plan, self.store, destination) from error.__cause__
         # Taken after closing, in which some destinations write most.
         report = tally.report(state, time.monotonic() - started)
         if plan.refresh:  # one transaction, and committed only now
-            log.refreshed(state.ledger)
+            log.refreshed(state.ledger if plan.part is None else plan.part.only(state.ledger))
         report = report.plus(self.earlier)
         self.on_loaded(report)
         return report
@@ -114,23 +116,14 @@ class TableLoad:
         attempts = Attempts(plan, self.store, destination, self._load_log(), load)
         return attempts.refresh() if plan.refresh else attempts.extend()
 
-    def _with_deviations(
-        self, error: SchemaMismatchError, destination: Destination
-    ) -> SchemaMismatchError:
-        """Add to an error of `strict` all schemas that deviate; footers are read for that."""
-        if self.plan.spec.schema_mode != STRICT:
-            return error
-        try:
-            state = destination.state(self.plan.owner)
-            return with_deviations(error, self.plan, self.store, state)
-        except S3ParquetError:
-            return error
-
     def _loaded(self, destination: Destination, plan: LoadPlan, attempt: Attempt) -> Loaded:
         """Load what is pending, in a transaction for each checkpoint or in one for all."""
         log = self._load_log()
         opened = destination.write(
-            plan.owner, run_id=self.run_id, append=plan.appends, refresh=plan.refresh
+            plan.owner,
+            run_id=self.run_id,
+            append=plan.appends,
+            refresh=_refreshed(plan, destination),
         )
         with opened as writer:
             before = writer.state()
@@ -143,7 +136,15 @@ class TableLoad:
             with streams.open(fetcher, pending, _reference(plan, before)) as stream:
                 if attempt.may_replace_schema:
                     check_columns_stay(plan, tally, gone, stream)
-                CheckpointCommitter(plan, stream, writer, tally, log, again=streams.again).run()
+                CheckpointCommitter(
+                    plan,
+                    stream,
+                    writer,
+                    tally,
+                    log,
+                    again=streams.again,
+                    on_committed=self.on_committed,
+                ).run()
             if gone:  # last, when nothing can fail any more
                 ledger = writer.state().ledger
                 rows = writer.remove(gone, seal=lambda: tally.seal_removal(gone, ledger))
@@ -237,9 +238,29 @@ class TableLoad:
         return fetched or build_fetcher(self.store, pending, spec, shares=shares)
 
 
+def _refreshed(plan: LoadPlan, destination: Destination) -> bool | list[str]:
+    """Return whether a load replaces the whole table, or whose rows it replaces."""
+    if plan.part is None or not plan.refresh:
+        return plan.refresh
+    known = destination.state(plan.owner).ledger.frame["key"]
+    return plan.part.of_keys(known.unique().to_list())
+
+
+def _told_in_full(
+    error: SchemaMismatchError, plan: LoadPlan, store: Store, destination: Destination
+) -> SchemaMismatchError:
+    """Add to an error of `strict` all schemas that deviate; footers are read for that."""
+    if plan.spec.schema_mode != STRICT:
+        return error
+    try:
+        return with_deviations(error, plan, store, destination.state(plan.owner))
+    except S3ParquetError:
+        return error
+
+
 def _reference(plan: LoadPlan, before: TableState) -> Reference | None:
-    """Return the stored schema, which all objects must have except in a refresh."""
-    if before.schema is None or plan.refresh:
+    """Return the stored schema, which objects must have unless the whole table is refreshed."""
+    if before.schema is None or plan.starts_empty:
         return None
     return Reference(before.schema, str(before.schema_key))
 

@@ -36,6 +36,10 @@ UNUSABLE: list[tuple[dict[str, Any], str]] = [
     ({"region": "{{ env.UNSET }}"}, "region: the environment variable UNSET is not set"),
     ({"endpoint_url": "http://me:s3cret@h"}, "endpoint_url must not carry a user name"),
     ({"layout": {"ruls": []}}, "ruls"),
+    (
+        {"layout": {"rules": [{"match": "e/{day}/*", "partitions": "dayly(day)"}]}},
+        "'dayly(day)' is none of hourly(…)",
+    ),
     ({"sensor": {"intervall": 1}}, "sensor: intervall: Extra inputs are not permitted"),
     ({"retry_policy": {"max_retries": 0}}, "retry_policy: max_retries"),
     ({"sensor": {"webserver_url": "ftp://h"}}, "webserver_url is the address of Dagster's UI"),
@@ -89,6 +93,17 @@ def test_yaml_loads_a_bucket(
     assert run(definitions(project), instance).success
     with duckdb.connect(str(database), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM orders").fetchall() == [(3,)]
+
+
+def test_a_rule_in_yaml_declares_partitions(
+    project: DefsFolderSandbox, bucket: Bucket, database: Path
+) -> None:
+    """The assets of its tables have them."""
+    rule = {"match": "e/{day:date}/*.parquet", "partitions": "daily(day)"}
+    bucket.put("e/2024-01-05/a.parquet", 3)
+    write(project, attributes_of(bucket, database, layout={"rules": [rule]}))
+    (spec,) = definitions(project).resolve_all_asset_specs()
+    assert spec.partitions_def == dg.DailyPartitionsDefinition("2024-01-05", end_offset=1)
 
 
 def test_yaml_and_python_give_equal_graphs(

@@ -65,7 +65,9 @@ def commit(writer: TableWriter, *objects: tuple[ObjectMeta, int], start: int = 0
     writer.commit(stream(*batches), schema_key=objects[0][0].key, seal=lambda: sealed(*entries))
 
 
-def write(destination: Destination, *, append: bool = False, refresh: bool = False) -> Any:
+def write(
+    destination: Destination, *, append: bool = False, refresh: bool | Sequence[str] = False
+) -> Any:
     """Open the table ``orders`` for writing."""
     return destination.write(OWNER, run_id="run", append=append, refresh=refresh)
 

@@ -32,6 +32,8 @@ class Change:
     """Whether all earlier entries go, and all rows."""
     removed: Sequence[str] = ()
     """Keys whose entries are marked removed, and whose rows go."""
+    again: Sequence[str] = ()
+    """Keys whose entries and rows go, whatever becomes of their objects."""
     versions: Sequence[dict[str, Any]] = ()
     """New rows of ``_s3pq_schemas``."""
 
@@ -42,11 +44,12 @@ class Change:
 
     def replaced(self, before: pl.DataFrame) -> set[str]:
         """Return the keys whose rows go, given the entries before."""
+        gone = set(self.removed) | set(before.filter(_LOADED & self._is_again())["key"])
         if self.append:
             new = self.entries.filter(_LOADED)
             again = before.filter(_LOADED).join(new, on=["key", "e_tag"], how="semi")
-            return set(self.removed) | set(again["key"])
-        return set(self.removed) | (set(before.filter(_LOADED)["key"]) & set(self.loaded_keys))
+            return gone | set(again["key"])
+        return gone | (set(before.filter(_LOADED)["key"]) & set(self.loaded_keys))
 
     def gone(self, before: pl.DataFrame) -> pl.Series:
         """Return for each entry before whether it goes."""
@@ -70,6 +73,7 @@ class Change:
             before.with_row_index("row")
             .join(new, on="key", how="left")
             .with_columns(gone=(pl.col("is_new").is_not_null() & superseded) | self._is_marked())
+            .with_columns(pl.col("gone") | self._is_again())
             .group_by("row")
             .agg(pl.col("gone").any())
             .sort("row")["gone"]
@@ -96,8 +100,12 @@ class Change:
         Raises:
             DestinationError: Another run loaded it since this run read the ledger.
         """
+        before = before.filter(~self._is_again())
         if not self.refresh and (again := loaded_already(before, self.entries)):
             raise loaded_meanwhile(owner.table, again)
+
+    def _is_again(self) -> pl.Expr:
+        return pl.col("key").is_in(list(self.again))
 
     def _is_marked(self) -> pl.Expr:
         return pl.col("key").is_in(list(self.removed)) & _LOADED

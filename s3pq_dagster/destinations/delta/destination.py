@@ -94,7 +94,7 @@ class DeltaDestination:
 
     @contextmanager
     def write(
-        self, owner: Owner, *, run_id: str, append: bool, refresh: bool
+        self, owner: Owner, *, run_id: str, append: bool, refresh: bool | Sequence[str]
     ) -> Iterator[Session | Refresh]:
         """See :meth:`Destination.write`."""
         with self._root.open() as storage, _locked(storage, owner.table, wait=True):
@@ -103,11 +103,14 @@ class DeltaDestination:
             session = Session(
                 publisher, owner, run_id=run_id, append=append, partition_by=self._partition_by
             )
-            if not refresh:
+            if refresh is False:
                 yield session
                 return
             reading = DataFiles(storage, owner.table)
-            replacing = Refresh(session, publisher, reading, owner, run_id=run_id, append=append)
+            keys = None if refresh is True else refresh
+            replacing = Refresh(
+                session, publisher, reading, owner, run_id=run_id, append=append, keys=keys
+            )
             try:
                 yield replacing
                 replacing.end()

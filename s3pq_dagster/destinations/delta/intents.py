@@ -97,6 +97,7 @@ def _to_bytes(intent: Intent) -> bytes:
         "append": change.append,
         "refresh": change.refresh,
         "removed": list(change.removed),
+        **({"again": list(change.again)} if change.again else {}),
         "row": _plain_row(change.row),
         "versions": [_plain_row(each) for each in change.versions],
     }

@@ -1,4 +1,4 @@
-"""A refresh: a whole table is replaced in one commit."""
+"""A refresh: a whole table, or what it has of some objects, is replaced in one commit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -34,6 +34,7 @@ class Refresh:
         *,
         run_id: str,
         append: bool,
+        keys: Sequence[str] | None = None,
     ) -> None:
         self._session = session
         self._publisher = publisher
@@ -46,16 +47,24 @@ class Refresh:
         self._stages: list[Stage] = []
         self._files: list[DataFile] = []
         self._versions: list[dict[str, Any]] = []
+        self._keys = keys
+        self._kept = self._entries
+        """The entries that stay; none where the whole table is replaced."""
+        if keys is not None:
+            before = publisher.snapshot
+            self._row = before.row
+            self._kept = before.entries.filter(~pl.col("key").is_in(list(keys)))
 
     def state(self) -> TableState:
         """See :meth:`TableWriter.state`."""
         schema = self._schema
+        ledger = as_ledger(pl.concat([self._kept, self._entries]))
         return TableState(
-            as_ledger(self._entries),
+            ledger,
             exists=schema is not None,
             schema=schema,
             schema_key=None if self._row is None else self._row["schema_key"],
-            rows=sum(map(self._reading.rows, self._files)),
+            rows=ledger.rows,
         )
 
     def commit(
@@ -69,8 +78,7 @@ class Refresh:
         if batches is None:
             self._take(self._change(seal()))
             return
-        before = self._rows()
-        with self._session.staged(batches, schema_key, before) as stage:
+        with self._session.staged(batches, schema_key, self._rows(all_there=True)) as stage:
             change = self._change(seal(), batches.schema, schema_key)
             self._widen(batches.schema)
             self._replace(change, stored(batches.schema))
@@ -87,13 +95,14 @@ class Refresh:
         return gone
 
     def end(self) -> None:
-        """Replace the table by all checkpoints, in one commit."""
+        """Replace the table, or some of its rows, by all checkpoints, in one commit."""
         nothing = Commit([], None, None)
         change = Change(
             self._entries,
             self._row or new_row(self._owner, None, nothing, None, None, run_id=self._run_id),
             append=self._append,
-            refresh=True,
+            refresh=self._keys is None,
+            again=self._keys or (),
             versions=self._versions,
         )
         self._publisher.publish(change, self._files, self._schema)
@@ -123,16 +132,17 @@ class Refresh:
             self._versions += self._publisher.versions_added(change.row, self._versions)
         self._row = change.row
 
-    def _rows(self) -> StoredRows:
-        """Return what the checkpoints have so far."""
-        schema = self._schema
+    def _rows(self, *, all_there: bool = False) -> StoredRows:
+        """Return what the checkpoints have so far; with ``all_there``, beside what stays."""
+        schema, version = self._schema, self._publisher.snapshot.version
+        kept = version.files if version and all_there and self._keys is not None else []
         return StoredRows(
             self._owner.table,
             schema,
             None if self._row is None else self._row["schema_key"],
             pa.schema([]) if schema is None else stored(schema),
             self._publisher.partition_by,
-            self._files,
+            [*kept, *self._files],
             self._reading,
         )
 

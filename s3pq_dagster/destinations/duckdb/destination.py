@@ -95,13 +95,11 @@ class DuckDBDestination:
             return TableAudit.of(TableState.empty(), []) if session is None else session.audit()
 
     @contextmanager
-    def write(self, owner: Owner, *, run_id: str, append: bool, refresh: bool) -> Iterator[Session]:
+    def write(
+        self, owner: Owner, *, run_id: str, append: bool, refresh: bool | Sequence[str]
+    ) -> Iterator[Session]:
         """See :meth:`Destination.write`."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            msg = f"cannot create the directory of {self._path}: {error}"
-            raise DestinationError(msg) from error
+        _make_directory_of(self._path)
         self._create()
         with ExitStack() as opened:
             doubtful = opened.enter_context(self._commit_looked_up(owner))
@@ -113,11 +111,11 @@ class DuckDBDestination:
             with translated(self._path):
                 session.state()  # refuses a table of another owner before anything is created
                 session.create_ledger()
-                if not refresh:
+                if refresh is False:
                     yield session
                     return
                 with session.transaction():
-                    session.start_over()
+                    session.start_over(None if refresh is True else refresh)
                     yield session
 
     @contextmanager
@@ -248,6 +246,14 @@ class DuckDBDestination:
             f"put back a copy of it and of its .wal file; if it is empty or something else, move "
             f"it away or name another file: every object is then loaded into a new one."
         )
+
+
+def _make_directory_of(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot create the directory of {path}: {error}"
+        raise DestinationError(msg) from error
 
 
 def _put_in_place(made: Path, path: Path) -> None:

@@ -81,6 +81,14 @@ class Entries:
         for ledger_table in (self.objects, self._tables):
             self._sql.run(f"DELETE FROM {ledger_table} WHERE table_name = ?", [self._owner.table])
 
+    def forget(self, keys: Sequence[str]) -> None:
+        """Delete the entries of some keys."""
+        self._sql.run(
+            f"DELETE FROM {self.objects} WHERE table_name = ? "
+            "AND key IN (SELECT unnest(?::VARCHAR[]))",
+            [self._owner.table, list(keys)],
+        )
+
     def ledger(self) -> Ledger:
         """Read the table's entries."""
         names = ", ".join(f'"{name}"' for name in ENTRY_COLUMNS)

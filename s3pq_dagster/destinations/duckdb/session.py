@@ -61,11 +61,20 @@ class Session:
             self._entries.create()
         self._existing = None
 
-    def start_over(self) -> None:
-        """Drop the table and its entries; nobody sees that before the transaction commits."""
-        self._state = self._existing = None
-        self.table.drop()
-        self._entries.delete()
+    def start_over(self, keys: Sequence[str] | None = None) -> None:
+        """Drop the table and its entries, or the rows and entries of some keys alone.
+
+        Nobody sees that before the transaction commits.
+        """
+        self._state = None
+        if keys is None:
+            self._existing = None
+            self.table.drop()
+            self._entries.delete()
+            return
+        self._entries.forget(keys)
+        if self._owner.table in self._existing_tables():
+            self.table.delete(keys)
 
     def state(self) -> TableState:
         """Read the ledger and the schema, and check that they belong to this owner and table."""

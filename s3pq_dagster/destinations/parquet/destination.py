@@ -80,7 +80,9 @@ class ParquetDestination:
             )
 
     @contextmanager
-    def write(self, owner: Owner, *, run_id: str, append: bool, refresh: bool) -> Iterator[Session]:
+    def write(
+        self, owner: Owner, *, run_id: str, append: bool, refresh: bool | Sequence[str]
+    ) -> Iterator[Session]:
         """See :meth:`Destination.write`."""
         with self._opened(owner.table) as storage, storage.lock(lock_path(owner.table)) as lock:
             session = Session(

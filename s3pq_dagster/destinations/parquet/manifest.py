@@ -140,6 +140,10 @@ class Manifest:
         """Return a copy with the hash of a layout, if it is known."""
         return self if layout is None else replace(self, facts=replace(self.facts, layout=layout))
 
+    def without(self, keys: Sequence[str]) -> "Manifest":
+        """Return a copy without the entries of some keys."""
+        return replace(self, frame=self.frame.filter(~pl.col("key").is_in(list(keys))))
+
     def with_removed(self, keys: Sequence[str], run_id: str) -> tuple["Manifest", int]:
         """Return a copy with the entries of some keys marked as removed, and their rows' number."""
         frame, rows = entries_removed(self.frame, keys, run_id)

@@ -44,7 +44,7 @@ class Session:
         *,
         run_id: str,
         append: bool,
-        refresh: bool,
+        refresh: bool | Sequence[str],
         compression: str,
     ) -> None:
         """Finish or undo what the last writer left.
@@ -53,7 +53,7 @@ class Session:
             DestinationError: As :meth:`Destination.state`.
         """
         self._storage, self._owner, self._lock = storage, owner, lock
-        self._run_id, self._append, self._refresh = run_id, append, refresh
+        self._run_id, self._append, self._refresh = run_id, append, refresh is not False
         self._compression = compression
         snapshot = self._snapshot()
         self._stored = snapshot.manifest
@@ -67,7 +67,9 @@ class Session:
             snapshot = self._snapshot()
         self._finish_last_commit(snapshot)
         versions = self._stored.facts.versions
-        current = Manifest.new(owner, versions) if refresh else self._stored
+        current = Manifest.new(owner, versions) if refresh is True else self._stored
+        if not isinstance(refresh, bool):
+            current = self._stored.without(refresh)
         self._current = current.with_layout(owner.layout)
         """The manifest as this writer sees it; in a refresh others see it only at the end."""
 
@@ -139,9 +141,11 @@ class Session:
             yield reader.batches()
 
     def _own_snapshot(self) -> Snapshot:
-        """Return what this writer sees: in a refresh all files are staged, else none is."""
-        ids = set(self._current.files["file_id"]) if self._refresh else set()
-        return Snapshot(self._current, ids, set())
+        """Return what this writer sees: files that a refresh has written are staged, others not."""
+        current, stored = self._current.files, self._stored.files
+        new = current.join(stored, on="file_id", how="anti")
+        kept = current.join(stored, on="file_id", how="semi")
+        return Snapshot(self._current, set(new["file_id"]), set(kept["file"]))
 
     def _entries(self, sealed: Commit, staging: Staging) -> pl.DataFrame:
         loaded = [entry for entry in sealed.entries if entry.status is Status.LOADED]

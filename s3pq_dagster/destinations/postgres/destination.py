@@ -84,7 +84,9 @@ class PostgresDestination:
                 return session.audit()
 
     @contextmanager
-    def write(self, owner: Owner, *, run_id: str, append: bool, refresh: bool) -> Iterator[Session]:
+    def write(
+        self, owner: Owner, *, run_id: str, append: bool, refresh: bool | Sequence[str]
+    ) -> Iterator[Session]:
         """See :meth:`Destination.write`."""
         with self._connected() as connection, self._locked(connection, owner.table):
             session = Session(
@@ -97,10 +99,15 @@ class PostgresDestination:
             )
             session.state()  # refuses a table of another owner before anything is created
             session.create_ledger()
-            if not refresh:
+            if refresh is False:
                 yield session
                 return
-            with session.refresh():
+            if refresh is True:
+                with session.refresh():
+                    yield session
+                return
+            with connection.transaction():
+                session.forget(refresh)
                 yield session
 
     @contextmanager

@@ -38,6 +38,14 @@ class Entries:
         for table in (self._objects, self._tables):
             self._connection.run(f"DELETE FROM {table} WHERE table_name = $1", self._owner.table)
 
+    def forget(self, keys: Sequence[str]) -> None:
+        """Delete the entries of some keys."""
+        self._connection.run(
+            f"DELETE FROM {self._objects} WHERE table_name = $1 AND key = ANY($2)",
+            self._owner.table,
+            list(keys),
+        )
+
     def ledger(self) -> Ledger:
         """Read the table's entries.
 

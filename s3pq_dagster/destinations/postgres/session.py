@@ -18,10 +18,10 @@ from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.values import PIECE_BYTES
 from s3pq_dagster.destinations.table_errors import not_managed, unaccounted_rows
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
-from s3pq_dagster.errors import TableNotManagedError
 from s3pq_dagster.ledger import Status
 
 
+# Long by the refreshes, of a table and of some objects, which share what is known of it.
 class Session:
     """One table over one open connection."""
 
@@ -42,7 +42,7 @@ class Session:
         self._append = append
         self._piece_bytes = piece_bytes
         self._entries = Entries(connection, namespace, owner)
-        self._table = self._named(stored_name(owner.table))
+        self._table = Table(connection, namespace, stored_name(owner.table))
         self._replaced_table: Table | None = None
         """In a refresh, the old table, which is dropped at the end unless it is filled again."""
         self._in_refresh = False
@@ -85,7 +85,9 @@ class Session:
         ledger = self._entries.ledger()
         schema, schema_key = self._check_owner(exists=exists)
         if not exists and ledger.count(Status.LOADED):
-            raise self._not_managed(f"its objects are in {OBJECTS} but the table is not there")
+            raise not_managed(
+                self._owner.table, f"its objects are in {OBJECTS} but the table is not there"
+            )
         if self._rows is None:
             self._rows = self._table.count() if exists else 0
         self._has_unaccounted_rows = self._rows > ledger.rows
@@ -148,6 +150,14 @@ class Session:
                 if not self._starts_empty:
                     self._table.rename(stored_name(self._owner.table))
 
+    def forget(self, keys: Sequence[str]) -> None:
+        """Delete the rows and entries of some objects, in a transaction that loads them again."""
+        with translated(self._connection.url, psycopg.Error):
+            if self._table.exists():
+                self._table.delete(keys)
+            self._entries.forget(keys)
+        self._in_refresh, self._rows = True, None
+
     def _exists(self) -> bool:
         return not self._starts_empty and self._table.exists()
 
@@ -170,7 +180,8 @@ class Session:
             self._table, self._replaced_table = self._replaced_table, None
         else:
             if self._replaced_table is not None:
-                self._table = self._named(refreshed_name(self._owner.table))
+                name = refreshed_name(self._owner.table)
+                self._table = Table(self._connection, self._namespace, name)
             self._table.create(schema)
         self._starts_empty = False
         return True
@@ -210,15 +221,11 @@ class Session:
         row = self._entries.table_row()
         if row is None:
             if exists:
-                raise self._not_managed(f"it has no row in {TABLES}")
+                raise not_managed(self._owner.table, f"it has no row in {TABLES}")
             return None, None
         self._owner.check(row.bucket, row.prefix, row.layout)
         if row.schema is not None and not exists:
-            raise self._not_managed(f"its row in {TABLES} is there but the table is not")
+            raise not_managed(
+                self._owner.table, f"its row in {TABLES} is there but the table is not"
+            )
         return row.schema, row.schema_key
-
-    def _not_managed(self, found: str) -> TableNotManagedError:
-        return not_managed(self._owner.table, found)
-
-    def _named(self, name: str) -> Table:
-        return Table(self._connection, self._namespace, name)

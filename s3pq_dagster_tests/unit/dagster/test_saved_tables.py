@@ -20,6 +20,7 @@ TABLES = [
     DiscoveredTable("lake", "a", "a/", 2, 20, pa.schema([("id", pa.int64())]), "a/1.parquet", "v1"),
     DiscoveredTable("lake", "b", "b/", 0, 0, missing_since=1.5),
     DiscoveredTable("lake", "c_d", "c-d/", 2, 20, collision=("c_d", ["c-d/", "c_d/"])),
+    DiscoveredTable("lake", "e", "e/{day}/*", 2, 20, partitions=["2024-01-05"]),
 ]
 
 
