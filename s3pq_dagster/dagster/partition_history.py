@@ -58,9 +58,13 @@ class PartitionHistory:
             names: The partitions.
             listing: What the run was to load.
         """
-        since = max((self.recorded.get(name, (0, ""))[0] for name in names), default=0)
+        since = self.recorded_at(names)
         found = (each for number, each in self.failures() if number > since)
         return next((each for each in found if each.listing == listing), None)
+
+    def recorded_at(self, names: Iterable[str]) -> int:
+        """Return the number in the event log of what was last recorded of some partitions."""
+        return max((self.recorded.get(name, (0, ""))[0] for name in names), default=0)
 
     def running(self, names: Iterable[str]) -> dict[str, str]:
         """Return those of some partitions that runs in flight may still load, and the runs."""

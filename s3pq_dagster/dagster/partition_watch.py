@@ -188,6 +188,7 @@ class PartitionWatch:
             failure=lambda: self.history.failure(names, conditions()[0]),
             conditions=conditions,
             partitions=names,
+            recorded_at=self.history.recorded_at(names),
         )
 
 

@@ -245,9 +245,10 @@ class BucketWatch:
         facts = []
         for table in group:
             table.asked.ask(table.fingerprint, now)
-            facts.append([table.name, table.fingerprint, table.last.run_id, table.asked.attempts])
+            before = [table.last.run_id, *([table.recorded_at] if table.partitions else [])]
+            facts.append([table.name, table.fingerprint, *before, table.asked.attempts])
         # Dagster launches one run for a run key. The key changes with the listing, with each
-        # attempt and, should the cursor be lost, with the run before.
+        # attempt and, since an object may be put back to what it was, with what was before.
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
         keys = [self.tables[table.table].key for table in group]
         return dg.RunRequest(run_key=digest, asset_selection=keys, tags=range_tags(group[0]))

@@ -82,6 +82,8 @@ class Candidate:
     """The table, if this is a range of its partitions."""
     partitions: Sequence[str] = ()
     """The partitions that a run is to load, in order; none where the table has none."""
+    recorded_at: int = 0
+    """Number in the event log of what was last recorded of these partitions."""
 
     @property
     def table(self) -> str:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from enum import StrEnum
 
 import pyarrow as pa
@@ -18,6 +19,10 @@ LARGE_BYTES = 4096
 _LARGE_ROWS = 2_000
 _QUIET_LOOKS = 3
 """The number of looks at the end of a day, when nothing happens any more."""
+
+
+FIRST_DATE = date(2024, 1, 1)
+"""The partition of the first hour, where partitions are dates."""
 
 
 class Form(StrEnum):
@@ -174,13 +179,21 @@ def make_day(
     return Day(ordered, look_times(every, ordered[-1].at, every))
 
 
-def drifting(day: Day, hours: int = 3600) -> Day:
-    """Return a day whose objects are in a new partition each hour, in schemas that drift."""
+def drifting(day: Day, hours: int = 3600, *, dated: bool = False) -> Day:
+    """Return a day whose objects are in a new partition each hour, in schemas that drift.
+
+    Args:
+        day: The day.
+        hours: How many seconds of it an hour has.
+        dated: Name the partitions by dates, one for each hour.
+    """
     begun: dict[str, str] = {}
     events = []
     for event in day.events:
         table, _, name = event.key.partition("/")
-        key = begun.setdefault(event.key, f"{table}/hour={max(event.at, 0) // hours}/{name}")
+        hour = max(event.at, 0) // hours
+        folder = f"day={FIRST_DATE + timedelta(days=hour)}" if dated else f"hour={hour}"
+        key = begun.setdefault(event.key, f"{table}/{folder}/{name}")
         content = event.content and replace(event.content, drifts=True)
         events.append(replace(event, key=key, content=content))
     return replace(day, events=events)

@@ -22,17 +22,33 @@ Read = tuple[str, str, str | None]
 """Key, e_tag and range of a request for an object's data."""
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A run that is due."""
+
+    tables: Sequence[str]
+    first: str | None = None
+    """The first of the partitions that it loads, which are dates; ``None`` loads all there is."""
+    last: str | None = None
+
+    def has(self, key: str) -> bool:
+        """Return whether it loads the object with a key of its tables."""
+        if self.first is None or self.last is None:
+            return True
+        return self.first <= key.split("/")[1].removeprefix("day=") <= self.last
+
+
 class Engine(Protocol):
     """A way to look at a bucket and load from it."""
 
     def reload(self) -> set[str]:
         """Restart, as a code location does; return the names of the tables it then knows."""
 
-    def tick(self) -> list[list[str]]:
-        """Look at the bucket; return the tables of each run that is due."""
+    def tick(self) -> list[Due]:
+        """Look at the bucket; return the runs that are due."""
 
-    def run(self, tables: Sequence[str]) -> None:
-        """Load these tables.
+    def run(self, due: Due) -> None:
+        """Load what is due.
 
         Raises:
             AssertionError: The load failed.
@@ -92,19 +108,19 @@ class Player:
         assert not self.bucket.proxy.object_reads, "a tick reads no object"
         seen = self.stage.tables()
         self.stage.advance(moment + LISTED_AFTER_SECONDS)
-        for tables in due:
+        for run in due:
             self.record.runs += 1
-            for table in tables:
-                seen[table] = dict(self.stage.of(table))
-            self._run(moment, tables, seen)
+            for table in run.tables:
+                there = self.stage.of(table)
+                others = {k: v for k, v in seen.get(table, {}).items() if not run.has(k)}
+                seen[table] = others | {k: v for k, v in there.items() if run.has(k)}
+            self._run(moment, run, seen)
         self.stage.advance(moment + READ_AFTER_SECONDS)
         for table in known:
             if (found := seen.get(table)) or not self.mirror:
                 self.record.sightings.see(table, found or {})
 
-    def _run(
-        self, moment: int, tables: Sequence[str], seen: Mapping[str, dict[str, Content]]
-    ) -> None:
+    def _run(self, moment: int, due: Due, seen: Mapping[str, dict[str, Content]]) -> None:
         """Run, and correct what was seen where a read found another version."""
         self.bucket.proxy.forget()
         lock, begun = threading.Lock(), set[str]()
@@ -118,7 +134,7 @@ class Player:
 
         self.bucket.proxy.before = before
         try:
-            self.engine.run(tables)
+            self.engine.run(due)
         finally:
             self.bucket.proxy.before = lambda _request: None
         reads = list(self.bucket.proxy.object_reads)

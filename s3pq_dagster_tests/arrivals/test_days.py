@@ -66,6 +66,32 @@ def test_a_day_of_partitions_and_drifting_schemas_is_loaded_exactly_once(
     assert record.explained, "nothing changed between listing and reading"
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("write_mode", "schema_mode"),
+    first_of(
+        [("mirror", "evolve"), ("replace", "rescue"), ("append", "evolve")],
+        others=pytest.mark.nightly,
+    ),
+)
+def test_a_day_of_dagsters_partitions_is_loaded_exactly_once(
+    lake: Lake, write_mode: str, schema_mode: str
+) -> None:
+    """So is one whose table has Dagster's partitions, each range of which is a run of its own."""
+    day = drifting(
+        make_day(7, objects=40, seconds=900, every=300, tables=2, shares=OFTEN),
+        hours=200,
+        dated=True,
+    )
+    rule = {"match": "{table}/{hive}/*.parquet", "types": {"day": "date"}}
+    layout = {"rules": [rule | {"partitions": "daily(day)"}]}
+    engine = SensorAndRuns(lake, write_mode, schema_mode, layout)
+    player = Player(lake.bucket, day, engine, reload_every=2, mirror=write_mode == "mirror")
+    record = player.play()
+    assert judge(player, lake.database, write_mode).problems == {}
+    assert record.explained, "nothing changed between listing and reading"
+
+
 @pytest.mark.parametrize(
     ("harm", "found"),
     [

@@ -84,8 +84,8 @@ def judge(player: Player, database: Path, write_mode: str) -> Verdict:
 def _changed(connection: duckdb.DuckDBPyConnection) -> set[Row]:
     """Find rows of objects that drift whose column ``extra``, or JSON, or partition is wrong."""
     wrong: set[Row] = set()
-    for (table,) in connection.execute(
-        "SELECT DISTINCT table_name FROM duckdb_columns() WHERE column_name = 'hour'"
+    for table, part in connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE column_name IN ('hour', 'day')"
     ).fetchall():
         names = {row[0] for row in connection.execute(f'DESCRIBE "{table}"').fetchall()}
         found = ["extra"] if "extra" in names else []
@@ -95,7 +95,8 @@ def _changed(connection: duckdb.DuckDBPyConnection) -> set[Row]:
             connection.execute(
                 f'SELECT _s3_key, object, version, "row"::BIGINT FROM "{table}" WHERE '
                 f"{extra} IS DISTINCT FROM CASE WHEN object % 3 = 1 THEN 'of ' || object END "
-                "OR split_part(split_part(_s3_key, 'hour=', 2), '/', 1) IS DISTINCT FROM hour"
+                f"OR split_part(split_part(_s3_key, '{part}=', 2), '/', 1) "
+                f"IS DISTINCT FROM {part}::TEXT"
             ).fetchall()
         )
     return wrong

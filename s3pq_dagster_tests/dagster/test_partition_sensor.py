@@ -58,6 +58,20 @@ def test_tables_without_partitions_are_one_run_and_each_range_is_one(lake: Lake)
     assert lake.rows("events") == 5
 
 
+def test_a_day_that_is_again_as_it_was_is_another_run(lake: Lake) -> None:
+    """Dagster launches one run for a run key, and an object may be put back to what it was."""
+    keys, cursor = set(), None
+    for rows in (1, 2, 1, 2, 1):
+        lake.bucket.put(day(1), numbers(rows))
+        tick = lake.tick(cursor)
+        assert requested(tick) == [({"events"}, "2024-01-01", "2024-01-01")]
+        run_all(lake, tick)
+        keys.add(tick.run_requests[0].run_key)
+        cursor = tick.cursor
+    assert len(keys) == 5
+    assert lake.rows("events") == 1
+
+
 def test_days_without_objects_between_two_are_bridged(lake: Lake) -> None:
     """A run a day would take as long as all of them."""
     lake.bucket.put(day(1), numbers(1))
