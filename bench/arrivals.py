@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,7 +24,7 @@ from hypothesis import given, seed, settings
 from moto.server import ThreadedMotoServer
 
 from bench.arrivals_peers import Score, scores
-from s3pq_dagster_tests.arrivals.engines import SensorAndRuns
+from s3pq_dagster_tests.arrivals.engines import DATED, SensorAndRuns
 from s3pq_dagster_tests.arrivals.plan import Day, drifting, make_day
 from s3pq_dagster_tests.arrivals.play import Player
 from s3pq_dagster_tests.arrivals.small_days import Step, small_days
@@ -38,6 +38,8 @@ from s3pq_dagster_tests.servers import admin_client, use_credentials
 WRITE_MODES = ("append", "replace", "mirror")
 DRIFTING = tuple(f"{write}, {schema}" for write in WRITE_MODES for schema in ("evolve", "rescue"))
 """Days whose objects are in partitions that appear, in schemas that drift."""
+PARTITIONED = tuple(f"{write}, evolve, partitions" for write in WRITE_MODES)
+"""The same, where Dagster knows the partitions, and each range of them is a run of its own."""
 PEERS = "peers"
 SMALL = "small days"
 Play = Callable[[Bucket, str, list[list[Step]]], dict[str, Any]]
@@ -53,7 +55,7 @@ def main() -> int:
     if arguments.part:
         return _part(arguments)
     started = time.monotonic()
-    parts = [*WRITE_MODES, *DRIFTING, *([] if arguments.no_peers else [PEERS])]
+    parts = [*WRITE_MODES, *DRIFTING, *PARTITIONED, *([] if arguments.no_peers else [PEERS])]
     parts += [SMALL] if arguments.small_days else []
     with ThreadPoolExecutor(arguments.jobs) as pool:
         found = list(pool.map(_apart, parts))
@@ -79,7 +81,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--no-peers", action="store_true", help="only ours")
     parser.add_argument(
-        "--part", choices=[*WRITE_MODES, *DRIFTING, PEERS, SMALL], help=argparse.SUPPRESS
+        "--part",
+        choices=[*WRITE_MODES, *DRIFTING, *PARTITIONED, PEERS, SMALL],
+        help=argparse.SUPPRESS,
     )
     return parser.parse_args()
 
@@ -107,7 +111,7 @@ def _part(arguments: argparse.Namespace) -> int:
         elif arguments.part == PEERS:
             part["scores"], part["said"] = scores(_day(arguments), bucket)
         else:
-            modes = (*arguments.part.split(", "), "strict")[:2]
+            modes = arguments.part.split(", ")
             score, verdict = _ours(_day(arguments), bucket, Path(directory), modes)
             part["scores"], part["problems"] = [score], verdict.problems
     part["scores"] = [asdict(score) for score in part["scores"]]
@@ -123,7 +127,8 @@ def _day(arguments: argparse.Namespace) -> Day:
         every=arguments.every_seconds,
         tables=arguments.tables,
     )
-    return drifting(day) if arguments.part in DRIFTING else day
+    is_dated = arguments.part in PARTITIONED
+    return drifting(day, dated=is_dated) if is_dated or arguments.part in DRIFTING else day
 
 
 def _small_days(bucket: Bucket, arguments: argparse.Namespace) -> str:
@@ -182,16 +187,15 @@ def _bucket(directory: Path) -> Iterator[Bucket]:
         server.stop()
 
 
-def _ours(
-    day: Day, bucket: Bucket, directory: Path, modes: tuple[str, ...]
-) -> tuple[Score, Verdict]:
-    write_mode, schema_mode = modes
+def _ours(day: Day, bucket: Bucket, directory: Path, modes: Sequence[str]) -> tuple[Score, Verdict]:
+    write_mode, schema_mode = (*modes, "strict")[:2]
+    layout = DATED if "partitions" in modes else None
     with dg.DagsterInstance.ephemeral() as instance:
         lake = Lake(bucket, instance, directory / "lake.duckdb")
         player = Player(
             bucket,
             day,
-            SensorAndRuns(lake, write_mode, schema_mode),
+            SensorAndRuns(lake, write_mode, schema_mode, layout),
             reload_every=len(day.looks) // _RELOADS,
             mirror=write_mode == "mirror",
         )
@@ -199,7 +203,7 @@ def _ours(
         verdict = judge(player, lake.database, write_mode)
     held = list(record.sightings.held(write_mode))
     return Score(
-        name=f"**s3pq_dagster, {write_mode}, {schema_mode}**",
+        name=f"**s3pq_dagster, {', '.join([write_mode, schema_mode, *modes[2:]])}**",
         code=f"real: s3pq-dagster {version('s3pq-dagster')}",
         looks=record.looks,
         versions=len(held),

@@ -19,6 +19,16 @@ from s3pq_dagster_tests.unit.made import listed, logger, spec
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 """Dagster's tags of a run over some partitions."""
+DATED = {
+    "rules": [
+        {
+            "match": "{table}/{hive}/*.parquet",
+            "types": {"day": "date"},
+            "partitions": "daily(day)",
+        }
+    ]
+}
+"""The layout of a day whose partitions are dates."""
 SPEC = {
     "max_object_bytes_in_memory": LARGE_BYTES,
     "checkpoint_bytes": 4 * LARGE_BYTES,

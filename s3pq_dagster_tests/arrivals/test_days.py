@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from s3pq_dagster_tests.arrivals.engines import LoadLayer, SensorAndRuns
+from s3pq_dagster_tests.arrivals.engines import DATED, LoadLayer, SensorAndRuns
 from s3pq_dagster_tests.arrivals.plan import Shares, drifting, make_day
 from s3pq_dagster_tests.arrivals.play import Player
 from s3pq_dagster_tests.arrivals.small_days import small_day
@@ -83,9 +83,7 @@ def test_a_day_of_dagsters_partitions_is_loaded_exactly_once(
         hours=200,
         dated=True,
     )
-    rule = {"match": "{table}/{hive}/*.parquet", "types": {"day": "date"}}
-    layout = {"rules": [rule | {"partitions": "daily(day)"}]}
-    engine = SensorAndRuns(lake, write_mode, schema_mode, layout)
+    engine = SensorAndRuns(lake, write_mode, schema_mode, DATED)
     player = Player(lake.bucket, day, engine, reload_every=2, mirror=write_mode == "mirror")
     record = player.play()
     assert judge(player, lake.database, write_mode).problems == {}
