@@ -27,7 +27,7 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     use_credentials()
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_each_contender_loads_every_row(tmp_path: Path) -> None:
     """Contenders that need no other packages load every row; each bench run counts rows, too."""
     with seaweedfs(tmp_path / "weed") as server, network.network(server) as way:

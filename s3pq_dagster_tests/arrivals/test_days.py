@@ -44,13 +44,10 @@ def test_a_day_of_objects_is_loaded_exactly_once(lake: Lake, write_mode: str) ->
     assert record.sightings.malformed, "nothing was malformed at the end"
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("write_mode", "schema_mode"),
-    first_of(
-        [("replace", "evolve"), ("mirror", "rescue"), ("append", "evolve"), ("replace", "rescue")],
-        others=pytest.mark.nightly,
-    ),
+    [("replace", "evolve"), ("mirror", "rescue"), ("append", "evolve"), ("replace", "rescue")],
 )
 def test_a_day_of_partitions_and_drifting_schemas_is_loaded_exactly_once(
     lake: Lake, write_mode: str, schema_mode: str

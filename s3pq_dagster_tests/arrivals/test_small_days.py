@@ -12,8 +12,7 @@ from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.examples import examples
 
 WRITE_MODES = [
-    pytest.param("append", marks=pytest.mark.nightly),
-    pytest.param("replace", marks=pytest.mark.thorough),
+    *(pytest.param(mode, marks=pytest.mark.nightly) for mode in ("append", "replace")),
     "mirror",
 ]
 SHARED = [HealthCheck.function_scoped_fixture]

@@ -26,13 +26,13 @@ def by_hand(lake: Lake, sql: str) -> None:
             "DROP TABLE _s3pq_tables",
             "_s3pq_tables is not there",
             "DROP TABLE a; DROP TABLE _s3pq_objects",
-            marks=pytest.mark.thorough,
+            marks=pytest.mark.nightly,
         ),
         pytest.param(
             "DROP TABLE _s3pq_tables; DROP TABLE _s3pq_objects",
             "_s3pq_objects and _s3pq_tables is not there",
             "DROP TABLE a",
-            marks=pytest.mark.thorough,
+            marks=pytest.mark.nightly,
         ),
         (
             "DROP TABLE a",
@@ -43,7 +43,7 @@ def by_hand(lake: Lake, sql: str) -> None:
             "DELETE FROM _s3pq_tables",
             "it has no row in _s3pq_tables",
             "DROP TABLE a; DELETE FROM _s3pq_objects",
-            marks=pytest.mark.thorough,
+            marks=pytest.mark.nightly,
         ),
     ],
 )
@@ -67,7 +67,7 @@ def test_what_is_dropped_by_hand_is_never_loaded_again_silently(
 
 @pytest.mark.parametrize(
     "write_mode",
-    [*(pytest.param(m, marks=pytest.mark.thorough) for m in ("append", "mirror")), "replace"],
+    [*(pytest.param(m, marks=pytest.mark.nightly) for m in ("append", "mirror")), "replace"],
 )
 def test_an_object_whose_entry_was_deleted_by_hand_is_not_loaded_twice(
     lake: Lake, write_mode: str

@@ -24,7 +24,7 @@ HERE = [
     pytest.param("duckdb", "deleted, mirror", marks=nightly),
     pytest.param("duckdb", "overwritten, replace", marks=nightly),
     pytest.param("delta", "overwritten, replace", marks=nightly),
-    pytest.param("delta", "columns grow", marks=thorough),
+    pytest.param("delta", "columns grow", marks=nightly),
     pytest.param("postgres", "overwritten, replace", marks=nightly),
     pytest.param("parquet", "overwritten, replace", marks=nightly),
     *(pytest.param(kind, "columns grow", marks=nightly) for kind in PLACES if kind != "delta"),

@@ -56,7 +56,7 @@ def until(look: Callable[[], Any], *, seconds: float = 90) -> Any:
     return again_while(operator.not_, stop_after_delay(seconds))(look)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_materialize_all_then_one_then_the_sensor(bucket: Bucket, tmp_path: Path) -> None:
     """Runs and checks do what the UI asks, and the sensor finds a new object."""
     for table in ("a", "b"):

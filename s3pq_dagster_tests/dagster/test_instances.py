@@ -42,7 +42,8 @@ def rows(bucket: Bucket, folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    "options", first_of([{}, {"shards": {"orders": 2}}, {"granularity": "all"}])
+    "options",
+    first_of([{}, {"shards": {"orders": 2}}, {"granularity": "all"}], others=pytest.mark.nightly),
 )
 def test_two_sources_with_a_table_of_the_same_name_load(
     bucket: Bucket, tmp_path: Path, instance: dg.DagsterInstance, options: dict[str, Any]

@@ -88,7 +88,7 @@ def test_every_key_is_loaded_under_its_documented_table(loaded: Loaded) -> None:
     assert set(materialized(loaded.result)) == set(loaded.key_of)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_nothing_else_is_in_the_database(loaded: Loaded) -> None:
     """The file has the tables, the two of the ledger, and what was there before."""
     expected = {"canary", "_s3pq_objects", "_s3pq_tables", "_s3pq_schemas", *loaded.key_of}
@@ -111,7 +111,7 @@ def test_an_impossible_column_fails_its_table_alone(loaded: Loaded, name: str) -
     assert loaded.lake.ledger(f"refused_{name}") == []
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_every_column_is_read_back_under_its_name(loaded: Loaded) -> None:
     """Columns and struct fields are found by name, in another order than the table's."""
     chosen = ["struct", *reversed(COLUMNS)]
@@ -122,7 +122,7 @@ def test_every_column_is_read_back_under_its_name(loaded: Loaded) -> None:
     assert row == {name: number for number, name in enumerate(COLUMNS)}
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", KEPT)
 def test_a_column_that_only_looks_like_another_is_the_files(loaded: Loaded, name: str) -> None:
     """CloudQuery's ids are kept in any case of letters; names that look alike are others."""
@@ -132,7 +132,7 @@ def test_a_column_that_only_looks_like_another_is_the_files(loaded: Loaded, name
     assert row["_s3_key"] == f"kept/{name}/1.parquet"
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_what_names_do_not_differ_in_is_not_loaded_again(loaded: Loaded) -> None:
     """The keys in the ledger equal the listed ones, byte by byte."""
     chosen = [name for name in loaded.key_of if re.match(r"k(1[1-9]|20)|yyy|up", name)]
@@ -154,7 +154,7 @@ def test_the_sensor_names_what_failed_and_asks_for_nothing(loaded: Loaded) -> No
     assert f"{len(loaded.key_of)} of {len(loaded.key_of) + len(REFUSED)} tables up to date" in said
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_every_log_line_is_one_line(loaded: Loaded) -> None:
     """No name breaks a line or the terminal, and each object has its own line."""
     lines = [
@@ -168,7 +168,7 @@ def test_every_log_line_is_one_line(loaded: Loaded) -> None:
     assert all(re.match("[a-z_]+ table=", line) for line in lines)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_every_line_of_discovery_is_one_line(loaded: Loaded) -> None:
     """Each prefix has its own line."""
     lines = Lines()
@@ -177,7 +177,7 @@ def test_every_line_of_discovery_is_one_line(loaded: Loaded) -> None:
     assert len(lines.of("table_found")) == len(found) == len(loaded.key_of) + len(REFUSED)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_saved_tables_have_the_names_that_were_found(loaded: Loaded) -> None:
     """Saved tables have the same prefixes, columns and fields when S3 is not reachable."""
     source = S3ParquetResource(**loaded.lake.bucket.spec)
@@ -192,7 +192,7 @@ def test_saved_tables_have_the_names_that_were_found(loaded: Loaded) -> None:
     assert saved.names == ["a\x00b"]
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_every_description_is_one_line_of_markdown(loaded: Loaded) -> None:
     """The prefix is a code span that ends where it should, or nothing that Markdown changes."""
     for definition in loaded.definitions.assets or ():

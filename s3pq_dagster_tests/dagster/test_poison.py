@@ -47,7 +47,9 @@ def run(
     return job.execute_in_process(instance=instance, run_config={"ops": ops}, raise_on_error=False)
 
 
-@pytest.mark.parametrize("kind", first_of(PLACES), indirect=True)
+@pytest.mark.parametrize(
+    "kind", first_of(PLACES, keep=2, others=pytest.mark.nightly), indirect=True
+)
 def test_check_and_log_name_each_object_that_was_set_aside(
     bucket: Bucket, kind: str, place: Place, instance: dg.DagsterInstance
 ) -> None:
@@ -78,7 +80,7 @@ def test_check_and_log_name_each_object_that_was_set_aside(
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "kind",
-    first_of(sorted(PLACES, reverse=True), keep=2, others=pytest.mark.nightly),
+    first_of(sorted(PLACES, reverse=True), others=pytest.mark.nightly),
     indirect=True,
 )
 def test_a_day_with_twenty_kinds_of_poison_loads_all_others(

@@ -39,7 +39,7 @@ def test_a_first_sync_makes_one_request_an_object_beside_one_footer_a_table(lake
     assert all(read.if_match for read in reads)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_headless_sync_lists_the_prefix_twice_however_many_tables(
     weed_bucket: Bucket, tmp_path: Path
 ) -> None:

@@ -429,9 +429,9 @@ def agrees(place: ParquetS3Place, *, refresh: bool) -> None:
     assert listed == sorted(key for key, ids in by_key.items() for _ in ids)
 
 
-@pytest.mark.thorough
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("refresh", first_of([False, True], others=pytest.mark.nightly))
+@pytest.mark.parametrize("refresh", [False, True])
 def test_a_writer_may_be_killed_at_any_request(tmp_path: Path, *, refresh: bool) -> None:
     """Before it or after it; whoever comes next ends what was begun, and each row is there once.
 

@@ -269,7 +269,7 @@ def test_a_cancelled_step_that_waits_for_its_turn_commits_nothing(
 
 
 @pytest.mark.parametrize("rows_in_a_batch", [pytest.param(50, marks=pytest.mark.nightly), 100_000])
-@pytest.mark.parametrize("place", first_of(PLACES), indirect=True)
+@pytest.mark.parametrize("place", first_of(PLACES, others=pytest.mark.nightly), indirect=True)
 def test_a_full_disk_under_rows_that_wait(
     load: TableLoad, bucket: Bucket, place: Place, rows_in_a_batch: int
 ) -> None:

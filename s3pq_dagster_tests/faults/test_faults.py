@@ -13,7 +13,6 @@ from s3pq_dagster_tests.faults.engines import Parts
 from s3pq_dagster_tests.faults.plan import Kind, Stage
 from s3pq_dagster_tests.faults.proxy import FaultyProxy
 from s3pq_dagster_tests.faults.world import World
-from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.servers import admin_client
 
 SEED = 1
@@ -71,11 +70,8 @@ def chosen(stage: Stage, rate: float) -> list[Case]:
     ]
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("stage", "rate"),
-    first_of([(Stage.DATA, 0.2), (Stage.LISTING, 1.0)], others=pytest.mark.nightly),
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize(("stage", "rate"), [(Stage.DATA, 0.2), (Stage.LISTING, 1.0)])
 def test_a_fault_ends_right_or_in_the_right_error(
     moto: str, tmp_path: Path, stage: Stage, rate: float
 ) -> None:
