@@ -231,4 +231,4 @@ def test_the_command_line_takes_hostile_names(bucket: Bucket, tmp_path: Path) ->
         *(tmp_path, tmp_path / "a")
     }
     files = [str(path.relative_to(home)) for path in home.rglob("*")]
-    assert [name for name in files if re.search(r"canary|yyy|zzz|[^ -~]", name)] == []
+    assert [name for name in files if re.search(r"canary|y{9}|z{9}|[^ -~]", name)] == []
