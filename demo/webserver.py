@@ -158,7 +158,7 @@ class Webserver:
         runs: list[dict[str, Any]] = found["runsOrError"]["results"]
         return runs
 
-    def finished(self, run_id: str, *, timeout_seconds: float = 120) -> str:
+    def finished(self, run_id: str, *, timeout_seconds: float = 240) -> str:
         """Wait for a run to end; return its status."""
 
         def status() -> str:

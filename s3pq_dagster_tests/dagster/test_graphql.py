@@ -19,7 +19,7 @@ from s3pq_dagster_tests.proxy import Request
 from s3pq_dagster_tests.servers import free_port
 from s3pq_dagster_tests.waiting import again_while
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 TERMINATE = """
     mutation ($run: String!) { terminateRun(runId: $run, terminatePolicy: SAFE_TERMINATE) {
         __typename ... on PythonError { message } ... on TerminateRunFailure { message }

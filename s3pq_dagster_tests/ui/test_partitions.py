@@ -50,7 +50,7 @@ def test_the_bar_shows_which_days_are_whole_and_a_failing_table_says_why(
     A failing table's page names the object, and why.
     """
     webserver.start_sensor()
-    again_while(lambda found: len(found) < len(RUNS), stop_after_delay(120))(webserver.runs)
+    again_while(lambda found: len(found) < len(RUNS), stop_after_delay(240))(webserver.runs)
     ended = {webserver.finished(run["runId"]) for run in webserver.runs()}
     assert ended == RUNS
 

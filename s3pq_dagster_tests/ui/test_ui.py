@@ -16,7 +16,7 @@ from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.servers import free_port
 from s3pq_dagster_tests.waiting import again_while
 
-pytestmark = pytest.mark.ui
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(500)]
 _SECONDS = 1000
 """Playwright counts in milliseconds."""
 
@@ -65,7 +65,7 @@ def test_tables_rows_kinds_and_plots_are_in_the_ui(
     weed_bucket.put("flights/2013/01/03.parquet", 914)
     weed_bucket.put("weather/2014.parquet", b"not Parquet at all, and long enough for a footer")
     webserver.start_sensor()
-    again_while(lambda found: len(found) < 2, stop_after_delay(120))(webserver.runs)
+    again_while(lambda found: len(found) < 2, stop_after_delay(240))(webserver.runs)
     assert webserver.finished(webserver.runs()[0]["runId"]) == "SUCCESS"
 
     for lag in (Lag(objects=2, bytes=4096, seconds=90), Lag()):
