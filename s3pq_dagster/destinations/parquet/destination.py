@@ -4,11 +4,18 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
+import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations.parquet.failures import translated
 from s3pq_dagster.destinations.parquet.paths import check_table, lock_path
-from s3pq_dagster.destinations.parquet.reading import TableReader, audit_of, not_loaded, state_of
+from s3pq_dagster.destinations.parquet.reading import (
+    TableReader,
+    audit_of,
+    entries_of,
+    not_loaded,
+    state_of,
+)
 from s3pq_dagster.destinations.parquet.session import Session
 from s3pq_dagster.destinations.parquet.snapshot import Snapshot, read_consistently
 from s3pq_dagster.destinations.parquet.types import check_schema, rule_of
@@ -66,6 +73,13 @@ class ParquetDestination:
         with self._opened(owner.table) as storage:
             return read_consistently(
                 storage, owner.table, lambda snapshot: state_of(storage, owner, snapshot)
+            )
+
+    def entries(self, owner: Owner) -> pl.DataFrame:
+        """See :meth:`Destination.entries`."""
+        with self._opened(owner.table) as storage:
+            return read_consistently(
+                storage, owner.table, lambda snapshot: entries_of(storage, owner, snapshot)
             )
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:

@@ -6,11 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.column_rules import check_chosen
+from s3pq_dagster.destinations.ledger_rows import NO_ENTRIES, OBJECT_COLUMNS
 from s3pq_dagster.destinations.parquet.conforming import conforming, held_columns
 from s3pq_dagster.destinations.parquet.failures import damaged_file_named
 from s3pq_dagster.destinations.parquet.paths import final_path
@@ -140,6 +142,13 @@ def state_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> Table
     return (
         TableState.empty() if snapshot is None else check_snapshot(snapshot, storage, owner).state
     )
+
+
+def entries_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> pl.DataFrame:
+    """See :meth:`Destination.entries`."""
+    if snapshot is None:
+        return NO_ENTRIES
+    return check_snapshot(snapshot, storage, owner).manifest.frame.select(*OBJECT_COLUMNS)
 
 
 def audit_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> TableAudit:
