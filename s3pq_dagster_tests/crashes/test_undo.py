@@ -16,7 +16,7 @@ from s3pq_dagster_tests.destinations.places import Place
 from s3pq_dagster_tests.destinations.places.all_places import ALL_PLACES
 from s3pq_dagster_tests.destinations.tables import OWNER, ids_by_key
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1_200)
 BEFORE = {"orders/a": [0, 1, 2], "orders/b": [0, 1, 2, 3], "orders/c": list(range(5))}
 BEFORE["orders/d"] = [0]
 AFTER = {"orders/a": [0, 1, 2]}
