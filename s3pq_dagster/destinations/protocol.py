@@ -10,6 +10,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 
 
@@ -85,6 +86,16 @@ class Destination(Protocol):
                 table.
             LedgerVersionError: A newer release wrote the ledger.
             DestinationError: The destination cannot be read.
+        """
+        ...
+
+    def look(self, owner: Owner) -> TableLook:
+        """Read the state of a table for people, with its runs and schemas.
+
+        Nothing is written, not even what :meth:`state` may finish for a run that was killed.
+
+        Raises:
+            DestinationError: As :meth:`state`.
         """
         ...
 

@@ -21,6 +21,7 @@ from s3pq_dagster.destinations.duckdb.rules import rule_of
 from s3pq_dagster.destinations.duckdb.session import Session
 from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.destinations.lock_wait import wait_for_lock
+from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.destinations.value_rules import ValueRules
 from s3pq_dagster.errors import (
@@ -84,6 +85,11 @@ class DuckDBDestination:
         """See :meth:`Destination.state`."""
         with self._reading(owner) as session:
             return TableState.empty() if session is None else session.state()
+
+    def look(self, owner: Owner) -> TableLook:
+        """See :meth:`Destination.look`."""
+        with self._reading(owner) as session:
+            return TableLook.empty() if session is None else session.look()
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""

@@ -16,6 +16,7 @@ from s3pq_dagster.destinations.duckdb.table import Table
 from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.destinations.ledger_rows import OBJECTS, SCHEMAS, TABLES
 from s3pq_dagster.destinations.table_errors import differ_by_case, not_managed, unaccounted_rows
+from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.ledger import Status
 
@@ -87,6 +88,15 @@ class Session:
         with self.transaction():  # state and row counts of one snapshot
             state = self.state()
             return TableAudit.of(state, self.table.count_by_key() if state.exists else [])
+
+    def look(self) -> TableLook:
+        """See :meth:`Destination.look`."""
+        with self.transaction():
+            state, there = self.state(), self._existing_tables()
+            if OBJECTS not in there:
+                return TableLook.empty()
+            versions = self._entries.versions() if SCHEMAS in there else []
+            return TableLook.of(state, self._entries.runs(), versions)
 
     def commit(
         self,

@@ -17,6 +17,7 @@ from s3pq_dagster.destinations.postgres.table import Table
 from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.values import PIECE_BYTES
 from s3pq_dagster.destinations.table_errors import not_managed, unaccounted_rows
+from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.ledger import Status
 
@@ -97,6 +98,13 @@ class Session:
         """See :meth:`Destination.audit`."""
         state = self.state()
         return TableAudit.of(state, self._table.count_by_key() if state.exists else [])
+
+    def look(self) -> TableLook:
+        """See :meth:`Destination.look`."""
+        state = self.state()
+        if OBJECTS not in self._entries.in_database.found():
+            return TableLook.empty()
+        return TableLook.of(state, self._entries.runs(), self._entries.versions())
 
     def commit(
         self,
