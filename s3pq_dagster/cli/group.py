@@ -7,10 +7,12 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from s3pq_dagster.cli.output import told
 from s3pq_dagster.errors import S3ParquetError, one_line
 
 PROGRAM = "s3pq"
 COMMANDS = {
+    "plan": "Show what a run would load, and what it would cost.",
     "tables": "Show which tables a layout makes of the bucket.",
 }
 """Each command's line in the help. Command ``x`` is ``command`` in ``commands/x.py``, which is
@@ -52,18 +54,18 @@ class _Commands(click.Group):
         try:
             code = super().main(*args, **(options | {"standalone_mode": False}))
         except S3ParquetError as error:
-            code = _told(f"{type(error).__name__}: {error}")
+            code = _failed(told(error))
         except click.UsageError as error:
             asked = PROGRAM if error.ctx is None else error.ctx.command_path
-            code = _told(f"{error.format_message()} See {asked} --help.")
+            code = _failed(f"{error.format_message()} See {asked} --help.")
         except click.ClickException as error:
-            code = _told(error.format_message())
+            code = _failed(error.format_message())
         except click.Abort:
-            code = _told("interrupted")
+            code = _failed("interrupted")
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _told(message: str) -> int:
+def _failed(message: str) -> int:
     click.echo(f"error: {one_line(message)}", err=True)
     return FAILED
 

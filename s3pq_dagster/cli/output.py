@@ -44,6 +44,12 @@ class Output:
                 click.echo(text)
 
 
+def told(error: Exception) -> str:
+    """Return class and message of an error in one line, whatever lines the message has."""
+    message = " ".join(part.strip() for part in str(error).splitlines())
+    return one_line(f"{type(error).__name__}: {message}")
+
+
 def print_json(found: Any) -> None:
     """Print a value as JSON, with the names in the order in which they are given."""
     click.echo(json.dumps(found, indent=2, ensure_ascii=True))

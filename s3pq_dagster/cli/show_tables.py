@@ -14,6 +14,7 @@ from s3pq_dagster.layout.key_columns import KeyColumn, KeyColumnError
 from s3pq_dagster.layout.key_reader import KeyReader
 from s3pq_dagster.logs import counted, human_bytes
 from s3pq_dagster.source.catalog import Grouping, TableListing
+from s3pq_dagster.source.table_names import is_selected
 from s3pq_dagster.spec import S3ParquetSpec
 
 _COLUMNS = [
@@ -50,9 +51,12 @@ class LeftOut:
     """How many tables ``tables`` and ``skip_tables`` leave out."""
 
     @classmethod
-    def of(cls, grouping: Grouping, selected: int) -> "LeftOut":
-        """Count them, given how many tables are selected."""
-        unselected = len(grouping.groups) - selected
+    def of(cls, opened: OpenTarget) -> "LeftOut":
+        """Count them."""
+        grouping, source = opened.grouping, opened.source
+        names = {group.bare_name(source.bucket) for group in grouping.groups}
+        globs = {"tables": source.tables, "skip_tables": source.skip_tables}
+        unselected = sum(not is_selected(name, **globs) for name in names)
         return cls(grouping.other, grouping.example, grouping.ignored, unselected)
 
     def as_json(self) -> dict[str, Any]:
@@ -166,8 +170,8 @@ def fault_of(table: TableListing, grouping: Grouping) -> str | None:
 def _looked_at(target: Target, asked: Asked, changed: dict[str, Any] | None) -> _Tables:
     with target.opened(changed) as opened:
         every = opened.tables(Asked())
-        left_out = LeftOut.of(opened.grouping, len(every))
-        return _Tables(opened, [each for each in every if asked.is_wanted(each.name)], left_out)
+        wanted = [each for each in every if asked.is_wanted(each.name)]
+        return _Tables(opened, wanted, LeftOut.of(opened))
 
 
 def _checked(text: str) -> Any:

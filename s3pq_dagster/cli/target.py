@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -51,7 +51,8 @@ class Target:
         """
         with _told_in_a_line(), self.source.process_config_and_initialize_cm() as opened:
             source = opened.model_copy(update=changed) if changed else opened
-            yield OpenTarget(self, source)
+            with ExitStack() as stack:
+                yield OpenTarget(self, source, stack)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class OpenTarget:
 
     target: Target
     source: S3ParquetResource
+    stack: ExitStack
+    """What is open beside the bucket."""
     listing: BucketListing = field(init=False)
     """The listing of everything that the source is to list, once it is asked for."""
 
@@ -90,7 +93,9 @@ class OpenTarget:
         with _told_in_a_line():
             manager = build_io_manager(given) if isinstance(given, str) else given
             manager.check_installed()
-            opened: S3ParquetIOManager = manager.process_config_and_initialize()
+            opened: S3ParquetIOManager = self.stack.enter_context(
+                manager.process_config_and_initialize_cm()
+            )
         patience = getattr(opened, "lock_timeout_seconds", None)
         if patience is None:
             return opened

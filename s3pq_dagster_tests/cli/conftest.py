@@ -1,7 +1,7 @@
 """Fixtures for the command line: a directory, variables, and what runs a command."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class Said:
 
     def words(self, first: str) -> list[str]:
         """Return the words of the line that begins with one."""
-        (found,) = (line.split() for line in self.out.splitlines() if line.startswith(first))
+        (found,) = (line.split() for line in self.out.splitlines() if line.startswith(f"{first} "))
         return found
 
 
@@ -68,6 +68,3 @@ def s3pq(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Com
     """Return what runs a command in an empty directory."""
     monkeypatch.chdir(tmp_path)
     return CommandLine(bucket, tmp_path)
-
-
-Put = Callable[[], None]

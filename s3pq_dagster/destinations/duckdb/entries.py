@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -97,22 +96,6 @@ class Entries:
             f"SELECT {names} FROM {self.objects} WHERE table_name = ?", [self._owner.table]
         )
         return as_ledger(pl.DataFrame(found))
-
-    def runs(self) -> pl.DataFrame:
-        """Count the table's entries by run and status."""
-        found = self._sql.arrow(
-            'SELECT run_id, status, count(*) AS objects, sum("rows")::BIGINT AS "rows", '
-            f"max(loaded_at) AS at FROM {self.objects} WHERE table_name = ? GROUP BY ALL",
-            [self._owner.table],
-        )
-        return pl.DataFrame(found)
-
-    def versions(self) -> list[dict[str, Any]]:
-        """Read the table's rows of ``_s3pq_schemas``."""
-        found = self._sql.arrow(
-            f"SELECT * FROM {self._schemas} WHERE table_name = ?", [self._owner.table]
-        )
-        return pl.DataFrame(found).to_dicts()
 
     def check_version(self) -> None:
         """Check the format of the ledger.

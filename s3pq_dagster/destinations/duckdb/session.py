@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.duckdb.entries import Entries
 from s3pq_dagster.destinations.duckdb.failures import translated
+from s3pq_dagster.destinations.duckdb.look import look_of
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.statements import Statements
 from s3pq_dagster.destinations.duckdb.table import Table
@@ -93,10 +94,7 @@ class Session:
         """See :meth:`Destination.look`."""
         with self.transaction():
             state, there = self.state(), self._existing_tables()
-            if OBJECTS not in there:
-                return TableLook.empty()
-            versions = self._entries.versions() if SCHEMAS in there else []
-            return TableLook.of(state, self._entries.runs(), versions)
+            return look_of(self._sql, self._space, self._owner.table, state, there)
 
     def commit(
         self,

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.ledger_rows import SCHEMAS, TABLES, TableRow, as_ledger, entry_rows
+from s3pq_dagster.destinations.ledger_rows import TABLES, TableRow, as_ledger, entry_rows
 from s3pq_dagster.destinations.postgres.ledger_tables import LedgerTables
 from s3pq_dagster.destinations.postgres.names import quoted
 from s3pq_dagster.destinations.postgres.statements import Copy, Statements
 from s3pq_dagster.destinations.table_errors import check_version, loaded_meanwhile
-from s3pq_dagster.destinations.table_look import RUN_COLUMNS
 from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.errors import UnsupportedSchemaError
 from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger
@@ -60,26 +58,6 @@ class Entries:
             f"SELECT {names} FROM {self._objects} WHERE table_name = $1", self._owner.table
         )
         return as_ledger(pl.DataFrame(found, schema=ENTRY_COLUMNS, orient="row"))
-
-    def runs(self) -> pl.DataFrame:
-        """Count the table's entries by run and status."""
-        found = self._connection.rows(
-            'SELECT run_id, status, count(*), sum("rows")::bigint, max(loaded_at) '
-            f"FROM {self._objects} WHERE table_name = $1 GROUP BY run_id, status",
-            self._owner.table,
-        )
-        return pl.DataFrame(found, schema=RUN_COLUMNS, orient="row")
-
-    def versions(self) -> list[dict[str, Any]]:
-        """Read the table's rows of ``_s3pq_schemas``; none in a ledger of format 1."""
-        if SCHEMAS not in self.in_database.found():
-            return []
-        names = ("version", "arrow_schema", "since_key", "changed_at")
-        found = self._connection.rows(
-            f"SELECT {', '.join(names)} FROM {self._schemas} WHERE table_name = $1",
-            self._owner.table,
-        )
-        return [dict(zip(names, row, strict=True)) for row in found]
 
     def table_row_if_exists(self) -> TableRow | None:
         """Return :meth:`table_row`, or ``None`` if there is no ledger at all."""

@@ -11,6 +11,7 @@ from s3pq_dagster.destinations.postgres.alteration import change_table
 from s3pq_dagster.destinations.postgres.connection import Connection
 from s3pq_dagster.destinations.postgres.entries import Entries
 from s3pq_dagster.destinations.postgres.failures import refusals_told, translated
+from s3pq_dagster.destinations.postgres.look import look_of
 from s3pq_dagster.destinations.postgres.names import refreshed_name, stored_name
 from s3pq_dagster.destinations.postgres.statements import ONE_SNAPSHOT
 from s3pq_dagster.destinations.postgres.table import Table
@@ -101,10 +102,8 @@ class Session:
 
     def look(self) -> TableLook:
         """See :meth:`Destination.look`."""
-        state = self.state()
-        if OBJECTS not in self._entries.in_database.found():
-            return TableLook.empty()
-        return TableLook.of(state, self._entries.runs(), self._entries.versions())
+        tables, name = self._entries.in_database, self._owner.table
+        return look_of(self._connection, tables, name, self.state())
 
     def commit(
         self,

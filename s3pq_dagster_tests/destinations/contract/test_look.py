@@ -50,13 +50,8 @@ def test_a_look_tells_each_schema_that_the_table_has_had(destination: Destinatio
     wider = SCHEMA.insert(1, pa.field("more", pa.string()))
     with destination.write(OWNER, run_id="one", append=False, refresh=False) as writer:
         commit(writer, (A1, 3))
-        rows = pa.record_batch(
-            [
-                pa.array(each, field.type)
-                for each, field in zip([[9], ["m"], ["t"], [B1.key]], wider)
-            ],
-            schema=wider,
-        )
+        row = {"id": 9, "more": "m", "text": "t", "_s3_key": B1.key}
+        rows = pa.RecordBatch.from_pylist([row], wider)
         writer.commit(stream(rows), schema_key=B1.key, seal=lambda: sealed(loaded(B1, 1)))
     first, second = destination.look(OWNER).versions
     assert (first.version, first.since_key, first.schema) == (1, A1.key, SCHEMA)
