@@ -13,6 +13,7 @@ from s3pq_dagster.errors import S3ParquetError, one_line
 PROGRAM = "s3pq"
 COMMANDS = {
     "plan": "Show what a run would load, and what it would cost.",
+    "status": "Show what is loaded, from the ledger.",
     "tables": "Show which tables a layout makes of the bucket.",
 }
 """Each command's line in the help. Command ``x`` is ``command`` in ``commands/x.py``, which is

@@ -49,6 +49,7 @@ _IS_LOCKED = "SELECT current_setting('lock_configuration')"
 _RULES = ValueRules("DuckDB", check_schema, rule_of)
 
 
+# Long by what a destination promises: each call opens the file in a way of its own.
 class DuckDBDestination:
     """A namespace of a DuckDB file.
 

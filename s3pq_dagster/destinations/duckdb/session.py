@@ -22,6 +22,7 @@ from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, Tab
 from s3pq_dagster.ledger import Status
 
 
+# Long by the state that people look at, beside what a writer needs of it.
 class Session:
     """One table over one open connection."""
 
