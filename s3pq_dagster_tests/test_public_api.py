@@ -82,8 +82,15 @@ def test_everything_public_is_importable_and_sorted() -> None:
 def test_nothing_else_is_public() -> None:
     """Every importable name that is not a module is in `__all__`."""
     modules = {name.partition(".")[2] for name in sys.modules if name.startswith("s3pq_dagster.")}
-    public = {name for name in vars(s3pq_dagster) if not name.startswith("_")} - modules
+    public = {name for name in dir(s3pq_dagster) if not name.startswith("_")} - modules
     assert public == set(s3pq_dagster.__all__)
+
+
+def test_importing_the_package_does_not_import_dagster(tmp_path: Path) -> None:
+    """What a public name needs is imported when it is asked for, so help is shown at once."""
+    code = "print('dagster' in sys.modules); s3pq_dagster.Rule; s3pq_dagster.LoadConfig"
+    said = run(f"{code}; print('dagster' in sys.modules)", "none", directory=tmp_path)
+    assert said.split() == ["False", "True"]
 
 
 def test_everything_public_is_documented() -> None:

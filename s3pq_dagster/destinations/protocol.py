@@ -11,6 +11,7 @@ from typing import Protocol
 import polars as pl
 import pyarrow as pa
 
+from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 
 
@@ -102,6 +103,16 @@ class Destination(Protocol):
         Returns:
             A row for each entry, any order, with the columns of
             :data:`~s3pq_dagster.destinations.ledger_rows.OBJECT_COLUMNS`.
+
+        Raises:
+            DestinationError: As :meth:`state`.
+        """
+        ...
+
+    def look(self, owner: Owner) -> TableLook:
+        """Read the state of a table for people, with its runs and schemas.
+
+        Nothing is written, not even what :meth:`state` may finish for a run that was killed.
 
         Raises:
             DestinationError: As :meth:`state`.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import pyarrow as pa
@@ -17,9 +18,28 @@ from s3pq_dagster.objects import Listing, ObjectMeta
 from s3pq_dagster.reading.added_columns import OUR_COLUMNS, schema_with_added_columns
 from s3pq_dagster.reading.footers import MOST_AT_A_TIME, read_footer
 from s3pq_dagster.source.store import Store
+from s3pq_dagster.spec import S3ParquetSpec
 
 MOST_LOOKED_AT = 10_000
 """Footers that are read to tell or join the schemas of what is pending."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingFooter:
+    """What the footer of an object says that is not loaded yet."""
+
+    object: ObjectMeta
+    rows: int
+    schema: pa.Schema
+    """Canonical schema of the file's own columns, and of those that its key makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadFooter:
+    """An object whose footer, or whose key's columns, cannot be read."""
+
+    object: ObjectMeta
+    error: Exception
 
 
 def pending_schemas(
@@ -36,34 +56,51 @@ def pending_schemas(
     Yields:
         Each object whose footer can be read, and its schema with all columns that are added.
     """
+    for each in pending_footers(plan, store, pending, known):
+        if isinstance(each, PendingFooter) and (full := _full(plan.spec, each)) is not None:
+            yield each.object, full  # the load of another one says what is wrong with it
+
+
+def pending_footers(
+    plan: LoadPlan, store: Store, pending: Listing, known: pa.Schema | None
+) -> Iterator[PendingFooter | UnreadFooter]:
+    """Read the footers of pending objects, as :func:`pending_schemas` does, errors included."""
     some = Listing(pending.frame.head(MOST_LOOKED_AT))
     keys = KeyReader(plan.spec.key_layout, some.frame["key"])
 
-    def read(found: ObjectMeta) -> pa.Schema | None:
+    def read(found: ObjectMeta) -> PendingFooter | UnreadFooter:
         try:
-            return read_footer(store, found, known).canonical_schema
-        except (S3ParquetError, pa.ArrowException, ValueError):
-            return None  # its load says what is wrong with it
+            file = read_footer(store, found, known)
+            return PendingFooter(found, file.rows, file.canonical_schema)
+        except (S3ParquetError, pa.ArrowException, ValueError) as error:
+            return UnreadFooter(found, error)
 
     with ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="s3pq-footer") as pool:
         objects = iter(some)
         while batch := list(islice(objects, 16 * MOST_AT_A_TIME)):
-            for found, schema in zip(batch, pool.map(read, batch), strict=True):
-                if schema is not None and (full := _full(plan, keys, found, schema)) is not None:
-                    yield found, full
+            for each in pool.map(read, batch):
+                yield _with_key(keys, each) if isinstance(each, PendingFooter) else each
 
 
-def _full(
-    plan: LoadPlan, keys: KeyReader, found: ObjectMeta, schema: pa.Schema
-) -> pa.Schema | None:
-    spec = plan.spec
+def _with_key(keys: KeyReader, footer: PendingFooter) -> PendingFooter | UnreadFooter:
+    """Add the columns that the object's key makes."""
     try:
-        columns = keys.columns(found.key, OUR_COLUMNS)
-        own = with_columns(schema, missing_in(schema, columns))
+        columns = keys.columns(footer.object.key, OUR_COLUMNS)
+    except KeyColumnError as error:
+        return UnreadFooter(footer.object, error)
+    missing = missing_in(footer.schema, columns)
+    return replace(footer, schema=with_columns(footer.schema, missing))
+
+
+def _full(spec: S3ParquetSpec, footer: PendingFooter) -> pa.Schema | None:
+    try:
         return schema_with_added_columns(
-            own, found.key, add_cq_ids=spec.add_cq_ids, mode=spec.schema_mode
+            footer.schema,
+            footer.object.key,
+            add_cq_ids=spec.add_cq_ids,
+            mode=spec.schema_mode,
         )
-    except (KeyColumnError, S3ParquetError):
+    except S3ParquetError:
         return None
 
 

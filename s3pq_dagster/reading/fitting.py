@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -10,11 +11,25 @@ from s3pq_dagster.drift.casts import InexactError, exact, may_be_inexact
 from s3pq_dagster.drift.fitting import EVOLVE, RESCUE, STRICT, Fit, conversion, fit, inexact, start
 from s3pq_dagster.drift.joins import join_types
 from s3pq_dagster.errors import RefusedObjectError, SchemaMismatchError
+from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.added_columns import schema_with_added_columns, without_other_ids
-from s3pq_dagster.reading.open_object import OpenObject
 from s3pq_dagster.spec import S3ParquetSpec
 
 Convert = Callable[[pa.RecordBatch], pa.RecordBatch]
+
+
+class ReadObject(Protocol):
+    """An object whose columns are known."""
+
+    @property
+    def object(self) -> ObjectMeta:
+        """The object."""
+        ...
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Canonical schema of its own columns, and of those that its key makes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +63,28 @@ class Fitting:
         """Schema of the last object whose columns are exactly the table's."""
         self._checked: tuple[pa.Schema, Reference, list[tuple[int, pa.Field]]] | None = None
 
-    def reference_after(self, opened: OpenObject) -> Reference:
+    def reference_after(self, opened: ReadObject) -> Reference:
         """Return what the table's schema is with an object; unchanged if it does not fit."""
         reference, after = self.reference, self._fit(opened)
         if reference is not None and (after.differences or after.schema.equals(reference.schema)):
             return reference
         return Reference(after.schema, opened.object.key)
 
-    def changes_table(self, opened: OpenObject) -> bool:
+    def changes_table(self, opened: ReadObject) -> bool:
         """Return whether the table's schema changes by an object."""
         return self.reference_after(opened) is not self.reference
 
-    def differs(self, opened: OpenObject) -> bool:
+    def differs(self, opened: ReadObject) -> bool:
         """Return whether an object's columns are not exactly the table's."""
-        return self.reference is not None and bool(
-            fit(self.reference.schema, self._added(opened), STRICT).differences
-        )
+        return bool(self.deviation(opened))
 
-    def conversion(self, opened: OpenObject, committed: tuple[int, str | None]) -> Convert:
+    def deviation(self, opened: ReadObject) -> list[str]:
+        """Describe how an object's columns differ from the table's, one phrase a column."""
+        if self.reference is None:
+            return []
+        return fit(self.reference.schema, self._added(opened), STRICT).differences
+
+    def conversion(self, opened: ReadObject, committed: tuple[int, str | None]) -> Convert:
         """Return what makes an object's own rows those of the table, but for the added columns.
 
         The function that is returned raises :class:`RefusedObjectError` if a value would change.
@@ -127,14 +146,14 @@ class Fitting:
             except InexactError as error:
                 raise RefusedObjectError(key, inexact(target, str(error))) from None
 
-    def _fit(self, opened: OpenObject) -> Fit:
+    def _fit(self, opened: ReadObject) -> Fit:
         if self._last is None or not (
             self._last[1] is self.reference and opened.schema.equals(self._last[0])
         ):
             self._last = opened.schema, self.reference, self._fit_anew(opened)
         return self._last[2]
 
-    def _fit_anew(self, opened: OpenObject) -> Fit:
+    def _fit_anew(self, opened: ReadObject) -> Fit:
         after = self._fit_alone(self._added(opened), opened.object.key)
         return after if after.differences else Fit(self._at_least(after.schema), [])
 
@@ -148,7 +167,7 @@ class Fitting:
     def _at_least(self, schema: pa.Schema) -> pa.Schema:
         return schema if self._least is None else fit(schema, self._least, self._mode).schema
 
-    def _is_same(self, table: Reference, opened: OpenObject) -> bool:
+    def _is_same(self, table: Reference, opened: ReadObject) -> bool:
         """Return whether the columns are the table's, in whatever order."""
         known = self._same
         if known is not None and known[1] is table and opened.schema.equals(known[0]):
@@ -158,12 +177,12 @@ class Fitting:
         self._same = opened.schema, table
         return True
 
-    def _converting(self, table: pa.Schema, opened: OpenObject) -> Convert:
+    def _converting(self, table: pa.Schema, opened: ReadObject) -> Convert:
         own = {schemas.folded(name) for name in opened.schema.names}
         added = [name for name in self._added(opened).names if schemas.folded(name) not in own]
         return conversion(table, opened.schema, added, self._mode)
 
-    def _added(self, opened: OpenObject) -> pa.Schema:
+    def _added(self, opened: ReadObject) -> pa.Schema:
         found = schema_with_added_columns(
             opened.schema, opened.object.key, add_cq_ids=self._add_cq_ids, mode=self._mode
         )

@@ -63,6 +63,8 @@ class BucketListing:
         self._left = deque([_Branch(prefix)])
         self._pages: list[pl.DataFrame] = []
         self._listed_again: set[str] = set()
+        self.requests = 0
+        """How many pages were asked for so far, those of branches that were found included."""
 
     @property
     def objects(self) -> int:
@@ -103,6 +105,7 @@ class BucketListing:
                     return None
                 # A short wait, so that an interrupt is noticed.
                 for done in wait(asked, _WAIT_SECONDS, FIRST_COMPLETED).done:
+                    self.requests += 1
                     self._left.extendleft(self._after(asked.pop(done), done.result()))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

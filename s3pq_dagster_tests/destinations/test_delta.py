@@ -556,6 +556,10 @@ def test_a_committed_intent_counts_before_it_is_in_the_ledger(
     objects = functools.partial(pl.read_delta, str(root / "_s3pq_objects"))
     assert objects()["key"].to_list() == [A.key]
     (root / "_s3pq_locks" / "orders.lock").rmdir()
+    looked = destination.look(OWNER)  # which writes nothing, and so does not finish it either
+    assert looked.state.ledger.count(Status.LOADED) == looked.runs["objects"].sum() == len(expected)
+    assert objects()["key"].to_list() == [A.key]
+    assert not (root / "_s3pq_locks" / "orders.lock").exists()
     assert entries(destination) == expected
     assert sorted(objects()["key"]) == [A.key, B.key]
     assert logs.intents.numbers() == []

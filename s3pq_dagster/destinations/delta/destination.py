@@ -21,6 +21,7 @@ from s3pq_dagster.destinations.delta.snapshot import Snapshot, TableLogs
 from s3pq_dagster.destinations.delta.types import check_schema
 from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.storage.root import Root
+from s3pq_dagster.destinations.table_look import TableLook, runs_of
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.destinations.value_rules import ValueRules
 from s3pq_dagster.errors import DestinationError
@@ -82,6 +83,16 @@ class DeltaDestination:
         """See :meth:`Destination.entries`."""
         with self._root.open() as storage:
             return _snapshot(storage, owner).entries
+
+    def look(self, owner: Owner) -> TableLook:
+        """See :meth:`Destination.look`."""
+        with self._root.open() as storage:
+            logs = TableLogs(storage, owner.table)
+            found = logs.snapshot()
+            found.check(owner)
+            if found.row is None:
+                return TableLook.empty()
+            return TableLook.of(found.state(), runs_of(found.entries), logs.versions(found))
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""

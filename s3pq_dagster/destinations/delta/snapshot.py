@@ -152,6 +152,13 @@ class TableLogs:
             except _InconsistentReadError as error:
                 raise _not_managed(self.table, str(error)) from error
 
+    def versions(self, found: Snapshot) -> list[dict[str, Any]]:
+        """Read the rows of ``_s3pq_schemas``, with those that only an intent has so far."""
+        rows = self.ledger.schemas.read(self.ledger.schemas.log.open()).to_dicts()
+        last = max((row["version"] for row in rows), default=0)
+        coming = [] if found.pending is None else found.pending.change.versions
+        return [*rows, *(row for row in coming if row["version"] > last)]
+
     def _read(self) -> Snapshot:
         # A writer commits to the table first and to the ledger's tables after it. They are opened
         # in the opposite order, so the ledger is never ahead of the table; where it is behind, the

@@ -29,6 +29,7 @@ from s3pq_dagster.destinations.duckdb.session import Session
 from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.destinations.ledger_rows import NO_ENTRIES
 from s3pq_dagster.destinations.lock_wait import wait_for_lock
+from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.destinations.value_rules import ValueRules
 from s3pq_dagster.errors import (
@@ -54,6 +55,7 @@ _IS_LOCKED = "SELECT current_setting('lock_configuration')"
 _RULES = ValueRules("DuckDB", check_schema, rule_of)
 
 
+# Long by what a destination promises: each call opens the file in a way of its own.
 class DuckDBDestination:
     """A namespace of a DuckDB file.
 
@@ -95,6 +97,11 @@ class DuckDBDestination:
         """See :meth:`Destination.entries`."""
         with self._reading(owner) as session:
             return NO_ENTRIES if session is None else session.entries()
+
+    def look(self, owner: Owner) -> TableLook:
+        """See :meth:`Destination.look`."""
+        with self._reading(owner) as session:
+            return TableLook.empty() if session is None else session.look()
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""

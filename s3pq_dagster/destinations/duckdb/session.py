@@ -12,6 +12,7 @@ import pyarrow as pa
 from s3pq_dagster.destinations.duckdb.entries import Entries
 from s3pq_dagster.destinations.duckdb.failures import translated
 from s3pq_dagster.destinations.duckdb.ledger_tables import LedgerTables
+from s3pq_dagster.destinations.duckdb.look import look_of
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.state_reader import StateReader
 from s3pq_dagster.destinations.duckdb.statements import Statements
@@ -20,9 +21,11 @@ from s3pq_dagster.destinations.duckdb.table_facts import TableFacts
 from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.destinations.ledger_rows import NO_ENTRIES, OBJECTS, SCHEMAS, TABLES
 from s3pq_dagster.destinations.table_errors import unaccounted_rows
+from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 
 
+# Long by the state that people look at, beside what a writer needs of it.
 class Session:
     """One table over one open connection."""
 
@@ -100,6 +103,12 @@ class Session:
         with self.transaction():  # state and row counts of one snapshot
             state = self.state()
             return TableAudit.of(state, self.table.count_by_key() if state.exists else [])
+
+    def look(self) -> TableLook:
+        """See :meth:`Destination.look`."""
+        with self.transaction():
+            state, there = self.state(), self._existing_tables()
+            return look_of(self._sql, self._space, self._owner.table, state, there)
 
     def commit(
         self,

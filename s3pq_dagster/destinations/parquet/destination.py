@@ -13,6 +13,7 @@ from s3pq_dagster.destinations.parquet.reading import (
     TableReader,
     audit_of,
     entries_of,
+    look_of,
     not_loaded,
     state_of,
 )
@@ -21,6 +22,7 @@ from s3pq_dagster.destinations.parquet.snapshot import Snapshot, read_consistent
 from s3pq_dagster.destinations.parquet.types import check_schema, rule_of
 from s3pq_dagster.destinations.storage.protocol import Storage, UncertainSwapError
 from s3pq_dagster.destinations.storage.root import Root
+from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.destinations.value_rules import ValueRules
 
@@ -80,6 +82,13 @@ class ParquetDestination:
         with self._opened(owner.table) as storage:
             return read_consistently(
                 storage, owner.table, lambda snapshot: entries_of(storage, owner, snapshot)
+            )
+
+    def look(self, owner: Owner) -> TableLook:
+        """See :meth:`Destination.look`."""
+        with self._opened(owner.table) as storage:
+            return read_consistently(
+                storage, owner.table, lambda snapshot: look_of(storage, owner, snapshot)
             )
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:

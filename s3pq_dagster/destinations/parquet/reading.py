@@ -17,6 +17,7 @@ from s3pq_dagster.destinations.parquet.conforming import conforming, held_column
 from s3pq_dagster.destinations.parquet.failures import damaged_file_named
 from s3pq_dagster.destinations.parquet.paths import final_path
 from s3pq_dagster.destinations.parquet.rows_file import open_parquet, rows_by_key
+from s3pq_dagster.destinations.parquet.schema_versions import version_rows
 from s3pq_dagster.destinations.parquet.snapshot import (
     Snapshot,
     check_current,
@@ -24,6 +25,7 @@ from s3pq_dagster.destinations.parquet.snapshot import (
     open_file,
 )
 from s3pq_dagster.destinations.storage.protocol import Storage
+from s3pq_dagster.destinations.table_look import TableLook, runs_of
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.errors import DestinationError
 
@@ -149,6 +151,15 @@ def entries_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> pl.
     if snapshot is None:
         return NO_ENTRIES
     return check_snapshot(snapshot, storage, owner).manifest.frame.select(*OBJECT_COLUMNS)
+
+
+def look_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> TableLook:
+    """See :meth:`Destination.look`."""
+    if snapshot is None:
+        return TableLook.empty()
+    manifest = check_snapshot(snapshot, storage, owner).manifest
+    versions = version_rows(owner.table, manifest.facts.versions).to_dicts()
+    return TableLook.of(snapshot.state, runs_of(manifest.frame), versions)
 
 
 def audit_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> TableAudit:

@@ -25,6 +25,7 @@ from s3pq_dagster.destinations.postgres.table_facts import TableFacts
 from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.url import parsed
 from s3pq_dagster.destinations.postgres.values import PIECE_BYTES, returned
+from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.destinations.value_rules import ValueRules
 from s3pq_dagster.errors import ConfigurationError, DestinationError
@@ -80,6 +81,13 @@ class PostgresDestination:
             session = Session(connection, self._namespace, owner)
             with session.snapshot():
                 return session.entries()
+
+    def look(self, owner: Owner) -> TableLook:
+        """See :meth:`Destination.look`."""
+        with self._connected(writes=False) as connection:
+            session = Session(connection, self._namespace, owner)
+            with session.snapshot():
+                return session.look()
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""

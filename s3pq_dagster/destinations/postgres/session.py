@@ -13,6 +13,7 @@ from s3pq_dagster.destinations.postgres.connection import Connection
 from s3pq_dagster.destinations.postgres.entries import Entries
 from s3pq_dagster.destinations.postgres.failures import refusals_told, translated
 from s3pq_dagster.destinations.postgres.ledger_tables import LedgerTables
+from s3pq_dagster.destinations.postgres.look import look_of
 from s3pq_dagster.destinations.postgres.names import refreshed_name, stored_name
 from s3pq_dagster.destinations.postgres.statements import ONE_SNAPSHOT
 from s3pq_dagster.destinations.postgres.table import Table
@@ -20,6 +21,7 @@ from s3pq_dagster.destinations.postgres.table_facts import TableFacts
 from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.values import PIECE_BYTES
 from s3pq_dagster.destinations.table_errors import not_managed, unaccounted_rows
+from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 from s3pq_dagster.ledger import Status
 
@@ -106,6 +108,10 @@ class Session:
         """See :meth:`Destination.audit`."""
         state = self.state()
         return TableAudit.of(state, self._table.count_by_key() if state.exists else [])
+
+    def look(self) -> TableLook:
+        """See :meth:`Destination.look`."""
+        return look_of(self._connection, self._ledger, self._owner.table, self.state())
 
     def commit(
         self,

@@ -1,0 +1,133 @@
+"""The command `s3pq` itself: help, errors, exit codes, completion."""
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import s3pq_dagster
+from s3pq_dagster.cli import main
+from s3pq_dagster.cli.group import COMMANDS
+from s3pq_dagster_tests.cli.conftest import CommandLine
+
+ROOT = Path(__file__).parents[2]
+MODULE = [sys.executable, "-m", "s3pq_dagster.cli"]
+
+
+def shell(
+    *words: str, environ: dict[str, str], cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [*MODULE, *words],
+        env=os.environ | environ,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_shell_runs_it_with_variables(s3pq: CommandLine) -> None:
+    """As a user types it: tables on standard output, exit code 0; an error on the other, and 1."""
+    s3pq.bucket.put("orders/a.parquet", b"x")
+    done = shell("tables", environ=s3pq.environment, cwd=s3pq.directory)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "orders/a.parquet" in done.stdout
+    wrong = s3pq.environment | {"S3PQ_BUCKET": "is-not-there"}
+    failed = shell("tables", environ=wrong, cwd=s3pq.directory)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert re.fullmatch(r"error: BucketNotFoundError: .*\n", failed.stderr)
+
+
+def test_the_script_is_declared_and_is_this_command() -> None:
+    """`s3pq` is a console script of the package, where the package is installed with it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"s3pq": "s3pq_dagster.cli:main"}
+    installed = importlib.metadata.entry_points(group="console_scripts", name="s3pq")
+    assert {entry.load() for entry in installed} <= {main}
+
+
+def test_help_lists_the_commands_and_imports_none(tmp_path: Path) -> None:
+    """The help is there at once: neither Dagster nor a command is imported for it."""
+    code = (
+        "import sys\nfrom s3pq_dagster.cli import main\n"
+        "try:\n    main(['--help'], prog_name='s3pq')\n"
+        "finally:\n    print([n for n in sys.modules if n in ('dagster', 'polars', 'boto3')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    for name, said in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(said)}$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help_that_says_what_it_does(name: str, s3pq: CommandLine) -> None:
+    """Its first sentence is its line in the help of `s3pq`, but for what follows a comma."""
+    said = s3pq(name, "--help")
+    assert said.code == 0
+    assert f"Usage: s3pq {name} [OPTIONS]" in said.out
+    assert said.out.split("\n\n")[1].strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no-such"], "error: No such command 'no-such'"),
+        (["tables", "--no-such"], "error: No such option '--no-such'"),
+        (["tables", "--table"], "error: Option '--table' requires an argument"),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_a_line_and_exits_with_1(
+    words: list[str], message: str, s3pq: CommandLine
+) -> None:
+    """2 means something else here, so click's code for such mistakes is not used."""
+    said = s3pq(*words)
+    assert (said.code, said.out) == (1, "")
+    assert message in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_what_is_not_configured_is_an_error_of_one_line(s3pq: CommandLine) -> None:
+    """The message names the variables, as the default code location does."""
+    said = s3pq("tables", S3PQ_BUCKET="")
+    assert said.code == 1
+    assert said.err.startswith("error: ConfigurationError: S3PQ_BUCKET not set: set ")
+
+
+def test_the_version_is_the_packages(s3pq: CommandLine) -> None:
+    """`--version` prints it."""
+    assert s3pq("--version").out == f"s3pq, version {s3pq_dagster.__version__}\n"
+
+
+@pytest.mark.parametrize("kind", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_a_shell(kind: str) -> None:
+    """`_S3PQ_COMPLETE=bash_source s3pq` prints what the shell is to read."""
+    done = shell(environ={"_S3PQ_COMPLETE": f"{kind}_source"})
+    assert done.returncode == 0
+    assert "_S3PQ_COMPLETE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "position", "completed"),
+    [("s3pq ta", 1, "plain,tables"), ("s3pq tables --la", 2, "plain,--layout")],
+)
+def test_completion_knows_commands_and_options(typed: str, position: int, completed: str) -> None:
+    """The first letters of a command or an option are enough."""
+    done = shell(
+        environ={
+            "_S3PQ_COMPLETE": "bash_complete",
+            "COMP_WORDS": typed,
+            "COMP_CWORD": str(position),
+        }
+    )
+    assert done.stdout.split() == [completed]
