@@ -144,11 +144,6 @@ def first_and_rest(found: Sequence[Any]) -> list[Any]:
     return [*found[:1], *(pytest.param(each, marks=pytest.mark.thorough) for each in found[1:])]
 
 
-def unique(found: Sequence[Block]) -> list[Block]:
-    """Return the blocks without those whose text an earlier one has."""
-    return list({block.text: block for block in reversed(found)}.values())[::-1]
-
-
 def commands_of(kind: Callable[[Command], bool]) -> list[Command]:
     """Find the commands that one test runs; a line that appears twice is run once."""
     unique = {(tuple(c.words), tuple(c.environment)): c for c in commands() if kind(c)}
@@ -254,12 +249,18 @@ def loaded(database: Path) -> dict[str, int]:
         )
 
 
-def run_snippet(block: Block, run_config: dict[str, Any] | None = None) -> None:
-    """Execute a Python snippet and materialize everything it defines."""
+def executed(block: Block) -> dg.Definitions:
+    """Execute a Python snippet, and return the definitions that it makes."""
     namespace: dict[str, Any] = {}
     exec(compile(block.text, str(block), "exec"), namespace)
     found = [value for value in namespace.values() if isinstance(value, dg.Definitions)]
     (definitions,) = found  # Dagster loads no module that has two
+    return definitions
+
+
+def run_snippet(block: Block, run_config: dict[str, Any] | None = None) -> None:
+    """Execute a Python snippet and materialize everything it defines."""
+    definitions = executed(block)
     job = definitions.resolve_implicit_global_asset_job_def()
     with dg.instance_for_test() as instance:
         result = job.execute_in_process(instance=instance, run_config=run_config)
@@ -323,9 +324,7 @@ RUN_CONFIGS = [b for b in blocks("yaml") if b.document not in (*PAGES, COMPONENT
 """Rules of a layout are run by ``dagster/test_layouts_document.py``."""
 COUNTS = "WHERE _s3_key = key)"
 """What a statement has that counts an object's rows beside the ledger's number."""
-ASKED = sorted(
-    (b for b in blocks("sql") if b.document != MOVING), key=lambda b: COUNTS not in b.text
-)
+ASKED = [b for b in blocks("sql") if b.document != MOVING]
 
 
 def test_commands_of_dg_are_on_the_page_that_a_test_runs() -> None:
@@ -333,24 +332,30 @@ def test_commands_of_dg_are_on_the_page_that_a_test_runs() -> None:
     assert {command.block.document for command in commands_of(DG)} == {COMPONENT}
 
 
-@each("block", first_and_rest(unique(RUN_CONFIGS)))
-def test_each_yaml_snippet_is_run_config_of_a_run(block: Block, folder: Path) -> None:
-    """Every other YAML snippet is accepted as run config by the first Python snippet's job."""
-    run_snippet(blocks("python")[0], dict(dg.config_from_yaml_strings([block.text])))
+def test_each_yaml_snippet_is_run_config_of_a_run(folder: Path) -> None:
+    """Every other YAML snippet is run config of the first Python snippet's job; one is run."""
+    block = blocks("python")[0]
+    definitions = executed(block)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    for config in (dict(dg.config_from_yaml_strings([b.text])) for b in RUN_CONFIGS):
+        assert dg.validate_run_config(job, config)
+    (run,) = [b for b in RUN_CONFIGS if b.document == CONFIGURATION]
+    run_snippet(block, dict(dg.config_from_yaml_strings([run.text])))
     assert loaded(folder / "lake.duckdb") == ORDERS
 
 
-@each("block", first_and_rest(unique(ASKED)))
-def test_each_sql_snippet_answers(block: Block, folder: Path) -> None:
+def test_each_sql_snippet_answers(folder: Path) -> None:
     """Every statement runs on a loaded bucket; one that counts shows that rows and ledger agree."""
     run_snippet(blocks("python")[0])
     load_into("parquet:///lake")
+    assert any(COUNTS in block.text for block in ASKED)
     with duckdb.connect(str(folder / "lake.duckdb"), read_only=True) as connection:
-        statements = duckdb.extract_statements(block.text)
-        answers = [connection.execute(statement).fetchall() for statement in statements]
-    assert COUNTS not in block.text or sorted(answers[-1]) == [
-        (key, rows, rows) for key, rows in sorted(ORDERS.items())
-    ]
+        for block in ASKED:
+            statements = duckdb.extract_statements(block.text)
+            answers = [connection.execute(statement).fetchall() for statement in statements]
+            assert COUNTS not in block.text or sorted(answers[-1]) == [
+                (key, rows, rows) for key, rows in sorted(ORDERS.items())
+            ], block
 
 
 @pytest.mark.thorough

@@ -16,7 +16,7 @@ from s3pq_dagster import errors
 from s3pq_dagster.dagster.checks import check_specs
 from s3pq_dagster.ledger import Status
 from s3pq_dagster_tests.pages import DOCS
-from s3pq_dagster_tests.test_docs import README, ROOT, in_code, table_after
+from s3pq_dagster_tests.test_docs import DOCUMENTS, README, ROOT, in_code, table_after
 
 MOST_README_LINES = 200
 ERRORS = {
@@ -131,13 +131,25 @@ def test_what_is_loaded_from_elsewhere_is_found(tmp_path: Path, loaded: str) -> 
     assert len(mkdocs_hooks.strangers(tmp_path)) == 1
 
 
+def test_the_reference_has_what_is_exported() -> None:
+    """And nothing else."""
+    named = re.findall(r"^::: s3pq_dagster\.(\w+)$", read("docs/reference.md"), re.MULTILINE)
+    assert sorted(named) == sorted(s3pq_dagster.__all__)
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=str)
+def test_a_list_begins_behind_an_empty_line(page: Path) -> None:
+    """Else the site shows it as part of the paragraph; the repository does not mind."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    item = r"(?:[-*] |\d+\. )"
+    assert re.findall(rf"^(?!{item}|\s).+\n({item}.*)$", text, re.MULTILINE) == []
+
+
 @pytest.mark.thorough
 def test_the_site_builds_strictly(tmp_path: Path) -> None:
-    """As `make check` does, where mkdocs is installed; the reference has what is exported."""
+    """As `make check` does, where mkdocs is installed."""
     pytest.importorskip("mkdocs", reason="a tool of development; `make check` builds the site too")
     mkdocs = Path(sys.executable).parent / "mkdocs"
     command = [str(mkdocs), "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    reference = (tmp_path / "site" / "reference" / "index.html").read_text("utf-8")
-    assert [n for n in s3pq_dagster.__all__ if f'id="s3pq_dagster.{n}"' not in reference] == []
