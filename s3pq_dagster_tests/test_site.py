@@ -74,6 +74,13 @@ def test_every_check_has_a_page_that_begins_with_what_to_do() -> None:
         assert f"](checks/{name}.md)" in read("docs/checks.md")
 
 
+def test_every_page_of_a_layout_says_where_its_rules_go() -> None:
+    """A reader who comes by the search has not read the page above it."""
+    pages = {path.name: path.read_text("utf-8") for path in DOCS.glob("layouts/*.md")}
+    assert [name for name, text in pages.items() if "#where-a-layout-goes)" not in text] == []
+    assert [name for name in pages if f"](layouts/{name})" not in read("docs/layouts.md")] == []
+
+
 def test_every_status_of_the_ledger_is_on_its_page() -> None:
     """With what to do about it."""
     rows = table_after(read("docs/ledger.md"), "## Statuses")
