@@ -30,7 +30,8 @@ def _expanded(entries: list[Any], docs: Path) -> list[Any]:
     found: list[Any] = []
     for entry in entries:
         if isinstance(entry, dict):
-            found += [{name: _expanded(below, docs)} for name, below in entry.items()]
+            ((name, below),) = entry.items()
+            found.append({name: below if isinstance(below, str) else _expanded(below, docs)})
         else:
             pages = sorted(docs.glob(entry)) if "*" in entry else [docs / entry]
             found += [page.relative_to(docs).as_posix() for page in pages]
