@@ -21,7 +21,7 @@ _IN_STYLES = re.compile(r"(?:@import\s*|url\()\s*[\"']?((?:https?:)?//[^\"')\s]+
 
 
 def on_config(config: Any) -> Any:
-    """Put the pages of a folder where the menu says ``folder/*.md``."""
+    """Put the pages that a pattern takes, as ``folder/*.md``, where the menu has it."""
     config.nav = _expanded(config.nav, Path(config.docs_dir))
     return config
 

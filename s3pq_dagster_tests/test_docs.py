@@ -339,7 +339,7 @@ def test_each_yaml_snippet_is_run_config_of_a_run(folder: Path) -> None:
     job = definitions.resolve_implicit_global_asset_job_def()
     for config in (dict(dg.config_from_yaml_strings([b.text])) for b in RUN_CONFIGS):
         assert dg.validate_run_config(job, config)
-    (run,) = [b for b in RUN_CONFIGS if b.document == CONFIGURATION]
+    run = next(b for b in RUN_CONFIGS if b.document == CONFIGURATION)
     run_snippet(block, dict(dg.config_from_yaml_strings([run.text])))
     assert loaded(folder / "lake.duckdb") == ORDERS
 

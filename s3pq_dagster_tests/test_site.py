@@ -4,11 +4,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
+import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 import mkdocs_hooks
 import s3pq_dagster
@@ -74,6 +77,13 @@ def test_every_check_has_a_page_that_begins_with_what_to_do() -> None:
         assert f"](checks/{name}.md)" in read("docs/checks.md")
 
 
+def test_every_page_of_a_layout_says_where_its_rules_go() -> None:
+    """A reader who comes by the search has not read the page above it."""
+    pages = {path.name: path.read_text("utf-8") for path in DOCS.glob("layouts/*.md")}
+    assert [name for name, text in pages.items() if "#where-a-layout-goes)" not in text] == []
+    assert [name for name in pages if f"](layouts/{name})" not in read("docs/layouts.md")] == []
+
+
 def test_every_status_of_the_ledger_is_on_its_page() -> None:
     """With what to do about it."""
     rows = table_after(read("docs/ledger.md"), "## Statuses")
@@ -96,6 +106,22 @@ def test_addresses_are_those_of_the_project() -> None:
     shield = "https://img.shields.io"
     ours = (f"{shield}/badge/", f"{shield}/pypi/v/{name}", f"{shield}/pypi/pyversions/{name}")
     assert [shown for shown, _ in badges if not shown.startswith((*ours, urls()["Source"]))] == []
+
+
+def test_the_menu_has_every_page_once() -> None:
+    """`folder/*.md` stands for the pages of a folder, and a page may have a title of its own."""
+    menu = yaml.safe_load(read("mkdocs.yml"))["nav"]
+    config = mkdocs_hooks.on_config(SimpleNamespace(nav=menu, docs_dir=str(DOCS)))
+    pages = list(in_menu(config.nav))
+    assert {"Home": "index.md"} in config.nav
+    assert sorted(pages) == sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md"))
+
+
+def in_menu(entries: list[Any]) -> Iterator[str]:
+    """Yield the pages of a menu."""
+    for entry in entries:
+        below = next(iter(entry.values())) if isinstance(entry, dict) else entry
+        yield from [below] if isinstance(below, str) else in_menu(below)
 
 
 def test_links_that_leave_the_pages_lead_to_the_repository() -> None:
