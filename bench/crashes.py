@@ -24,8 +24,9 @@ from moto.server import ThreadedMotoServer
 
 from s3pq_dagster.dagster.discovery import LOGGER
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.crashes.held import Verdict
 from s3pq_dagster_tests.crashes.scenarios import MANY, SCENARIOS, Scenario
-from s3pq_dagster_tests.crashes.trial import Stage, Verdict, moments
+from s3pq_dagster_tests.crashes.trial import Stage, moments
 from s3pq_dagster_tests.destinations.places import PLACES
 from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.servers import admin_client, use_credentials

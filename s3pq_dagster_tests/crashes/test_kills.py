@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.crashes.held import Verdict
 from s3pq_dagster_tests.crashes.scenarios import SCENARIOS, checkpoints
 from s3pq_dagster_tests.crashes.steps import kills
-from s3pq_dagster_tests.crashes.trial import Stage, Verdict, moments
+from s3pq_dagster_tests.crashes.trial import Stage, moments
 from s3pq_dagster_tests.crashes.watches import TELLING
 from s3pq_dagster_tests.destinations.places import PLACES
 
