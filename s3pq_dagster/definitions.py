@@ -16,6 +16,7 @@ from s3pq_dagster.dagster.discovery import LOGGER
 from s3pq_dagster.dagster.factory import build_s3_parquet_definitions
 from s3pq_dagster.dagster.io_managers import DEFAULT_DESTINATION
 from s3pq_dagster.dagster.resource import S3ParquetResource
+from s3pq_dagster.dagster.sensor_variables import SENSOR_VARIABLES, sensor_options
 from s3pq_dagster.errors import ConfigurationError, S3ParquetError, one_line
 from s3pq_dagster.layout.rules import PRESETS
 from s3pq_dagster.spec import S3ParquetSpec
@@ -31,18 +32,22 @@ def definitions_from(environment: Mapping[str, str]) -> dg.Definitions:
 
     Each field of :class:`S3ParquetSpec` has a variable, named in capitals. Lists are separated by
     commas; an empty variable counts as unset. ``S3PQ_DESTINATION`` is a destination URL.
+    :data:`SENSOR_VARIABLES` are arguments of :func:`build_s3_parquet_definitions`.
 
     Raises:
         ConfigurationError: A variable is missing or unknown, or its value is not allowed.
         S3ParquetError: As :func:`build_s3_parquet_definitions`.
     """
+    options = sensor_options(environment)
     given = {k: v for k, v in environment.items() if k.startswith(PREFIX) and v}
+    given = {k: v for k, v in given.items() if k not in SENSOR_VARIABLES}
     destination = given.pop(DESTINATION, DEFAULT_DESTINATION)
     if os.environ.get(DESTINATION) == destination:
         destination = dg.EnvVar(DESTINATION)  # so that a password in it is not shown
     known = {PREFIX + name.upper(): name for name in S3ParquetSpec.model_fields}
     if unknown := sorted(set(given) - set(known)):
-        msg = f"unknown variable {', '.join(unknown)}; known: {', '.join([*known, DESTINATION])}"
+        all_known = ", ".join([*known, DESTINATION, *SENSOR_VARIABLES])
+        msg = f"unknown variable {', '.join(unknown)}; known: {all_known}"
         raise ConfigurationError(msg)
     missing = [PREFIX + name.upper() for name in _REQUIRED if PREFIX + name.upper() not in given]
     if missing:
@@ -56,7 +61,7 @@ def definitions_from(environment: Mapping[str, str]) -> dg.Definitions:
         source = S3ParquetResource(**fields)
     except ValidationError as error:
         raise ConfigurationError("; ".join(_phrases(error))) from error
-    return build_s3_parquet_definitions(source, destination=destination)
+    return build_s3_parquet_definitions(source, destination=destination, **options)
 
 
 def _value(field: str, text: str) -> Any:
