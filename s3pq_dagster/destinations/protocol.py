@@ -10,6 +10,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from s3pq_dagster.destinations.condition import Condition
 from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
 
@@ -96,6 +97,17 @@ class Destination(Protocol):
 
         Raises:
             DestinationError: As :meth:`state`.
+        """
+        ...
+
+    def condition(self, tables: Sequence[str]) -> Condition:
+        """Say what speaks against writing now, and who writes; nothing is written or locked.
+
+        Args:
+            tables: Names of tables.
+
+        Raises:
+            DestinationError: The destination cannot be reached.
         """
         ...
 

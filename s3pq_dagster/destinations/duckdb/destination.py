@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
+from s3pq_dagster.destinations.condition import Condition, holders_of, refusal_of
 from s3pq_dagster.destinations.duckdb.failures import after_commit, first_line, reads, translated
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.process_lock import lock_of
@@ -91,6 +92,12 @@ class DuckDBDestination:
         """See :meth:`Destination.look`."""
         with self._reading(owner) as session:
             return TableLook.empty() if session is None else session.look()
+
+    def condition(self, tables: Sequence[str]) -> Condition:
+        """See :meth:`Destination.condition`."""
+        refused = refusal_of(self._path) or refusal_of(self._path.parent)
+        holders = holders_of(dict.fromkeys(tables, self._path))
+        return Condition(refused, holders=holders)
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""

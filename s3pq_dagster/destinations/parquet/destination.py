@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 
 import pyarrow as pa
 
+from s3pq_dagster.destinations.condition import Condition
 from s3pq_dagster.destinations.parquet.failures import translated
 from s3pq_dagster.destinations.parquet.paths import check_table, lock_path
 from s3pq_dagster.destinations.parquet.reading import (
@@ -81,6 +82,11 @@ class ParquetDestination:
             return read_consistently(
                 storage, owner.table, lambda snapshot: look_of(storage, owner, snapshot)
             )
+
+    def condition(self, tables: Sequence[str]) -> Condition:
+        """See :meth:`Destination.condition`."""
+        with translated(self._root.url), self._root.open() as storage:
+            return storage.condition({name: lock_path(name) for name in tables})
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""

@@ -10,6 +10,8 @@ from adbc_driver_postgresql import dbapi
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.column_rules import check_chosen
+from s3pq_dagster.destinations.condition import Condition
+from s3pq_dagster.destinations.postgres.condition import condition_of
 from s3pq_dagster.destinations.postgres.connection import Connection, connected
 from s3pq_dagster.destinations.postgres.entries import Entries
 from s3pq_dagster.destinations.postgres.failures import translated
@@ -79,6 +81,11 @@ class PostgresDestination:
             session = Session(connection, self._namespace, owner)
             with session.snapshot():
                 return session.look()
+
+    def condition(self, tables: Sequence[str]) -> Condition:
+        """See :meth:`Destination.condition`."""
+        with self._connected(writes=False) as connection:
+            return condition_of(connection, self._namespace, tables)
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""
