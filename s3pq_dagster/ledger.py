@@ -11,9 +11,9 @@ import polars as pl
 
 from s3pq_dagster.objects import IDENTITY, Listing, ObjectMeta
 
-FORMAT_VERSION = 2
-"""Format version of the ledger's tables in a destination. Format 1 had no ``_s3pq_schemas``, and no
-``layout`` in ``_s3pq_tables``."""
+FORMAT_VERSION = 3
+"""Format version of the ledger's tables in a destination. Format 2 had no ``refreshed`` in
+``_s3pq_objects``; format 1 no ``_s3pq_schemas`` either, and no ``layout`` in ``_s3pq_tables``."""
 
 ENTRY_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.String,
@@ -25,6 +25,10 @@ ENTRY_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "reason": pl.String,
 }
 """The columns of :attr:`Ledger.frame`, and their types."""
+
+
+UNDONE = "undone: run "
+"""What the reason of an entry begins with whose load was taken back; the run's id follows."""
 
 
 class Status(StrEnum):
@@ -182,6 +186,14 @@ class Ledger:
         same = listing.with_version().join(held, on=IDENTITY, how="inner")
         return same.select("key", "reason").sort("key")
 
+    def undone(self, listing: Listing) -> list[str]:
+        """Return those of the quarantined objects whose load was taken back, sorted."""
+        return self.quarantined(listing).filter(_IS_UNDONE)["key"].to_list()
+
+    def faulty(self, listing: Listing) -> pl.DataFrame:
+        """Return :meth:`quarantined` without the objects whose load was taken back."""
+        return self.quarantined(listing).filter(~_IS_UNDONE)
+
     def reconcile(self, rows_by_key: pl.DataFrame) -> pl.DataFrame:
         """Find the keys whose number of rows in the table differs from this ledger.
 
@@ -259,6 +271,7 @@ def fingerprints(listing: Listing, names: pl.Series, layout: str = "") -> dict[s
     return found
 
 
+_IS_UNDONE = pl.col("reason").str.starts_with(UNDONE).fill_null(value=False)
 _TRIPLE = pl.format(
     "{}:{}{}:{}{};",
     pl.col("key").str.len_bytes(),

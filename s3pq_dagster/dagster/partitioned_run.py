@@ -1,7 +1,7 @@
 """What an op does for some partitions of one table in one run."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import dagster as dg
@@ -13,6 +13,7 @@ from s3pq_dagster.destinations.table_state import TableState
 from s3pq_dagster.layout.table_rule import rule_of
 from s3pq_dagster.loading.part import Part
 from s3pq_dagster.loading.plan import LoadPlan
+from s3pq_dagster.loading.reload import within
 from s3pq_dagster.loading.table_load import TableLoad
 
 
@@ -29,9 +30,12 @@ class PartitionedRun(TableRun):
         plan = self.tables.plan(self.spec, self.config)
         if self.spec.key not in self.tables.context.selected_asset_keys:
             return plan
+        return within(plan, self._part())
+
+    def _part(self) -> Part:
         rule = rule_of(self.tables.source.key_layout, self.spec.metadata[PREFIX])
         assert rule is not None  # noqa: S101 - the table's partitions come from it
-        return replace(plan, part=Part(rule, self._partitions()))
+        return Part(rule, self._partitions())
 
     def _partitions(self) -> list[str]:
         """Return the partitions that the run asks for; all, if it asks for none."""
@@ -48,9 +52,8 @@ class PartitionedRun(TableRun):
     ) -> Iterator[dg.MaterializeResult[TableLoad]]:
         """Load what is pending of the partitions, and record each of them."""
         plan, tables = load.plan, self.tables
-        part = plan.part
-        assert part is not None  # noqa: S101 - as _plan() made it
         state = state or tables.state(plan.owner)
+        part = self._part()
         events = PartitionEvents(tables.context, self.spec, tables.io_manager, plan, part)
         if plan.is_due(state):
             whole = partial(events.committed, events.tally(state.ledger))

@@ -17,6 +17,7 @@ from s3pq_dagster.errors import TableNameCollisionError, TooManyPartitionsError
 from s3pq_dagster.layout.table_rule import columns_hash
 from s3pq_dagster.loading.plan import LoadPlan
 from s3pq_dagster.loading.prefetch import Prefetch
+from s3pq_dagster.loading.reload import reloading
 from s3pq_dagster.logs import line
 from s3pq_dagster.objects import Listing
 
@@ -49,6 +50,7 @@ class RunTables:
         Raises:
             TableNameCollisionError: Other tables have its name, or one that differs only by case.
             TooManyPartitionsError: Its rule makes more partitions than Dagster is made for.
+            NothingToReloadError: A pattern of the run config ``reload`` takes no listed object.
         """
         if (collision := spec.metadata.get(COLLISION)) is not None:
             raise TableNameCollisionError([(collision["table"], collision["prefixes"])])
@@ -61,7 +63,8 @@ class RunTables:
         owner = Owner(spec.metadata[TABLE], self.source.bucket, pattern, anew, layout)
         listing = self._listing(owner)
         asked = self.source.for_table(pattern)
-        return LoadPlan(spec=asked, owner=owner, listing=listing, options=options)
+        plan = LoadPlan(spec=asked, owner=owner, listing=listing, options=options)
+        return reloading(plan)
 
     def state(self, owner: Owner) -> TableState:
         """Return what the destination holds of a table."""

@@ -27,8 +27,12 @@ OBJECT_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     **ENTRY_COLUMNS,
     "run_id": pl.String,
     "loaded_at": _TIME,
+    "refreshed": pl.Boolean,
 }
-"""Columns of ``_s3pq_objects`` and their types."""
+"""Columns of ``_s3pq_objects`` and their types. ``refreshed`` says whether the run replaced what
+was loaded, whatever it was; null where it is not known, as in entries of formats 1 and 2."""
+NO_ENTRIES = pl.DataFrame(schema=OBJECT_COLUMNS)
+"""The rows of ``_s3pq_objects`` of a table that was never loaded."""
 TABLE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "table_name": pl.String,
     "bucket": pl.String,
@@ -73,8 +77,17 @@ class TableRow:
         return cls(row["bucket"], row["prefix"], schema, row["schema_key"], row.get("layout"))
 
 
-def entry_rows(entries: Sequence[Entry], owner: Owner, run_id: str) -> pl.DataFrame:
-    """Build rows of ``_s3pq_objects`` from entries; their ``loaded_at`` is the present."""
+def entry_rows(
+    entries: Sequence[Entry], owner: Owner, run_id: str, *, refreshed: bool = False
+) -> pl.DataFrame:
+    """Build rows of ``_s3pq_objects`` from entries; their ``loaded_at`` is the present.
+
+    Args:
+        entries: The entries.
+        owner: The table.
+        run_id: The run that loaded the objects.
+        refreshed: Whether it replaced what was loaded before.
+    """
     frame = pl.DataFrame(
         {
             "key": [e.object.key for e in entries],
@@ -93,19 +106,27 @@ def entry_rows(entries: Sequence[Entry], owner: Owner, run_id: str) -> pl.DataFr
         *ENTRY_COLUMNS,
         pl.lit(run_id).alias("run_id"),
         pl.lit(datetime.now(UTC)).cast(_TIME).alias("loaded_at"),
+        pl.lit(refreshed).alias("refreshed"),
     )
 
 
 def as_ledger(frame: pl.DataFrame) -> Ledger:
     """Build a ledger from a table's rows of ``_s3pq_objects``, in whatever types an engine has."""
-    return Ledger(
-        frame.select(
-            pl.col("last_modified").dt.convert_time_zone("UTC").cast(kind)
-            if name == "last_modified"
-            else pl.col(name).cast(kind)
-            for name, kind in ENTRY_COLUMNS.items()
-        )
+    return Ledger(frame.select(_typed(name, kind) for name, kind in ENTRY_COLUMNS.items()))
+
+
+def as_entries(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of ``_s3pq_objects``, of whatever format and types, as this release has them."""
+    return frame.select(
+        _typed(name, kind) if name in frame.columns else pl.lit(None).cast(kind).alias(name)
+        for name, kind in OBJECT_COLUMNS.items()
     )
+
+
+def _typed(name: str, kind: pl.DataType | type[pl.DataType]) -> pl.Expr:
+    if kind == _TIME:
+        return pl.col(name).dt.convert_time_zone("UTC").cast(kind)
+    return pl.col(name).cast(kind)
 
 
 def entries_after(before: pl.DataFrame, new: pl.DataFrame, *, append: bool) -> pl.DataFrame:
@@ -141,22 +162,45 @@ def loaded_already(before: pl.DataFrame, new: pl.DataFrame) -> list[str]:
 
 
 def entries_removed(
-    before: pl.DataFrame, keys: Sequence[str], run_id: str
+    before: pl.DataFrame, keys: Sequence[str], run_id: str, undone: str | None = None
 ) -> tuple[pl.DataFrame, int]:
     """Mark the loaded entries of some keys as removed, for destinations that rewrite the ledger.
+
+    Args:
+        before: The ledger's rows.
+        keys: The keys.
+        run_id: The run to name.
+        undone: As for :func:`marks`.
 
     Returns:
         All rows of the ledger after that, and the number of table rows to delete.
     """
     is_removed = (pl.col("status") == Status.LOADED) & pl.col("key").is_in(list(keys))
     rows = int(before.filter(is_removed)["rows"].sum())
-    marks = {
-        "status": pl.lit(str(Status.REMOVED)),
-        "run_id": pl.lit(run_id),
-        "loaded_at": pl.lit(datetime.now(UTC)).cast(_TIME),
-    }
+    said = marks(run_id, datetime.now(UTC), undone)
     changed = [
         pl.when(is_removed).then(mark).otherwise(pl.col(name)).alias(name)
-        for name, mark in marks.items()
+        for name, mark in said.items()
     ]
     return before.with_columns(changed), rows
+
+
+def marks(run_id: str, moment: datetime, undone: str | None) -> dict[str, pl.Expr]:
+    """Return what the entries of objects get whose rows are deleted.
+
+    Args:
+        run_id: The run to name.
+        moment: Their ``loaded_at``.
+        undone: Why the objects are quarantined from then on; ``None`` if they are removed.
+
+    Returns:
+        New values by column of ``_s3pq_objects``; the other columns keep theirs.
+    """
+    found = {
+        "status": pl.lit(str(Status.REMOVED if undone is None else Status.QUARANTINED)),
+        "run_id": pl.lit(run_id),
+        "loaded_at": pl.lit(moment).cast(_TIME),
+    }
+    if undone is None:
+        return found
+    return found | {"rows": pl.lit(0, pl.Int64), "reason": pl.lit(undone)}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations.condition import Condition
@@ -61,12 +62,19 @@ class CheckpointWriter(Protocol):
 class TableWriter(CheckpointWriter, Protocol):
     """A table that is open for writing, and locked against other writers."""
 
-    def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
+    def entries(self) -> pl.DataFrame:
+        """Read the table's rows of ``_s3pq_objects``; see :meth:`Destination.entries`."""
+        ...
+
+    def remove(
+        self, keys: Sequence[str], *, seal: Callable[[], Commit], undone: str | None = None
+    ) -> int:
         """Delete the rows of some objects and mark their entries removed, in one transaction.
 
         Args:
             keys: Keys of the objects.
             seal: Returns the cursor and fingerprint to store; it has no entries.
+            undone: Why the entries become quarantined, of 0 rows, instead of removed.
 
         Returns:
             The number of rows deleted.
@@ -94,6 +102,18 @@ class Destination(Protocol):
         """Read the state of a table for people, with its runs and schemas.
 
         Nothing is written, not even what :meth:`state` may finish for a run that was killed.
+
+        Raises:
+            DestinationError: As :meth:`state`.
+        """
+        ...
+
+    def entries(self, owner: Owner) -> pl.DataFrame:
+        """Read what the ledger has of each object of a table; this does not take the lock.
+
+        Returns:
+            A row for each entry, any order, with the columns of
+            :data:`~s3pq_dagster.destinations.ledger_rows.OBJECT_COLUMNS`.
 
         Raises:
             DestinationError: As :meth:`state`.

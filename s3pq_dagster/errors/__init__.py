@@ -32,6 +32,8 @@
     ├── UnlistedObjectsError          rows of objects would go that the bucket still has
     ├── QuarantineLimitError          too many objects of a table cannot be read
     ├── NoReadableObjectError         … none can
+    ├── NothingToReloadError          a pattern of `reload` takes no listed object
+    ├── UndoRefusedError              a run cannot be taken back
     ├── DestinationError              the destination did not do as asked             (retried)
     │   ├── DestinationLockedError
     │   ├── DestinationConflictError  another run wrote the table meanwhile
@@ -55,6 +57,7 @@ from s3pq_dagster.errors.bucket import (
     StoreRefusedError,
     StoreUnreachableError,
 )
+from s3pq_dagster.errors.corrections import NothingToReloadError, UndoRefusedError
 from s3pq_dagster.errors.destination import (
     DestinationConflictError,
     DestinationDeniedError,
@@ -107,6 +110,7 @@ __all__ = [
     "LedgerVersionError",
     "MalformedObjectError",
     "NoReadableObjectError",
+    "NothingToReloadError",
     "ObjectChangedError",
     "ObjectNotFoundError",
     "QuarantineLimitError",
@@ -125,6 +129,7 @@ __all__ = [
     "TableOwnedElsewhereError",
     "TooManyPartitionsError",
     "TrialError",
+    "UndoRefusedError",
     "UnlistedObjectsError",
     "UnmatchedObjectsError",
     "UnsteadyObjectError",

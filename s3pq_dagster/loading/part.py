@@ -1,5 +1,6 @@
-"""Some of a table's partitions: what a load is limited to, and which of them are whole."""
+"""What a load is limited to: some partitions or objects; and which partitions are whole."""
 
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,44 @@ from s3pq_dagster.ledger import Difference, Entry, Ledger, Status, fingerprint, 
 from s3pq_dagster.objects import IDENTITY, Listing
 
 
+class Limit(ABC):
+    """Some of a table's objects, listed or loaded."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _has(self, keys: pl.Series) -> pl.Series:
+        """Return for each key whether it is of these."""
+
+    def of(self, listing: Listing) -> Listing:
+        """Keep the objects that are of these."""
+        return Listing(listing.frame.filter(self._has(listing.frame["key"])))
+
+    def of_difference(self, found: Difference) -> Difference:
+        """Keep what is to be done about these."""
+        return Difference(self.of(found.pending), self.of_keys(found.removed))
+
+    def of_keys(self, keys: Sequence[str]) -> list[str]:
+        """Keep the keys that are of these."""
+        series = pl.Series("key", keys, pl.String)
+        return list(series.filter(self._has(series)))
+
+    def only(self, ledger: Ledger) -> Ledger:
+        """Return the entries of these."""
+        return Ledger(ledger.frame.filter(self._has(ledger.frame["key"])))
+
+    def without(self, ledger: Ledger) -> Ledger:
+        """Return a ledger without the entries of these."""
+        return Ledger(ledger.frame.filter(~self._has(ledger.frame["key"])))
+
+    def holds_all(self, listing: Listing, ledger: Ledger) -> bool:
+        """Return whether everything that is listed or loaded is of these."""
+        loaded = ledger.frame.filter(pl.col("status") == Status.LOADED)
+        return all(bool(self._has(keys).all()) for keys in (listing.frame["key"], loaded["key"]))
+
+
 @dataclass(frozen=True, slots=True)
-class Part:
+class Part(Limit):
     """Some of a table's partitions."""
 
     rule: Rule
@@ -21,35 +58,19 @@ class Part:
     names: Sequence[str]
     """The partitions, by their names in Dagster."""
 
-    def of(self, listing: Listing) -> Listing:
-        """Keep the objects of these partitions."""
-        return Listing(listing.frame.filter(self._has(listing.frame["key"])))
-
-    def of_difference(self, found: Difference) -> Difference:
-        """Keep what is to be done about these partitions."""
-        return Difference(self.of(found.pending), self.of_keys(found.removed))
-
-    def of_keys(self, keys: Sequence[str]) -> list[str]:
-        """Keep the keys of these partitions."""
-        series = pl.Series("key", keys, pl.String)
-        return list(series.filter(self._has(series)))
-
-    def only(self, ledger: Ledger) -> Ledger:
-        """Return the entries of these partitions."""
-        return Ledger(ledger.frame.filter(self._has(ledger.frame["key"])))
-
-    def without(self, ledger: Ledger) -> Ledger:
-        """Return a ledger without the entries of these partitions."""
-        return Ledger(ledger.frame.filter(~self._has(ledger.frame["key"])))
-
-    def holds_all(self, listing: Listing, ledger: Ledger) -> bool:
-        """Return whether everything that is listed or loaded is of these partitions."""
-        loaded = ledger.frame.filter(pl.col("status") == Status.LOADED)
-        return all(bool(self._has(keys).all()) for keys in (listing.frame["key"], loaded["key"]))
-
     def _has(self, keys: pl.Series) -> pl.Series:
         names = pl.Series(self.names, dtype=pl.String)
         return partitions_of(self.rule, keys).is_in(names.implode()).fill_null(value=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenObjects(Limit):
+    """Objects that a person has named."""
+
+    keys: pl.Series
+
+    def _has(self, keys: pl.Series) -> pl.Series:
+        return keys.is_in(self.keys.implode())
 
 
 @dataclass(frozen=True, slots=True)

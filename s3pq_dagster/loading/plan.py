@@ -7,10 +7,14 @@ import polars as pl
 
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableState
 from s3pq_dagster.drift.fitting import RESCUE
-from s3pq_dagster.errors import EmptyListingError, NoReadableObjectError, QuarantineLimitError
+from s3pq_dagster.errors import (
+    EmptyListingError,
+    NoReadableObjectError,
+    QuarantineLimitError,
+)
 from s3pq_dagster.ledger import Difference, Ledger, Status, fingerprint
 from s3pq_dagster.loading.key_ranges import KeyRange
-from s3pq_dagster.loading.part import Part
+from s3pq_dagster.loading.part import Limit
 from s3pq_dagster.objects import Listing
 from s3pq_dagster.spec import S3ParquetSpec
 
@@ -26,6 +30,8 @@ class LoadOptions:
     retry_quarantined: bool = False
     allow_empty_listing: bool = False
     allow_unlisted: bool = False
+    reload: tuple[str, ...] = ()
+    """Patterns of keys: these objects are read again, and nothing else is loaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +44,16 @@ class LoadPlan:
     options: LoadOptions
     keys: KeyRange | None = None
     """The range of keys that this load is limited to, while other loads take the rest."""
-    part: Part | None = None
-    """The partitions that this load is limited to; what is of others stays as it is."""
+    part: Limit | None = None
+    """The partitions or objects that this load is limited to; all else stays as it is."""
     replaces_rows: bool = False
     """Whether this is a refresh of a table that has rows."""
 
     @property
     def refresh(self) -> bool:
         """Whether the table is replaced, or the part of it that this load is limited to."""
-        return self.options.full_refresh or not self.spec.incremental
+        options = self.options
+        return options.full_refresh or bool(options.reload) or not self.spec.incremental
 
     @property
     def starts_empty(self) -> bool:
@@ -106,7 +113,8 @@ class LoadPlan:
 
     def over_all(self, state: TableState) -> "LoadPlan":
         """Return the plan of the whole table, if its partitions are all that there is of it."""
-        is_all = self.part is not None and self.part.holds_all(self.listing, state.ledger)
+        part = None if self.options.reload else self.part
+        is_all = part is not None and part.holds_all(self.listing, state.ledger)
         return replace(self, part=None) if is_all else self
 
     def unlisted(self, ledger: Ledger) -> list[str]:
@@ -115,8 +123,11 @@ class LoadPlan:
         return found if self.part is None else self.part.of_keys(found)
 
     def still_quarantined(self, ledger: Ledger) -> list[tuple[str, str]]:
-        """List key and reason of the quarantined objects that this load will not read again."""
-        held = ledger.quarantined(self.listing)
+        """List key and reason of the faulty objects that this load will not read again.
+
+        Objects whose load was taken back are not faulty.
+        """
+        held = ledger.faulty(self.listing)
         if held.is_empty():
             return []
         pending = self._whole_difference(ledger).pending
@@ -170,7 +181,7 @@ class LoadPlan:
         """
         if ledger.count(Status.LOADED) or not len(self.listing):
             return []
-        found = ledger.quarantined(self.listing)
+        found = ledger.faulty(self.listing)
         return found.sort("key").head(_MOST_EXAMPLES).rows() * (found.height == len(self.listing))
 
     def check_readable(self, unreadable: Sequence[tuple[str, str]]) -> None:
@@ -192,8 +203,8 @@ class LoadPlan:
         """
         parts = self.options.max_objects, self.keys, self.part
         is_partial = any(each is not None for each in parts)
-        if self.appends or self.refresh or is_partial:
-            return False
+        if self.appends or self.refresh or is_partial or ledger.undone(self.listing):
+            return False  # what was taken back would be loaded with the rest
         loaded = ledger.frame.filter(pl.col("status") == Status.LOADED)["key"]
         going = pl.concat([difference.pending.frame["key"], pl.Series(gone, dtype=pl.String)])
         return bool(loaded.is_in(going.implode()).all())

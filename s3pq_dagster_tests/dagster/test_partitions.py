@@ -163,6 +163,20 @@ def test_full_refresh_replaces_the_rows_of_its_partitions_alone(lake: Lake) -> N
     assert recorded(lake)["2024-01-01"]["s3pq/rows"] == 1
 
 
+def test_a_reload_stays_within_the_partitions_of_its_run(lake: Lake) -> None:
+    """Others keep the run that loaded them; what is recorded says the same as before."""
+    for key, rows in ((day(1), 1), (day(1, "b"), 2), (day(2), 2)):
+        lake.bucket.put(key, numbers(rows))
+    assert load(lake, "2024-01-01", "2024-01-02").success
+    first = {entry["key"]: entry["run_id"] for entry in lake.ledger("events")}
+    before = recorded(lake)
+    assert load(lake, "2024-01-01", config={"reload": ["*"]}).success
+    now = {entry["key"]: entry["run_id"] for entry in lake.ledger("events")}
+    assert [key for key in first if now[key] == first[key]] == [day(2)]
+    assert recorded(lake) == before
+    assert lake.rows("events") == 5
+
+
 def test_full_refresh_that_fails_leaves_the_partition_as_it_was(lake: Lake) -> None:
     """All of its rows are replaced in one transaction, or none."""
     for key, rows in ((day(1), 1), (day(1, "b"), 2), (day(2), 2)):

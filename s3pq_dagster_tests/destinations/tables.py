@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from s3pq_dagster.destinations.protocol import Destination, TableWriter
 from s3pq_dagster.destinations.table_state import Commit, Owner
-from s3pq_dagster.errors import DestinationError
+from s3pq_dagster.errors import DestinationError, UndoRefusedError
 from s3pq_dagster.ledger import Entry, Status
+from s3pq_dagster.loading.undo import find_undo
 from s3pq_dagster.objects import ObjectMeta
 
 OWNER = Owner("orders", "lake", "orders/")
@@ -106,3 +108,13 @@ def entries(destination: Destination, owner: Owner = OWNER) -> list[tuple[str, s
     """Return key, e_tag and status of a table's ledger entries, sorted."""
     frame = destination.state(owner).ledger.frame
     return sorted(frame.select("key", "e_tag", "status").rows(), key=repr)
+
+
+def check_undo_is_refused(
+    destination: Destination, owner: Owner = OWNER, run_id: str | None = None
+) -> None:
+    """Check that a load of an older release, by default that of any entry, is not taken back."""
+    found = destination.entries(owner)
+    first = found.filter(found["refreshed"].is_null())["run_id"][0]
+    with pytest.raises(UndoRefusedError, match="whose ledger does not say"):
+        find_undo(found, owner.table, run_id or first)

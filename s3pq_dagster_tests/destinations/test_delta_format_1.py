@@ -24,6 +24,7 @@ from s3pq_dagster.ledger import FORMAT_VERSION
 from s3pq_dagster_tests.destinations.tables import (
     OWNER,
     SCHEMA,
+    check_undo_is_refused,
     entries,
     ids_by_key,
     load,
@@ -86,6 +87,7 @@ def test_reading_changes_nothing(root: Path, destination: DeltaDestination) -> N
     assert entries(destination, EMPTY) == [("empty/x", "v1", "quarantined")]
     with locked(root, "half"):
         assert entries(destination, HALF) == [("half/a", "v1", "loaded")]
+    check_undo_is_refused(destination, OWNER)
     assert everything(root) == before
 
 
@@ -103,6 +105,7 @@ def test_the_first_write_takes_every_table_over(root: Path, destination: DeltaDe
     ]
     assert ids_by_key(destination) == {A.key: [0, 1], "orders/b": [0], C.key: [0, 1]}
     assert destination.state(CUSTOMERS).rows == 1
+    check_undo_is_refused(destination, CUSTOMERS)
     load(destination, (meta("customers/b"), 1), owner=CUSTOMERS)
     load(destination, (meta("empty/y"), 1), owner=EMPTY)
     assert versions(root) == [

@@ -10,9 +10,10 @@ import pytest
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.duckdb import DuckDBDestination
 from s3pq_dagster.destinations.table_state import Owner
+from s3pq_dagster.ledger import FORMAT_VERSION
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.contract.loads import load
-from s3pq_dagster_tests.destinations.tables import rows
+from s3pq_dagster_tests.destinations.tables import check_undo_is_refused, rows
 
 FORMAT_1 = """
     CREATE TABLE _s3pq_objects (
@@ -67,6 +68,7 @@ def test_it_is_read_without_being_written(bucket: Bucket, database: Path) -> Non
     state = destination.state(Owner("t", bucket.name, "t/", layout="any"))
     assert (state.schema, state.schema_key, state.rows) == (SCHEMA, "t/1", 1)
     assert [row["id"] for row in rows(destination, "t", ["id"])] == [1]
+    check_undo_is_refused(destination, Owner("t", bucket.name, "t/"), "old")
     assert database.read_bytes() == before
 
 
@@ -84,5 +86,6 @@ def test_the_first_write_takes_it_over(bucket: Bucket, database: Path) -> None:
         ).fetchall()
         formats = connection.execute("SELECT format_version FROM _s3pq_tables").fetchall()
     assert versions == [(1, "t/1"), (2, "t/2")]
-    assert formats == [(2,)]
+    assert formats == [(FORMAT_VERSION,)]
     assert load(bucket, destination, schema_mode="evolve").bytes == 0
+    check_undo_is_refused(destination, Owner("t", bucket.name, "t/"), "old")

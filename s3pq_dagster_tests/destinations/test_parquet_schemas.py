@@ -22,11 +22,19 @@ from s3pq_dagster.destinations.protocol import CheckpointWriter, Destination
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.drift.joins import join_schemas
 from s3pq_dagster.errors import DestinationError, SchemaMismatchError
-from s3pq_dagster.ledger import Entry, Status
+from s3pq_dagster.ledger import FORMAT_VERSION, Entry, Status
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster_tests.destinations.places.parquet import ParquetPlace
 from s3pq_dagster_tests.destinations.places.parquet_s3 import ParquetS3Place
-from s3pq_dagster_tests.destinations.tables import OWNER, entries, loaded, sealed, stream, write
+from s3pq_dagster_tests.destinations.tables import (
+    OWNER,
+    check_undo_is_refused,
+    entries,
+    loaded,
+    sealed,
+    stream,
+    write,
+)
 from s3pq_dagster_tests.full_disk import full_beyond
 from s3pq_dagster_tests.unit.made import meta
 
@@ -509,6 +517,7 @@ def test_a_root_of_format_1_is_read_without_a_change(place: Any) -> None:
     assert state.schema.field("at").type == pa.timestamp("s")
     assert dict(audit.rows_by_key.rows()) == {A.key: 3, B.key: 2}
     assert table(destination).column("id").to_pylist() == [0, 1, 2, 0, 1]
+    check_undo_is_refused(destination)
     assert content(local(place)) == before
 
 
@@ -530,8 +539,11 @@ def test_a_root_of_format_1_is_adopted_by_the_first_writer(place: Any) -> None:
     assert entries(destination) == [*ledger, ("orders/d", "v1", "quarantined")]
     tables = pl.read_parquet(local(place) / "_s3pq_tables" / "orders.parquet")
     assert dict(tables.schema) == TABLE_COLUMNS
-    assert tables.select("format_version", "layout", "schema_key").rows() == [(2, "5eed", A.key)]
+    assert tables.select("format_version", "layout", "schema_key").rows() == [
+        (FORMAT_VERSION, "5eed", A.key)
+    ]
     was = pl.read_parquet(FORMAT_1 / "_s3pq_tables" / "orders.parquet")
+    check_undo_is_refused(destination)
     versions = pl.read_parquet(local(place) / "_s3pq_schemas" / "orders.parquet")
     assert versions.rows() == [("orders", 1, was["arrow_schema"][0], A.key, was["updated_at"][0])]
 
@@ -563,7 +575,7 @@ def test_a_refresh_of_a_root_of_format_1_keeps_its_schema_as_a_version(place: An
 
 
 def test_a_refresh_of_a_root_of_format_1_that_fails_changes_no_row(place: Any) -> None:
-    """The root is of format 2 afterwards, and holds what it held."""
+    """The root is of this format afterwards, and holds what it held."""
     destination = adopted(place)
     before = table(destination)
 

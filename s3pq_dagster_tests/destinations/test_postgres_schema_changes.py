@@ -26,10 +26,12 @@ from s3pq_dagster.errors import (
     SchemaMismatchError,
     UnsupportedSchemaError,
 )
+from s3pq_dagster.ledger import FORMAT_VERSION
 from s3pq_dagster_tests.destinations.places.postgres import PostgresPlace, role, url_of
 from s3pq_dagster_tests.destinations.tables import (
     BROKEN,
     OWNER,
+    check_undo_is_refused,
     loaded,
     sealed,
     stream,
@@ -599,6 +601,7 @@ def test_format_1_is_read_and_not_touched(
     assert destination.state(OWNER).ledger.holds(A)
     assert destination.audit(OWNER).rows_by_key.rows() == [(A.key, 1)]
     assert column_of(destination) == {A.key: [1]}
+    check_undo_is_refused(destination, OWNER, "old")
     assert old.tables() == {"orders", "_s3pq_objects", "_s3pq_tables"}
     assert formats(old) == [1, 1]
 
@@ -609,7 +612,7 @@ def test_format_1_is_adopted_with_the_first_write(
     """Every table that has a schema gets version 1; nothing is loaded again."""
     owner = replace(OWNER, layout="hash")
     put_into(destination, (B, rows_of(B.key, x=doubles(1.5))), owner=owner)
-    assert formats(old) == [2, 2]
+    assert formats(old) == [FORMAT_VERSION] * 2
     assert versions(old) == [
         (1, ["x: int64", "_s3_key: string"], A.key),
         (2, ["x: double", "_s3_key: string"], B.key),
@@ -622,19 +625,20 @@ def test_format_1_is_adopted_with_the_first_write(
     ]
     assert column_of(destination) == {A.key: [1.0], B.key: [1.5]}
     assert destination.state(owner).ledger.holds(A)
+    check_undo_is_refused(destination, OWNER, "old")
 
 
 def test_a_table_that_an_older_release_adds_is_adopted_too(
     old: PostgresPlace, destination: PostgresDestination
 ) -> None:
-    """A ledger of format 2 that is empty is no reason for an older release not to write."""
+    """A ledger of this format that is empty is no reason for an older release not to write."""
     saved = "UPDATE _s3pq_tables SET format_version = {}, table_name = 'orders'"
     put_into(destination, (B, rows_of(B.key, x=ints(2))))
     old.run("DELETE FROM _s3pq_tables WHERE table_name = 'none'")
     old.run("DELETE FROM _s3pq_schemas")
     old.run(saved.format(1))
     put_into(destination, (C, rows_of(C.key, x=ints(3))))
-    assert formats(old) == [2]
+    assert formats(old) == [FORMAT_VERSION]
     assert len(versions(old)) == 1
 
 
@@ -650,7 +654,7 @@ def test_two_writers_adopt_once(old: PostgresPlace, destination: PostgresDestina
         each.start()
     for each in threads:
         each.join()
-    assert formats(old) == [2] * 6
+    assert formats(old) == [FORMAT_VERSION] * 6
     assert old.run("SELECT count(*) FROM _s3pq_schemas") == [(5,)]
 
 

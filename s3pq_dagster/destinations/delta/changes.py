@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS, loaded_already
+from s3pq_dagster.destinations.ledger_rows import loaded_already, marks
 from s3pq_dagster.destinations.table_errors import loaded_meanwhile
 from s3pq_dagster.destinations.table_state import Commit, Owner
 from s3pq_dagster.drift.changes import schema_changes
@@ -32,6 +32,8 @@ class Change:
     """Whether all earlier entries go, and all rows."""
     removed: Sequence[str] = ()
     """Keys whose entries are marked removed, and whose rows go."""
+    undone: str | None = None
+    """Why those entries are marked quarantined instead."""
     again: Sequence[str] = ()
     """Keys whose entries and rows go, whatever becomes of their objects."""
     versions: Sequence[dict[str, Any]] = ()
@@ -83,11 +85,8 @@ class Change:
         """Return the entries that come, with those that are marked as removed."""
         if self.refresh:
             return self.entries
-        marked = before.filter(self._is_marked()).with_columns(
-            pl.lit(str(Status.REMOVED)).alias("status"),
-            pl.lit(self.row["run_id"]).alias("run_id"),
-            pl.lit(self.row["updated_at"]).cast(OBJECT_COLUMNS["loaded_at"]).alias("loaded_at"),
-        )
+        said = marks(self.row["run_id"], self.row["updated_at"], self.undone)
+        marked = before.filter(self._is_marked()).with_columns(**said)
         return pl.concat([self.entries, marked.select(self.entries.columns)])
 
     def applied(self, before: pl.DataFrame) -> pl.DataFrame:

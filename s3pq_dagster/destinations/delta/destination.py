@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
+import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations.batches import as_stored
@@ -93,6 +94,11 @@ class DeltaDestination:
         """See :meth:`Destination.condition`."""
         with self._root.open() as storage:
             return storage.condition({name: f"{_LOCKS}/{name}.lock" for name in tables})
+
+    def entries(self, owner: Owner) -> pl.DataFrame:
+        """See :meth:`Destination.entries`."""
+        with self._root.open() as storage:
+            return _snapshot(storage, owner).entries
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""

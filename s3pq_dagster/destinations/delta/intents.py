@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations.delta.changes import Change
-from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS
+from s3pq_dagster.destinations.ledger_rows import as_entries
 from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.errors import DestinationError
 
@@ -98,6 +98,7 @@ def _to_bytes(intent: Intent) -> bytes:
         "refresh": change.refresh,
         "removed": list(change.removed),
         **({"again": list(change.again)} if change.again else {}),
+        **({"undone": change.undone} if change.undone is not None else {}),
         "row": _plain_row(change.row),
         "versions": [_plain_row(each) for each in change.versions],
     }
@@ -124,7 +125,7 @@ def _from_bytes(number: int, data: bytes) -> Intent:
     row = _restored_row({"layout": None} | said.pop("row"))  # format 1 has no layout
     versions = [_restored_row(each) for each in said.pop("versions", ())]
     facts = {name: said.pop(name) for name in ("after", "upon", "in_table")}
-    frame = pl.DataFrame(entries, schema=pl.Schema(OBJECT_COLUMNS))
+    frame = as_entries(pl.DataFrame(entries))
     return Intent(number, **facts, change=Change(frame, row, versions=versions, **said))
 
 

@@ -212,7 +212,7 @@ class LedgerTables:
         )
 
     def create(self) -> None:
-        """Create the tables that do not exist, and bring those of format 1 to format 2."""
+        """Create the tables that do not exist, and bring those of older formats to this one."""
         self.objects.create()
         self.tables.create()
         self.schemas.create(self._first_versions)

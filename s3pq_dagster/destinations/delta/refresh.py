@@ -58,7 +58,7 @@ class Refresh:
     def state(self) -> TableState:
         """See :meth:`TableWriter.state`."""
         schema = self._schema
-        ledger = as_ledger(pl.concat([self._kept, self._entries]))
+        ledger = as_ledger(self.entries())
         return TableState(
             ledger,
             exists=schema is not None,
@@ -86,9 +86,15 @@ class Refresh:
             self._stages.append(stage)
             self._take(change)
 
-    def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
+    def entries(self) -> pl.DataFrame:
+        """See :meth:`TableWriter.entries`."""
+        return pl.concat([self._kept, self._entries])
+
+    def remove(
+        self, keys: Sequence[str], *, seal: Callable[[], Commit], undone: str | None = None
+    ) -> int:
         """See :meth:`TableWriter.remove`."""
-        change = replace(self._change(seal()), removed=keys)
+        change = replace(self._change(seal()), removed=keys, undone=undone)
         schema = self._schema
         gone = 0 if schema is None else self._replace(change, stored(schema))
         self._take(change)
@@ -122,7 +128,7 @@ class Refresh:
         self, sealed: Commit, schema: pa.Schema | None = None, schema_key: str | None = None
     ) -> Change:
         row = new_row(self._owner, self._row, sealed, schema, schema_key, run_id=self._run_id)
-        entries = entry_rows(sealed.entries, self._owner, self._run_id)
+        entries = entry_rows(sealed.entries, self._owner, self._run_id, refreshed=True)
         return Change(entries, row, append=self._append)
 
     def _take(self, change: Change) -> None:

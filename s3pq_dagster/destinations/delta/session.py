@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
+import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations.batches import converted as converting
@@ -62,9 +64,15 @@ class Session:
             change = self._change(seal(), batches.schema, schema_key)
             self._publisher.publish(change, stage.files, batches.schema)
 
-    def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
+    def entries(self) -> pl.DataFrame:
+        """See :meth:`TableWriter.entries`."""
+        return self._publisher.snapshot.entries
+
+    def remove(
+        self, keys: Sequence[str], *, seal: Callable[[], Commit], undone: str | None = None
+    ) -> int:
         """See :meth:`TableWriter.remove`."""
-        return self._publisher.publish(self._change(seal(), removed=keys))
+        return self._publisher.publish(replace(self._change(seal()), removed=keys, undone=undone))
 
     @contextmanager
     def staged(
@@ -105,8 +113,6 @@ class Session:
         sealed: Commit,
         schema: pa.Schema | None = None,
         schema_key: str | None = None,
-        *,
-        removed: Sequence[str] = (),
     ) -> Change:
         before = self._publisher.snapshot.row
         row = new_row(self._owner, before, sealed, schema, schema_key, run_id=self._run_id)
@@ -114,7 +120,6 @@ class Session:
             entry_rows(sealed.entries, self._owner, self._run_id),
             row,
             append=self._append,
-            removed=removed,
             versions=self._publisher.versions_added(row),
         )
 

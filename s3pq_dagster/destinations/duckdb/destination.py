@@ -10,25 +10,31 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
 from s3pq_dagster.destinations.condition import Condition, holders_of, refusal_of
-from s3pq_dagster.destinations.duckdb.failures import after_commit, first_line, reads, translated
+from s3pq_dagster.destinations.duckdb.failures import (
+    after_commit,
+    cannot_open,
+    first_line,
+    reads,
+    translated,
+)
 from s3pq_dagster.destinations.duckdb.names import quoted
 from s3pq_dagster.destinations.duckdb.process_lock import lock_of
 from s3pq_dagster.destinations.duckdb.rules import rule_of
 from s3pq_dagster.destinations.duckdb.session import Session
 from s3pq_dagster.destinations.duckdb.types import check_schema
+from s3pq_dagster.destinations.ledger_rows import NO_ENTRIES
 from s3pq_dagster.destinations.lock_wait import wait_for_lock
 from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
 from s3pq_dagster.destinations.value_rules import ValueRules
 from s3pq_dagster.errors import (
-    DestinationDeniedError,
     DestinationError,
-    DestinationLockedError,
 )
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -98,6 +104,11 @@ class DuckDBDestination:
         refused = refusal_of(self._path) or refusal_of(self._path.parent)
         holders = holders_of(dict.fromkeys(tables, self._path))
         return Condition(refused, holders=holders)
+
+    def entries(self, owner: Owner) -> pl.DataFrame:
+        """See :meth:`Destination.entries`."""
+        with self._reading(owner) as session:
+            return NO_ENTRIES if session is None else session.entries()
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""
@@ -238,28 +249,8 @@ class DuckDBDestination:
                     connection.close()
                     raise
         except duckdb.Error as error:
-            raise self._cannot_open(error) from error
+            raise cannot_open(self._path, self._memory_limit, error) from error
         return connection
-
-    def _cannot_open(self, error: duckdb.Error) -> DestinationError:
-        found = first_line(error)
-        if "Could not set lock" in found:
-            return DestinationLockedError(f"{self._path} is open in another process: {found}")
-        if isinstance(error, duckdb.ConnectionException) and "different configuration" in found:
-            return DestinationLockedError(
-                f"{self._path} is open in this process with another configuration: {found}. Close "
-                f"that connection."
-            )
-        if self._memory_limit and not _is_limit(self._memory_limit):
-            return DestinationDeniedError(
-                f"DuckDB does not take memory_limit {self._memory_limit!r}: {found}. Give it as "
-                f"'1GB', say, or leave it out."
-            )
-        return DestinationError(
-            f"cannot open {self._path} as a DuckDB file: {found}. If it is damaged, "
-            f"put back a copy of it and of its .wal file; if it is empty or something else, move "
-            f"it away or name another file: every object is then loaded into a new one."
-        )
 
 
 def _make_directory_of(path: Path) -> None:
@@ -284,12 +275,3 @@ def _put_in_place(made: Path, path: Path) -> None:
                 made.rename(path)
         finally:
             os.close(directory)
-
-
-def _is_limit(memory_limit: str) -> bool:
-    """Return whether DuckDB accepts a memory limit."""
-    try:
-        duckdb.connect(config={"memory_limit": memory_limit}).close()
-    except duckdb.Error:
-        return False
-    return True

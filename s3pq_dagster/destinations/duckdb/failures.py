@@ -7,7 +7,12 @@ from pathlib import Path
 import duckdb
 
 from s3pq_dagster.destinations.outcomes import ONLY_READ, ROLLED_BACK
-from s3pq_dagster.errors import DestinationDeniedError, DestinationError, RefusedRowsError
+from s3pq_dagster.errors import (
+    DestinationDeniedError,
+    DestinationError,
+    DestinationLockedError,
+    RefusedRowsError,
+)
 
 _DAMAGED = "Corrupt database file"
 """What DuckDB says of a block that does not match its checksum."""
@@ -96,3 +101,40 @@ def refusals_told() -> Iterator[None]:
 def first_line(error: Exception) -> str:
     """Return the first line of DuckDB's message, or the error's class if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def cannot_open(path: Path, memory_limit: str | None, error: duckdb.Error) -> DestinationError:
+    """Return the error for a file that DuckDB does not open.
+
+    Args:
+        path: The file.
+        memory_limit: What DuckDB was told to use at most.
+        error: DuckDB's.
+    """
+    found = first_line(error)
+    if "Could not set lock" in found:
+        return DestinationLockedError(f"{path} is open in another process: {found}")
+    if isinstance(error, duckdb.ConnectionException) and "different configuration" in found:
+        return DestinationLockedError(
+            f"{path} is open in this process with another configuration: {found}. Close "
+            f"that connection."
+        )
+    if memory_limit and not _is_limit(memory_limit):
+        return DestinationDeniedError(
+            f"DuckDB does not take memory_limit {memory_limit!r}: {found}. Give it as "
+            f"'1GB', say, or leave it out."
+        )
+    return DestinationError(
+        f"cannot open {path} as a DuckDB file: {found}. If it is damaged, "
+        f"put back a copy of it and of its .wal file; if it is empty or something else, move "
+        f"it away or name another file: every object is then loaded into a new one."
+    )
+
+
+def _is_limit(memory_limit: str) -> bool:
+    """Return whether DuckDB accepts a memory limit."""
+    try:
+        duckdb.connect(config={"memory_limit": memory_limit}).close()
+    except duckdb.Error:
+        return False
+    return True

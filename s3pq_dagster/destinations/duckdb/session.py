@@ -6,20 +6,23 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations.duckdb.entries import Entries
 from s3pq_dagster.destinations.duckdb.failures import translated
+from s3pq_dagster.destinations.duckdb.ledger_tables import LedgerTables
 from s3pq_dagster.destinations.duckdb.look import look_of
 from s3pq_dagster.destinations.duckdb.names import quoted
+from s3pq_dagster.destinations.duckdb.state_reader import StateReader
 from s3pq_dagster.destinations.duckdb.statements import Statements
 from s3pq_dagster.destinations.duckdb.table import Table
+from s3pq_dagster.destinations.duckdb.table_facts import TableFacts
 from s3pq_dagster.destinations.duckdb.types import check_schema
-from s3pq_dagster.destinations.ledger_rows import OBJECTS, SCHEMAS, TABLES
-from s3pq_dagster.destinations.table_errors import differ_by_case, not_managed, unaccounted_rows
+from s3pq_dagster.destinations.ledger_rows import NO_ENTRIES, OBJECTS, SCHEMAS, TABLES
+from s3pq_dagster.destinations.table_errors import unaccounted_rows
 from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
-from s3pq_dagster.ledger import Status
 
 
 # Long by the state that people look at, beside what a writer needs of it.
@@ -42,6 +45,7 @@ class Session:
         self._owner = owner
         self._run_id = run_id
         self._append = append
+        self._refreshed = False
         self._has_unaccounted_rows = False
         """Whether the table has more rows than its ledger says."""
         self._state: TableState | None = None
@@ -53,15 +57,17 @@ class Session:
         # With its database in front: alone, a namespace named like the database would be ambiguous.
         self._space = f"{quoted(database)}.{quoted(namespace)}"
         self.table = Table(self._sql, self._space, owner.table)
-        self._entries = Entries(self._sql, self._space, owner)
+        self._ledger = LedgerTables(self._sql, self._space)
+        self._entries = Entries(self._sql, self._ledger, owner)
+        self._facts = TableFacts(self._sql, self._ledger, owner)
 
     def create_ledger(self) -> None:
-        """Create the namespace and the ledger's tables if they do not exist."""
-        if {OBJECTS, TABLES, SCHEMAS} <= self._existing_tables():
+        """Create the namespace and the ledger's tables, or bring them to this format."""
+        if {OBJECTS, TABLES, SCHEMAS} <= self._existing_tables() and self._ledger.are_current():
             return
         with self.transaction():
             self._sql.run(f"CREATE SCHEMA IF NOT EXISTS {self._space}")
-            self._entries.create()
+            self._ledger.create()
         self._existing = None
 
     def start_over(self, keys: Sequence[str] | None = None) -> None:
@@ -69,7 +75,7 @@ class Session:
 
         Nobody sees that before the transaction commits.
         """
-        self._state = None
+        self._state, self._refreshed = None, True
         if keys is None:
             self._existing = None
             self.table.drop()
@@ -82,8 +88,15 @@ class Session:
     def state(self) -> TableState:
         """Read the ledger and the schema, and check that they belong to this owner and table."""
         if self._state is None:
-            self._state = self._read_state()
+            reading = StateReader(self._ledger, self._entries, self._facts, self.table)
+            self._state = reading.state(self._owner, self._existing_tables())
+            self._has_unaccounted_rows = self._state.rows > self._state.ledger.rows
         return self._state
+
+    def entries(self) -> pl.DataFrame:
+        """See :meth:`TableWriter.entries`."""
+        self.state()  # refuses a table of another owner
+        return self._entries.rows() if OBJECTS in self._existing_tables() else NO_ENTRIES
 
     def audit(self) -> TableAudit:
         """See :meth:`Destination.audit`."""
@@ -111,31 +124,38 @@ class Session:
         with translated(self._path), self.transaction():
             changed = batches is not None and self._fit_table(batches.schema, schema_key)
             sealed = seal() if batches is None else self._replace(batches, seal)
-            self._entries.write(sealed.entries, run_id=self._run_id, append=self._append)
+            self._entries.write(
+                sealed.entries,
+                run_id=self._run_id,
+                append=self._append,
+                refreshed=self._refreshed,
+            )
             new = batches.schema if batches is not None and changed else None
-            self._entries.write_table_row(sealed, new, schema_key)
+            self._facts.write(sealed, new, schema_key)
 
-    def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
+    def remove(
+        self, keys: Sequence[str], *, seal: Callable[[], Commit], undone: str | None = None
+    ) -> int:
         """See :meth:`TableWriter.remove`."""
         self._state = None
         with translated(self._path), self.transaction():
             deleted = self.table.delete(keys)
-            self._entries.mark_removed(keys, run_id=self._run_id)
-            self._entries.write_table_row(seal(), None, None)
+            self._entries.mark_removed(keys, run_id=self._run_id, undone=undone)
+            self._facts.write(seal(), None, None)
         return deleted
 
     def stored_schema(self) -> pa.Schema | None:
         """Read the Arrow schema the table was created with."""
-        return self._entries.stored_schema()[0] if TABLES in self._existing_tables() else None
+        return self._facts.stored_schema()[0] if TABLES in self._existing_tables() else None
 
     @property
     def stamp_in_doubt(self) -> datetime | None:
         """What tells the last commit apart, if it failed and may stand all the same."""
-        return self._entries.stamp if self._sql.is_commit_in_doubt else None
+        return self._facts.stamp if self._sql.is_commit_in_doubt else None
 
     def stands(self, stamp: datetime) -> bool:
         """Return whether the table's last commit is the one that a stamp tells apart."""
-        return TABLES in self._existing_tables() and self._entries.has_stamp(stamp)
+        return TABLES in self._existing_tables() and self._facts.has_stamp(stamp)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -147,48 +167,10 @@ class Session:
             self._existing = None  # the rollback undid what was created and dropped
             raise
 
-    def _read_state(self) -> TableState:
-        existing = self._existing_tables()
-        exists = self._owner.table in existing
-        ledger_tables = existing & {OBJECTS, TABLES}
-        if not ledger_tables and not exists:
-            return TableState.empty()
-        if missing := sorted({OBJECTS, TABLES} - existing):
-            raise not_managed(
-                self._owner.table,
-                f"{' and '.join(missing)} is not there",
-                f"drop {' and '.join([*sorted(ledger_tables), 'every table'])} that was loaded "
-                f"with it",
-            )
-        self._entries.check_version()
-        schema, schema_key = self._check_owner(exists=exists)
-        rows = self.table.count() if exists else 0
-        ledger = self._entries.ledger()
-        self._has_unaccounted_rows = rows > ledger.rows
-        if not exists and ledger.count(Status.LOADED):
-            raise not_managed(
-                self._owner.table, f"its objects are in {OBJECTS} but the table is not there"
-            )
-        return TableState(ledger, exists, schema, schema_key, rows)
-
-    def _check_owner(self, *, exists: bool) -> tuple[pa.Schema | None, str | None]:
-        row = self._entries.table_row()
-        if row is None:
-            if exists and (twin := self._entries.case_twin()):
-                raise differ_by_case(self._owner.table, twin)
-            if exists:
-                raise not_managed(self._owner.table, f"it has no row in {TABLES}")
-            return None, None
-        self._owner.check(row.bucket, row.prefix, row.layout)
-        if row.schema is not None and not exists:
-            found = f"its row in {TABLES} is there but the table is not"
-            raise not_managed(self._owner.table, found)
-        return row.schema, row.schema_key
-
     def _fit_table(self, schema: pa.Schema, schema_key: str | None) -> bool:
         """Create the table, or give it the columns that rows have; return whether it changed."""
         if self._owner.table in self._existing_tables():
-            return self.table.become(self._entries.stored_schema(), (schema, schema_key))
+            return self.table.become(self._facts.stored_schema(), (schema, schema_key))
         self.table.create(schema)
         self._existing = None
         return True
@@ -213,7 +195,7 @@ class Session:
         Somebody deleted the entries, and the rows would be in the table twice. Finding them takes
         a pass over a column, so it is done only where the table has more rows than the ledger says.
         """
-        owner, objects = self._owner.table, self._entries.objects
+        owner, objects = self._owner.table, self._ledger.objects
         if not self._has_unaccounted_rows:
             return
         if found := self.table.unaccounted(owner, objects, keys, old_rows):

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
+import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster.destinations.condition import Condition
@@ -12,6 +13,7 @@ from s3pq_dagster.destinations.parquet.paths import check_table, lock_path
 from s3pq_dagster.destinations.parquet.reading import (
     TableReader,
     audit_of,
+    entries_of,
     look_of,
     not_loaded,
     state_of,
@@ -87,6 +89,13 @@ class ParquetDestination:
         """See :meth:`Destination.condition`."""
         with translated(self._root.url), self._root.open() as storage:
             return storage.condition({name: lock_path(name) for name in tables})
+
+    def entries(self, owner: Owner) -> pl.DataFrame:
+        """See :meth:`Destination.entries`."""
+        with self._opened(owner.table) as storage:
+            return read_consistently(
+                storage, owner.table, lambda snapshot: entries_of(storage, owner, snapshot)
+            )
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""

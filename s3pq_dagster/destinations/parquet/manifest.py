@@ -15,6 +15,7 @@ from s3pq_dagster import schemas
 from s3pq_dagster.destinations.ledger_rows import (
     OBJECT_COLUMNS,
     TABLE_COLUMNS,
+    as_entries,
     as_ledger,
     entries_after,
     entries_removed,
@@ -144,9 +145,11 @@ class Manifest:
         """Return a copy without the entries of some keys."""
         return replace(self, frame=self.frame.filter(~pl.col("key").is_in(list(keys))))
 
-    def with_removed(self, keys: Sequence[str], run_id: str) -> tuple["Manifest", int]:
+    def with_removed(
+        self, keys: Sequence[str], run_id: str, undone: str | None
+    ) -> tuple["Manifest", int]:
         """Return a copy with the entries of some keys marked as removed, and their rows' number."""
-        frame, rows = entries_removed(self.frame, keys, run_id)
+        frame, rows = entries_removed(self.frame, keys, run_id, undone)
         held = [pl.when(_IS_LOADED).then(pl.col(name)).alias(name) for name in ("file", "file_id")]
         return replace(self, frame=frame.with_columns(held)), rows
 
@@ -222,7 +225,7 @@ def decoded(table: str, content: bytes, version: str) -> Manifest:
             facts.get("layout"),  # format 1 has none
             versions_of(facts),
         ),
-        frame.select(pl.col(name).cast(kind) for name, kind in COLUMNS.items()),
+        as_entries(frame).with_columns(frame.select("file", "file_id").cast(pl.String)),
         version,
         facts["format_version"],
     )

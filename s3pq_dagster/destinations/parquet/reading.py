@@ -6,11 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.column_rules import check_chosen
+from s3pq_dagster.destinations.ledger_rows import NO_ENTRIES, OBJECT_COLUMNS
 from s3pq_dagster.destinations.parquet.conforming import conforming, held_columns
 from s3pq_dagster.destinations.parquet.failures import damaged_file_named
 from s3pq_dagster.destinations.parquet.paths import final_path
@@ -151,6 +153,13 @@ def look_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> TableL
     manifest = check_snapshot(snapshot, storage, owner).manifest
     versions = version_rows(owner.table, manifest.facts.versions).to_dicts()
     return TableLook.of(snapshot.state, runs_of(manifest.frame), versions)
+
+
+def entries_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> pl.DataFrame:
+    """See :meth:`Destination.entries`."""
+    if snapshot is None:
+        return NO_ENTRIES
+    return check_snapshot(snapshot, storage, owner).manifest.frame.select(*OBJECT_COLUMNS)
 
 
 def audit_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> TableAudit:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
-from s3pq_dagster.destinations.ledger_rows import entry_rows
+from s3pq_dagster.destinations.ledger_rows import OBJECT_COLUMNS, entry_rows
 from s3pq_dagster.destinations.parquet.manifest import Manifest, assign_files
 from s3pq_dagster.destinations.parquet.paths import (
     manifest_path,
@@ -103,9 +103,15 @@ class Session:
             after = self._commit_or_defer(after.with_facts(sealed, changed, schema_key))
         self._advance(after)
 
-    def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
+    def entries(self) -> pl.DataFrame:
+        """See :meth:`TableWriter.entries`."""
+        return self._current.frame.select(*OBJECT_COLUMNS)
+
+    def remove(
+        self, keys: Sequence[str], *, seal: Callable[[], Commit], undone: str | None = None
+    ) -> int:
         """See :meth:`TableWriter.remove`."""
-        removed, rows = self._current.with_removed(keys, self._run_id)
+        removed, rows = self._current.with_removed(keys, self._run_id, undone)
         self._advance(self._commit_or_defer(removed.with_facts(seal())))
         return rows
 
@@ -152,7 +158,7 @@ class Session:
         rows = {entry.object.key: entry.rows for entry in loaded}
         if len(rows) != len(loaded):
             raise DestinationError("an object is to be entered twice. Report this as a bug.")
-        entries = entry_rows(sealed.entries, self._owner, self._run_id)
+        entries = entry_rows(sealed.entries, self._owner, self._run_id, refreshed=self._refresh)
         return assign_files(entries, staging.finish(rows), self._replaceable())
 
     def _replaceable(self) -> pl.DataFrame | None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import polars as pl
 import psycopg
 import pyarrow as pa
 from adbc_driver_postgresql import dbapi
@@ -13,8 +14,8 @@ from s3pq_dagster.destinations.column_rules import check_chosen
 from s3pq_dagster.destinations.condition import Condition
 from s3pq_dagster.destinations.postgres.condition import condition_of
 from s3pq_dagster.destinations.postgres.connection import Connection, connected
-from s3pq_dagster.destinations.postgres.entries import Entries
 from s3pq_dagster.destinations.postgres.failures import translated
+from s3pq_dagster.destinations.postgres.ledger_tables import LedgerTables
 from s3pq_dagster.destinations.postgres.lock import locked
 from s3pq_dagster.destinations.postgres.names import is_long, is_usable, quoted, stored_name
 from s3pq_dagster.destinations.postgres.reading import ReadingConnection, connected_for_reading
@@ -22,6 +23,7 @@ from s3pq_dagster.destinations.postgres.rules import rule_of
 from s3pq_dagster.destinations.postgres.session import Session
 from s3pq_dagster.destinations.postgres.statements import Statements
 from s3pq_dagster.destinations.postgres.table import Table
+from s3pq_dagster.destinations.postgres.table_facts import TableFacts
 from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.url import parsed
 from s3pq_dagster.destinations.postgres.values import PIECE_BYTES, returned
@@ -87,6 +89,13 @@ class PostgresDestination:
         with self._connected(writes=False) as connection:
             return condition_of(connection, self._namespace, tables)
 
+    def entries(self, owner: Owner) -> pl.DataFrame:
+        """See :meth:`Destination.entries`."""
+        with self._connected(writes=False) as connection:
+            session = Session(connection, self._namespace, owner)
+            with session.snapshot():
+                return session.entries()
+
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""
         self._rules.check(batch, key)
@@ -138,9 +147,8 @@ class PostgresDestination:
                 raise DestinationError(msg)
             with connection.snapshot():
                 stored.lock_against_replacement()
-                row = Entries(
-                    connection, self._namespace, Owner(table, "", "")
-                ).table_row_if_exists()
+                ledger = LedgerTables(connection, self._namespace)
+                row = TableFacts(connection, ledger, Owner(table, "", "")).row_if_exists()
                 schema = row.schema if row else None
                 names = _chosen(table, columns, list(stored.columns()))
                 # Else a scan of a large table begins where another one has just been.

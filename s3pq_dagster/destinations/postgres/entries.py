@@ -1,20 +1,23 @@
-"""The ledger in PostgreSQL, as far as it concerns one table."""
+"""The entries of one table in ``_s3pq_objects`` in PostgreSQL."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import polars as pl
 import pyarrow as pa
 
 from s3pq_dagster import schemas
-from s3pq_dagster.destinations.ledger_rows import TABLES, TableRow, as_ledger, entry_rows
+from s3pq_dagster.destinations.ledger_rows import (
+    OBJECT_COLUMNS,
+    as_ledger,
+    entry_rows,
+)
 from s3pq_dagster.destinations.postgres.ledger_tables import LedgerTables
 from s3pq_dagster.destinations.postgres.names import quoted
 from s3pq_dagster.destinations.postgres.statements import Copy, Statements
 from s3pq_dagster.destinations.table_errors import check_version, loaded_meanwhile
-from s3pq_dagster.destinations.table_state import Commit, Owner
+from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import UnsupportedSchemaError
-from s3pq_dagster.ledger import ENTRY_COLUMNS, FORMAT_VERSION, Entry, Ledger
+from s3pq_dagster.ledger import ENTRY_COLUMNS, Entry, Ledger
 
 _JOINED = (
     "JOIN unnest($2::text[], $3::text[], $4::bigint[]) AS e (key, e_tag, size) USING (key, e_tag)"
@@ -25,13 +28,11 @@ _JOINED = (
 class Entries:
     """The ledger entries of one table."""
 
-    def __init__(self, connection: Statements, namespace: str, owner: Owner) -> None:
+    def __init__(self, connection: Statements, ledger: LedgerTables, owner: Owner) -> None:
         self._connection = connection
         self._owner = owner
-        self.in_database = LedgerTables(connection, namespace)
-        self._objects = self.in_database.objects
-        self._tables = self.in_database.tables
-        self._schemas = self.in_database.schemas
+        self._objects = ledger.objects
+        self._tables = ledger.tables
 
     def delete(self) -> None:
         """Delete everything the ledger has about the table, but for the history of its schema."""
@@ -59,20 +60,16 @@ class Entries:
         )
         return as_ledger(pl.DataFrame(found, schema=ENTRY_COLUMNS, orient="row"))
 
-    def table_row_if_exists(self) -> TableRow | None:
-        """Return :meth:`table_row`, or ``None`` if there is no ledger at all."""
-        return self.table_row() if TABLES in self.in_database.found() else None
-
-    def table_row(self) -> TableRow | None:
-        """Read what the ledger has of the table as a whole; ``None`` if it does not have it."""
-        names = ("bucket", "prefix", "arrow_schema", "schema_key", "layout")
-        # Through JSON, because tables of format 1 have no column of that name.
+    def rows(self) -> pl.DataFrame:
+        """Read the table's rows of ``_s3pq_objects``, in the columns of this format."""
+        *names, last = OBJECT_COLUMNS
+        # Through JSON, because older formats have no column of that name.
         found = self._connection.rows(
-            "SELECT bucket, prefix, arrow_schema, schema_key, to_jsonb(t) ->> 'layout' "
-            f"FROM {self._tables} AS t WHERE table_name = $1",
+            f"SELECT {', '.join(map(quoted, names))}, (to_jsonb(t) ->> '{last}')::boolean "
+            f"FROM {self._objects} AS t WHERE table_name = $1",
             self._owner.table,
         )
-        return TableRow.of(dict(zip(names, found[0], strict=True))) if found else None
+        return pl.DataFrame(found, schema=OBJECT_COLUMNS, orient="row")
 
     def rows_of(self, keys: Sequence[str]) -> dict[str, int]:
         """Return the number of rows, by the ledger, of those of the keys that are loaded."""
@@ -113,7 +110,15 @@ class Entries:
             )
         )
 
-    def write(self, entries: Sequence[Entry], copy: Copy, *, run_id: str, append: bool) -> None:
+    def write(
+        self,
+        entries: Sequence[Entry],
+        copy: Copy,
+        *,
+        run_id: str,
+        append: bool,
+        refreshed: bool,
+    ) -> None:
         """Insert entries and delete those they replace.
 
         Raises:
@@ -122,7 +127,7 @@ class Entries:
         """
         if not entries:
             return
-        rows = _sendable(entry_rows(entries, self._owner, run_id))
+        rows = _sendable(entry_rows(entries, self._owner, run_id, refreshed=refreshed))
         self._refuse_loaded_meanwhile(entries)
         replaced = (
             "(o.e_tag IS NOT DISTINCT FROM e.e_tag AND o.status <> 'loaded') "
@@ -141,63 +146,18 @@ class Entries:
         )
         copy(self._objects, rows.schema, rows.to_batches())
 
-    def mark_removed(self, keys: Sequence[str], *, run_id: str) -> None:
-        """Mark the loaded entries of some keys as removed."""
+    def mark_removed(self, keys: Sequence[str], *, run_id: str, undone: str | None) -> None:
+        """Mark the loaded entries of some keys as removed, or as quarantined if undone."""
+        changes = "status = 'removed'"
+        if undone is not None:
+            changes = "status = 'quarantined', \"rows\" = 0, reason = $4::text"
         self._connection.run(
-            f"UPDATE {self._objects} SET status = 'removed', run_id = $2, loaded_at = now() "
+            f"UPDATE {self._objects} SET {changes}, run_id = $2, loaded_at = now() "
             "WHERE table_name = $1 AND status = 'loaded' AND key = ANY($3)",
             self._owner.table,
             run_id,
             list(keys),
-        )
-
-    def write_table_row(
-        self, sealed: Commit, schema: pa.Schema | None, schema_key: str | None
-    ) -> None:
-        """Store a commit's cursor and fingerprint, and a schema if it is new.
-
-        Args:
-            sealed: The commit.
-            schema: The table's schema, if it is new or changed.
-            schema_key: Key of the object that it comes from.
-        """
-        owner, now = self._owner, datetime.now(UTC).isoformat()
-        self._connection.run(
-            f"INSERT INTO {self._tables} AS t (table_name, bucket, prefix, fingerprint, "
-            '"cursor", updated_at, layout, format_version) VALUES ($1, $2, $3, $4::text, '
-            f"$5::timestamptz, $6::timestamptz, $7::text, {FORMAT_VERSION}) "
-            'ON CONFLICT (table_name) DO UPDATE SET "cursor" = excluded."cursor", '
-            "updated_at = excluded.updated_at, "
-            "fingerprint = coalesce(excluded.fingerprint, t.fingerprint), "
-            "layout = coalesce(excluded.layout, t.layout)",
-            owner.table,
-            owner.bucket,
-            owner.prefix,
-            sealed.fingerprint,
-            sealed.cursor.isoformat() if sealed.cursor else None,
-            now,
-            owner.layout,
-        )
-        if schema is not None:
-            self._write_schema(schemas.to_bytes(schema.remove_metadata()), schema_key, now)
-
-    def _write_schema(self, data: bytes, schema_key: str | None, now: str) -> None:
-        """Store the table's schema, as a version of its own if it is not the last one."""
-        name = self._owner.table
-        self._connection.run(
-            f"UPDATE {self._tables} SET arrow_schema = $2, schema_key = $3 WHERE table_name = $1",
-            name,
-            data,
-            schema_key,
-        )
-        self._connection.run(
-            f"INSERT INTO {self._schemas} SELECT $1::text, coalesce(max(version), 0) + 1, "
-            f"$2::bytea, $3::text, $4::timestamptz FROM {self._schemas} WHERE table_name = $1 "
-            "HAVING (array_agg(arrow_schema ORDER BY version DESC))[1] IS DISTINCT FROM $2",
-            name,
-            data,
-            schema_key,
-            now,
+            *([] if undone is None else [undone]),
         )
 
     def _refuse_loaded_meanwhile(self, entries: Sequence[Entry]) -> None:

@@ -9,7 +9,8 @@ _DDL = {
     OBJECTS: """
     table_name text NOT NULL, bucket text NOT NULL, key text NOT NULL, e_tag text,
     size bigint NOT NULL, last_modified timestamptz NOT NULL, "rows" bigint NOT NULL,
-    status text NOT NULL, reason text, run_id text NOT NULL, loaded_at timestamptz NOT NULL
+    status text NOT NULL, reason text, run_id text NOT NULL, loaded_at timestamptz NOT NULL,
+    refreshed boolean
 """,
     TABLES: """
     table_name text PRIMARY KEY, bucket text NOT NULL, prefix text NOT NULL,
@@ -21,6 +22,8 @@ _DDL = {
     since_key text, changed_at timestamptz NOT NULL, UNIQUE (table_name, version)
 """,
 }
+_ADDED = {TABLES: ("layout", "text"), OBJECTS: ("refreshed", "boolean")}
+"""Columns that older formats do not have, and their types."""
 _ONCE = "table_name, key, status, coalesce(e_tag, ''), size, last_modified"
 """Columns of a unique index: no entry is stored twice, even if two writers got past the locks.
 
@@ -47,16 +50,16 @@ class LedgerTables:
         return {name for (name,) in found}
 
     def are_current(self) -> bool:
-        """Return whether all of the ledger's tables exist, and no row in them is of format 1."""
-        if len(self.found()) < len(_DDL) or not self._has_layout():
+        """Return whether all of the ledger's tables exist, and no row in them is older."""
+        if len(self.found()) < len(_DDL) or not all(map(self._has_added, _ADDED)):
             return False
-        # A release that knows format 1 only may have written a table's first row meanwhile.
+        # An older release may have written a table's first row meanwhile.
         return not self._connection.rows(
             f"SELECT 1 FROM {self.tables} WHERE format_version < {FORMAT_VERSION} LIMIT 1"
         )
 
     def create(self) -> None:
-        """Create the namespace and the tables, or bring those of format 1 to format 2.
+        """Create the namespace and the tables, or bring those of older formats to this one.
 
         Called in a transaction. What is there already is not touched: CREATE … IF NOT EXISTS and
         ALTER … IF NOT EXISTS take the permission even where nothing is done.
@@ -69,8 +72,10 @@ class LedgerTables:
         for name in _DDL:
             if name not in found:
                 self._create(name)
-        if not self._has_layout():
-            self._connection.run(f"ALTER TABLE {self.tables} ADD COLUMN layout text")
+        for name, (column, kind) in _ADDED.items():
+            if not self._has_added(name):
+                table = f"{quoted(self._namespace)}.{name}"
+                self._connection.run(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
         self._adopt()
 
     def _create_namespace(self) -> None:
@@ -86,17 +91,19 @@ class LedgerTables:
         if name == OBJECTS:
             self._connection.run(f"CREATE UNIQUE INDEX _s3pq_objects_once ON {table} ({_ONCE})")
 
-    def _has_layout(self) -> bool:
+    def _has_added(self, name: str) -> bool:
+        """Return whether one of the ledger's tables has the column that older formats lack."""
         return bool(
             self._connection.rows(
                 "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1::text) "
-                "AND attname = 'layout' AND NOT attisdropped",
-                self.tables,
+                "AND attname = $2 AND NOT attisdropped",
+                f"{quoted(self._namespace)}.{name}",
+                _ADDED[name][0],
             )
         )
 
     def _adopt(self) -> None:
-        """Write what format 2 has of the tables of format 1: the first version of their schemas."""
+        """Take over what older formats have; format 1 lacks the first version of each schema."""
         self._connection.run(
             f"INSERT INTO {self.schemas} SELECT table_name, 1, arrow_schema, schema_key, "
             f"updated_at FROM {self.tables} AS t WHERE arrow_schema IS NOT NULL AND NOT EXISTS "

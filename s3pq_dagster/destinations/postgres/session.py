@@ -3,18 +3,21 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import polars as pl
 import psycopg
 import pyarrow as pa
 
-from s3pq_dagster.destinations.ledger_rows import OBJECTS, TABLES
+from s3pq_dagster.destinations.ledger_rows import NO_ENTRIES, OBJECTS, TABLES
 from s3pq_dagster.destinations.postgres.alteration import change_table
 from s3pq_dagster.destinations.postgres.connection import Connection
 from s3pq_dagster.destinations.postgres.entries import Entries
 from s3pq_dagster.destinations.postgres.failures import refusals_told, translated
+from s3pq_dagster.destinations.postgres.ledger_tables import LedgerTables
 from s3pq_dagster.destinations.postgres.look import look_of
 from s3pq_dagster.destinations.postgres.names import refreshed_name, stored_name
 from s3pq_dagster.destinations.postgres.statements import ONE_SNAPSHOT
 from s3pq_dagster.destinations.postgres.table import Table
+from s3pq_dagster.destinations.postgres.table_facts import TableFacts
 from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.values import PIECE_BYTES
 from s3pq_dagster.destinations.table_errors import not_managed, unaccounted_rows
@@ -43,7 +46,9 @@ class Session:
         self._run_id = run_id
         self._append = append
         self._piece_bytes = piece_bytes
-        self._entries = Entries(connection, namespace, owner)
+        self._ledger = LedgerTables(connection, namespace)
+        self._entries = Entries(connection, self._ledger, owner)
+        self._facts = TableFacts(connection, self._ledger, owner)
         self._table = Table(connection, namespace, stored_name(owner.table))
         self._replaced_table: Table | None = None
         """In a refresh, the old table, which is dropped at the end unless it is filled again."""
@@ -59,10 +64,9 @@ class Session:
 
     def create_ledger(self) -> None:
         """Create the namespace and the ledger's tables, or bring them to this format."""
-        tables = self._entries.in_database
-        if not tables.are_current():
+        if not self._ledger.are_current():
             with self._connection.transaction():
-                tables.create()
+                self._ledger.create()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -75,7 +79,7 @@ class Session:
 
     def state(self) -> TableState:
         """Read the ledger and the schema, and check that they belong to this owner and table."""
-        found, exists = self._entries.in_database.found() & {OBJECTS, TABLES}, self._exists()
+        found, exists = self._ledger.found() & {OBJECTS, TABLES}, self._exists()
         if not found and not exists:
             return TableState.empty()
         if missing := sorted({OBJECTS, TABLES} - found):
@@ -95,6 +99,11 @@ class Session:
         self._has_unaccounted_rows = self._rows > ledger.rows
         return TableState(ledger, exists, schema, schema_key, self._rows)
 
+    def entries(self) -> pl.DataFrame:
+        """See :meth:`TableWriter.entries`."""
+        self.state()  # refuses a table of another owner
+        return self._entries.rows() if OBJECTS in self._ledger.found() else NO_ENTRIES
+
     def audit(self) -> TableAudit:
         """See :meth:`Destination.audit`."""
         state = self.state()
@@ -102,8 +111,7 @@ class Session:
 
     def look(self) -> TableLook:
         """See :meth:`Destination.look`."""
-        tables, name = self._entries.in_database, self._owner.table
-        return look_of(self._connection, tables, name, self.state())
+        return look_of(self._connection, self._ledger, self._owner.table, self.state())
 
     def commit(
         self,
@@ -125,18 +133,24 @@ class Session:
                     schema = batches.schema
                 sealed, change = self._replace(batches, seal)
             self._entries.write(
-                sealed.entries, self._connection.copy, run_id=self._run_id, append=self._append
+                sealed.entries,
+                self._connection.copy,
+                run_id=self._run_id,
+                append=self._append,
+                refreshed=self._in_refresh,
             )
-            self._entries.write_table_row(sealed, schema, schema_key)
+            self._facts.write(sealed, schema, schema_key)
         self._rows = None if rows is None else rows + change
 
-    def remove(self, keys: Sequence[str], *, seal: Callable[[], Commit]) -> int:
+    def remove(
+        self, keys: Sequence[str], *, seal: Callable[[], Commit], undone: str | None = None
+    ) -> int:
         """See :meth:`TableWriter.remove`."""
         rows, self._rows = self._rows, None
         with translated(self._connection.url, psycopg.Error), self._connection.transaction():
             deleted = self._table.delete(keys)
-            self._entries.mark_removed(keys, run_id=self._run_id)
-            self._entries.write_table_row(seal(), None, None)
+            self._entries.mark_removed(keys, run_id=self._run_id, undone=undone)
+            self._facts.write(seal(), None, None)
         self._rows = None if rows is None else rows - deleted
         return deleted
 
@@ -174,7 +188,7 @@ class Session:
         In a refresh, the old table is emptied, or a new one created.
         """
         if self._exists():
-            row = self._entries.table_row()
+            row = self._facts.row()
             stored = (row.schema, row.schema_key) if row else (None, None)
             if not self._is_checked:
                 self._table.check(stored[0] or schema)
@@ -225,7 +239,7 @@ class Session:
         return sealed, inserted - self._table.delete_old(before, rows, mark)
 
     def _check_owner(self, *, exists: bool) -> tuple[pa.Schema | None, str | None]:
-        row = self._entries.table_row()
+        row = self._facts.row()
         if row is None:
             if exists:
                 raise not_managed(self._owner.table, f"it has no row in {TABLES}")

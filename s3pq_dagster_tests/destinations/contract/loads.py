@@ -7,6 +7,7 @@ from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.loading.key_ranges import KeyRange
 from s3pq_dagster.loading.plan import LoadOptions, LoadPlan
+from s3pq_dagster.loading.reload import reloading
 from s3pq_dagster.loading.report import LoadReport
 from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster.objects import Listing
@@ -24,6 +25,7 @@ def load(
     options: dict[str, Any] | None = None,
     listing: Listing | None = None,
     keys: KeyRange | None = None,
+    run_id: str = "run",
     **fields: Any,
 ) -> LoadReport:
     """Load what is pending of the prefix ``t/``; with ``keys``, as one of several shards.
@@ -32,15 +34,17 @@ def load(
     """
     with opened(bucket) as store:
         made = TableLoad(
-            plan=LoadPlan(
-                spec=spec(**(bucket.spec | fields)),
-                owner=owner(bucket),
-                listing=listed(store, "t/") if listing is None else listing,
-                options=LoadOptions(**(options or {})),
+            plan=reloading(
+                LoadPlan(
+                    spec=spec(**(bucket.spec | fields)),
+                    owner=owner(bucket),
+                    listing=listed(store, "t/") if listing is None else listing,
+                    options=LoadOptions(**(options or {})),
+                )
             ),
             store=store,
             log=log,
-            run_id="run",
+            run_id=run_id,
         )
         return made.into(destination) if keys is None else made.shard_into(destination, keys)
 
