@@ -18,7 +18,7 @@ from s3pq_dagster.spec import S3ParquetSpec
 _SECONDS = 3
 _SHOWN = 4
 """Letters of a key's id that are shown at each end; the id is no secret, but need not be known."""
-_STS = "AWS_ENDPOINT_URL_STS"
+_STS, _AWS = "AWS_ENDPOINT_URL_STS", ".amazonaws.com"
 
 
 def identity_of(
@@ -42,6 +42,7 @@ def identity_of(
     """
     try:
         client, credentials = make_client(spec, session, signed=signed)
+        endpoint = str(client.meta.endpoint_url)
         client.close()
         found = credentials()
     except boto_errors.BotoCoreError as error:
@@ -53,7 +54,7 @@ def identity_of(
     frozen = found.get_frozen_credentials()
     key = frozen.access_key
     masked = f"key {key[:_SHOWN]}…{key[-_SHOWN:]}"
-    if spec.endpoint_url is not None and not os.environ.get(_STS):
+    if _AWS not in endpoint and not os.environ.get(_STS):
         return f"{masked}, by {found.method}"
     return _caller(spec.region, frozen) or f"{masked}, by {found.method} (STS does not answer)"
 
