@@ -130,7 +130,9 @@ MODULE = is_called(".venv/bin/python", "-m")
 PYTEST = is_called(".venv/bin/pytest")
 DG = is_called("dg")
 """Such a command is run in a project, by ``component/test_component_document.py``."""
-KINDS = [MAKE, PIP, DEV, MATERIALIZE, MODULE, PYTEST, DG]
+S3PQ = is_called("s3pq")
+"""Such a command is run by ``cli/test_document.py``, or here."""
+KINDS = [MAKE, PIP, DEV, MATERIALIZE, MODULE, PYTEST, DG, S3PQ]
 
 SNIPPETS = [b for b in blocks("python") if b.document not in (COMPONENT, MOVING)]
 OF_NESTED_RESOURCES = "ignore:InitResourceContext.dagster_run is deprecated"

@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": "Show what a run would load, and what it would cost.",
     "status": "Show what is loaded, from the ledger.",
     "tables": "Show which tables a layout makes of the bucket.",
+    "doctor": "Check access, destination and this machine.",
     "undo": "Take back what a run has loaded into a table.",
 }
 """Each command's line in the help. Command ``x`` is ``command`` in ``commands/x.py``, which is

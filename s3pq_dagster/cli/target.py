@@ -12,6 +12,7 @@ import dagster as dg
 
 from s3pq_dagster.cli.options import Asked
 from s3pq_dagster.cli.progress import step
+from s3pq_dagster.cli.projects import sources_in_component, sources_in_module
 from s3pq_dagster.dagster.environment import configured
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.io_managers import build_io_manager
@@ -160,7 +161,14 @@ def targets(asked: Asked) -> Sequence[Target]:
     raise ConfigurationError(msg)
 
 
-def _found(_asked: Asked) -> Sequence[Target]:
+def _found(asked: Asked) -> Sequence[Target]:
+    if asked.module is not None and asked.component is not None:
+        msg = "give either --module or --component"
+        raise ConfigurationError(msg)
+    if asked.module is not None:
+        return [Target(*each) for each in sources_in_module(asked.module)]
+    if asked.component is not None:
+        return [Target(*each) for each in sources_in_component(asked.component)]
     source, destination = configured(os.environ)
     return [Target(None, source, destination)]
 

@@ -2,7 +2,10 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,8 +34,24 @@ LOGGER = "s3pq_dagster"
 """The logger of everything outside a run, a child of Dagster's own."""
 _KEPT_SECONDS = 7 * 86_400
 """How long a table of which nothing is listed any more is still one."""
+_looking: ContextVar[bool] = ContextVar("looking", default=False)
 _found_here: dict[str, list[DiscoveredTable]] = {}
 """The tables that this process discovered, by :attr:`SavedTables.key`."""
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """Let definitions be built in this context without saving what :func:`discover` finds."""
+    token = _looking.set(True)
+    try:
+        yield
+    finally:
+        _looking.reset(token)
+
+
+def is_looking() -> bool:
+    """Return whether nothing is to be saved."""
+    return _looking.get()
 
 
 def discover(source: S3ParquetResource, log: logging.Logger | None = None) -> list[DiscoveredTable]:
@@ -60,6 +79,8 @@ def discover(source: S3ParquetResource, log: logging.Logger | None = None) -> li
         saved = SavedTables.of(opened)
         if (tables := _rebuilt(saved, log)) is not None:
             return tables
+        if is_looking():
+            return saved.load(log) or _relisted(opened, saved, log)
         tables = _discovered(opened, saved, log)
         remember_for_runs(saved.key, str(saved.path))
         _found_here[saved.key] = tables

@@ -14,6 +14,7 @@ from s3pq_dagster.loading.prefetch import Prefetch
 from s3pq_dagster.logs import line
 from s3pq_dagster.memory import RESERVED_BYTES, bound, memory_limit
 from s3pq_dagster.objects import Listing
+from s3pq_dagster.source.access import identity_of
 from s3pq_dagster.source.catalog import Grouping, group_objects
 from s3pq_dagster.source.listing import BucketListing
 from s3pq_dagster.source.pattern_listing import list_pattern
@@ -83,6 +84,12 @@ class S3ParquetResource(S3ParquetSpec, dg.ConfigurableResource[Any]):
         if value is None or isinstance(value, dg.ResourceDefinition):
             return value
         return _checked_s3(value)
+
+    def identity(self) -> str | None:
+        """Say whose credentials sign requests to the bucket; see :func:`identity_of`."""
+        s3 = self.s3 and _checked_s3(self.s3)
+        signed = s3 is None or not s3.use_unsigned_session
+        return identity_of(self, self._session(), signed=signed)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Open the bucket; no request is sent yet. Warn a run whose bounds are beyond memory.

@@ -11,6 +11,7 @@ from typing import Protocol
 import polars as pl
 import pyarrow as pa
 
+from s3pq_dagster.destinations.condition import Condition
 from s3pq_dagster.destinations.table_look import TableLook
 from s3pq_dagster.destinations.table_state import ChooseKeys, Commit, Owner, TableAudit, TableState
 
@@ -97,6 +98,16 @@ class Destination(Protocol):
         """
         ...
 
+    def look(self, owner: Owner) -> TableLook:
+        """Read the state of a table for people, with its runs and schemas.
+
+        Nothing is written, not even what :meth:`state` may finish for a run that was killed.
+
+        Raises:
+            DestinationError: As :meth:`state`.
+        """
+        ...
+
     def entries(self, owner: Owner) -> pl.DataFrame:
         """Read what the ledger has of each object of a table; this does not take the lock.
 
@@ -109,13 +120,14 @@ class Destination(Protocol):
         """
         ...
 
-    def look(self, owner: Owner) -> TableLook:
-        """Read the state of a table for people, with its runs and schemas.
+    def condition(self, tables: Sequence[str]) -> Condition:
+        """Say what speaks against writing now, and who writes; nothing is written or locked.
 
-        Nothing is written, not even what :meth:`state` may finish for a run that was killed.
+        Args:
+            tables: Names of tables.
 
         Raises:
-            DestinationError: As :meth:`state`.
+            DestinationError: The destination cannot be reached.
         """
         ...
 

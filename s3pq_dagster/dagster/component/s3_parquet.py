@@ -26,7 +26,7 @@ from s3pq_dagster.dagster.component.state import (
     state_key,
     write_state,
 )
-from s3pq_dagster.dagster.discovery import LOGGER
+from s3pq_dagster.dagster.discovery import LOGGER, is_looking
 from s3pq_dagster.dagster.factory import build_s3_parquet_definitions
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.io_managers import build_io_manager
@@ -109,6 +109,8 @@ class S3ParquetComponent(S3ParquetAttributes, dg.StateBackedComponent, dg.Resolv
             ConfigurationError: The destination or the name cannot be used; nothing is listed then.
         """
         named(SOURCE_KEY, self.name)
+        if is_looking():  # at the resources: Dagster makes a folder where it looks for a state
+            return self.build(self.source, [])
         self.io_manager.check_installed()
         self._is_starting = True
         try:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
+from s3pq_dagster.destinations.condition import Condition
 from s3pq_dagster.destinations.delta.apply_intents import finish_last_run
 from s3pq_dagster.destinations.delta.data_files import DataFiles
 from s3pq_dagster.destinations.delta.failures import translated
@@ -80,11 +81,6 @@ class DeltaDestination:
         with self._root.open() as storage:
             return _snapshot(storage, owner).state()
 
-    def entries(self, owner: Owner) -> pl.DataFrame:
-        """See :meth:`Destination.entries`."""
-        with self._root.open() as storage:
-            return _snapshot(storage, owner).entries
-
     def look(self, owner: Owner) -> TableLook:
         """See :meth:`Destination.look`."""
         with self._root.open() as storage:
@@ -95,6 +91,16 @@ class DeltaDestination:
                 return TableLook.empty()
             return TableLook.of(found.state(), runs_of(found.entries), logs.versions(found))
 
+    def condition(self, tables: Sequence[str]) -> Condition:
+        """See :meth:`Destination.condition`."""
+        with self._root.open() as storage:
+            return storage.condition({name: f"{_LOCKS}/{name}.lock" for name in tables})
+
+    def entries(self, owner: Owner) -> pl.DataFrame:
+        """See :meth:`Destination.entries`."""
+        with self._root.open() as storage:
+            return _snapshot(storage, owner).entries
+
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""
         self._rules.check(batch, key)
@@ -102,7 +108,8 @@ class DeltaDestination:
     def audit(self, owner: Owner) -> TableAudit:
         """See :meth:`Destination.audit`."""
         with self._root.open() as storage:
-            found = _snapshot(storage, owner)
+            found = TableLogs(storage, owner.table).snapshot()
+            found.check(owner)
             state = found.state()
             if found.version is None or not state.exists:
                 return TableAudit.of(state, [])

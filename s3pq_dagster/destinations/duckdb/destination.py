@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
+from s3pq_dagster.destinations.condition import Condition, holders_of, refusal_of
 from s3pq_dagster.destinations.duckdb.failures import (
     after_commit,
     cannot_open,
@@ -94,15 +95,21 @@ class DuckDBDestination:
         with self._reading(owner) as session:
             return TableState.empty() if session is None else session.state()
 
-    def entries(self, owner: Owner) -> pl.DataFrame:
-        """See :meth:`Destination.entries`."""
-        with self._reading(owner) as session:
-            return NO_ENTRIES if session is None else session.entries()
-
     def look(self, owner: Owner) -> TableLook:
         """See :meth:`Destination.look`."""
         with self._reading(owner) as session:
             return TableLook.empty() if session is None else session.look()
+
+    def condition(self, tables: Sequence[str]) -> Condition:
+        """See :meth:`Destination.condition`."""
+        refused = refusal_of(self._path) or refusal_of(self._path.parent)
+        holders = holders_of(dict.fromkeys(tables, self._path))
+        return Condition(refused, holders=holders)
+
+    def entries(self, owner: Owner) -> pl.DataFrame:
+        """See :meth:`Destination.entries`."""
+        with self._reading(owner) as session:
+            return NO_ENTRIES if session is None else session.entries()
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""

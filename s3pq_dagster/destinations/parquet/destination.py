@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 import polars as pl
 import pyarrow as pa
 
+from s3pq_dagster.destinations.condition import Condition
 from s3pq_dagster.destinations.parquet.failures import translated
 from s3pq_dagster.destinations.parquet.paths import check_table, lock_path
 from s3pq_dagster.destinations.parquet.reading import (
@@ -77,18 +78,23 @@ class ParquetDestination:
                 storage, owner.table, lambda snapshot: state_of(storage, owner, snapshot)
             )
 
-    def entries(self, owner: Owner) -> pl.DataFrame:
-        """See :meth:`Destination.entries`."""
-        with self._opened(owner.table) as storage:
-            return read_consistently(
-                storage, owner.table, lambda snapshot: entries_of(storage, owner, snapshot)
-            )
-
     def look(self, owner: Owner) -> TableLook:
         """See :meth:`Destination.look`."""
         with self._opened(owner.table) as storage:
             return read_consistently(
                 storage, owner.table, lambda snapshot: look_of(storage, owner, snapshot)
+            )
+
+    def condition(self, tables: Sequence[str]) -> Condition:
+        """See :meth:`Destination.condition`."""
+        with translated(self._root.url), self._root.open() as storage:
+            return storage.condition({name: lock_path(name) for name in tables})
+
+    def entries(self, owner: Owner) -> pl.DataFrame:
+        """See :meth:`Destination.entries`."""
+        with self._opened(owner.table) as storage:
+            return read_consistently(
+                storage, owner.table, lambda snapshot: entries_of(storage, owner, snapshot)
             )
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:

@@ -155,13 +155,6 @@ def state_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> Table
     )
 
 
-def entries_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> pl.DataFrame:
-    """See :meth:`Destination.entries`."""
-    if snapshot is None:
-        return NO_ENTRIES
-    return check_snapshot(snapshot, storage, owner).manifest.frame.select(*OBJECT_COLUMNS)
-
-
 def look_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> TableLook:
     """See :meth:`Destination.look`."""
     if snapshot is None:
@@ -169,6 +162,13 @@ def look_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> TableL
     manifest = check_snapshot(snapshot, storage, owner).manifest
     versions = version_rows(owner.table, manifest.facts.versions).to_dicts()
     return TableLook.of(snapshot.state, runs_of(manifest.frame), versions)
+
+
+def entries_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> pl.DataFrame:
+    """See :meth:`Destination.entries`."""
+    if snapshot is None:
+        return NO_ENTRIES
+    return check_snapshot(snapshot, storage, owner).manifest.frame.select(*OBJECT_COLUMNS)
 
 
 def audit_of(storage: Storage, owner: Owner, snapshot: Snapshot | None) -> TableAudit:

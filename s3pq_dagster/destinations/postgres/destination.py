@@ -12,6 +12,8 @@ from adbc_driver_postgresql import dbapi
 
 from s3pq_dagster import schemas
 from s3pq_dagster.destinations.column_rules import check_chosen
+from s3pq_dagster.destinations.condition import Condition
+from s3pq_dagster.destinations.postgres.condition import condition_of
 from s3pq_dagster.destinations.postgres.connection import Connection, connected
 from s3pq_dagster.destinations.postgres.failures import translated
 from s3pq_dagster.destinations.postgres.ledger_tables import LedgerTables
@@ -77,19 +79,24 @@ class PostgresDestination:
             with session.snapshot():
                 return session.state()
 
-    def entries(self, owner: Owner) -> pl.DataFrame:
-        """See :meth:`Destination.entries`."""
-        with self._connected(writes=False) as connection:
-            session = Session(connection, self._namespace, owner)
-            with session.snapshot():
-                return session.entries()
-
     def look(self, owner: Owner) -> TableLook:
         """See :meth:`Destination.look`."""
         with self._connected(writes=False) as connection:
             session = Session(connection, self._namespace, owner)
             with session.snapshot():
                 return session.look()
+
+    def condition(self, tables: Sequence[str]) -> Condition:
+        """See :meth:`Destination.condition`."""
+        with self._connected(writes=False) as connection:
+            return condition_of(connection, self._namespace, tables)
+
+    def entries(self, owner: Owner) -> pl.DataFrame:
+        """See :meth:`Destination.entries`."""
+        with self._connected(writes=False) as connection:
+            session = Session(connection, self._namespace, owner)
+            with session.snapshot():
+                return session.entries()
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""

@@ -9,6 +9,7 @@ import psycopg
 from s3pq_dagster.destinations.lock_wait import wait_for_lock
 from s3pq_dagster.destinations.postgres.connection import Connection
 from s3pq_dagster.destinations.postgres.names import lock_key
+from s3pq_dagster.destinations.postgres.statements import Statements
 from s3pq_dagster.destinations.postgres.url import PostgresUrl
 from s3pq_dagster.errors import DestinationLockedError
 
@@ -30,6 +31,11 @@ _HOLDER = f"""
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND (classid::bigint << 32 | objid::bigint) = $1
 """
+
+
+def holder_of(connection: Statements, key: int) -> str | None:
+    """Describe the server process that has the lock of a table; ``None`` if none has."""
+    return next((str(who) for _, who in connection.rows(_HOLDER, key)), None)
 
 
 @contextmanager
@@ -54,7 +60,7 @@ def locked(
 
     def acquire() -> None:
         if not connection.one("SELECT pg_try_advisory_lock($1)", key):
-            holder = next((who for _, who in connection.rows(_HOLDER, key)), "gone by now")
+            holder = holder_of(connection, key) or "gone by now"
             msg = f"table {table!r} in {url} is written by another process ({holder})"
             raise DestinationLockedError(msg)
 

@@ -194,6 +194,11 @@ class Lease:
             return  # it expires by itself
 
 
+def holder_in(content: bytes) -> str | None:
+    """Name who holds a lease, or held it when he fell silent; ``None`` if it is free."""
+    return None if content == _FREE else content.decode(errors="replace")
+
+
 def put_if(requests: Requests, key: str, content: bytes, e_tag: str | None) -> str:
     """Put an object, only if the one that is there has an expected e_tag.
 

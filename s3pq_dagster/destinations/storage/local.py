@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from s3pq_dagster.destinations.condition import Condition, holders_of, refusal_of
 from s3pq_dagster.destinations.lock_wait import wait_for_lock
 from s3pq_dagster.destinations.storage.protocol import FileInfo, StoredFile, UncertainSwapError
 from s3pq_dagster.errors import DestinationError, DestinationLockedError
@@ -40,6 +41,11 @@ class LocalStorage:
 
     def object_store_options(self) -> None:
         """See :meth:`Storage.object_store_options`: a path needs none."""
+
+    def condition(self, locks: Mapping[str, str]) -> Condition:
+        """See :meth:`Storage.condition`."""
+        files = {table: self._root / path for table, path in locks.items()}
+        return Condition(refusal_of(self._root), holders=holders_of(files))
 
     def check_folder(self, path: str) -> None:
         """See :meth:`Storage.check_folder`."""

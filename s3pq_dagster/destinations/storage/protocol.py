@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
+from s3pq_dagster.destinations.condition import Condition
 from s3pq_dagster.errors import DestinationError
 
 
@@ -158,6 +159,14 @@ class Storage(Protocol):
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files; those that do not exist are passed over."""
+        ...
+
+    def condition(self, locks: Mapping[str, str]) -> Condition:
+        """Say what speaks against writing, and who holds which lock; nothing is written.
+
+        Args:
+            locks: The lock file of each table.
+        """
         ...
 
     def lock(self, path: str, *, wait: bool = True) -> AbstractContextManager[Lock]:

@@ -12,7 +12,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import pyarrow as pa
 
-from s3pq_dagster.destinations.storage.lease import Lease, put_if
+from s3pq_dagster.destinations.condition import Condition
+from s3pq_dagster.destinations.storage.lease import Lease, holder_in, put_if
 from s3pq_dagster.destinations.storage.protocol import (
     FileInfo,
     Lock,
@@ -89,6 +90,13 @@ class S3Storage:
             found["proxy_url"] = _NOWHERE
             found["proxy_excludes"] = _AWS if _AWS in endpoint else str(urlsplit(endpoint).hostname)
         return {name: value for name, value in found.items() if value is not None}
+
+    def condition(self, locks: Mapping[str, str]) -> Condition:
+        """See :meth:`Storage.condition`: whether objects may be put is told by putting one."""
+        found = {table: self.get(path) for table, path in locks.items()}
+        held = {table: holder_in(each.content) for table, each in found.items() if each}
+        untold = f"s3:PutObject and s3:DeleteObject below {self.root}"
+        return Condition(untold=untold, holders={n: who for n, who in held.items() if who})
 
     def check_folder(self, path: str) -> None:
         """See :meth:`Storage.check_folder`."""
