@@ -1,7 +1,12 @@
 # `make` or `make help` lists the commands. They need python3 (3.11 or later) and nothing else.
 
 PYTHON ?= python3
-VENV   := .venv
+# The versions of constraints.txt, or the lowest that pyproject.toml allows, or the newest there are.
+RESOLUTION ?= pinned
+ifeq ($(filter pinned lowest highest,$(RESOLUTION)),)
+$(error RESOLUTION is pinned, lowest or highest, not $(RESOLUTION))
+endif
+VENV   := .venv$(patsubst %,-%,$(filter-out pinned,$(RESOLUTION)))
 BIN    := $(VENV)/bin
 WORKERS ?= 4
 DESTINATION ?= duckdb
@@ -18,11 +23,12 @@ HOW_LONG := 'On two idle cores the tests take five to nine minutes; with ARGS=--
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 BENCHES := bench bench-arrivals bench-corpora bench-crashes bench-destinations bench-faults bench-malformed
-.PHONY: help demo dev dev-object test check docs format build clean $(BENCHES)
+.PHONY: help demo dev dev-object test check docs format build constraints extras audit clean $(BENCHES)
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  PYTHON=python3.13 chooses another interpreter, ARGS=… goes to pytest or the bench.'
+	@echo '  PYTHON=python3.13 chooses another interpreter, ARGS=… goes to pytest or the bench,'
+	@echo '  RESOLUTION=lowest the oldest versions that pyproject.toml allows, RESOLUTION=highest the newest.'
 
 demo: $(VENV)/.demo ## load real Parquet from an S3 server, then one more object, then nothing; DESTINATION=…
 	@$(BIN)/python -m demo.run --destination $(DESTINATION)
@@ -61,7 +67,20 @@ format: $(VENV)/.dev ## format the code, and mend what ruff can
 
 build: $(VENV)/.dev ## build the source archive and from it the wheel, into dist/
 	rm -rf dist
-	$(BIN)/python -m build
+	$(PINS) $(BIN)/python -m build
+
+constraints: $(BIN)/python ## choose the versions in constraints.txt anew; UPGRADE= adds only what is missing
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	printf 'hatchling\nuv\n' | $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 \
+	    --all-extras $(UPGRADE) --no-annotate --custom-compile-command 'make constraints' \
+	    --output-file constraints.txt pyproject.toml - >/dev/null
+
+extras: $(VENV)/.dev ## install the wheel in dist/ with each extra alone, and import its IO manager
+	@$(BIN)/python -m s3pq_dagster_tests.extras
+
+audit: $(VENV)/.dev ## look for known vulnerabilities in the versions of constraints.txt
+	@$(PINS) $(BIN)/python -m uv tool run --quiet pip-audit --strict --progress-spinner off \
+	    --disable-pip --no-deps --requirement constraints.txt
 
 # The measurements of docs/guarantees.md. Each prints a table and fails if a promise does not hold.
 
@@ -87,17 +106,25 @@ bench-malformed: $(VENV)/.dev ## read 10,000 mutated files; ARGS="--corpus DIR" 
 	$(BIN)/python -m bench.malformed $(ARGS)
 
 clean: ## remove everything these commands made
-	rm -rf $(VENV) $(VENV)-* build dist site .demo .bench
+	rm -rf .venv .venv-* build dist site .demo .bench
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call install,ENVIRONMENT,WHAT): uv takes a tenth of pip's time. It does not read pip's settings (a mirror, say):
-# where it finds no packages, pip installs them.
+# where it finds no packages, pip installs them. Either takes the versions of constraints.txt, for what builds a
+# package as well; pip knows no lowest versions.
+
+UPGRADE ?= --upgrade
+LIMITS  := $(addsuffix =constraints.txt,PIP_CONSTRAINT PIP_BUILD_CONSTRAINT UV_CONSTRAINT UV_BUILD_CONSTRAINT)
+PINS    := $(if $(filter pinned,$(RESOLUTION)),$(LIMITS))
+LOWEST  := $(if $(filter lowest,$(RESOLUTION)),--resolution lowest-direct)
+AFRESH  := $(if $(PINS),,--upgrade)
+
 define install
 	@echo 'installing $(2) into $(1) …'
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	@$(1)/bin/python -m uv pip install --quiet --python $(1)/bin/python $(2) \
-	|| $(1)/bin/python -m pip install --disable-pip-version-check $(2)
+	@$(PINS) $(1)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(PINS) $(1)/bin/python -m uv pip install --quiet --python $(1)/bin/python $(AFRESH) $(LOWEST) $(2) $(if $(LOWEST),,\
+	|| $(PINS) $(1)/bin/python -m pip install --disable-pip-version-check $(AFRESH) $(2))
 endef
 
 # One environment in two stages: first what `demo` needs, then everything.
@@ -106,12 +133,12 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; this is " + sys.version + "; choose with PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,$(VENV),--editable '.[demo]')
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(call install,$(VENV),--editable '.[dev]')
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,$(VENV),--editable '.[$(if $(LOWEST),test,dev)]')
 	@touch $(VENV)/.demo $@
 
 # The wheel is installed in its own environment, and its tests run where they cannot import the checkout.
@@ -123,7 +150,7 @@ print("testing", s3pq_dagster.__file__)
 endef
 export IS_WHEEL
 
-$(VENV)-wheel/.stamp: $(wildcard dist/*.whl)
+$(VENV)-wheel/.stamp: $(wildcard dist/*.whl) | constraints.txt
 	@test -n "$^" || { echo 'no wheel in dist/: make build'; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)-wheel
 	$(call install,$(VENV)-wheel,'$^[test]')
