@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 _LOG = logging.getLogger("mkdocs.hooks")
 """A strict build fails after a warning."""
 _LINK = re.compile(r"(\]\()(\.\./[^)\s#]*)((?:#[^)\s]*)?\))")
+_ROLE = re.compile(r":(?:func|class|meth|attr|data|mod):<code>~?([\w.]+)</code>")
 _LOADING = {
     **dict.fromkeys(("script", "img", "iframe", "embed", "source", "audio", "video"), "src"),
     "object": "data",
@@ -52,6 +53,18 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         return f"{link[1]}{config.extra['source_url']}/blob/main/{path}{link[3]}"
 
     return _LINK.sub(to_repository, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Let the roles of docstrings, as ``:func:`name```, be links within the reference."""
+
+    def name_of(role: re.Match[str]) -> str:
+        name = role[1].rpartition(".")[2]
+        identifier = f"s3pq_dagster.{name}"
+        code = f"<code>{name}</code>"
+        return f'<a href="#{identifier}">{code}</a>' if f'id="{identifier}"' in html else code
+
+    return _ROLE.sub(name_of, html)
 
 
 def on_post_build(config: Any) -> None:

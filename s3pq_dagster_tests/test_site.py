@@ -108,6 +108,16 @@ def test_addresses_are_those_of_the_project() -> None:
     assert [shown for shown, _ in badges if not shown.startswith((*ours, urls()["Source"]))] == []
 
 
+def test_roles_of_docstrings_are_links_where_the_reference_has_the_name() -> None:
+    """Else they are the name alone."""
+    html = '<h3 id="s3pq_dagster.discover"></h3> :func:<code>discover</code>'
+    assert '<a href="#s3pq_dagster.discover"><code>discover</code></a>' in (
+        mkdocs_hooks.on_page_content(html)
+    )
+    other = ":func:<code>~s3pq_dagster.source.listing_page.list_page</code>"
+    assert mkdocs_hooks.on_page_content(other) == "<code>list_page</code>"
+
+
 def test_the_menu_has_every_page_once() -> None:
     """`folder/*.md` stands for the pages of a folder, and a page may have a title of its own."""
     menu = yaml.safe_load(read("mkdocs.yml"))["nav"]
