@@ -40,10 +40,13 @@ def _expanded(entries: list[Any], docs: Path) -> list[Any]:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Let relative links that leave ``docs`` lead to the repository.
+    """Let relative links that leave ``docs`` lead to the repository, and weigh the page.
 
     Such a link works as it is where the page is read in the repository.
     """
+    for begins, boost in config.extra["search_boosts"].items():
+        if page.file.src_uri.startswith(begins):
+            page.meta["search"] = {"boost": boost}
     folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
 
     def to_repository(link: re.Match[str]) -> str:

@@ -136,8 +136,9 @@ def in_menu(entries: list[Any]) -> Iterator[str]:
 
 def test_links_that_leave_the_pages_lead_to_the_repository() -> None:
     """Others stay as they are; all are relative, so they work in the repository too."""
-    page = SimpleNamespace(file=SimpleNamespace(src_uri="decisions/0001-a.md"))
-    config = SimpleNamespace(extra={"source_url": "https://host.example/it"})
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="decisions/0001-a.md"), meta={})
+    extra = {"source_url": "https://host.example/it", "search_boosts": {"decisions/": 0.1}}
+    config = SimpleNamespace(extra=extra)
     for written, led_to in {
         "../../bench/README.md#x": "https://host.example/it/blob/main/bench/README.md#x",
         "../../CHANGELOG.md": "https://host.example/it/blob/main/CHANGELOG.md",
@@ -147,6 +148,13 @@ def test_links_that_leave_the_pages_lead_to_the_repository() -> None:
     }.items():
         found = mkdocs_hooks.on_page_markdown(f"[x]({written})", page=page, config=config)
         assert found == f"[x]({led_to})"
+    assert page.meta == {"search": {"boost": 0.1}}
+
+
+def test_pages_that_the_search_weighs_exist() -> None:
+    """A page that is renamed keeps its weight."""
+    for begins in yaml.safe_load(read("mkdocs.yml"))["extra"]["search_boosts"]:
+        assert (DOCS / begins).exists()
 
 
 @pytest.mark.parametrize(
