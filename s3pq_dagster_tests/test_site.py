@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import dagster as dg
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
@@ -16,6 +17,7 @@ import yaml  # type: ignore[import-untyped]  # its stubs are a package of their 
 import mkdocs_hooks
 import s3pq_dagster
 from s3pq_dagster import errors
+from s3pq_dagster.cli.group import main
 from s3pq_dagster.dagster.checks import check_specs
 from s3pq_dagster.ledger import Status
 from s3pq_dagster_tests.pages import DOCS
@@ -179,6 +181,19 @@ def test_the_reference_has_what_is_exported() -> None:
     """And nothing else."""
     named = re.findall(r"^::: s3pq_dagster\.(\w+)$", read("docs/reference.md"), re.MULTILINE)
     assert sorted(named) == sorted(s3pq_dagster.__all__)
+
+
+def test_each_command_in_prose_exists() -> None:
+    """With its options, as the command line knows them."""
+    context = click.Context(main)
+    codes = {code for page in DOCUMENTS for code in in_code(page.read_text("utf-8"))}
+    named = [code.split() for code in codes if re.match(r"s3pq [a-z]", code)]
+    assert named
+    for _, name, *words in named:
+        command = main.get_command(context, name)
+        assert command is not None, name
+        known = {option for each in command.params for option in each.opts}
+        assert {word for word in words if word.startswith("--")} <= known, name
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=str)
