@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 _LOG = logging.getLogger("mkdocs.hooks")
 """A strict build fails after a warning."""
 _LINK = re.compile(r"(\]\()(\.\./[^)\s#]*)((?:#[^)\s]*)?\))")
+_ROLE = re.compile(r":(?:func|class|meth|attr|data|mod):<code>~?([\w.]+)</code>")
 _LOADING = {
     **dict.fromkeys(("script", "img", "iframe", "embed", "source", "audio", "video"), "src"),
     "object": "data",
@@ -39,10 +40,13 @@ def _expanded(entries: list[Any], docs: Path) -> list[Any]:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Let relative links that leave ``docs`` lead to the repository.
+    """Let relative links that leave ``docs`` lead to the repository, and weigh the page.
 
     Such a link works as it is where the page is read in the repository.
     """
+    for begins, boost in config.extra["search_boosts"].items():
+        if page.file.src_uri.startswith(begins):
+            page.meta["search"] = {"boost": boost}
     folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
 
     def to_repository(link: re.Match[str]) -> str:
@@ -52,6 +56,18 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         return f"{link[1]}{config.extra['source_url']}/blob/main/{path}{link[3]}"
 
     return _LINK.sub(to_repository, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Let the roles of docstrings, as ``:func:`name```, be links within the reference."""
+
+    def name_of(role: re.Match[str]) -> str:
+        name = role[1].rpartition(".")[2]
+        identifier = f"s3pq_dagster.{name}"
+        code = f"<code>{name}</code>"
+        return f'<a href="#{identifier}">{code}</a>' if f'id="{identifier}"' in html else code
+
+    return _ROLE.sub(name_of, html)
 
 
 def on_post_build(config: Any) -> None:

@@ -1,4 +1,4 @@
-"""The README's pictures, taken of the running UI: `python -m demo.screenshots`."""
+"""The documentation's pictures, taken of the running UI: `python -m demo.screenshots`."""
 
 import json
 import tempfile

@@ -26,6 +26,7 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel
 
 import s3pq_dagster
 from demo.webserver import Webserver
@@ -54,6 +55,7 @@ PACKAGE = Path(s3pq_dagster.__file__).parent
 README = ROOT / "README.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 DESTINATIONS = ROOT / "docs" / "destinations.md"
+REFERENCE = ROOT / "docs" / "reference.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
 COMPONENT = ROOT / "docs" / "component.md"
 """Its blocks are run by ``component/test_component_document.py``."""
@@ -174,21 +176,21 @@ def _shown(default: Any) -> str:
     return f"`{','.join(default)}`" if isinstance(default, list) else f"`{default}`"
 
 
-def fields_table(manager: type[S3ParquetIOManager]) -> str:
-    """Render the table of an IO manager's fields."""
+def fields_table(model: type[BaseModel]) -> str:
+    """Render the table of the fields of an IO manager, or of another model."""
     rows = ["| field | default | description |", "|---|---|---|"]
-    for name, field in manager.model_fields.items():
+    for name, field in model.model_fields.items():
         default = "required" if field.is_required() else _shown(field.default)
         rows.append(f"| `{name}` | {default} | {field.description} |")
     return "\n".join(rows) + "\n"
 
 
 def with_fields(text: str) -> str:
-    """Replace the table of fields after each IO manager's marker."""
+    """Replace the table of fields after each model's marker."""
 
     def table(mark: re.Match[str]) -> str:
-        manager = getattr(s3pq_dagster, mark[1])
-        return f"<!-- fields: {mark[1]} -->\n{fields_table(manager)}"
+        model = getattr(s3pq_dagster, mark[1])
+        return f"<!-- fields: {mark[1]} -->\n{fields_table(model)}"
 
     return re.sub(r"<!-- fields: (\w+) -->\n(?:\|.*\n)*", table, text)
 
@@ -526,12 +528,14 @@ def test_each_destination_url_loads_the_bucket(
 
 
 def test_the_fields_of_the_io_managers_are_theirs() -> None:
-    """The tables in `docs/destinations.md` list every field with its default and description."""
+    """The tables of fields list every field with its default and description."""
     text = DESTINATIONS.read_text(encoding="utf-8")
     assert with_fields(text) == text
     managers = {name for name in s3pq_dagster.__all__ if name.endswith("IOManager")}
     shown = set(re.findall(r"<!-- fields: (\w+) -->", text))
     assert shown == managers - {"S3ParquetIOManager"}
+    reference = REFERENCE.read_text(encoding="utf-8")
+    assert with_fields(reference) == reference
 
 
 def test_the_error_table_names_every_error() -> None:
@@ -635,4 +639,5 @@ if __name__ == "__main__":
     first, last = configuration_block(before)
     written = before[:first] + configuration_table() + before[last:]
     CONFIGURATION.write_text(written, encoding="utf-8")
-    DESTINATIONS.write_text(with_fields(DESTINATIONS.read_text("utf-8")), encoding="utf-8")
+    for page in (DESTINATIONS, REFERENCE):
+        page.write_text(with_fields(page.read_text("utf-8")), encoding="utf-8")

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import dagster as dg
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
@@ -16,6 +17,7 @@ import yaml  # type: ignore[import-untyped]  # its stubs are a package of their 
 import mkdocs_hooks
 import s3pq_dagster
 from s3pq_dagster import errors
+from s3pq_dagster.cli.group import main
 from s3pq_dagster.dagster.checks import check_specs
 from s3pq_dagster.ledger import Status
 from s3pq_dagster_tests.pages import DOCS
@@ -108,6 +110,16 @@ def test_addresses_are_those_of_the_project() -> None:
     assert [shown for shown, _ in badges if not shown.startswith((*ours, urls()["Source"]))] == []
 
 
+def test_roles_of_docstrings_are_links_where_the_reference_has_the_name() -> None:
+    """Else they are the name alone."""
+    html = '<h3 id="s3pq_dagster.discover"></h3> :func:<code>discover</code>'
+    assert '<a href="#s3pq_dagster.discover"><code>discover</code></a>' in (
+        mkdocs_hooks.on_page_content(html)
+    )
+    other = ":func:<code>~s3pq_dagster.source.listing_page.list_page</code>"
+    assert mkdocs_hooks.on_page_content(other) == "<code>list_page</code>"
+
+
 def test_the_menu_has_every_page_once() -> None:
     """`folder/*.md` stands for the pages of a folder, and a page may have a title of its own."""
     menu = yaml.safe_load(read("mkdocs.yml"))["nav"]
@@ -126,8 +138,9 @@ def in_menu(entries: list[Any]) -> Iterator[str]:
 
 def test_links_that_leave_the_pages_lead_to_the_repository() -> None:
     """Others stay as they are; all are relative, so they work in the repository too."""
-    page = SimpleNamespace(file=SimpleNamespace(src_uri="decisions/0001-a.md"))
-    config = SimpleNamespace(extra={"source_url": "https://host.example/it"})
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="decisions/0001-a.md"), meta={})
+    extra = {"source_url": "https://host.example/it", "search_boosts": {"decisions/": 0.1}}
+    config = SimpleNamespace(extra=extra)
     for written, led_to in {
         "../../bench/README.md#x": "https://host.example/it/blob/main/bench/README.md#x",
         "../../CHANGELOG.md": "https://host.example/it/blob/main/CHANGELOG.md",
@@ -137,6 +150,13 @@ def test_links_that_leave_the_pages_lead_to_the_repository() -> None:
     }.items():
         found = mkdocs_hooks.on_page_markdown(f"[x]({written})", page=page, config=config)
         assert found == f"[x]({led_to})"
+    assert page.meta == {"search": {"boost": 0.1}}
+
+
+def test_pages_that_the_search_weighs_exist() -> None:
+    """A page that is renamed keeps its weight."""
+    for begins in yaml.safe_load(read("mkdocs.yml"))["extra"]["search_boosts"]:
+        assert (DOCS / begins).exists()
 
 
 @pytest.mark.parametrize(
@@ -161,6 +181,19 @@ def test_the_reference_has_what_is_exported() -> None:
     """And nothing else."""
     named = re.findall(r"^::: s3pq_dagster\.(\w+)$", read("docs/reference.md"), re.MULTILINE)
     assert sorted(named) == sorted(s3pq_dagster.__all__)
+
+
+def test_each_command_in_prose_exists() -> None:
+    """With its options, as the command line knows them."""
+    context = click.Context(main)
+    codes = {code for page in DOCUMENTS for code in in_code(page.read_text("utf-8"))}
+    named = [code.split() for code in codes if re.match(r"s3pq [a-z]", code)]
+    assert named
+    for _, name, *words in named:
+        command = main.get_command(context, name)
+        assert command is not None, name
+        known = {option for each in command.params for option in each.opts}
+        assert {word for word in words if word.startswith("--")} <= known, name
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=str)

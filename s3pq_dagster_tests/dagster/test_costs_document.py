@@ -3,6 +3,7 @@
 import re
 from itertools import product
 
+from s3pq_dagster.cli.prices import Prices
 from s3pq_dagster_tests.lake import Lake
 from s3pq_dagster_tests.pages import DOCS
 from s3pq_dagster_tests.test_docs import table_after
@@ -10,6 +11,7 @@ from s3pq_dagster_tests.test_docs import table_after
 PAGE = (DOCS / "costs.md").read_text("utf-8")
 KEYS_A_PAGE, MONTH = 1000, 30 * 86_400
 LIST, GET = (float(price) / 1000 for price in re.findall(r"At \$([\d.]+) per 1,000", PAGE))
+PRICES = Prices()
 INTERVALS = (60, 300, 3600, 86_400)
 MIB = 1024 * 1024
 
@@ -22,6 +24,11 @@ def number(text: str) -> float:
 def rows(heading: str) -> list[list[float]]:
     """Return the numbers of the first table behind a heading."""
     return [[number(cell) for cell in row] for row in table_after(PAGE, heading)]
+
+
+def test_prices_are_those_of_the_command_line() -> None:
+    """`s3pq plan` and the page count alike."""
+    assert (PRICES.list / 1000, PRICES.get / 1000) == (LIST, GET)
 
 
 def test_a_month_of_looking_is_what_the_page_says() -> None:

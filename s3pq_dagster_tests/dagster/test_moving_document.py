@@ -51,6 +51,7 @@ def place(tmp_path: Path) -> Iterator[PostgresPlace]:
     run_on_server(f"DROP ROLE {user}")
 
 
+@pytest.mark.thorough
 def test_the_steps_of_the_page_load_everything_once(lake: Lake, place: PostgresPlace) -> None:
     """The sensor asks for every table, rows keep their ids, and the file still knows its own."""
     assert lake.run().success
