@@ -10,12 +10,15 @@ DESTINATION ?= duckdb
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 NO_UI   := $(if $(BROWSER)$(CI),,-m "not ui")
 
+# The theme tells on each build of other software that its authors make.
+QUIET_MKDOCS := NO_MKDOCS_2_WARNING=1
+
 HOW_LONG := 'On two idle cores the tests take five to nine minutes; with ARGS=--thorough twenty to thirty-five.'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 BENCHES := bench bench-arrivals bench-corpora bench-crashes bench-destinations bench-faults bench-malformed
-.PHONY: help demo dev dev-object test check format build clean $(BENCHES)
+.PHONY: help demo dev dev-object test check docs format build clean $(BENCHES)
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,11 +45,15 @@ test: $(VENV)/.dev ## run the tests, five to nine minutes; more with ARGS=--thor
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(NO_UI) $(ARGS)
 endif
 
-check: $(VENV)/.dev ## check format, lint, types and architecture
+check: $(VENV)/.dev ## check format, lint, types, architecture, and that the documentation builds
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(QUIET_MKDOCS) $(BIN)/mkdocs build --strict --quiet
+
+docs: $(VENV)/.dev ## build the documentation's site into site/, strictly; ARGS=serve serves it
+	$(QUIET_MKDOCS) $(BIN)/mkdocs $(or $(ARGS),build --strict)
 
 format: $(VENV)/.dev ## format the code, and mend what ruff can
 	$(BIN)/ruff check --fix
@@ -80,7 +87,7 @@ bench-malformed: $(VENV)/.dev ## read 10,000 mutated files; ARGS="--corpus DIR" 
 	$(BIN)/python -m bench.malformed $(ARGS)
 
 clean: ## remove everything these commands made
-	rm -rf $(VENV) $(VENV)-* build dist .demo .bench
+	rm -rf $(VENV) $(VENV)-* build dist site .demo .bench
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

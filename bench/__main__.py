@@ -1,6 +1,6 @@
 """Time this package against alternatives: the same objects into the same destination.
 
-A table goes to standard output and, with ``--readme``, into the README; what happens goes to
+A table goes to standard output and, with ``--docs``, into docs/speed.md; what happens goes to
 standard error. Objects and results are kept in ``.bench``, so that works may be run one by one.
 """
 
@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--contender", choices=[c.module for c in _ALL], action="append")
     parser.add_argument("--times", type=int, default=3, help="runs of each contender")
     parser.add_argument("--limit", type=float, default=600, help="seconds of a run, at most")
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--docs", action="store_true", help="write the table into docs/speed.md")
     parser.add_argument("--into", type=Path, help="write the table into another document")
     parser.add_argument("--report-only", action="store_true", help="run nothing")
     parser.add_argument("--directory", type=Path, default=KEPT, help="where things are kept")
@@ -53,8 +53,8 @@ def main() -> int:
         _run(asked.work or list(_WORKS), chosen, asked)
     table = report.table(_kept(asked.directory))
     print(table)
-    if asked.readme:
-        report.into(ROOT / "README.md", table)
+    if asked.docs:
+        report.into(ROOT / "docs" / "speed.md", table)
     if asked.into:
         report.into(asked.into, table)
     return 0

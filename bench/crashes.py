@@ -24,8 +24,9 @@ from moto.server import ThreadedMotoServer
 
 from s3pq_dagster.dagster.discovery import LOGGER
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.crashes.held import Verdict
 from s3pq_dagster_tests.crashes.scenarios import MANY, SCENARIOS, Scenario
-from s3pq_dagster_tests.crashes.trial import Stage, Verdict, moments
+from s3pq_dagster_tests.crashes.trial import Stage, moments
 from s3pq_dagster_tests.destinations.places import PLACES
 from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.servers import admin_client, use_credentials
@@ -64,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=200, help="at random moments")
     parser.add_argument("--seed", type=int, default=1, help="of those moments")
     parser.add_argument("--workers", type=int, default=2, help="kills at a time")
+    parser.add_argument("--most", type=int, help="so many of a scenario's kills at its steps")
     parser.add_argument("--destination", choices=PLACES, default="duckdb")
     parser.add_argument("--scenario", choices=[s.name for s in [*SCENARIOS, MANY]])
     return parser.parse_args()
@@ -103,8 +105,11 @@ def _judged(scenario: Scenario, asked: argparse.Namespace, upstream: str) -> Ite
                 yield verdict
 
 
-def _at_every_step(stage: Stage, _asked: argparse.Namespace, pool: Executor) -> Iterator[Verdict]:
-    yield from pool.map(stage.killed_at, stage.kills(stage.steps()))
+def _at_every_step(stage: Stage, asked: argparse.Namespace, pool: Executor) -> Iterator[Verdict]:
+    kills = stage.kills(stage.steps())
+    number = min(asked.most or len(kills), len(kills))
+    some = [kills[each * len(kills) // number] for each in range(number)]  # evenly spread
+    yield from pool.map(stage.killed_at, some)
 
 
 def _at_random(stage: Stage, asked: argparse.Namespace, pool: Executor) -> Iterator[Verdict]:
@@ -118,9 +123,8 @@ def _at_random(stage: Stage, asked: argparse.Namespace, pool: Executor) -> Itera
 
 
 def _print(scenario: Scenario, found: list[Verdict], asked: argparse.Namespace) -> None:
-    where = (
-        f"random moments, seed {asked.seed}" if scenario is MANY else "every step, before and after"
-    )
+    every = "every step, before and after" if asked.most is None else "steps, before and after"
+    where = f"random moments, seed {asked.seed}" if scenario is MANY else every
     counts = [
         len(found),
         sum(v.lost for v in found),

@@ -11,18 +11,22 @@ import dagster as dg
 from s3pq_dagster.dagster.discovery import LOGGER
 from s3pq_dagster.dagster.environment import configured
 from s3pq_dagster.dagster.factory import build_s3_parquet_definitions
+from s3pq_dagster.dagster.sensor_variables import sensor_options
 from s3pq_dagster.errors import S3ParquetError
 
 
 def definitions_from(environment: Mapping[str, str]) -> dg.Definitions:
     """Build definitions from ``S3PQ_*`` variables, which :func:`configured` reads.
 
+    :data:`SENSOR_VARIABLES` are arguments of :func:`build_s3_parquet_definitions`.
+
     Raises:
         ConfigurationError: A variable is missing or unknown, or its value is not allowed.
         S3ParquetError: As :func:`build_s3_parquet_definitions`.
     """
+    options = sensor_options(environment)
     source, destination = configured(environment)
-    return build_s3_parquet_definitions(source, destination=destination)
+    return build_s3_parquet_definitions(source, destination=destination, **options)
 
 
 @contextmanager

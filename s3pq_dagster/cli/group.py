@@ -16,6 +16,7 @@ COMMANDS = {
     "status": "Show what is loaded, from the ledger.",
     "tables": "Show which tables a layout makes of the bucket.",
     "doctor": "Check access, destination and this machine.",
+    "undo": "Take back what a run has loaded into a table.",
 }
 """Each command's line in the help. Command ``x`` is ``command`` in ``commands/x.py``, which is
 imported when it is asked for."""
@@ -78,5 +79,5 @@ def main() -> None:
     """Look at what loads Parquet out of S3 into a warehouse.
 
     The bucket and the destination are those of the S3PQ_* variables, or of a module or a component.
-    No command here writes anything, and none needs a Dagster instance.
+    Only `undo` writes, and it asks before it does. No command needs a Dagster instance.
     """

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from s3pq_dagster.dagster.io_managers import DEFAULT_DESTINATION
 from s3pq_dagster.dagster.resource import S3ParquetResource
+from s3pq_dagster.dagster.sensor_variables import SENSOR_VARIABLES
 from s3pq_dagster.errors import ConfigurationError, one_line
 from s3pq_dagster.layout.rules import PRESETS
 from s3pq_dagster.spec import S3ParquetSpec
@@ -26,6 +27,7 @@ def configured(environment: Mapping[str, str]) -> tuple[S3ParquetResource, str]:
 
     Each field of :class:`S3ParquetSpec` has a variable, named in capitals. Lists are separated by
     commas; an empty variable counts as unset. ``S3PQ_DESTINATION`` is a destination URL.
+    :data:`SENSOR_VARIABLES` are left to who makes a sensor.
 
     Returns:
         The bucket, and the destination's URL. What comes from this process's own environment is
@@ -35,12 +37,14 @@ def configured(environment: Mapping[str, str]) -> tuple[S3ParquetResource, str]:
         ConfigurationError: A variable is missing or unknown, or its value is not allowed.
     """
     given = {k: v for k, v in environment.items() if k.startswith(PREFIX) and v}
+    given = {k: v for k, v in given.items() if k not in SENSOR_VARIABLES}
     destination = given.pop(DESTINATION, DEFAULT_DESTINATION)
     if os.environ.get(DESTINATION) == destination:
         destination = dg.EnvVar(DESTINATION)  # so that a password in it is not shown
     known = {PREFIX + name.upper(): name for name in S3ParquetSpec.model_fields}
     if unknown := sorted(set(given) - set(known)):
-        msg = f"unknown variable {', '.join(unknown)}; known: {', '.join([*known, DESTINATION])}"
+        all_known = ", ".join([*known, DESTINATION, *SENSOR_VARIABLES])
+        msg = f"unknown variable {', '.join(unknown)}; known: {all_known}"
         raise ConfigurationError(msg)
     missing = [PREFIX + name.upper() for name in _REQUIRED if PREFIX + name.upper() not in given]
     if missing:

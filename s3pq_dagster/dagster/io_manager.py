@@ -151,9 +151,12 @@ class S3ParquetIOManager(dg.ConfigurableIOManager):
         with as_failures(), stack:
             columns = _columns(context)
             rows = PartitionRows.of(context, columns)
-            columns = columns if rows is None else rows.read_columns
-            reader = stack.enter_context(self.destination(context.log).read(table, columns))
-            reader = reader if rows is None else rows.chosen(reader)
+            destination = self.destination(context.log)
+            if rows is None:
+                reader = stack.enter_context(destination.read(table, columns))
+            else:
+                some = destination.read(table, rows.read_columns, rows.wanted)
+                reader = rows.chosen(stack.enter_context(some))
             if wanted is pa.RecordBatchReader:
                 held = stack.pop_all()
                 return pa.RecordBatchReader.from_batches(reader.schema, _until_end(reader, held))

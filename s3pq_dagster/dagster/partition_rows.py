@@ -1,6 +1,6 @@
 """The rows of some partitions of a table, for the assets downstream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +44,15 @@ class PartitionRows:
             return self.columns
         return [*self.columns, KEY_COLUMN]
 
+    def wanted(self, keys: Sequence[str]) -> list[str]:
+        """Choose the objects that are of these partitions."""
+        return list(self._asked(pl.Series("key", keys, pl.String)))
+
     def chosen(self, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
-        """Stream the rows of these partitions, in the columns that the input asks for."""
+        """Stream the rows of these partitions, in the columns that the input asks for.
+
+        A destination may give rows of other objects, too: see :meth:`Destination.read`.
+        """
         wanted = reader.schema.names if self.columns is None else self.columns
         schema = pa.schema([reader.schema.field(name) for name in wanted], reader.schema.metadata)
         return pa.RecordBatchReader.from_batches(schema, self._batches(reader, wanted))
@@ -53,7 +60,9 @@ class PartitionRows:
     def _batches(self, reader: pa.RecordBatchReader, wanted: list[str]) -> Iterator[pa.RecordBatch]:
         for batch in reader:
             keys = pl.Series("key", batch.column(KEY_COLUMN).cast(pa.string()))
-            different = keys.unique()
-            is_asked = partitions_of(self.rule, different).is_in(self.names.implode())
-            ours = different.filter(is_asked.fill_null(value=False))
+            ours = self._asked(keys.unique())
             yield batch.select(wanted).filter(keys.is_in(ours.implode()).to_arrow())
+
+    def _asked(self, keys: pl.Series) -> pl.Series:
+        is_asked = partitions_of(self.rule, keys).is_in(self.names.implode())
+        return keys.filter(is_asked.fill_null(value=False))

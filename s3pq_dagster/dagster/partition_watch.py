@@ -59,11 +59,11 @@ class PartitionWatch:
         assert rule.partitioning is not None  # noqa: S101 - the table has partitions
         return cls(table, names, found, place, history, versions, rule.partitioning)
 
-    def candidates(self, asked: Callable[[str], Asked]) -> list[Candidate]:
+    def candidates(self, asked: Callable[[str, str], Asked]) -> list[Candidate]:
         """Return a candidate for each range that is not up to date; the table, if all is.
 
         Args:
-            asked: Returns what the sensor's cursor remembers of a range.
+            asked: Returns what the sensor's cursor remembers of a range, given its fingerprint.
         """
         if self.table.mirror and not len(self.table.listing):
             return [self.table]  # an empty listing removes nothing
@@ -165,7 +165,7 @@ class PartitionWatch:
             yield current
 
     def _candidate(
-        self, names: list[str], asked: Callable[[str], Asked], running: dict[str, str]
+        self, names: list[str], asked: Callable[[str, str], Asked], running: dict[str, str]
     ) -> Candidate:
         listing = self._objects_of(names)
         current = fingerprint(listing, self.table.layout)
@@ -184,7 +184,7 @@ class PartitionWatch:
             listing=listing,
             fingerprint=current,
             last=last,
-            asked=asked(label),
+            asked=asked(label, current),
             failure=lambda: self.history.failure(names, conditions()[0]),
             conditions=conditions,
             partitions=names,
@@ -227,7 +227,7 @@ def divided(
     assets: Mapping[str, dg.AssetSpec],
     layout: Layout,
     history: LoadHistory,
-    asked: Callable[[str], Asked],
+    asked: Callable[[str, str], Asked],
 ) -> Divided:
     """Divide the tables that have partitions.
 
@@ -236,7 +236,7 @@ def divided(
         assets: The assets, by table.
         layout: Its rules declare the partitions.
         history: The event log.
-        asked: Returns what the sensor's cursor remembers of a table or a range.
+        asked: Returns what the sensor's cursor remembers of a range, given its fingerprint.
     """
     whole, watches = list[Candidate](), list[PartitionWatch]()
     for table in tables:

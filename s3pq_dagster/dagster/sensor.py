@@ -221,7 +221,7 @@ class BucketWatch:
                 cursor=cursor_key(source.bucket, name),
             )
             reported_at = partial(history.reported_at, spec.key, entries.get(spec.key))
-            asked = cursor.of(name)
+            asked = cursor.of(name, current)
             mirror = source.for_table(pattern).write_mode == "mirror"
             failure = partial(history.last_failure, spec.key, entries.get(spec.key))
             lag = partial(history.logged_lag, spec.key, entries.get(spec.key))

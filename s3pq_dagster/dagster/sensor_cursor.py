@@ -1,7 +1,10 @@
 """What the sensor remembers from one tick to the next; losing it costs nothing."""
 
+import hashlib
 import json
 import logging
+import re
+from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -18,6 +21,10 @@ _LATEST = 10**12
 """Bounds of the numbers that a cursor may hold, which a person may have edited."""
 _MOST_SHOWN = 20
 """LastModified cursors in the text, which a person may read on one screen."""
+_FEW = 10
+"""So many tables that were asked for together have an entry by name; more have one for all."""
+_DIGEST_LENGTH = 8
+_DIGESTS = re.compile(rf"(?:[0-9a-f]{{{_DIGEST_LENGTH}}})*")
 _FORGOTTEN_SECONDS = 2 * MOST_SECONDS
 """After so long, a request is no repetition of one that failed, but a verification."""
 
@@ -72,6 +79,24 @@ class Asked:
         return self.at + backoff_seconds(self.attempts) - now
 
 
+@dataclass(frozen=True, slots=True)
+class AskedTogether:
+    """Runs that were requested for many tables at one time: one entry, which fits a screen.
+
+    A digest stands for a table and the listing for which a run was requested. By chance one listing
+    in twenty million has the digest of one of 200 others; its run then comes a minute late.
+    """
+
+    attempts: int
+    at: float
+    digests: frozenset[str]
+
+    def of(self, table: str, fingerprint: str) -> Asked | None:
+        """Return what is remembered of a table; ``None`` where that is of no such listing."""
+        is_asked = _digest(table, fingerprint) in self.digests
+        return Asked(fingerprint, self.attempts, self.at) if is_asked else None
+
+
 @dataclass(slots=True)
 class SensorCursor:
     """The sensor's cursor, as JSON."""
@@ -79,6 +104,8 @@ class SensorCursor:
     tables: dict[str, Asked]
     reload: ReloadTimes = field(default_factory=ReloadTimes)
     """When the code location was last asked to reload."""
+    together: list[AskedTogether] = field(default_factory=list)
+    """What an earlier tick wrote of many tables; :meth:`of` takes over what still holds."""
 
     @classmethod
     def parse(cls, text: str | None, log: logging.Logger, *, sensor: str) -> Self:
@@ -96,7 +123,8 @@ class SensorCursor:
             if state["v"] != _FORMAT:
                 raise ValueError(f"its format is {state['v']!r:.40}, not {_FORMAT}")
             tables = {name: _asked(each) for name, each in state["tables"].items()}
-            return cls(tables, _reload(state.get("reload", {})))
+            together = [_together(each) for each in state.get("together", [])]
+            return cls(tables, _reload(state.get("reload", {})), together)
         except _UNREADABLE as error:
             consequence = "it counts as empty; failed runs are requested again at once"
             reason = f"{type(error).__name__}: {error}"[:200]
@@ -105,9 +133,17 @@ class SensorCursor:
             )
             return cls({})
 
-    def of(self, table: str) -> Asked:
-        """Return what is remembered of a table; changes to it are kept."""
-        return self.tables.setdefault(table, Asked())
+    def of(self, table: str, fingerprint: str) -> Asked:
+        """Return what is remembered of a table; changes to it are kept.
+
+        Args:
+            table: Its name, or that of a range of its partitions.
+            fingerprint: Of its listing.
+        """
+        if table not in self.tables:
+            found = (asked for each in self.together if (asked := each.of(table, fingerprint)))
+            self.tables[table] = next(found, Asked())
+        return self.tables[table]
 
     def keep(self, tables: Container[str]) -> None:
         """Forget all other tables."""
@@ -119,15 +155,41 @@ class SensorCursor:
         Args:
             cursors: LastModified cursors by key, of which people see the latest.
         """
-        asked = {name: asked.remembered() for name, asked in sorted(self.tables.items())}
+        many = self._asked_together()
+        alone = self.tables.keys() - {name for names in many.values() for name in names}
+        asked = {name: self.tables[name].remembered() for name in sorted(alone)}
         tables = {name: state for name, state in asked.items() if state}
-        reload = self.reload.remembered()
-        more_state = {"reload": reload} if reload else {}
+        together = [self._written(*key, names) for key, names in many.items()]
+        parts = {"reload": self.reload.remembered(), "together": together}
+        more_state = {name: part for name, part in parts.items() if part}
         latest = sorted(cursors, key=lambda key: cursors[key].rstrip("Z"))[-_MOST_SHOWN:]
         shown = {key: cursors[key] for key in sorted(latest)}
         more = len(cursors) - len(shown)
         left = {"cursors_not_shown": more} if more else {}
         return json.dumps({"v": _FORMAT, "tables": tables, **more_state, **shown, **left})
+
+    def _asked_together(self) -> dict[tuple[int, float], list[str]]:
+        """Find the tables of which nothing differs but the name and the listing, if many."""
+        found = defaultdict(list)
+        for name, asked in self.tables.items():
+            if asked.fingerprint is not None and asked.accepted is None:
+                found[asked.attempts, asked.at].append(name)
+        return {key: names for key, names in sorted(found.items()) if len(names) > _FEW}
+
+    def _written(self, attempts: int, at: float, names: Iterable[str]) -> dict[str, Any]:
+        asked = ((name, self.tables[name].fingerprint) for name in names)
+        digests = sorted(_digest(name, found) for name, found in asked if found is not None)
+        return {
+            "attempts": attempts,
+            "at": at,
+            "tables": len(digests),
+            "digests": "".join(digests),
+        }
+
+
+def _digest(table: str, fingerprint: str) -> str:
+    facts = json.dumps([table, fingerprint])
+    return hashlib.sha256(facts.encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
 def _asked(state: Any) -> Asked:
@@ -142,6 +204,17 @@ def _asked(state: Any) -> Asked:
     if not _are_right(texts, asked.attempts, asked.at):
         raise ValueError(f"{state!r:.100} is not what a table's part holds")
     return asked
+
+
+def _together(state: Any) -> AskedTogether:
+    """Build what is remembered of many tables from JSON; raises as :func:`_asked`."""
+    attempts, at, digests = state["attempts"], state["at"], state["digests"]
+    if not (_are_right([digests], attempts, at) and _DIGESTS.fullmatch(digests)):
+        raise ValueError(f"{state!r:.100} is not what is remembered of many tables")
+    every = range(0, len(digests), _DIGEST_LENGTH)
+    return AskedTogether(
+        attempts, at, frozenset(digests[each : each + _DIGEST_LENGTH] for each in every)
+    )
 
 
 def _reload(state: Any) -> ReloadTimes:

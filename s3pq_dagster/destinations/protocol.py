@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from s3pq_dagster.destinations.condition import Condition
 from s3pq_dagster.destinations.table_look import TableLook
-from s3pq_dagster.destinations.table_state import Commit, Owner, TableAudit, TableState
+from s3pq_dagster.destinations.table_state import ChooseKeys, Commit, Owner, TableAudit, TableState
 
 
 class CheckpointWriter(Protocol):
@@ -177,13 +177,15 @@ class Destination(Protocol):
         ...
 
     def read(
-        self, table: str, columns: Sequence[str] | None
+        self, table: str, columns: Sequence[str] | None, wanted: ChooseKeys | None = None
     ) -> AbstractContextManager[pa.RecordBatchReader]:
         """Stream the rows of a table.
 
         Args:
             table: Its name.
             columns: The columns to read; ``None`` reads all.
+            wanted: Chooses the objects whose rows are read; ``None`` reads all. A destination that
+                cannot tell rows apart before it reads them gives those of other objects, too.
 
         Raises:
             DestinationError: The table, or a column, does not exist.

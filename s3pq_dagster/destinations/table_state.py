@@ -1,6 +1,6 @@
 """What a destination holds of one table, and what a load hands over to be committed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,6 +10,10 @@ import pyarrow as pa
 from s3pq_dagster.errors import LayoutChangedError, TableOwnedElsewhereError
 from s3pq_dagster.layout.presets import is_same_folder
 from s3pq_dagster.ledger import Entry, Ledger, Status
+
+ChooseKeys = Callable[[Sequence[str]], Sequence[str]]
+"""Returns some of the keys that it is given, which are those of the objects that a table, or a part
+of it, has rows of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ Rows = Counter[tuple[str, int]]
 """How often each row is there, by its object's key and its number."""
 Versions = dict[tuple[str, str], range]
 """The rows of each version of each object, by key and e_tag."""
+Range = tuple[str, str]
+"""The first and the last of some Dagster partitions that one run loads."""
 _NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 _SPEC = {
     "max_object_bytes_in_memory": 8_000,
@@ -40,6 +42,10 @@ class Scenario:
     """The name of the column with the rows' numbers."""
     grows: bool = False
     """Whether the objects that are put later have wider numbers, and a column more."""
+    partitions: Range | None = None
+    """The first and the last Dagster partition that there is; ``None`` for tables without."""
+    part: Range | None = None
+    """Those of the run that is killed; ``None`` for all. The other runs are of all."""
 
     def __str__(self) -> str:
         return self.name
@@ -47,6 +53,20 @@ class Scenario:
     @property
     def tables(self) -> set[str]:
         return {key.split("/", maxsplit=1)[0] for key in self.before | self.then}
+
+    @property
+    def killed(self) -> Range | None:
+        """Return the partitions of the run that is killed."""
+        return self.part or self.partitions
+
+    def is_in_killed(self, key: str) -> bool:
+        """Return whether the run that is killed has to load an object."""
+        return self.killed is None or self.killed[0] <= day_of(key) <= self.killed[1]
+
+    def pattern(self, table: str) -> str:
+        """Return the pattern of a table's keys."""
+        rules = self.spec.get("layout", {"rules": [{"match": "{table}/"}]})["rules"]
+        return str(rules[0]["match"]).replace("{table}", table)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -70,6 +90,13 @@ class Scenario:
                 held[key] = [*(held.get(key, []) if mode == "append" else []), rows]
         return held
 
+    @property
+    def held_by_killed(self) -> dict[str, list[range]]:
+        """Return the versions of each object that are loaded where the killed run ends."""
+        before, after = self.held_before, self.held_after
+        ends = {key: after if self.is_in_killed(key) else before for key in before | after}
+        return {key: held[key] for key, held in ends.items() if key in held}
+
     def put(self, bucket: Bucket, objects: dict[str, range | None]) -> Versions:
         """Change the bucket, one second for each object; return the versions it has had."""
         versions = {}
@@ -91,6 +118,11 @@ class Scenario:
         kind = pa.int32() if self.grows and not is_wide else pa.int64()
         columns = {self.column: pa.array(rows, kind), "text": texts}
         return parquet(pa.table(columns | ({"note": texts} if is_wide else {})))
+
+
+def day_of(key: str) -> str:
+    """Return the Dagster partition of an object, as its key says it."""
+    return key.partition("day=")[2].partition("/")[0]
 
 
 def rows_of(held: dict[str, list[range]]) -> Rows:
@@ -119,6 +151,41 @@ REFRESHED = Scenario(
     {**_THEN, "a/2.parquet": range(100, 104), "a/6.parquet": MALFORMED},
     config={"full_refresh": True},
 )
+_DAYS = ("2024-05-01", "2024-05-05")
+_DAILY = {
+    "layout": {
+        "rules": [
+            {"match": "{table}/{hive}/*.parquet", "types": {"day": "date"}}
+            | {"partitions": "daily(day)"}
+        ]
+    }
+}
+_BACKFILLED = {
+    "a/day=2024-05-01/1.parquet": range(5),
+    "a/day=2024-05-01/2.parquet": range(5),
+    "a/day=2024-05-02/1.parquet": MALFORMED,
+    "a/day=2024-05-03/1-large.parquet": range(3_000),
+}
+_THEN_BACKFILLED = {
+    "a/day=2024-05-01/1.parquet": range(100, 104),
+    "a/day=2024-05-01/3.parquet": range(6),
+    "a/day=2024-05-02/1.parquet": range(6),
+    "a/day=2024-05-03/1-large.parquet": range(5_000, 9_000),
+    "a/day=2024-05-03/2.parquet": MALFORMED,
+    "a/day=2024-05-05/1.parquet": range(7),  # the day before has no object
+}
+PARTITIONED = [
+    Scenario("a range of partitions", _BACKFILLED, {**_THEN_BACKFILLED}, _DAILY, partitions=_DAYS),
+    Scenario(
+        "full refresh of a partition",
+        _BACKFILLED,
+        {**_THEN_BACKFILLED, "a/day=2024-05-01/4.parquet": MALFORMED},
+        _DAILY,
+        config={"full_refresh": True},
+        partitions=_DAYS,
+        part=("2024-05-01", "2024-05-01"),
+    ),
+]
 SCENARIOS = [
     Scenario("first load", {}, {**_BEFORE, "a/5.parquet": range(7)}),
     REPLACING,
@@ -140,6 +207,7 @@ SCENARIOS = [
     Scenario("two tables", {}, {f"{key}/1.parquet": range(5) for key in "ab"}),
     Scenario("nothing new", _BEFORE, {}),
     Scenario("columns grow", _BEFORE, {**_THEN}, {"schema_mode": "evolve"}, grows=True),
+    *PARTITIONED,
 ]
 
 

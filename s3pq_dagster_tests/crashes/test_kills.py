@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from s3pq_dagster_tests.buckets import Bucket
-from s3pq_dagster_tests.crashes.scenarios import SCENARIOS, checkpoints
+from s3pq_dagster_tests.crashes.held import Verdict
+from s3pq_dagster_tests.crashes.scenarios import PARTITIONED, SCENARIOS, checkpoints
 from s3pq_dagster_tests.crashes.steps import kills
-from s3pq_dagster_tests.crashes.trial import Stage, Verdict, moments
+from s3pq_dagster_tests.crashes.trial import Stage, moments
 from s3pq_dagster_tests.crashes.watches import TELLING
 from s3pq_dagster_tests.destinations.places import PLACES
 
@@ -29,6 +30,7 @@ HERE = [
     pytest.param("parquet", "overwritten, replace", marks=nightly),
     *(pytest.param(kind, "columns grow", marks=nightly) for kind in PLACES if kind != "delta"),
     *(pytest.param(kind, "full refresh", marks=nightly) for kind in PLACES),
+    *(pytest.param(kind, each.name, marks=nightly) for kind in PLACES for each in PARTITIONED),
 ]
 """Destination and scenario; the rest of them is `make bench-crashes`."""
 
@@ -56,9 +58,14 @@ def test_a_first_load_may_be_killed_after_each_kind_of_step(
 def test_a_run_may_be_killed_where_others_begin_to_see_what_it_did(
     bucket: Bucket, moto: str, tmp_path: Path, kind: str, name: str
 ) -> None:
-    """A run is killed after each commit, for every kind of change to loaded rows."""
+    """A run is killed after each commit, for every kind of change to loaded rows.
+
+    Of a table with partitions, the event log sees each of them apart.
+    """
     stage = Stage(SCENARIO[name], bucket, moto, tmp_path, kind)
     steps, telling = stage.steps(), (*TELLING[kind], "store ASSET_OBSERVATION")
+    if stage.scenario.partitions:
+        telling = (*telling, "store ASSET_MATERIALIZATION")
     verdicts = [stage.killed_at(kill) for kill in kills(steps, after=True) if kill.name in telling]
     assert verdicts
     assert not wrong(verdicts)

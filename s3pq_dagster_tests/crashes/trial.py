@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -15,9 +15,12 @@ import dagster as dg
 from s3pq_dagster import S3ParquetResource
 from s3pq_dagster.dagster.discovery import discover
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
-from s3pq_dagster.destinations.table_state import Owner
-from s3pq_dagster.ledger import Status, fingerprint
+from s3pq_dagster.layout.table_rule import columns_hash
+from s3pq_dagster.ledger import fingerprint
+from s3pq_dagster.objects import Listing
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.crashes.held import Held, Verdict, check_schema_versions, look
+from s3pq_dagster_tests.crashes.recorded import Bookkeeping, recorded
 from s3pq_dagster_tests.crashes.scenarios import Rows, Scenario, Versions, rows_of
 from s3pq_dagster_tests.crashes.steps import Kill, kills
 from s3pq_dagster_tests.crashes.worker import Ended, Run, ended, working
@@ -38,37 +41,6 @@ compute_logs:  # the default starts four processes a run
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What is in the destination."""
-
-    rows: Rows
-    loaded: list[tuple[str, str, int]]
-    """Key, e_tag and rows of objects that the ledger has as loaded."""
-    known: set[tuple[str, str]]
-    """Key and e_tag of objects that the ledger has as loaded or quarantined."""
-    tables: set[str]
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What one kill broke; empty if it broke nothing."""
-
-    kill: str
-    lost: int = 0
-    """Rows that were not there in the end."""
-    duplicated: int = 0
-    """Rows that were there too often in the end."""
-    re_read: int = 0
-    """Requests for objects, or parts of them, that were in the ledger after the kill."""
-    inconsistent: list[str] = field(default_factory=list)
-    """Other broken promises, in words."""
-
-    @property
-    def is_right(self) -> bool:
-        return not (self.lost or self.duplicated or self.re_read or self.inconsistent)
-
-
 class Stage:
     """A scenario made ready: a bucket as the run finds it, and a home to copy for each run."""
 
@@ -85,19 +57,26 @@ class Stage:
         (self._template / "dagster.yaml").write_text(INSTANCE)
         dg.DagsterInstance.from_config(str(self._template)).dispose()  # makes its databases
         self._place = ALL_PLACES[kind](self._template)
+        self._spec = bucket.spec | scenario.fields
         self._tables: list[DiscoveredTable] = []
         self._versions: Versions = scenario.put(bucket, dict(scenario.before))
         if scenario.before:
             self._discover()
-            assert self._finished(self._template, self._place, {}).success
+            with Proxy(upstream) as proxy:
+                first = ended(self._run(self._template, self._place, proxy))
+            assert first is not None
+            assert first.success
         self._versions |= scenario.put(bucket, scenario.then)
         self._discover()
+        self._bookkeeping = self._books() if scenario.partitions else []
         self._numbers = iter(range(1_000_000))
 
     def steps(self) -> list[str]:
         """Return the names of the steps of a run that is not killed."""
-        with self._home() as (home, place):
-            return self._finished(home, place, self.scenario.config).steps
+        with self._home() as (home, place), Proxy(self._upstream) as proxy:
+            found = ended(self._killed_run(home, place, proxy))
+        assert found is not None
+        return found.steps
 
     def kills(self, steps: list[str]) -> list[Kill]:
         """Return every moment at which such a run can be killed."""
@@ -106,7 +85,7 @@ class Stage:
     def seconds(self) -> float:
         """Return how long a run takes that is not killed."""
         with self._home() as (home, place), Proxy(self._upstream) as proxy:
-            run = replace(self._run(home, place, proxy), config=self.scenario.config)
+            run = self._killed_run(home, place, proxy)
             with working(run) as (_, heard):
                 heard.recv()
                 started = time.monotonic()
@@ -116,7 +95,7 @@ class Stage:
     def killed_at(self, kill: Kill) -> Verdict:
         """Kill a run at one of its steps, and return the verdict."""
         with self._home() as (home, place), Proxy(self._upstream) as proxy:
-            run = replace(self._run(home, place, proxy), config=self.scenario.config, kill=kill)
+            run = replace(self._killed_run(home, place, proxy), kill=kill)
             verdict = Verdict(str(kill))
             if ended(run) is not None:
                 verdict.inconsistent.append("the run never came there")
@@ -126,8 +105,7 @@ class Stage:
     def killed_after(self, seconds: float) -> Verdict | None:
         """Kill a run so long after its start; return ``None`` if it had ended before."""
         with self._home() as (home, place), Proxy(self._upstream) as proxy:
-            run = replace(self._run(home, place, proxy), config=self.scenario.config)
-            with working(run) as (process, heard):
+            with working(self._killed_run(home, place, proxy)) as (process, heard):
                 heard.recv()
                 process.join(seconds)
                 process.kill()
@@ -139,17 +117,17 @@ class Stage:
             return verdict
 
     def _discover(self) -> None:
-        self._tables = discover(S3ParquetResource(**self._bucket.spec))
+        self._tables = discover(S3ParquetResource(**self._spec))
 
     def _run(self, home: Path, place: Place, proxy: Proxy) -> Run:
-        spec = self._bucket.spec | self.scenario.fields | {"endpoint_url": proxy.endpoint}
-        return Run(home, self._kind, place.url, spec, self._tables)
+        spec = self._spec | {"endpoint_url": proxy.endpoint}
+        return Run(
+            home, self._kind, place.url, spec, self._tables, partitions=self.scenario.partitions
+        )
 
-    def _finished(self, home: Path, place: Place, config: dict[str, object]) -> Ended:
-        with Proxy(self._upstream) as proxy:
-            found = ended(replace(self._run(home, place, proxy), config=config))
-        assert found is not None
-        return found
+    def _killed_run(self, home: Path, place: Place, proxy: Proxy) -> Run:
+        run, scenario = self._run(home, place, proxy), self.scenario
+        return replace(run, config=scenario.config, partitions=scenario.killed)
 
     @contextmanager
     def _home(self) -> Iterator[tuple[Path, Place]]:
@@ -166,12 +144,14 @@ class Stage:
         """Inspect what a killed run left, run again, and inspect once more."""
         left = self._look(place, verdict)
         self._check_left(left, verdict)
+        for each in self._bookkeeping:
+            each.check_left(home, left, verdict)
         with Proxy(self._upstream) as proxy:
             again = ended(self._run(home, place, proxy))
             reads = Counter(read.key for read in proxy.object_reads)
         if again is None or not again.success:
             verdict.inconsistent.append("the plain re-run failed")
-        elif again.versions != self._fingerprints():
+        elif not self.scenario.partitions and again.versions != self._fingerprints():
             verdict.inconsistent.append(f"the sensor would ask again: {again.versions}")
         self._check_reads(left, reads, verdict)
         expected = rows_of(self.scenario.held_after)
@@ -179,10 +159,12 @@ class Stage:
         self._check_raw(place, verdict)
         verdict.lost += (expected - found).total()
         verdict.duplicated += (found - expected).total()
+        for each in self._bookkeeping:
+            each.check_end(home, verdict)
 
     def _check_left(self, left: Held, verdict: Verdict) -> None:
         """Check that each object of the table is as before the run or as after it."""
-        before, after = self.scenario.held_before, self.scenario.held_after
+        before, after = self.scenario.held_before, self.scenario.held_by_killed
         whole = [rows_of(before), rows_of(after)]
         if self.scenario.config.get("full_refresh"):
             if left.rows not in whole:
@@ -195,9 +177,26 @@ class Stage:
 
     def _fingerprints(self) -> dict[str, str]:
         """Return the fingerprint of each table's listing, as the sensor does."""
-        with S3ParquetResource(**self._bucket.spec).process_config_and_initialize_cm() as opened:
-            found = opened.list_tables(logging.getLogger(__name__)).by_pattern
-        return {prefix.rstrip("/"): fingerprint(listing) for prefix, listing in found.items()}
+        return {table: fingerprint(listing) for table, listing in self._listings().items()}
+
+    def _books(self) -> list[Bookkeeping]:
+        """Return what Dagster may have recorded of the partitions of each table."""
+        layout = S3ParquetResource(**self._spec).key_layout
+        return [
+            Bookkeeping(
+                self.scenario,
+                asset := dg.AssetKey([self._bucket.name, table]),
+                recorded(self._template, asset),
+                listing,
+                columns_hash(layout, self.scenario.pattern(table)),
+            )
+            for table, listing in self._listings().items()
+        ]
+
+    def _listings(self) -> dict[str, Listing]:
+        with S3ParquetResource(**self._spec).process_config_and_initialize_cm() as opened:
+            found = opened.list_tables(logging.getLogger(__name__))
+        return {each.name: found.checked_listing(each.name, each.prefix) for each in self._tables}
 
     def _check_reads(self, left: Held, reads: Counter[str], verdict: Verdict) -> None:
         """Check that exactly what the ledger did not hold was read, each part once."""
@@ -240,42 +239,10 @@ class Stage:
                 f"{extra.total()} rows are in no entry, {missing.total()} are entered and not there"
             )
         if "_s3pq_schemas" in held.tables:
-            _check_versions(place, verdict)
+            check_schema_versions(place, verdict)
         if strangers := held.tables - _LEDGER - self.scenario.tables:
             verdict.inconsistent.append(f"tables that are not ours: {strangers}")
         return held
-
-
-def look(place: Place, scenario: Scenario, bucket: str) -> Held:
-    """Read all rows as any client could, and the ledger as the next writer would."""
-    there = place.tables()
-    rows: Rows = Counter()
-    for table in there & scenario.tables:
-        rows.update((str(k), int(n)) for k, n in place.select(table, ["_s3_key", scenario.column]))
-    loaded: list[tuple[str, str, int]] = []
-    known: set[tuple[str, str]] = set()
-    for table in scenario.tables:
-        for entry in place.open().state(Owner(table, bucket, f"{table}/")).ledger.frame.to_dicts():
-            version = (entry["key"], entry["e_tag"].strip('"'))
-            if entry["status"] == Status.LOADED:
-                loaded.append((*version, entry["rows"]))
-            if entry["status"] != Status.REMOVED:
-                known.add(version)
-    return Held(rows, loaded, known, there)
-
-
-def _check_versions(place: Place, verdict: Verdict) -> None:
-    """Check that the last version of each table's schema is the table's."""
-    versions = sorted(place.select("_s3pq_schemas", ["table_name", "version", "arrow_schema"]))
-    numbers: Counter[str] = Counter()
-    for table, number, _ in versions:
-        numbers[table] += 1
-        if number != numbers[table]:
-            verdict.inconsistent.append(f"version {number} of {table} is its {numbers[table]}th")
-    told = {table: data for table, _, data in versions}
-    rows = place.select("_s3pq_tables", ["table_name", "arrow_schema"])
-    if told != (said := {table: data for table, data in rows if data is not None}):
-        verdict.inconsistent.append(f"_s3pq_schemas has {told}, _s3pq_tables {said}")
 
 
 def _has_ended(heard: object) -> bool:

@@ -21,6 +21,7 @@ from s3pq_dagster.dagster.io_managers import build_io_manager
 from s3pq_dagster.dagster.metadata import DATA_VERSION_TAG
 from s3pq_dagster.dagster.names import IO_MANAGER_KEY, SOURCE_KEY
 from s3pq_dagster.dagster.saved_tables import DiscoveredTable
+from s3pq_dagster_tests.crashes.scenarios import Range
 from s3pq_dagster_tests.crashes.steps import Kill, Steps
 from s3pq_dagster_tests.crashes.watches import WATCHES
 from s3pq_dagster_tests.lake import materialized, observed
@@ -45,6 +46,7 @@ class Run:
     tables: list[DiscoveredTable]
     """The tables that the code location found; a run worker does not discover again."""
     config: dict[str, Any] = field(default_factory=dict)
+    partitions: Range | None = None
     kill: Kill | None = None
 
 
@@ -132,8 +134,14 @@ def _execute(
     return definitions.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         run_config={"ops": ops} if run.config else None,
+        tags=_range_tags(*run.partitions) if run.partitions else None,
         raise_on_error=False,
     )
+
+
+def _range_tags(first: str, last: str) -> dict[str, str]:
+    name = "dagster/asset_partition_range"
+    return {f"{name}_start": first, f"{name}_end": last}
 
 
 def _versions(result: dg.ExecuteInProcessResult) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """A tick that finds tables which the definitions lack, and what it says of a reload."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ from s3pq_dagster.dagster.code_location import WebserverAddress
 from s3pq_dagster.dagster.new_tables import Reloads
 from s3pq_dagster.dagster.reload_times import ReloadTimes
 from s3pq_dagster.errors import ConfigurationError
+from s3pq_dagster_tests.command_line import environment
 from s3pq_dagster_tests.lake import Lake
 from s3pq_dagster_tests.servers import free_port
 from s3pq_dagster_tests.waiting import again_while
@@ -211,3 +214,33 @@ def test_a_tick_in_which_nothing_can_reload_goes_on_and_keeps_its_cursor(lake: L
     why = "reload the code location: this tick knows of no code location"
     assert str(tick.skip_message).startswith(f"not loaded: not in the definitions yet, {why}: new")
     assert json.loads(tick.cursor)["tables"] == {}
+
+
+def test_variables_say_it_of_the_default_code_location(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are no fields of the spec; one that is neither true nor false is named."""
+    lake.bucket.put("old/1.parquet", 1)
+    for name, value in environment(lake.bucket, lake.database.parent).items():
+        monkeypatch.setenv(name, value)
+    made = import_module("s3pq_dagster.definitions").definitions_from
+    environ = {name: value for name, value in os.environ.items() if name.startswith("S3PQ_")}
+
+    def told(**variables: str) -> str:
+        definitions = made(environ | variables)
+        lake.bucket.put("new/1.parquet", 1)
+        assert lake.run("old", definitions=definitions).success
+        message = str(lake.tick(definitions=definitions).skip_message)
+        lake.bucket.delete("new/1.parquet")
+        return message
+
+    plain, asks = "not in the definitions yet, reload the code location: new", "this tick knows of"
+    assert plain in told(S3PQ_WEBSERVER_URL="http://127.0.0.1:3000")
+    assert plain in told(S3PQ_RELOAD_FOR_NEW_TABLES="false")
+    assert asks in told(S3PQ_RELOAD_FOR_NEW_TABLES="true", S3PQ_WEBSERVER_URL="")
+    with pytest.raises(ConfigurationError, match="S3PQ_RELOAD_FOR_NEW_TABLES is `true` or `false`"):
+        made(environ | {"S3PQ_RELOAD_FOR_NEW_TABLES": "perhaps"})
+    with pytest.raises(ConfigurationError, match="webserver_url is the address of Dagster's UI"):
+        made(environ | {"S3PQ_WEBSERVER_URL": "dagster.lan"})
+    with pytest.raises(ConfigurationError, match=r"known: .*, S3PQ_WEBSERVER_URL$"):
+        made(environ | {"S3PQ_RELOAD": "true"})

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import duckdb
 import pytest
 from dagster._core.remote_origin import (  # noqa: TID251 - what a sensor's context has
@@ -15,10 +16,12 @@ from tenacity import stop_after_delay
 
 from demo.webserver import Webserver, dagster_dev
 from s3pq_dagster.dagster.code_location import NotReloadedError, WebserverAddress, reload_of
+from s3pq_dagster.dagster.partition_versions import recorded_versions
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.command_line import environment
 from s3pq_dagster_tests.component.project import Project
 from s3pq_dagster_tests.dagster.services import Services
+from s3pq_dagster_tests.dagster.test_partitions import DAILY, day
 from s3pq_dagster_tests.servers import free_port
 from s3pq_dagster_tests.waiting import again_while
 
@@ -53,10 +56,10 @@ TICKS = """
 RELOADED = "not loaded: not in the definitions yet, the code location was reloaded in "
 
 
-def written(bucket: Bucket, home: Path, webserver_url: str | None = None) -> Path:
+def written(bucket: Bucket, home: Path, webserver_url: str | None = None, **spec: Any) -> Path:
     """Write a code location of one file."""
     path = home / "lake_defs.py"
-    facts = {"spec": bucket.spec, "database": home / "lake.duckdb"}
+    facts = {"spec": bucket.spec | spec, "database": home / "lake.duckdb"}
     path.write_text(DEFINITIONS.format(**facts, webserver_url=webserver_url))
     return path
 
@@ -80,11 +83,11 @@ def until(look: Callable[[], Any], *, seconds: float = 150) -> Any:
     return again_while(operator.not_, stop_after_delay(seconds))(look)
 
 
-def rows(home: Path) -> int | None:
-    """Count the rows of the new table, once it is there and no run has the file open."""
+def rows(home: Path, table: str = "new") -> int | None:
+    """Count the rows of a table, once it is there and no run has the file open."""
     try:
         with duckdb.connect(str(home / "lake.duckdb"), read_only=True) as connection:
-            return int(connection.execute("SELECT count(*) FROM new").fetchall()[0][0])
+            return int(connection.table(table).count("*").fetchall()[0][0])
     except (duckdb.IOException, duckdb.CatalogException):
         return None
 
@@ -112,6 +115,42 @@ def test_under_dagster_dev_a_new_table_is_loaded(bucket: Bucket, tmp_path: Path)
         (said,) = loads_a_new_table(webserver, bucket, tmp_path)
     assert said.startswith(RELOADED)
     assert ", the next tick loads them: new; " in said
+
+
+@pytest.mark.nightly
+def test_partitions_that_the_definitions_lack_are_loaded(bucket: Bucket, tmp_path: Path) -> None:
+    """A text that was not there, and a day before the first: named, reloaded and asked for."""
+    static = {"match": "stock/{country}/*.parquet", "partitions": "static(country)"}
+    layout = {"rules": [DAILY, static]}
+    bucket.put(day(5), 2)
+    bucket.put("stock/fr/1.parquet", 3)
+    workspace = tmp_path / "workspace.yaml"
+    path = written(bucket, tmp_path, layout=layout)
+    workspace.write_text(f"load_from:\n  - python_file: {path}\n")
+    environ = environment(bucket, tmp_path)
+    with dagster_dev(free_port(), environ, tmp_path / "dev.log", workspace=workspace) as webserver:
+        until(lambda: (rows(tmp_path, "events"), rows(tmp_path, "stock")) == (2, 3))
+        bucket.put(day(3), 5)
+        bucket.put("stock/de/1.parquet", 7)
+        until(lambda: (rows(tmp_path, "events"), rows(tmp_path, "stock")) == (7, 10))
+        found = until(lambda: _rest(webserver))
+    assert [tick for tick in found if tick["error"]] == []
+    named = [reason for tick in found if (reason := str(tick["skipReason"])).startswith(RELOADED)]
+    assert 1 <= len(named) <= 2, "the second one may come a tick later"
+    said = "; ".join(named)
+    assert "events 2024-01-03" in said
+    assert "stock de" in said
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        tables = [dg.AssetKey([bucket.name, name]) for name in ("events", "stock")]
+        events, stock = (recorded_versions(instance, table).keys() for table in tables)
+    assert {"2024-01-03", "2024-01-05"} <= events
+    assert stock == {"de", "fr"}
+
+
+def _rest(webserver: Webserver) -> list[dict[str, Any]] | None:
+    """Return all ticks, once the newest of them has nothing to do."""
+    found = ticks(webserver)
+    return found if str(found[-1]["skipReason"]).startswith("nothing new: ") else None
 
 
 @pytest.mark.nightly

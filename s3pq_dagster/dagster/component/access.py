@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import ValidationError
 
+from s3pq_dagster.dagster.component.faults import faults_of
 from s3pq_dagster.dagster.component.templates import rendered, variable
 from s3pq_dagster.errors import ConfigurationError
 
@@ -61,9 +62,7 @@ def s3_resource(given: Any) -> Any:
     try:
         return S3Resource(**given)
     except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)
-        told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
-        raise ConfigurationError(f"s3: {told}") from None
+        raise faults_of("s3", error) from None
 
 
 def _checked_object(given: Any) -> Any:

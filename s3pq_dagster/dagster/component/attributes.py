@@ -14,12 +14,12 @@ from s3pq_dagster.dagster.assets import DEFAULT_RETRY_POLICY
 from s3pq_dagster.dagster.component import access, schema
 from s3pq_dagster.dagster.component.access import resolve_s3
 from s3pq_dagster.dagster.component.destination import resolve_destination
+from s3pq_dagster.dagster.component.faults import faults_of
 from s3pq_dagster.dagster.component.templates import rendered, required
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.io_managers import DEFAULT_DESTINATION
 from s3pq_dagster.dagster.table_specs import GroupBy
 from s3pq_dagster.dagster.translator import S3ParquetTableProps
-from s3pq_dagster.errors import ConfigurationError
 from s3pq_dagster.spec import S3ParquetSpec
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -97,9 +97,7 @@ def _nested(model: type[_Model], made: Callable[[_Model], Any] = lambda found: f
         try:
             return made(model(**values))
         except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False)
-            told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in found)
-            raise ConfigurationError(f"{context.path[-1]}: {told}") from None
+            raise faults_of(str(context.path[-1]), error) from None
 
     return Resolver(
         resolve,

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import ValidationError
 
+from s3pq_dagster.dagster.component.faults import faults_of
 from s3pq_dagster.dagster.component.templates import rendered, required, variable
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.io_managers import (
@@ -70,6 +71,4 @@ def _io_manager(kind: str, fields: dict[str, Any]) -> S3ParquetIOManager:
     try:
         return manager(**fields)
     except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)
-        told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
-        raise ConfigurationError(f"destination: {told}") from None
+        raise faults_of("destination", error) from None

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from s3pq_dagster.destinations.delta.version import DataFile
 from s3pq_dagster.destinations.storage.protocol import Storage
+from s3pq_dagster.destinations.table_state import ChooseKeys
 from s3pq_dagster.schemas import KEY_COLUMN
 
 READ_ROWS = 65_536
@@ -65,6 +66,10 @@ class DataFiles:
                 for each in pc.value_counts(column).to_pylist():
                     counted[each["values"]] = counted.get(each["values"], 0) + each["counts"]
         return list(counted.items())
+
+    def has_rows_of(self, file: DataFile, choose: ChooseKeys) -> bool:
+        """Return whether a file has rows of an object that is chosen, in a pass over one column."""
+        return bool(choose([key for key, _ in self.rows_by_key([file]) if key is not None]))
 
     def _opened(self, file: DataFile) -> pq.ParquetFile:
         opened = self._storage.open(f"{self._table}/{file.path}")

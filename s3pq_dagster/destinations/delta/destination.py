@@ -1,7 +1,7 @@
 """The Delta Lake destination: a root in a directory or in S3, which each call opens again."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -20,10 +20,11 @@ from s3pq_dagster.destinations.delta.rules import rule_of
 from s3pq_dagster.destinations.delta.session import Session
 from s3pq_dagster.destinations.delta.snapshot import Snapshot, TableLogs
 from s3pq_dagster.destinations.delta.types import check_schema
+from s3pq_dagster.destinations.delta.version import DataFile
 from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.storage.root import Root
 from s3pq_dagster.destinations.table_look import TableLook, runs_of
-from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
+from s3pq_dagster.destinations.table_state import ChooseKeys, Owner, TableAudit, TableState
 from s3pq_dagster.destinations.value_rules import ValueRules
 from s3pq_dagster.errors import DestinationError
 from s3pq_dagster.schemas import folded
@@ -143,7 +144,9 @@ class DeltaDestination:
                 raise
 
     @contextmanager
-    def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
+    def read(
+        self, table: str, columns: Sequence[str] | None, wanted: ChooseKeys | None = None
+    ) -> Iterator[pa.RecordBatchReader]:
         """See :meth:`Destination.read`."""
         with self._root.open() as storage:
             shown = f"{storage.root}/{table}"
@@ -157,8 +160,10 @@ class DeltaDestination:
                 names = {folded(name): name for name in there.names}
                 there = pa.schema([there.field(names[folded(name)]) for name in columns])
             reading = DataFiles(storage, table)
-            files = found.version.files
+            files: Iterable[DataFile] = found.version.files
             with translated(shown):
+                if wanted is not None:
+                    files = (file for file in files if reading.has_rows_of(file, wanted))
                 batches = (batch for file in files for batch in reading.batches(file, there))
                 yield as_stored(pa.RecordBatchReader.from_batches(there, batches), found.schema)
 

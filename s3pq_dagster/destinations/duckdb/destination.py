@@ -31,11 +31,12 @@ from s3pq_dagster.destinations.duckdb.types import check_schema
 from s3pq_dagster.destinations.ledger_rows import NO_ENTRIES
 from s3pq_dagster.destinations.lock_wait import wait_for_lock
 from s3pq_dagster.destinations.table_look import TableLook
-from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
+from s3pq_dagster.destinations.table_state import ChooseKeys, Owner, TableAudit, TableState
 from s3pq_dagster.destinations.value_rules import ValueRules
 from s3pq_dagster.errors import (
     DestinationError,
 )
+from s3pq_dagster.schemas import KEY_COLUMN
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -144,7 +145,9 @@ class DuckDBDestination:
                     yield session
 
     @contextmanager
-    def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
+    def read(
+        self, table: str, columns: Sequence[str] | None, wanted: ChooseKeys | None = None
+    ) -> Iterator[pa.RecordBatchReader]:
         """See :meth:`Destination.read`."""
         if not self._path.exists():
             msg = f"{self._path} is not there yet: materialize the table {table!r} first"
@@ -152,11 +155,12 @@ class DuckDBDestination:
         with self._connected(read_only=True) as connection, reads(self._path, OSError):
             session = Session(connection, self._path, self._namespace, Owner(table, "", ""))
             schema = session.stored_schema()
-            found = connection.sql(f"SELECT * FROM {session.table.sql}")
+            where = "" if wanted is None else _only(connection, session.table.sql, wanted)
+            found = connection.sql(f"SELECT * FROM {session.table.sql}{where}")
             if columns is not None:
                 check_chosen(table, columns, found.columns)
                 chosen = ", ".join(quoted(name) for name in columns)
-                found = connection.sql(f"SELECT {chosen} FROM {session.table.sql}")
+                found = connection.sql(f"SELECT {chosen} FROM {session.table.sql}{where}")
             reader = found.to_arrow_reader(_READ_ROWS)
             try:
                 yield as_stored(reader, schema)
@@ -275,3 +279,11 @@ def _put_in_place(made: Path, path: Path) -> None:
                 made.rename(path)
         finally:
             os.close(directory)
+
+
+def _only(connection: duckdb.DuckDBPyConnection, table: str, wanted: ChooseKeys) -> str:
+    """Return a clause that only the rows of some of a table's objects fulfil."""
+    found = connection.sql(f"SELECT DISTINCT {KEY_COLUMN} FROM {table} WHERE {KEY_COLUMN} NOTNULL")
+    keys = pa.array(wanted([key for (key,) in found.fetchall()]), pa.string())
+    connection.register("_s3pq_wanted", pa.table({"key": keys}))
+    return f" WHERE {KEY_COLUMN} IN (SELECT key FROM _s3pq_wanted)"

@@ -24,7 +24,7 @@ from s3pq_dagster.destinations.parquet.types import check_schema, rule_of
 from s3pq_dagster.destinations.storage.protocol import Storage, UncertainSwapError
 from s3pq_dagster.destinations.storage.root import Root
 from s3pq_dagster.destinations.table_look import TableLook
-from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
+from s3pq_dagster.destinations.table_state import ChooseKeys, Owner, TableAudit, TableState
 from s3pq_dagster.destinations.value_rules import ValueRules
 
 
@@ -133,13 +133,15 @@ class ParquetDestination:
                 raise
 
     @contextmanager
-    def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
+    def read(
+        self, table: str, columns: Sequence[str] | None, wanted: ChooseKeys | None = None
+    ) -> Iterator[pa.RecordBatchReader]:
         """See :meth:`Destination.read`."""
 
         def open_reader(snapshot: Snapshot | None) -> TableReader:
             if snapshot is None:
                 raise not_loaded(table)
-            return TableReader(storage, snapshot, columns)
+            return TableReader(storage, snapshot, columns, wanted)
 
         with (
             self._opened(table) as storage,

@@ -26,7 +26,7 @@ from s3pq_dagster.destinations.parquet.snapshot import (
 )
 from s3pq_dagster.destinations.storage.protocol import Storage
 from s3pq_dagster.destinations.table_look import TableLook, runs_of
-from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
+from s3pq_dagster.destinations.table_state import ChooseKeys, Owner, TableAudit, TableState
 from s3pq_dagster.errors import DestinationError
 
 _OPEN_FILES = 100
@@ -49,7 +49,13 @@ class _File(NamedTuple):
 class TableReader:
     """The rows of a table; its files are opened early, in other threads."""
 
-    def __init__(self, storage: Storage, snapshot: Snapshot, columns: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        snapshot: Snapshot,
+        columns: Sequence[str] | None,
+        wanted: ChooseKeys | None = None,
+    ) -> None:
         """Open the first files.
 
         Raises:
@@ -65,7 +71,10 @@ class TableReader:
             there = {schemas.folded(field.name): field for field in schema}
             schema = pa.schema([there[schemas.folded(name)] for name in columns])
         self._schema = schema
-        self._files = map(_File._make, snapshot.files.iter_rows())
+        files = snapshot.files
+        if wanted is not None:
+            files = files.filter(pl.col("key").is_in(wanted(files["key"].unique().to_list())))
+        self._files = map(_File._make, files.iter_rows())
         self._pool = ThreadPoolExecutor(_WORKERS, "s3pq-read")
         self._open: deque[tuple[_File, Future[pq.ParquetFile]]] = deque()
         self._open_more(_OPEN_FILES)

@@ -1,5 +1,6 @@
 """PostgreSQL as a destination: it connects for each call, and locks a table while writing it."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +29,10 @@ from s3pq_dagster.destinations.postgres.types import check_schema
 from s3pq_dagster.destinations.postgres.url import parsed
 from s3pq_dagster.destinations.postgres.values import PIECE_BYTES, returned
 from s3pq_dagster.destinations.table_look import TableLook
-from s3pq_dagster.destinations.table_state import Owner, TableAudit, TableState
+from s3pq_dagster.destinations.table_state import ChooseKeys, Owner, TableAudit, TableState
 from s3pq_dagster.destinations.value_rules import ValueRules
 from s3pq_dagster.errors import ConfigurationError, DestinationError
+from s3pq_dagster.schemas import KEY_COLUMN
 
 
 class PostgresDestination:
@@ -135,7 +137,9 @@ class PostgresDestination:
                 yield session
 
     @contextmanager
-    def read(self, table: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatchReader]:
+    def read(
+        self, table: str, columns: Sequence[str] | None, wanted: ChooseKeys | None = None
+    ) -> Iterator[pa.RecordBatchReader]:
         """See :meth:`Destination.read`."""
         with self._reading() as connection:
             stored = Table(connection, self._namespace, stored_name(table))
@@ -153,7 +157,8 @@ class PostgresDestination:
                 names = _chosen(table, columns, list(stored.columns()))
                 # Else a scan of a large table begins where another one has just been.
                 connection.run("SET LOCAL synchronize_seqscans = off")
-                with connection.stream(f"SELECT {names} FROM {stored.sql}") as reader:
+                where = "" if wanted is None else _only(connection, stored, wanted)
+                with connection.stream(f"SELECT {names} FROM {stored.sql}{where}") as reader:
                     yield returned(reader, schema)
 
     @contextmanager
@@ -201,3 +206,13 @@ def _chosen(table: str, columns: Sequence[str] | None, there: Sequence[str]) -> 
     check_chosen(table, columns, there)
     known = {schemas.folded(name): name for name in there}
     return ", ".join(quoted(known[schemas.folded(name)]) for name in columns)
+
+
+def _only(connection: ReadingConnection, table: Table, wanted: ChooseKeys) -> str:
+    """Return a clause that only the rows of some of a table's objects fulfil."""
+    found = connection.rows(f"SELECT DISTINCT {KEY_COLUMN} FROM {table.sql}")
+    keys = json.dumps(list(wanted([key for (key,) in found if key is not None])))
+    # A stream of rows takes no parameters, so they are a setting of this transaction.
+    connection.rows("SELECT set_config('s3pq.wanted', $1, true)", keys)
+    listed = "SELECT jsonb_array_elements_text(current_setting('s3pq.wanted')::jsonb)"
+    return f" WHERE {KEY_COLUMN} = ANY(ARRAY({listed}))"

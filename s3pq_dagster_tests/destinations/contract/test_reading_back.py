@@ -1,6 +1,7 @@
 """Reading a table back as an Arrow stream."""
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 
@@ -8,7 +9,7 @@ from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.errors import (
     DestinationError,
 )
-from s3pq_dagster_tests.destinations.contract.objects import A1, B1
+from s3pq_dagster_tests.destinations.contract.objects import A1, B1, C1
 from s3pq_dagster_tests.destinations.contract.parameters import ONE_OF_EACH_KIND
 from s3pq_dagster_tests.destinations.places import Place
 from s3pq_dagster_tests.destinations.tables import (
@@ -77,3 +78,23 @@ def test_a_reader_may_be_drained_in_another_thread(place: Place) -> None:
     assert (counted, failed) == ([3], [])
     load(place.open(), (B1, 1))
     assert place.open().state(OWNER).rows == 4
+
+
+def test_the_rows_of_some_objects_alone_are_read(destination: Destination) -> None:
+    """The destination asks which of its keys are wanted, and reads no checkpoint without them."""
+    for each in (A1, B1, C1):
+        load(destination, (each, 3))
+    asked: set[str] = set()
+
+    def wanted(keys: Sequence[str]) -> list[str]:
+        asked.update(keys)
+        return [key for key in keys if key == B1.key]
+
+    for columns in (None, ["id", "_s3_key"]):
+        with destination.read("orders", columns, wanted) as reader:
+            table = reader.read_all()
+        assert table.column("_s3_key").to_pylist() == [B1.key] * 3
+        assert columns is None or table.schema.names == columns
+    assert asked == {A1.key, B1.key, C1.key}
+    with destination.read("orders", ["id"], lambda _: []) as reader:
+        assert reader.read_all().num_rows == 0

@@ -21,7 +21,7 @@ def parsed(text: str | None, lines: Lines | None = None) -> SensorCursor:
 def test_it_is_read_as_it_was_written() -> None:
     """The tables' LastModified cursors are in the text too, but are not read back."""
     cursor = parsed(None)
-    cursor.of("a").ask("f1", now=100.0)
+    cursor.of("a", "f1").ask("f1", now=100.0)
     written = cursor.dump({"s3/bucket/a/last_modified_cursor": "2024-05-06T07:08:09Z"})
     assert json.loads(written)["s3/bucket/a/last_modified_cursor"] == "2024-05-06T07:08:09Z"
     assert parsed(written).tables == {"a": Asked("f1", 1, 100.0)}
@@ -52,6 +52,11 @@ def test_a_reload_is_remembered_beside_the_tables() -> None:
         '{"v": 1, "tables": {"a": {"at": 1e999}}}',
         '{"v": 1, "tables": {"a": {"at": "now"}}}',
         '{"v": 1, "tables": {"a": {"fingerprint": 5}}}',
+        '{"v": 1, "tables": {}, "together": 5}',
+        '{"v": 1, "tables": {}, "together": [{"attempts": 1, "at": 5}]}',
+        '{"v": 1, "tables": {}, "together": [{"attempts": 1, "at": 5, "digests": "0a"}]}',
+        '{"v": 1, "tables": {}, "together": [{"attempts": 1, "at": 5, "digests": null}]}',
+        '{"v": 1, "tables": {}, "together": [{"attempts": -1, "at": 5, "digests": ""}]}',
         '{"v": 1, "tables": {}, "reload": 5}',
         '{"v": 1, "tables": {}, "reload": {"attempts": -1}}',
         '{"v": 1, "tables": {}, "reload": {"at": "now"}}',
@@ -87,7 +92,7 @@ def test_any_json_can_be_worked_with(state: Any) -> None:
     lines = Lines()
     cursor = parsed(json.dumps(state), lines)
     assert cursor.tables or lines.texts or not state["tables"]
-    for asked in [*cursor.tables.values(), cursor.of("new")]:
+    for asked in [*cursor.tables.values(), cursor.of("new", "f")]:
         assert asked.seconds_left("f", now=1000.0) <= 3600
         asked.ask("f", now=1000.0)
         assert 60 <= asked.seconds_left("f", now=1000.0) <= 3600
@@ -134,8 +139,9 @@ def test_a_cursor_of_many_tables_fits_a_screen() -> None:
     """It has entries where something is remembered, and the latest of the LastModified cursors."""
     names = [f"public_events_of_system_{number:03}" for number in range(200)]
     cursor = SensorCursor({name: Asked() for name in names})
-    cursor.of(names[7]).ask("f" * 32, now=1000.5)
-    cursor.of(names[8]).accepted, cursor.of(names[8]).accepted_for = "a" * 32, "b" * 32
+    cursor.of(names[7], "f" * 32).ask("f" * 32, now=1000.5)
+    less = cursor.of(names[8], "f" * 32)
+    less.accepted, less.accepted_for = "a" * 32, "b" * 32
     keys = [f"s3/a-lake-of-a-company/{name}/last_modified_cursor" for name in names]
     shown = dict(
         zip(keys, (f"2024-05-{n % 28:02}T00:00:{n % 60:02}Z" for n in range(200)), strict=True)
@@ -150,7 +156,54 @@ def test_a_cursor_of_many_tables_fits_a_screen() -> None:
     left = [key for key in keys if key in state]
     assert min(shown[key] for key in left) >= max(shown[k] for k in keys if k not in state)
     assert state["cursors_not_shown"] == 200 - len(left)
-    assert parsed(written).tables == {name: cursor.of(name) for name in names[7:9]}
+    assert parsed(written).tables == {name: cursor.tables[name] for name in names[7:9]}
+
+
+def test_one_run_of_many_tables_fits_a_screen() -> None:
+    """What is remembered of them is the same: each waits for its listing, and for no other."""
+    names = [f"public_events_of_system_{number:03}" for number in range(200)]
+    cursor = SensorCursor({})
+    for number, name in enumerate(names):
+        cursor.of(name, f"{number:032x}").ask(f"{number:032x}", now=1_700_000_000.123456)
+    cursor.of(names[7], "").accepted = "a" * 32  # of this one more is remembered
+    written = cursor.dump({})
+    assert len(written) < 2000
+    assert json.loads(written)["tables"].keys() == {names[7]}
+    assert json.loads(written)["together"][0]["tables"] == 199
+    later = parsed(written)
+    for number, name in enumerate(names):
+        assert later.of(name, f"{number:032x}") == cursor.tables[name]
+    assert parsed(later.dump({})) == parsed(written)
+    changed = parsed(written)
+    assert changed.of(names[8], "another") == Asked()
+    assert changed.of(names[9], f"{8:032x}") == Asked(), "it is another table's listing"
+
+
+def test_tables_of_one_run_that_failed_are_remembered_apart_from_those_that_did_not() -> None:
+    """Where many were asked for and few fail, these have entries by their names again."""
+    first = SensorCursor({})
+    names = [f"t{number}" for number in range(50)]
+    for name in names:
+        first.of(name, "f").ask("f", now=100.0)
+    second = parsed(first.dump({}))
+    for name in names:
+        asked = second.of(name, "f")
+        if name in names[3:]:
+            asked.note_report(110.0)
+        elif asked.seconds_left("f", now=170.0) <= 0:
+            asked.ask("f", now=170.0)
+    assert json.loads(second.dump({}))["tables"] == {
+        name: {"fingerprint": "f", "attempts": 2, "at": 170.0} for name in names[:3]
+    }
+
+
+def test_a_cursor_of_an_earlier_release_is_read() -> None:
+    """It has an entry by name for each of many tables."""
+    names = [f"t{number}" for number in range(50)]
+    entry = {"fingerprint": "f", "attempts": 2, "at": 100.0}
+    cursor = parsed(json.dumps({"v": 1, "tables": dict.fromkeys(names, entry)}))
+    assert cursor.of("t7", "f") == Asked("f", 2, 100.0)
+    assert len(cursor.dump({})) < 600
 
 
 def test_a_request_is_forgotten_once_a_run_has_reported() -> None:
