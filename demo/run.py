@@ -26,6 +26,8 @@ from s3pq_dagster_tests.waiting import again_while
 
 SYNC = ["dagster", "asset", "materialize", "-m", "s3pq_dagster.definitions", "--select", "*"]
 _SENSOR_SECONDS = 90
+_SOMETHING = 2
+"""Exit code of `s3pq plan` where a run would load something."""
 _print = Console(highlight=False, soft_wrap=True).print
 
 
@@ -97,6 +99,7 @@ class _Demo:
 
     def _first_sync(self) -> None:
         _heading("First sync: every prefix becomes a table, partitions become columns")
+        self._s3pq("plan", code=_SOMETHING)
         self._sync()
         self._check_rows()
         tables = self._lake.tables()
@@ -113,6 +116,9 @@ class _Demo:
         before = {table.name: table for table in self._lake.tables()}
         self._put(key, rows)
         _print(f"  put s3://{BUCKET}/{key} with {rows.num_rows:,} rows")
+        said = self._s3pq("plan", "--footers", "--table", "flights", code=_SOMETHING)
+        foretold = [line.split()[:3] for line in said.splitlines() if "gains" in line]
+        _expect(foretold, [["flights:", "gains", data.NEW_COLUMN]], "the column that is foretold")
         self._proxy.forget()
         port = free_port()
         with dagster_dev(port, self._environment, self._lake.log) as webserver:
@@ -161,11 +167,12 @@ class _Demo:
     def _nothing_new(self) -> None:
         _heading("Once more: nothing to do")
         before = self._lake.tables()
-        self._proxy.forget()
+        self._s3pq("plan", code=0)
         self._sync()
         _expect(self._lake.tables(), before, "tables")
         _expect(self._proxy.object_reads, [], "object requests")
         _print(f"  {len(self._proxy.listings)} listings, no object request, no row written")
+        self._s3pq("status", code=0)
 
     def _put(self, key: str, rows: pa.Table) -> None:
         put(self._client, key, rows)
@@ -185,6 +192,22 @@ class _Demo:
             )
         _expect(done.returncode, 0, "exit code")
         _print(f"  done in {time.monotonic() - started:.0f} s")
+
+    def _s3pq(self, *words: str, code: int) -> str:
+        """Run the command line, which writes nothing, and print what it says."""
+        _print(f"  $ s3pq {' '.join(words)}", markup=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "s3pq_dagster.cli", *words],
+            cwd=PROJECT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        _expect(done.returncode, code, f"exit code of s3pq {words[0]}: {done.stderr}")
+        _print("".join(f"    {line}\n" for line in done.stdout.splitlines()), end="", markup=False)
+        self._proxy.forget()  # its requests are not those of the loads
+        return done.stdout
 
     def _check_rows(self) -> None:
         """Compare the rows of every object with what was uploaded."""

@@ -35,6 +35,9 @@ def test_the_demo_loads_everything_then_one_object_then_nothing(tmp_path: Path) 
         "column 'speed' is new in it",
         "nothing new: 7 of 7 tables up to date, 96 objects listed",
         "no object request, no row written",
+        "95 objects, ",
+        "flights: gains speed ",
+        "nothing pending; a run: 1 LIST + 0 GET, $0.000005",
         "Everything is as expected.",
     ):
         assert expected in done.stdout

@@ -458,6 +458,17 @@ def test_each_requirement_is_one_of_ours(command: Command) -> None:
             assert importlib.metadata.version(name)
 
 
+def test_each_other_s3pq_command_answers(folder: Path) -> None:
+    """What other pages than its own show of `s3pq` runs, and finds nothing wrong."""
+    for command in commands_of(S3PQ):
+        if command.block.document.name != "command-line.md":
+            words = [sys.executable, "-m", "s3pq_dagster.cli", *command.words[1:]]
+            done = subprocess.run(
+                words, env=os.environ | command.environment, check=False, cwd=folder
+            )
+            assert done.returncode in {0, 2}, command
+
+
 _COLLECT = """
 import json, sys, pytest
 for words in json.loads(sys.argv[1]):

@@ -103,7 +103,7 @@ class _Table:
             human_time(lag.seconds) if lag.objects else "-",
             f"v{self.seen.look.versions[-1].version}" if self.seen.look.versions else "-",
             self.cursor or "-",
-            format_cursor(last.at) if last else "-",
+            format_cursor(last.at.replace(microsecond=0)) if last else "-",
             last.run_id if last else "-",
         ]
 
@@ -204,5 +204,6 @@ def _version_lines(versions: Sequence[SchemaVersion]) -> Iterator[str]:
             steps = [f"new {name}" for name in changes.added_names()]
             what = ", ".join([*steps, *changes.retyped_names()]) or "other facts"
         since = "" if each.since_key is None else f", with {each.since_key}"
-        yield f"schema v{each.version} since {format_cursor(each.changed_at)}{since}: {what}"
+        at = format_cursor(each.changed_at.replace(microsecond=0))
+        yield f"schema v{each.version} since {at}{since}: {what}"
         before = each

@@ -117,8 +117,8 @@ def test_the_ledger_has_every_documented_fact(root: Path, destination: DeltaDest
         writer.commit(None, schema_key=None, seal=lambda: Commit([], NOON, None))
     found = pl.read_delta(str(root / "_s3pq_objects")).sort("key")
     assert found.drop("loaded_at").rows() == [
-        ("orders", "lake", A.key, "v1", 10, NOON, 2, "loaded", None, "run 7"),
-        ("orders", "lake", B.key, "v1", 10, NOON, 0, "quarantined", "truncated", "run 7"),
+        ("orders", "lake", A.key, "v1", 10, NOON, 2, "loaded", None, "run 7", False),
+        ("orders", "lake", B.key, "v1", 10, NOON, 0, "quarantined", "truncated", "run 7", False),
     ]
     told = pl.read_delta(str(root / "_s3pq_tables"))
     assert told.drop("arrow_schema", "updated_at").rows() == [
