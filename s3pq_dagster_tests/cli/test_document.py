@@ -14,6 +14,8 @@ from s3pq_dagster_tests.cli.loads import load
 from s3pq_dagster_tests.test_docs import ORDERS, Block
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
+RUN = "4c0f6a1e"
+"""Stands for the id of the run that loads the bucket."""
 ANYTHING = "…"
 """Stands in an example for what is different each time."""
 
@@ -62,6 +64,7 @@ def test_the_examples_print_what_the_page_shows(
             if program == "dagster":
                 load(bucket, "duckdb:///s3pq.duckdb")
             elif program == "s3pq":
+                words = ["run" if word == RUN else word for word in words]
                 said = s3pq(*words, **variables)
                 assert said.err == "", str(commands)
                 printed = said.out.replace(bucket.name, "lake")
@@ -84,7 +87,8 @@ def test_the_fields_are_those_that_are_printed(s3pq: CommandLine) -> None:
     load(s3pq.bucket, s3pq.environment["S3PQ_DESTINATION"])
     s3pq.bucket.put("orders/b.parquet", 1)
     page = set(re.findall(r"`(\w+)`", PAGE.read_text(encoding="utf-8")))
-    for words in (["plan", "--footers"], ["tables"], ["status"], ["doctor"]):
+    undo = ["undo", "run", "--table", "orders", "--yes"]
+    for words in (["plan", "--footers"], ["tables"], ["status"], ["doctor"], undo):
         assert names(s3pq(*words, "--json").json) - page <= {"name", "type", "from", "to"}
 
 
