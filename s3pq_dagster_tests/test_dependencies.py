@@ -45,6 +45,7 @@ def pinned() -> dict[str, list[Requirement]]:
     return found
 
 
+@pytest.mark.thorough
 def test_everything_installed_agrees() -> None:
     """`pip check` finds no requirement unmet in this environment."""
     check = [sys.executable, "-m", "pip", "check", "--disable-pip-version-check"]
