@@ -98,7 +98,9 @@ class Lake:
         """Evaluate the sensor once, as the daemon does."""
         definitions = definitions or self.definitions(**spec)
         sensor = definitions.get_repository_def().get_sensor_def("s3_parquet_sensor")
-        with dg.build_sensor_context(instance=self.instance, cursor=cursor) as context:
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=cursor, definitions=definitions
+        ) as context:
             return sensor.evaluate_tick(context)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:

@@ -48,11 +48,11 @@ def failure_observation(
         description=f"The run failed: {type(error).__name__}: {error}",
         metadata={
             ERROR: type(error).__name__,
+            **records(AT_FAULT, named),
             LASTING: error.lasting and listing is not None,
             DESTINATION: place,
             FAILED_SETTINGS: settings,
             **known,
-            **records(AT_FAULT, named),
         },
     )
 

@@ -96,7 +96,7 @@ def build_s3_parquet_sensor(
 
     @dg.sensor(
         name=name,
-        target=sensor_target(of_tables, watch.tables.values()),
+        **sensor_target(of_tables, watch.tables.values()),
         default_status=default_status,
         minimum_interval_seconds=minimum_interval_seconds,
         description="Lists the bucket and requests a run where objects are not loaded yet.",

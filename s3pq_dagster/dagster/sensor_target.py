@@ -10,18 +10,27 @@ from s3pq_dagster.dagster.metadata import SOURCE_TAG
 
 def sensor_target(
     assets: Sequence[dg.AssetsDefinition], specs: Collection[dg.AssetSpec]
-) -> dg.AssetSelection | list[dg.AssetsDefinition] | None:
+) -> dict[str, Any]:
     """Select the tables by the tag that they have in common: a list of 200 keys reads badly.
 
     Args:
         assets: The tables' assets.
         specs: Their specs.
+
+    Returns:
+        The argument of :func:`dagster.sensor` that says it; none where there are no tables.
     """
+    if not specs:
+        return {}
     sources = {spec.tags.get(SOURCE_TAG) for spec in specs}
     source = sources.pop() if len(sources) == 1 else None
-    if source is not None:
-        return _AsItIs(dg.AssetSelection.tag(SOURCE_TAG, source))
-    return list(assets) if specs else None
+    selected = (
+        list(assets) if source is None else _AsItIs(dg.AssetSelection.tag(SOURCE_TAG, source))
+    )
+    # Dagster makes one job of a `target`, and a job has one definition of partitions. What an
+    # `asset_selection` asks for runs in the job that all assets have.
+    partitions = {spec.partitions_def for spec in specs} - {None}
+    return {"target" if len(partitions) <= 1 else "asset_selection": selected}
 
 
 class _AsItIs(dg.AssetSelection):

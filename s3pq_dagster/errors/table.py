@@ -283,10 +283,13 @@ class NoReadableObjectError(S3ParquetError):
     def __init__(self, table: str, listed: int, examples: Sequence[tuple[str, str]]) -> None:
         self.table, self.listed, self.examples = table, listed, examples
         key, reason = examples[0]
+        one = f"the only listed object of table {table!r} cannot be loaded", "it"
+        more = f"none of the {listed} listed objects of table {table!r} can be loaded", "them"
+        told, them = one if listed == 1 else more
         super().__init__(
-            f"none of the {listed} listed objects of table {table!r} can be loaded: {key!r}: "
-            f"{reason}. Replace or remove them; once the cause is gone, run the table with "
-            f"retry_quarantined: true. If it is no table of yours, leave it out with `skip_tables`."
+            f"{told}: {key!r}: {reason}. Replace or remove {them}; once the cause is gone, run the "
+            f"table with retry_quarantined: true. If it is no table of yours, leave it out with "
+            f"`skip_tables`."
         )
 
     def about(self) -> list[tuple[str, str]]:

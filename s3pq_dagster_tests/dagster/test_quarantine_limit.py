@@ -93,7 +93,7 @@ def test_a_refresh_of_which_no_object_can_be_read_leaves_the_old_table(lake: Lak
     lake.run()
     lake.bucket.put("a/0.parquet", b"malformed")
     result = lake.run(config={"full_refresh": True})
-    assert "none of the 1 listed objects of table 'a' can be loaded" in _failure(result)
+    assert "the only listed object of table 'a' cannot be loaded" in _failure(result)
     assert lake.rows("a") == 3
 
 

@@ -79,6 +79,24 @@ def test_the_sensors_target_can_be_read(lake: Lake, translator: S3ParquetTransla
     assert targeted == {s.key for s in definitions.resolve_all_asset_specs()} - {downstream.key}
 
 
+def test_tables_with_different_partitions_are_asked_for_by_one_sensor(lake: Lake) -> None:
+    """A code location with a day's table, a text's and one without partitions can be loaded."""
+    static = {"match": "stock/{country}/*.parquet", "partitions": "static(country)"}
+    daily = {"match": "{table}/{hive}/*.parquet", "types": {"day": "date"}}
+    daily |= {"partitions": "daily(day)"}
+    lake.spec = {"layout": {"rules": [static, daily]}}
+    for key in ("a/day=2024-01-01/1", "b/day=2024-01-02/1", "stock/fr/1", "plain"):
+        lake.bucket.put(f"{key}.parquet", 1)
+    definitions = lake.definitions()
+    dg.Definitions.validate_loadable(definitions)
+    repository = definitions.get_repository_def()
+    selection: Any = repository.get_sensor_def("s3_parquet_sensor").asset_selection
+    assert str(selection) == f'tag:"s3pq/source"="{lake.bucket.name}"'
+    tick = lake.tick(definitions=definitions)
+    assert asked(tick) == [{"plain"}, {"a"}, {"b"}, {"stock"}]
+    assert {request.job_name for request in tick.run_requests} == {"__ASSET_JOB"}
+
+
 def test_a_new_object_asks_for_its_table_only(lake: Lake) -> None:
     """An object counts even if its LastModified is before the cursor."""
     lake.bucket.put("a/1.parquet", 1)
