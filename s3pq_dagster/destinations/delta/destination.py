@@ -99,7 +99,9 @@ class DeltaDestination:
     def entries(self, owner: Owner) -> pl.DataFrame:
         """See :meth:`Destination.entries`."""
         with self._root.open() as storage:
-            return _snapshot(storage, owner).entries
+            found = TableLogs(storage, owner.table).snapshot()
+            found.check(owner)
+            return found.entries
 
     def check_values(self, batch: pa.RecordBatch, key: str) -> None:
         """See :meth:`Destination.check_values`."""
