@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from s3pq_dagster.cli import main
 from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.destinations.places import PLACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +69,11 @@ def s3pq(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Com
     """Return what runs a command in an empty directory."""
     monkeypatch.chdir(tmp_path)
     return CommandLine(bucket, tmp_path)
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Make an empty place, once for each destination."""
+    found = PLACES[request.param](tmp_path)
+    yield found
+    found.discard()

@@ -2,7 +2,6 @@
 
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,14 +15,6 @@ CHECKS = [
     *("bucket", "credentials", "list", "get", "clock"),
     *("destination", "writable", "locks", "tables", "rows", "memory", "DAGSTER_HOME"),
 ]
-
-
-@pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """Make an empty place, once for each destination."""
-    found = PLACES[request.param](tmp_path)
-    yield found
-    found.discard()
 
 
 @pytest.fixture(autouse=True)

@@ -11,15 +11,7 @@ from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import SchemaMismatchError
 from s3pq_dagster_tests.cli.conftest import CommandLine
 from s3pq_dagster_tests.cli.loads import load, run
-from s3pq_dagster_tests.destinations.places import PLACES, Place
-
-
-@pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """Make an empty place, once for each destination."""
-    found = PLACES[request.param](tmp_path)
-    yield found
-    found.discard()
+from s3pq_dagster_tests.destinations.places import Place
 
 
 def tables(said: Any) -> dict[str, dict[str, Any]]:

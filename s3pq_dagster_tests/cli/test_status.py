@@ -1,23 +1,12 @@
 """`s3pq status`: what is loaded, from the ledger."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pytest
 
 from s3pq_dagster_tests.cli.conftest import CommandLine
 from s3pq_dagster_tests.cli.loads import load
 from s3pq_dagster_tests.destinations.places import PLACES, Place
-
-
-@pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """Make an empty place, once for each destination."""
-    found = PLACES[request.param](tmp_path)
-    yield found
-    found.discard()
 
 
 def test_the_ledger_is_shown_for_each_destination(s3pq: CommandLine, place: Place) -> None:

@@ -1,6 +1,5 @@
 """`s3pq undo`: a bad load is taken back, as a user types it."""
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,19 +9,11 @@ from click.testing import CliRunner
 from s3pq_dagster.cli import main
 from s3pq_dagster_tests.cli.conftest import CommandLine
 from s3pq_dagster_tests.cli.loads import load
-from s3pq_dagster_tests.destinations.places import PLACES, Place
+from s3pq_dagster_tests.destinations.places import Place
 from s3pq_dagster_tests.destinations.tables import ids_by_key
 
 GOOD = {"orders/a.parquet": [1, 2]}
 LOADED = GOOD | {"orders/b.parquet": [3], "orders/c.parquet": [4]}
-
-
-@pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    """Make an empty place, once for each destination."""
-    found = PLACES[request.param](tmp_path)
-    yield found
-    found.discard()
 
 
 @pytest.fixture
