@@ -128,11 +128,8 @@ class _Plan:
         return sum(table.gets for table in self.tables)
 
     def as_json(self, prices: Prices) -> dict[str, Any]:
-        source = self.opened.source
         return {
-            "source": self.opened.target.name,
-            "bucket": source.bucket,
-            "path_prefix": source.path_prefix,
+            **self.opened.named(),
             "destination": self.place,
             "tables": [table.as_json() for table in self.tables],
             **self.left_out.as_json(),

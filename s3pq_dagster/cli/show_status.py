@@ -155,11 +155,8 @@ class _Status:
     tables: Sequence[_Table]
 
     def as_json(self) -> dict[str, Any]:
-        source = self.opened.source
         return {
-            "source": self.opened.target.name,
-            "bucket": source.bucket,
-            "path_prefix": source.path_prefix,
+            **self.opened.named(),
             "destination": self.place,
             "tables": [table.as_json() for table in self.tables],
         }

@@ -88,9 +88,7 @@ class _Tables:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "source": self.opened.target.name,
-            "bucket": self.opened.source.bucket,
-            "path_prefix": self.opened.source.path_prefix,
+            **self.opened.named(),
             "tables": [self._table_json(table) for table in self.tables],
             **self.left_out.as_json(),
         }

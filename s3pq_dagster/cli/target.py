@@ -76,6 +76,14 @@ class OpenTarget:
         """What is listed."""
         return f"s3://{self.source.bucket}/{self.source.path_prefix}"
 
+    def named(self) -> dict[str, Any]:
+        """Return how the source is named in what is printed for scripts."""
+        return {
+            "source": self.target.name,
+            "bucket": self.source.bucket,
+            "path_prefix": self.source.path_prefix,
+        }
+
     @cached_property
     def io_manager(self) -> S3ParquetIOManager:
         """The IO manager, which waits for no lock for long.
