@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "dependencies.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
 WORKFLOWS = sorted((ROOT / ".github").glob("workflows/*.yml"))
-"""The archive of the sources, which the wheel's tests are taken from, has none."""
+"""The archive of the sources has none; `make test WHEEL=1` puts them beside the tests."""
 OURS = "s3pq-dagster"
 BY_PIP = {"pip", "setuptools", "wheel"}
 """What an environment has before anything is installed into it."""

@@ -6,8 +6,9 @@ import pty
 import re
 import subprocess
 import sys
-import time
+import threading
 import tomllib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -138,8 +139,16 @@ def test_completion_knows_commands_and_options(typed: str, position: int, comple
     assert done.stdout.split() == [completed]
 
 
-def on_a_terminal(*words: str, environ: dict[str, str], cwd: Path) -> str:
-    """Run the command line on a terminal, and return all that it draws there."""
+def on_a_terminal(
+    *words: str,
+    environ: dict[str, str],
+    cwd: Path,
+    watch: Callable[[bytes], None] = lambda _drawn: None,
+) -> str:
+    """Run the command line on a terminal, and return all that it draws there.
+
+    ``watch`` is called with what is drawn so far, each time there is more.
+    """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*MODULE, *words],
@@ -153,21 +162,28 @@ def on_a_terminal(*words: str, environ: dict[str, str], cwd: Path) -> str:
     with suppress(OSError):  # Linux says so at the end
         while some := os.read(ours, 65_536):
             drawn += some
+            watch(drawn)
     os.close(ours)
     assert process.wait(60) == 0
     return drawn.decode()
 
 
 def test_a_terminal_sees_a_table_and_how_far_a_slow_listing_is(s3pq: CommandLine) -> None:
-    """After two seconds progress is drawn, with what is done and the rate; then the table."""
+    """Progress is drawn while the listing is waited for, with what is done; then the table."""
     s3pq.bucket.put("orders/a.parquet", b"x")
+    is_drawn = threading.Event()
 
     def slow(request: Request) -> None:
         if request.is_listing:
-            time.sleep(3.5)
+            is_drawn.wait(30)
+
+    def watch(drawn: bytes) -> None:
+        if b"0 objects" in drawn:
+            is_drawn.set()
 
     s3pq.bucket.proxy.before = slow
-    drawn = on_a_terminal("tables", environ=s3pq.environment, cwd=s3pq.directory)
+    drawn = on_a_terminal("tables", environ=s3pq.environment, cwd=s3pq.directory, watch=watch)
+    assert is_drawn.is_set()
     assert f"listing s3://{s3pq.bucket.name}/" in drawn
     assert "0 objects" in drawn
     assert "\u2500" in drawn  # the line below the names of the columns
