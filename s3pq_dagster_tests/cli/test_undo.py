@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from s3pq_dagster.cli import main
 from s3pq_dagster_tests.cli.conftest import CommandLine
 from s3pq_dagster_tests.cli.loads import load
-from s3pq_dagster_tests.destinations.places import Place
+from s3pq_dagster_tests.destinations.places import Place, held
 from s3pq_dagster_tests.destinations.tables import ids_by_key
 
 GOOD = {"orders/a.parquet": [1, 2]}
@@ -85,3 +85,16 @@ def test_what_cannot_be_meant_is_told(s3pq: CommandLine) -> None:
     assert missing.code == 1
     assert "--table" in missing.err
     assert s3pq.files() == before
+
+
+@pytest.mark.thorough
+def test_a_table_that_is_being_written_is_left_alone(
+    s3pq: CommandLine, place: Place, variables: dict[str, str]
+) -> None:
+    """It waits for seconds, not as long as a run does, and says that the table is locked."""
+    with held(place, "orders"):
+        said = s3pq("undo", "bad-2", "-t", "orders", "--yes", **variables)
+    assert said.code == 1
+    assert "DestinationLockedError" in said.err
+    assert ids_by_key(place.open(), "orders") == LOADED
+    assert s3pq("undo", "bad-2", "-t", "orders", "--yes", **variables).code == 0
