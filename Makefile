@@ -18,6 +18,9 @@ NO_UI   := $(if $(BROWSER)$(CI),,-m "not ui")
 # The theme tells on each build of other software that its authors make.
 QUIET_MKDOCS := NO_MKDOCS_2_WARNING=1
 
+# Where it is set, each of the many processes that the tests start compiles all that it imports once more.
+unexport PYTHONDONTWRITEBYTECODE
+
 HOW_LONG := 'On two idle cores the tests take five to nine minutes; with ARGS=--thorough twenty to thirty-five.'
 
 .DEFAULT_GOAL := help
