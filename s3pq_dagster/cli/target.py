@@ -16,6 +16,7 @@ from s3pq_dagster.cli.projects import sources_in_component, sources_in_module
 from s3pq_dagster.dagster.environment import configured
 from s3pq_dagster.dagster.io_manager import S3ParquetIOManager
 from s3pq_dagster.dagster.io_managers import build_io_manager
+from s3pq_dagster.dagster.opening import opened_resource
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.destinations.protocol import Destination
 from s3pq_dagster.errors import ConfigurationError, one_line
@@ -50,7 +51,7 @@ class Target:
         Raises:
             ConfigurationError: A variable is not set, or has no value that is allowed.
         """
-        with _told_in_a_line(), self.source.process_config_and_initialize_cm() as opened:
+        with _told_in_a_line(), opened_resource(self.source) as opened:
             source = opened.model_copy(update=changed) if changed else opened
             with ExitStack() as stack:
                 yield OpenTarget(self, source, stack)
@@ -102,9 +103,7 @@ class OpenTarget:
         with _told_in_a_line():
             manager = build_io_manager(given) if isinstance(given, str) else given
             manager.check_installed()
-            opened: S3ParquetIOManager = self.stack.enter_context(
-                manager.process_config_and_initialize_cm()
-            )
+            opened = self.stack.enter_context(opened_resource(manager))
         patience = getattr(opened, "lock_timeout_seconds", None)
         if patience is None:
             return opened

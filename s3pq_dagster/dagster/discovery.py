@@ -13,6 +13,7 @@ import dagster as dg
 import pyarrow as pa
 
 from s3pq_dagster.dagster.findings import log_dropped, log_missing, log_rules, log_tables
+from s3pq_dagster.dagster.opening import opened_resource
 from s3pq_dagster.dagster.processes import (
     is_code_server_start,
     is_worker_process,
@@ -75,7 +76,7 @@ def discover(source: S3ParquetResource, log: logging.Logger | None = None) -> li
         TableNameError: No table name can be made of a prefix.
     """
     log = log or dg.get_dagster_logger(LOGGER)
-    with source.process_config_and_initialize_cm() as opened:
+    with opened_resource(source) as opened:
         saved = SavedTables.of(opened)
         if (tables := _rebuilt(saved, log)) is not None:
             return tables
@@ -112,7 +113,7 @@ def refresh(source: S3ParquetResource, path: Path, log: logging.Logger) -> list[
         TableNameError: No table name can be made of a prefix; the file stays as it is.
         OSError: The file cannot be written; it stays as it is.
     """
-    with source.process_config_and_initialize_cm() as opened:
+    with opened_resource(source) as opened:
         saved = SavedTables.of(opened, path)
         tables = _relisted(opened, saved, log)
         saved.write(tables)

@@ -17,6 +17,7 @@ from s3pq_dagster.dagster.lag import LagLog
 from s3pq_dagster.dagster.metadata import COLLISION, PREFIX, TABLE, TOO_MANY_PARTITIONS
 from s3pq_dagster.dagster.names import SENSOR_NAME
 from s3pq_dagster.dagster.new_tables import Reloads, not_loaded
+from s3pq_dagster.dagster.opening import opened_resource
 from s3pq_dagster.dagster.partition_watch import divided, range_tags
 from s3pq_dagster.dagster.resource import S3ParquetResource
 from s3pq_dagster.dagster.sensor_cursor import SensorCursor
@@ -136,8 +137,8 @@ class BucketWatch:
         """List the bucket and decide for which tables to request runs."""
         begun = time.monotonic()
         with (
-            self.source.process_config_and_initialize_cm() as opened,
-            _opened(self.destination) as destination,
+            opened_resource(self.source, context.instance) as opened,
+            _opened(self.destination, context.instance) as destination,
         ):
             grouping = self.listing.go_on(opened, context.log)
             if isinstance(grouping, dg.SkipReason):
@@ -255,12 +256,14 @@ class BucketWatch:
 
 
 @contextmanager
-def _opened(destination: S3ParquetIOManager | None) -> Iterator[S3ParquetIOManager | None]:
+def _opened(
+    destination: S3ParquetIOManager | None, instance: dg.DagsterInstance
+) -> Iterator[S3ParquetIOManager | None]:
     """Open the IO manager, with environment variables read now; its destination stays closed."""
     if destination is None:
         yield None
     else:
-        with destination.process_config_and_initialize_cm() as opened:
+        with opened_resource(destination, instance) as opened:
             yield opened
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -125,28 +126,51 @@ def test_the_next_table_is_fetched_while_one_is_written(lake: Lake) -> None:
     assert [lake.rows(f"t{table}") for table in range(3)] == [6, 6, 6]
 
 
+class _Instance:
+    """An instance of DuckDB, and how it attached files."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self.attached: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        if sql.startswith("ATTACH"):
+            self.attached.append(sql.rsplit(maxsplit=1)[-1])
+        return self._connection.execute(sql, *parameters)
+
+
 def test_a_duckdb_file_is_opened_once_for_each_table_with_nothing_new(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A loaded table is opened three times: to ask for its state, to write it, and to check it."""
+    """A loaded table is opened three times: to ask for its state, to write it, and to check it.
+
+    Each time the instance that the process has of the file attaches it.
+    """
+    instances: list[_Instance] = []
+    connect: Callable[..., duckdb.DuckDBPyConnection] = duckdb.connect
+
+    def made(*database: str, **options: Any) -> _Instance:
+        instances.append(_Instance(connect(*database, **options)))
+        return instances[-1]
+
+    monkeypatch.setattr(duckdb, "connect", made)
     fill(lake.bucket, tables=3, objects=2)
     definitions = lake.definitions()
     assert lake.run(definitions=definitions).success
-    opened: list[bool] = []
-    connect = duckdb.connect
-
-    def counted(database: str, *, read_only: bool = False, **options: Any) -> Any:
-        opened.append(read_only)
-        return connect(database, read_only=read_only, **options)
-
-    monkeypatch.setattr(duckdb, "connect", counted)
+    assert len(instances) == 2  # the file is created by one of its own
+    attached = instances[-1].attached
+    attached.clear()
     assert lake.run(definitions=definitions).success
-    assert opened == [True] * 3
-    opened.clear()
+    assert attached == ["(READ_ONLY)"] * 3
+    attached.clear()
     for table in range(3):
         lake.bucket.put(f"t{table}/new.parquet", 3)
     assert lake.run(definitions=definitions).success
-    assert sorted(opened) == sorted([True, False, True] * 3)
+    assert sorted(attached) == ["(READ_ONLY)"] * 6 + ["(READ_WRITE)"] * 3
+    assert len(instances) == 2
 
 
 @pytest.mark.parametrize("concurrency", first_of([2, 1, 5]))
@@ -193,3 +217,19 @@ def test_a_reload_reads_no_footer_again(lake: Lake) -> None:
     found = lake.definitions().resolve_asset_graph().get_all_asset_keys()
     assert found == {dg.AssetKey([lake.bucket.name, f"t{n}"]) for n in range(2)}
     assert lake.bucket.proxy.object_reads == []
+
+
+def test_a_tick_makes_no_instance_of_dagster(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resources are opened with the instance of the daemon; making another one takes 0.1 s."""
+    fill(lake.bucket, tables=2, objects=1)
+    definitions = lake.definitions()
+    made: list[None] = []
+    ephemeral = dg.DagsterInstance.ephemeral
+
+    def counted(*given: Any, **options: Any) -> dg.DagsterInstance:
+        made.append(None)
+        return ephemeral(*given, **options)
+
+    monkeypatch.setattr(dg.DagsterInstance, "ephemeral", counted)
+    assert len(lake.tick(definitions=definitions).run_requests) == 1
+    assert made == []

@@ -485,8 +485,7 @@ def test_a_connection_reaches_no_file_and_draws_no_bar(
     """
     load(destination, (A, 1))
     with destination.read("orders", None), destination.read("orders", None):
-        for connection in connections[-2:]:
-            cursor = connection.cursor()
+        for cursor in (connections[-1].cursor(), connections[-1].cursor()):
             for setting in ("enable_progress_bar", "enable_external_access", "lock_configuration"):
                 said = cursor.execute(f"SELECT current_setting('{setting}')").fetchall()
                 assert said == [(setting == "lock_configuration",)]
@@ -554,6 +553,73 @@ def test_rows_can_be_replaced_after_duckdb_compacted(
     load(destination, (meta(A.key, "v2"), 4))
     load(destination, (meta(A.key, "v3"), 2), start=90)
     assert ids_by_key(destination) == {A.key: [90, 91], B.key: [50, 51, 52]}
+
+
+def test_a_process_keeps_few_instances(
+    tmp_path: Path, connections: list[duckdb.DuckDBPyConnection]
+) -> None:
+    """One instance attaches a file whenever it is opened; those of other files are closed."""
+    for number in range(6):
+        destination = DuckDBDestination(str(tmp_path / f"{number}.duckdb"))
+        load(destination, (A, 1), start=number)
+        load(destination, (B, 1), start=number)
+        assert ids_by_key(destination) == {A.key: [number], B.key: [number]}
+    assert len(connections) == 12  # each file is created by another one
+    assert sum(map(is_open, connections)) <= 4
+
+
+def is_open(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether a connection takes statements."""
+    try:
+        connection.execute("SELECT 1")
+    except duckdb.ConnectionException:
+        return False
+    return True
+
+
+def test_another_memory_limit_is_another_instance(database: Path) -> None:
+    """Where nobody has the file open it is taken at once, else it is waited for."""
+    small, large = (
+        DuckDBDestination(str(database), memory_limit=limit, lock_timeout_seconds=0.2)
+        for limit in ("100MB", "200MB")
+    )
+    load(small, (A, 1))
+    load(large, (B, 1))
+    with small.read("orders", None), pytest.raises(DestinationLockedError, match="memory_limit"):
+        large.state(OWNER)
+    assert large.state(OWNER).rows == 2
+
+
+def test_a_file_with_the_name_of_duckdbs_own_database(tmp_path: Path) -> None:
+    """The instance that attaches a file has a database in memory, of the name ``memory``."""
+    destination = DuckDBDestination(str(tmp_path / "memory.duckdb"))
+    load(destination, (A, 2))
+    assert ids_by_key(destination) == {A.key: [0, 1]}
+
+
+def test_a_default_may_name_the_file(database: Path, destination: DuckDBDestination) -> None:
+    """A file is attached under the name it has where people open it."""
+    load(destination, (A, 1))
+    name = database.stem
+    ask(
+        database,
+        f"CREATE SEQUENCE ids; ALTER TABLE orders ADD COLUMN mine INTEGER; "
+        f"ALTER TABLE orders ALTER COLUMN mine SET DEFAULT nextval('{name}.main.ids')",
+    )
+    load(destination, (B, 2))
+    assert ask(database, "SELECT count(mine) FROM orders") == [(2,)]
+
+
+def test_nothing_is_left_beside_the_file(
+    database: Path, connections: list[duckdb.DuckDBPyConnection]
+) -> None:
+    """What spills leaves no directory of temporary files while the process goes on."""
+    destination = DuckDBDestination(str(database), memory_limit="64MB")
+    load(destination, (A, 1))
+    with destination.read("orders", None), connections[-1].cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE spilled AS SELECT md5(range::TEXT) FROM range(3000000)")
+        assert database.with_name(f"{database.name}.tmp").exists()
+    assert [each.name for each in database.parent.iterdir()] == [database.name]
 
 
 def test_no_thread_is_left(destination: DuckDBDestination) -> None:

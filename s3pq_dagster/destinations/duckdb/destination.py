@@ -16,9 +16,9 @@ import pyarrow as pa
 from s3pq_dagster.destinations.batches import as_stored
 from s3pq_dagster.destinations.column_rules import check_chosen
 from s3pq_dagster.destinations.condition import Condition, holders_of, refusal_of
+from s3pq_dagster.destinations.duckdb.attached_file import attached_file
 from s3pq_dagster.destinations.duckdb.failures import (
     after_commit,
-    cannot_open,
     first_line,
     reads,
     translated,
@@ -38,22 +38,8 @@ from s3pq_dagster.errors import (
 )
 from s3pq_dagster.schemas import KEY_COLUMN
 
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "enable_external_access": "false",
-    "python_enable_replacements": "false",
-}
-_WRITING: dict[str, str | bool | int | float | list[str]] = {"wal_autocheckpoint": "1MB"}
-"""Commits of more than 1 MB, not only of 16 MB, go straight into the file. Rows that go into the
-.wal file are written twice: closing the file, which happens after each table, copies them."""
-_SETTINGS = "SET enable_progress_bar = false; SET lock_configuration = true"
-"""Settings that DuckDB does not take when it opens a file. The progress bar would be drawn on the
-standard output of whatever process this is."""
 _READ_ROWS = 32_768
 """Rows in a batch that is read back."""
-_IS_LOCKED = "SELECT current_setting('lock_configuration')"
-"""The readers of a process share one open file, and the first of them has locked the settings."""
 _RULES = ValueRules("DuckDB", check_schema, rule_of)
 
 
@@ -228,33 +214,19 @@ class DuckDBDestination:
         with lock_of(self._path).held(
             self._path, exclusive=not read_only, timeout_seconds=self._lock_timeout_seconds
         ):
+            file = attached_file(self._path)
             connection = wait_for_lock(
-                lambda: self._connect(read_only=read_only),
+                lambda: file.open(read_only=read_only, memory_limit=self._memory_limit),
                 timeout_seconds=self._lock_timeout_seconds,
                 log=self._log,
                 database=self._path,
             )
+            has_failed = True
             try:
                 yield connection
+                has_failed = False
             finally:
-                connection.close()
-
-    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-        config = _CONFIG | ({} if read_only else _WRITING)
-        if self._memory_limit:
-            config["memory_limit"] = self._memory_limit
-        try:
-            with lock_of(self._path).opening:
-                connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
-                try:
-                    if connection.execute(_IS_LOCKED).fetchall() == [(False,)]:
-                        connection.execute(_SETTINGS)
-                except BaseException:
-                    connection.close()
-                    raise
-        except duckdb.Error as error:
-            raise cannot_open(self._path, self._memory_limit, error) from error
-        return connection
+                file.close(connection, has_failed=has_failed)
 
 
 def _make_directory_of(path: Path) -> None:

@@ -114,11 +114,8 @@ def cannot_open(path: Path, memory_limit: str | None, error: duckdb.Error) -> De
     found = first_line(error)
     if "Could not set lock" in found:
         return DestinationLockedError(f"{path} is open in another process: {found}")
-    if isinstance(error, duckdb.ConnectionException) and "different configuration" in found:
-        return DestinationLockedError(
-            f"{path} is open in this process with another configuration: {found}. Close "
-            f"that connection."
-        )
+    if "Unique file handle conflict" in found:
+        return in_use(path, found)
     if memory_limit and not _is_limit(memory_limit):
         return DestinationDeniedError(
             f"DuckDB does not take memory_limit {memory_limit!r}: {found}. Give it as "
@@ -128,6 +125,14 @@ def cannot_open(path: Path, memory_limit: str | None, error: duckdb.Error) -> De
         f"cannot open {path} as a DuckDB file: {found}. If it is damaged, "
         f"put back a copy of it and of its .wal file; if it is empty or something else, move "
         f"it away or name another file: every object is then loaded into a new one."
+    )
+
+
+def in_use(path: Path, found: str) -> DestinationLockedError:
+    """Build the error for a file that this process has open in another way."""
+    return DestinationLockedError(
+        f"{path} is open in this process with another configuration: {found}. Close that "
+        f"connection."
     )
 
 

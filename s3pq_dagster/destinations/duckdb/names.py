@@ -1,4 +1,4 @@
-"""Quotes names as SQL identifiers."""
+"""Quotes names as SQL identifiers, and texts as literals."""
 
 from s3pq_dagster.errors import UnsupportedSchemaError
 
@@ -13,6 +13,11 @@ def quoted(identifier: str) -> str:
         msg = f"{identifier!r} cannot be a name in DuckDB: it is empty or holds NUL"
         raise UnsupportedSchemaError(msg)
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def quoted_text(text: str) -> str:
+    """Quote a text as an SQL literal, where DuckDB takes no parameter."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def is_usable(identifier: str) -> bool:

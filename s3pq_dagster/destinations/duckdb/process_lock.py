@@ -11,13 +11,11 @@ from s3pq_dagster.errors import DestinationLockedError
 class ProcessLock:
     """Lets many readers, or one writer, of a file run at a time in this process."""
 
-    # DuckDB's own lock is between processes. Within a process a second connection shares the file
-    # that is open, and fails if one only reads and the other writes. Readers are counted, not bound
-    # to a thread: a stream of rows may be closed by another thread than the one that opened it.
+    # DuckDB's own lock is between processes. Within a process all readers share the file that is
+    # attached, which cannot be read and written in turns. Readers are counted, not bound to a
+    # thread: a stream of rows may be closed by another thread than the one that opened it.
 
     def __init__(self) -> None:
-        self.opening = threading.Lock()
-        """Held while a connection is opened and set up."""
         self._changed = threading.Condition()
         self._holders = 0
         self._has_writer = False
