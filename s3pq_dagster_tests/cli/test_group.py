@@ -168,6 +168,7 @@ def on_a_terminal(
     return drawn.decode()
 
 
+@pytest.mark.thorough
 def test_a_terminal_sees_a_table_and_how_far_a_slow_listing_is(s3pq: CommandLine) -> None:
     """Progress is drawn while the listing is waited for, with what is done; then the table."""
     s3pq.bucket.put("orders/a.parquet", b"x")

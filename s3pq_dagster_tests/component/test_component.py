@@ -160,6 +160,7 @@ def test_a_destination_takes_all_fields_of_its_io_manager(
         assert getattr(component.destination, "compression", None) == "snappy"
 
 
+@pytest.mark.thorough
 def test_a_variable_in_a_destination_stays_a_reference(
     project: DefsFolderSandbox,
     bucket: Bucket,
@@ -193,6 +194,7 @@ def test_what_cannot_be_used_is_named(
     assert "s3cret" not in error
 
 
+@pytest.mark.thorough
 def test_text_that_looks_like_a_number_stays_text(
     project: DefsFolderSandbox, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +255,7 @@ def test_without_a_state_it_says_what_to_run(
     assert "run `dg utils refresh-defs-state`" in error
 
 
+@pytest.mark.thorough
 def test_a_start_without_s3_uses_the_last_state(
     project: DefsFolderSandbox, bucket: Bucket, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -393,6 +396,7 @@ def test_two_components_that_make_the_same_are_both_named(
         assert part in error
 
 
+@pytest.mark.thorough
 def test_what_two_components_load_is_one_asset_upstream_of_both(
     project: DefsFolderSandbox, bucket: Bucket, tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_state_that_a_sensor_cannot_refresh_is_told(bucket: Bucket, tmp_path: 
     assert refresh_of(legacy, tmp_path) is None
 
 
+@pytest.mark.thorough
 def test_the_attribute_reaches_the_sensor(
     bucket: Bucket, database: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,7 @@ def test_one_tables_failure_leaves_the_others_alone(lake: Lake) -> None:
     assert "s3:GetObject" in message
 
 
+@pytest.mark.thorough
 def test_granularity_all_is_one_op_and_can_be_subset(lake: Lake) -> None:
     """A run takes one step for all selected tables."""
     for table in ("a", "b", "c"):
@@ -171,6 +172,7 @@ def test_a_translator_changes_key_group_tags_and_description(lake: Lake) -> None
     assert not lake.tick(definitions=definitions).run_requests
 
 
+@pytest.mark.thorough
 def test_two_buckets_live_in_one_code_location(lake: Lake, weed_lake: Lake) -> None:
     """The builders take resource keys, and a table name belongs to one bucket."""
     lake.bucket.put("a/1.parquet", 1)

@@ -99,6 +99,7 @@ def test_a_row_deleted_by_hand_fails_rows_reconciled(loaded: Lake) -> None:
     assert sample(reconciled) == [{"key": "a/2.parquet", "ledger_rows": 4, "table_rows": 3}]
 
 
+@pytest.mark.thorough
 def test_rows_of_no_object_fail_rows_reconciled(loaded: Lake) -> None:
     """Inserted rows count, with a key that the ledger does not have or without a key."""
     loaded.execute("INSERT INTO a (id, _s3_key) VALUES (1, 'a/9.parquet'), (2, NULL)")
@@ -136,6 +137,7 @@ def test_a_quarantined_object_fails_no_quarantine_until_it_is_replaced(loaded: L
     assert loaded.rows("a") == 12
 
 
+@pytest.mark.thorough
 def test_a_deleted_object_takes_its_quarantine_with_it(loaded: Lake) -> None:
     """The check ignores quarantined objects that are no longer listed."""
     loaded.bucket.put("a/3.parquet", b"malformed")
@@ -160,6 +162,7 @@ def test_rows_of_a_deleted_object_fail_complete_in_a_mirror_only(
         assert sample(found) == [{"key": "a/1.parquet", "what": "loaded, no longer listed"}]
 
 
+@pytest.mark.thorough
 def test_versions_kept_by_append_reconcile(lake: Lake) -> None:
     """The check counts the rows of all loaded versions of a key."""
     lake.bucket.put("a/1.parquet", 3)
@@ -197,6 +200,7 @@ def test_a_load_of_some_objects_fails_complete(lake: Lake) -> None:
     assert not passed(result)["complete"]
 
 
+@pytest.mark.thorough
 def test_footers_are_read_again_on_request(loaded: Lake) -> None:
     """Each loaded object costs one ranged request; ledger, table and footers agree."""
     loaded.bucket.put("a/3.parquet", b"malformed")
@@ -212,6 +216,7 @@ def test_footers_are_read_again_on_request(loaded: Lake) -> None:
     assert values(reconciled)["s3pq/footers_read"] == 2
 
 
+@pytest.mark.thorough
 def test_a_footer_with_other_rows_than_the_ledger_fails_rows_reconciled(loaded: Lake) -> None:
     """A footer reveals a change by hand of both the rows and their ledger entry."""
     loaded.execute("DELETE FROM a WHERE _s3_key = 'a/2.parquet' AND id = 0")
@@ -249,6 +254,7 @@ def test_checks_cost_no_request_after_a_load(lake: Lake) -> None:
     assert len(lake.bucket.proxy.object_reads) == 2
 
 
+@pytest.mark.thorough
 def test_one_op_for_all_evaluates_the_checks_of_each_table(lake: Lake) -> None:
     """Each table is checked with `granularity="all"` too."""
     for table in ("a", "b"):
@@ -258,6 +264,7 @@ def test_one_op_for_all_evaluates_the_checks_of_each_table(lake: Lake) -> None:
     assert sorted(found) == sorted((table, name) for table in ("a", "b") for name in CHECKS)
 
 
+@pytest.mark.thorough
 def test_checks_can_be_left_off(lake: Lake) -> None:
     """With `checks=False` an asset has no checks."""
     lake.bucket.put("a/1.parquet", 3)

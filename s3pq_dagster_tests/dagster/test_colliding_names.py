@@ -11,6 +11,7 @@ from s3pq_dagster_tests.lake import Lake, materialized, messages, names
 LEDGER = {"_s3pq_objects", "_s3pq_tables", "_s3pq_schemas"}
 
 
+@pytest.mark.thorough
 def test_names_that_look_alike_are_replaced_apart(lake: Lake) -> None:
     """Overwriting an object replaces the rows of exactly its key, byte by byte."""
     twins = ["caf\u00e9", "cafe\u0301", "a\x00b", "a\x00c", "a", "A", "a ", "%61", "\uff41"]
@@ -75,6 +76,7 @@ def test_case_twins_fail_and_other_tables_load(
     assert lake.tables() == {"orders", "b", *LEDGER}
 
 
+@pytest.mark.thorough
 def test_the_sensor_asks_for_no_table_that_collides(lake: Lake) -> None:
     """Its reason begins with them; once one is gone, it says that a reload is needed."""
     for key in ("a-b/1", "a_b/1", "c/1"):
@@ -146,6 +148,7 @@ def test_prefixes_without_a_name_stop_discovery_until_they_are_left_out(lake: La
     assert lake.tables() == {"a", *LEDGER}
 
 
+@pytest.mark.thorough
 def test_a_collision_that_comes_later_stops_no_table_that_is_known(lake: Lake) -> None:
     """Runs and ticks go on and the sensor warns; after a reload its runs fail."""
     lake.bucket.put("a/1.parquet", 1)

@@ -31,6 +31,7 @@ def test_a_reload_replaces_the_rows_of_the_objects_it_names(loaded: Lake) -> Non
     assert not loaded.tick().run_requests
 
 
+@pytest.mark.thorough
 def test_what_is_pending_is_left_to_the_next_run(loaded: Lake, bucket: Bucket) -> None:
     """A reload loads what it names, and the sensor asks for the rest."""
     bucket.put("a/new.parquet", pa.table({"id": ["new"]}))

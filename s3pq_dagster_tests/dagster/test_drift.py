@@ -67,6 +67,7 @@ def test_a_deviation_is_told_once(lake: Lake) -> None:
     assert lake.rows("t") == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", ["evolve", "rescue"])
 def test_shards_that_meet_different_columns_end_in_one_table(lake: Lake, mode: str) -> None:
     """Each shard finds another column; all rows and values are there."""

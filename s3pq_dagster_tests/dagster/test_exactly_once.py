@@ -35,6 +35,7 @@ def test_an_object_from_before_the_cursor_loads(lake: Lake) -> None:
     assert cursor(lake, "a") == NOON
 
 
+@pytest.mark.thorough
 def test_an_object_put_again_with_equal_bytes_loads_nothing(lake: Lake) -> None:
     """The e_tag is the same, and LastModified does not count."""
     lake.bucket.put("a/1.parquet", parquet(numbers(2)))
@@ -173,6 +174,7 @@ def test_a_backfill_resumes_at_its_last_checkpoint(lake: Lake) -> None:
     assert lake.rows("a") == 60
 
 
+@pytest.mark.thorough
 def test_row_ids_are_the_same_however_often_a_row_is_loaded(lake: Lake) -> None:
     """Row ids depend on bucket, key, e_tag and row number alone."""
     lake.bucket.put("a/1.parquet", parquet(numbers(3)))
@@ -183,6 +185,7 @@ def test_row_ids_are_the_same_however_often_a_row_is_loaded(lake: Lake) -> None:
     assert len({row for row, _ in first}) == 3
 
 
+@pytest.mark.thorough
 def test_without_cq_ids_the_columns_are_left_out(lake: Lake) -> None:
     """`_s3_key` stays, since replacing rows needs it."""
     lake.bucket.put("a/1.parquet", 1)
@@ -258,6 +261,7 @@ def test_rows_of_any_width_are_loaded(lake: Lake) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_the_cursor_of_a_mirror_is_that_of_what_is_left(lake: Lake) -> None:
     """The cursor goes back when the newest object is deleted."""
     for number in range(2):

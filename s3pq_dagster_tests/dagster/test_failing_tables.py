@@ -73,6 +73,7 @@ def test_what_trying_again_cannot_mend_waits_for_another_listing(lake: Lake) -> 
     assert not lake.tick(tick.cursor, definitions=definitions).run_requests
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("_differing")
 def test_another_configuration_brings_a_run(lake: Lake) -> None:
     """Reloaded with nothing changed, the sensor waits; with a column made text, it loads."""
@@ -83,6 +84,7 @@ def test_another_configuration_brings_a_run(lake: Lake) -> None:
     assert lake.run("a", definitions=changed).success
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("_differing")
 def test_the_failure_in_another_destination_does_not_count(lake: Lake, tmp_path: Path) -> None:
     """Two destinations, one instance: each fails for itself."""
@@ -91,6 +93,7 @@ def test_the_failure_in_another_destination_does_not_count(lake: Lake, tmp_path:
     assert asked(moved.tick(hours_later(tick))) == [{"a"}]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("_differing")
 def test_the_failure_of_a_run_with_other_options_does_not_count(lake: Lake) -> None:
     """A run that a person started with its own options says nothing of one without."""
@@ -109,6 +112,7 @@ def test_what_trying_again_may_mend_is_asked_for_again(lake: Lake) -> None:
     failed(lake, definitions, hours_later(tick))
 
 
+@pytest.mark.thorough
 def test_a_later_failure_that_may_be_mended_is_asked_for_again(lake: Lake) -> None:
     """The newest failure counts, not the gravest."""
     lake.bucket.put("a/1.parquet", NUMBERS)
@@ -148,6 +152,7 @@ def test_a_failure_does_not_make_the_sensor_forget(lake: Lake) -> None:
     assert "1 of 1 tables up to date" in str(tick.skip_message)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("others", [1, 12])
 def test_observations_of_others_do_not_make_the_sensor_forget(lake: Lake, others: int) -> None:
     """Somebody logs what they found of the table, without a data version."""
@@ -206,6 +211,7 @@ def test_a_step_that_is_tried_again_observes_its_last_failure_only(lake: Lake) -
     assert failures(lake) == ["DestinationError"]
 
 
+@pytest.mark.thorough
 def test_a_shard_that_fails_observes_the_table(lake: Lake) -> None:
     """The page is the table's, whichever of its steps fails."""
     for number in range(2):

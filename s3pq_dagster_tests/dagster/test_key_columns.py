@@ -46,6 +46,7 @@ def test_a_key_with_a_name_twice_or_one_of_ours_is_set_aside(lake: Lake, *, toge
     assert observed(lake.run(definitions=definitions)).keys() == {"t"}
 
 
+@pytest.mark.thorough
 def test_a_capture_and_a_segment_of_one_name_are_the_name_twice(lake: Lake) -> None:
     """A rule can drop neither alone; so the object is set aside, and the log says why."""
     layout = Layout(rules=[Rule(match="t/{day}/{hive}/*.parquet")])
@@ -58,6 +59,7 @@ def test_a_capture_and_a_segment_of_one_name_are_the_name_twice(lake: Lake) -> N
     }
 
 
+@pytest.mark.thorough
 def test_a_case_twin_of_a_files_column_is_that_column(lake: Lake) -> None:
     """The file's value stays; where schemas may differ, a file without it gets the key's."""
     lake.bucket.put("t/DAY=1/p.parquet", file(day="of the file"))
@@ -105,6 +107,7 @@ def test_a_key_column_that_appears_half_way_is_a_new_column(lake: Lake) -> None:
     assert lake.query("SELECT day FROM t ORDER BY _s3_key") == [("1",), (None,), (None,)]
 
 
+@pytest.mark.thorough
 def test_a_key_column_that_appears_half_way_needs_no_reload(lake: Lake) -> None:
     """The pattern changes with the first partition, and the table is the same."""
     lake.bucket.put("t/p.parquet", file())

@@ -43,6 +43,7 @@ def test_a_table_is_behind_until_its_run_has_ended(lake: Lake) -> None:
     assert logged(lake, lake.tick(tick.cursor, definitions=definitions)) == []
 
 
+@pytest.mark.thorough
 def test_a_sensor_that_was_restarted_goes_on(lake: Lake) -> None:
     """The event log remembers: zeros follow the numbers of another process, and no zeros those."""
     lake.bucket.put("a/1.parquet", 1)
@@ -64,6 +65,7 @@ def log_many(lake: Lake, count: int) -> None:
         lake.instance.report_runless_asset_event(event)
 
 
+@pytest.mark.thorough
 def test_the_numbers_hide_nothing_that_was_observed_before(lake: Lake) -> None:
     """A data version, and a failure that trying again cannot mend, are found behind them."""
     lake.bucket.put("a/1.parquet", pa.table({"id": [1]}))
@@ -83,6 +85,7 @@ def test_the_numbers_hide_nothing_that_was_observed_before(lake: Lake) -> None:
     assert "1 of 1 tables up to date" in str(tick.skip_message)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # of Dagster about itself
 def test_nothing_downstream_is_brought_up_to_date_by_the_numbers(lake: Lake) -> None:
     """An `eager()` asset waits for a load, and the numbers are none."""

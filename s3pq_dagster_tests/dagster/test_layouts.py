@@ -167,6 +167,7 @@ def test_a_table_a_date_is_warned_of(lake: Lake, caplog: pytest.LogCaptureFixtur
     assert caplog.text.count("partitions_as_tables") == 1
 
 
+@pytest.mark.thorough
 def test_an_export_of_rds(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
     """The table's name comes from within a segment; what no rule takes is counted and shown."""
     rule = Rule(match="rds/{export}/{db}/{schema}.{table}/*/*.parquet", table="{schema}_{table}")
@@ -228,6 +229,7 @@ def test_the_log_shows_what_each_rule_takes(lake: Lake, caplog: pytest.LogCaptur
     assert previews(caplog)[-2:-1] == ["more_rules=10"]
 
 
+@pytest.mark.thorough
 def test_tables_and_dates_in_the_names_of_files(lake: Lake) -> None:
     """The typed capture parts name and date; a third file of a known table needs no reload."""
     layout = Layout(rules=[Rule(match="mixed/{table}_{day:date}.parquet")])
@@ -242,6 +244,7 @@ def test_tables_and_dates_in_the_names_of_files(lake: Lake) -> None:
     assert lake.rows("orders") == 3
 
 
+@pytest.mark.thorough
 def test_a_table_goes_on_under_another_rule_for_the_same_keys(lake: Lake) -> None:
     """Its folder by any pattern is the same table; other keys are not, until it is refreshed."""
     for day in (1, 2):
@@ -263,6 +266,7 @@ def test_a_table_goes_on_under_another_rule_for_the_same_keys(lake: Lake) -> Non
     assert observed(lake.run(layout=other)).keys() == {"daily"}
 
 
+@pytest.mark.thorough
 def test_other_columns_of_the_same_keys_are_another_table(lake: Lake) -> None:
     """Types, `drop` and captures count; without a request for an object, and until a refresh."""
     lake.bucket.put("e/day=05/p.parquet", file())
@@ -283,6 +287,7 @@ def test_other_columns_of_the_same_keys_are_another_table(lake: Lake) -> None:
     assert observed(lake.run(layout=typed)).keys() == {"e"}
 
 
+@pytest.mark.thorough
 def test_a_tick_asks_for_a_table_whose_columns_are_others(lake: Lake) -> None:
     """The fingerprint has what the layout makes of the keys, so that the run can say it."""
     lake.bucket.put("e/day=05/p.parquet", file())
@@ -301,6 +306,7 @@ def test_a_tick_asks_for_a_table_whose_columns_are_others(lake: Lake) -> None:
     assert not lake.tick(definitions=definitions).run_requests
 
 
+@pytest.mark.thorough
 def test_a_rule_has_modes_of_its_own(lake: Lake) -> None:
     """One table grows and mirrors the bucket, another appends, the rest is as the source says."""
     layout = Layout(
@@ -328,6 +334,7 @@ def test_a_rule_has_modes_of_its_own(lake: Lake) -> None:
     assert "SchemaMismatchError" in str(lake.run("r", definitions=definitions).all_events)
 
 
+@pytest.mark.thorough
 def test_a_mirror_of_a_rule_is_watched_and_checked(lake: Lake) -> None:
     """The sensor asks for a run after a deletion, and the check `complete` fails until then."""
     layout = Layout(rules=[Rule(match="m/*.parquet", write_mode="mirror")])
@@ -362,6 +369,7 @@ def test_what_another_rule_takes_leaves_a_mirror(lake: Lake) -> None:
     assert observed(lake.run(definitions=definitions)).keys() == {"d", "b"}
 
 
+@pytest.mark.thorough
 def test_what_another_rule_takes_stays_and_the_check_says_so(lake: Lake) -> None:
     """Outside `mirror` its rows stay in the old table too, until that is loaded anew."""
     for name in ("a_1", "b_1", "c_1"):
@@ -453,6 +461,7 @@ def test_own_output_is_no_input(lake: Lake, instance: dg.DagsterInstance) -> Non
         assert bool(materialized(result)) == (number == 0)
 
 
+@pytest.mark.thorough
 def test_the_default_code_location_reads_a_layout_from_a_file(
     bucket: Bucket, tmp_path: Path
 ) -> None:

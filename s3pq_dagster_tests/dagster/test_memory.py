@@ -1,5 +1,7 @@
 """A run says at its start when its bounds are beyond the memory there is."""
 
+import pytest
+
 from s3pq_dagster.memory import RESERVED_BYTES, memory_limit
 from s3pq_dagster.spec import MIB
 from s3pq_dagster_tests.command_line import headless_sync
@@ -25,6 +27,7 @@ def test_the_default_bounds_are_not_warned_of(lake: Lake) -> None:
     assert not [m for m in messages(lake.instance, result.run_id) if "memory_short" in m]
 
 
+@pytest.mark.thorough
 def test_a_headless_sync_shows_the_warning(lake: Lake) -> None:
     """On stderr, where a cron job's mail would have it, once."""
     lake.bucket.put("a/1.parquet", 3)

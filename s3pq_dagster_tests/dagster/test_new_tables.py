@@ -216,6 +216,7 @@ def test_a_tick_in_which_nothing_can_reload_goes_on_and_keeps_its_cursor(lake: L
     assert json.loads(tick.cursor)["tables"] == {}
 
 
+@pytest.mark.thorough
 def test_variables_say_it_of_the_default_code_location(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def test_tables_without_partitions_are_one_run_and_each_range_is_one(lake: Lake)
     assert lake.rows("events") == 5
 
 
+@pytest.mark.thorough
 def test_a_day_that_is_again_as_it_was_is_another_run(lake: Lake) -> None:
     """Dagster launches one run for a run key, and an object may be put back to what it was."""
     keys, cursor = set(), None
@@ -72,6 +73,7 @@ def test_a_day_that_is_again_as_it_was_is_another_run(lake: Lake) -> None:
     assert lake.rows("events") == 1
 
 
+@pytest.mark.thorough
 def test_days_without_objects_between_two_are_bridged(lake: Lake) -> None:
     """A run a day would take as long as all of them."""
     lake.bucket.put(day(1), numbers(1))
@@ -119,6 +121,7 @@ def test_at_most_25_runs_are_requested_at_a_time(lake: Lake) -> None:
     assert found[24] == ({"events"}, "2013-01-01", "2013-01-01")
 
 
+@pytest.mark.thorough
 def test_a_range_that_failed_is_backed_off_from_alone(lake: Lake) -> None:
     """Other days of the table are requested all the same."""
     lake.bucket.put(day(1), numbers(1))

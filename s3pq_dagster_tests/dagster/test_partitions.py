@@ -79,6 +79,7 @@ def test_a_range_is_loaded_in_one_run_and_each_day_recorded(lake: Lake) -> None:
     assert list(recorded(lake)) == ["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-05"]
 
 
+@pytest.mark.thorough
 def test_a_load_that_fails_half_way_records_what_is_whole_and_goes_on_from_there(
     lake: Lake,
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_load_that_fails_half_way_records_what_is_whole_and_goes_on_from_there
     assert set(recorded(lake, "observation")) == {None, *before}
 
 
+@pytest.mark.thorough
 def test_what_a_killed_run_has_committed_is_recorded_by_the_next(lake: Lake) -> None:
     """Without an event of a day, its rows alone make it whole."""
     lake.bucket.put(day(1), numbers(1))
@@ -163,6 +165,7 @@ def test_full_refresh_replaces_the_rows_of_its_partitions_alone(lake: Lake) -> N
     assert recorded(lake)["2024-01-01"]["s3pq/rows"] == 1
 
 
+@pytest.mark.thorough
 def test_a_reload_stays_within_the_partitions_of_its_run(lake: Lake) -> None:
     """Others keep the run that loaded them; what is recorded says the same as before."""
     for key, rows in ((day(1), 1), (day(1, "b"), 2), (day(2), 2)):
@@ -177,6 +180,7 @@ def test_a_reload_stays_within_the_partitions_of_its_run(lake: Lake) -> None:
     assert lake.rows("events") == 5
 
 
+@pytest.mark.thorough
 def test_full_refresh_that_fails_leaves_the_partition_as_it_was(lake: Lake) -> None:
     """All of its rows are replaced in one transaction, or none."""
     for key, rows in ((day(1), 1), (day(1, "b"), 2), (day(2), 2)):
@@ -188,6 +192,7 @@ def test_full_refresh_that_fails_leaves_the_partition_as_it_was(lake: Lake) -> N
     assert lake.rows_by_key("events") == {day(1): 1, day(1, "b"): 2, day(2): 2}
 
 
+@pytest.mark.thorough
 def test_mirror_removes_what_is_deleted_from_the_partitions_of_the_run(lake: Lake) -> None:
     """Rows of deleted objects of other partitions stay until these are run."""
     for number in (1, 2, 3):
@@ -202,6 +207,7 @@ def test_mirror_removes_what_is_deleted_from_the_partitions_of_the_run(lake: Lak
     assert [found[f"2024-01-0{n}"]["s3pq/rows"] for n in (1, 2, 3)] == [1, 2, 8]
 
 
+@pytest.mark.thorough
 def test_checks_are_evaluated_without_partitions(lake: Lake) -> None:
     """They judge the table as a whole."""
     lake.bucket.put(day(1), numbers(1))
@@ -271,6 +277,7 @@ def test_an_asset_downstream_gets_the_rows_of_its_partitions(
     assert columns is None or seen["of_days"].column_names == columns
 
 
+@pytest.mark.thorough
 def test_a_run_that_asks_for_no_partition_loads_them_all(lake: Lake) -> None:
     """Dagster's command line refuses such a run, Python does not; what is in none stays pending."""
     for number in (1, 3):

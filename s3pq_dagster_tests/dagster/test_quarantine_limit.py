@@ -1,6 +1,7 @@
 """A run fails when more of its objects are malformed than the spec allows."""
 
 import dagster as dg
+import pytest
 
 from s3pq_dagster_tests.lake import Lake
 
@@ -18,6 +19,7 @@ def test_a_run_fails_when_too_many_objects_are_malformed(lake: Lake) -> None:
     assert lake.ledger("a") == []
 
 
+@pytest.mark.thorough
 def test_a_run_passes_with_as_many_as_allowed(lake: Lake) -> None:
     """A run may quarantine as many objects as the limit, and the ledger has them."""
     for number in range(4):
@@ -27,6 +29,7 @@ def test_a_run_passes_with_as_many_as_allowed(lake: Lake) -> None:
     assert lake.statuses("a")["a/0.parquet"] == "quarantined"
 
 
+@pytest.mark.thorough
 def test_objects_quarantined_before_count_against_the_threshold(lake: Lake) -> None:
     """A run fails until they are repaired, even if it would read nothing malformed itself."""
     lake.bucket.put("a/0.parquet", b"malformed")
@@ -38,6 +41,7 @@ def test_objects_quarantined_before_count_against_the_threshold(lake: Lake) -> N
     assert lake.rows("a") == 7
 
 
+@pytest.mark.thorough
 def test_quarantined_objects_that_are_read_again_do_not_count_twice(lake: Lake) -> None:
     """With `retry_quarantined` an object counts once, if it is quarantined again."""
     lake.bucket.put("a/0.parquet", b"malformed")
@@ -47,6 +51,7 @@ def test_quarantined_objects_that_are_read_again_do_not_count_twice(lake: Lake) 
     assert again.success
 
 
+@pytest.mark.thorough
 def test_a_refresh_over_the_threshold_leaves_the_old_table(lake: Lake) -> None:
     """Too many malformed objects roll the whole refresh back."""
     lake.bucket.put("a/0.parquet", 3)

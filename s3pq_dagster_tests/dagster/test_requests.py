@@ -184,6 +184,7 @@ def test_two_tables_share_the_bound_of_requests(lake: Lake, concurrency: int) ->
     assert lake.bucket.proxy.most_in_flight <= concurrency
 
 
+@pytest.mark.thorough
 def test_a_job_of_some_tables_reads_no_others(lake: Lake) -> None:
     """The run has the selection of its job."""
     fill(lake.bucket, tables=3, objects=2)
@@ -195,6 +196,7 @@ def test_a_job_of_some_tables_reads_no_others(lake: Lake) -> None:
     assert {read.key.split("/")[0] for read in lake.bucket.proxy.object_reads} == {"t0"}
 
 
+@pytest.mark.thorough
 def test_a_table_that_fails_leaves_what_was_fetched_of_the_next(lake: Lake) -> None:
     """Each object is read once."""
     lake.bucket.put("t0/0.parquet", 3)

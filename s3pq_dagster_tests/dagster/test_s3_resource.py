@@ -51,6 +51,7 @@ def test_a_public_bucket_needs_no_credentials(
     assert {request.authorization for request in proxy.requests} == {None}
 
 
+@pytest.mark.thorough
 def test_what_is_not_public_is_denied(buckets: dict[str, Bucket]) -> None:
     """Without a signature S3 says so; without credentials that are wanted, we do."""
     source = S3ParquetResource(**buckets["closed"].spec, s3=S3Resource(use_unsigned_session=True))

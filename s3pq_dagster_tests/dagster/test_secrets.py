@@ -77,6 +77,7 @@ def test_no_secret_is_in_an_exception(
 
 
 # Dagster calls its own deprecated property when a resource is nested in another.
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated")
 def test_a_resource_with_credentials_of_dagster_aws_prints_none(lake: Lake) -> None:
     """The resource loads with them; repr, str and the run do not show them."""

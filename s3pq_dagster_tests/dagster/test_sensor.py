@@ -112,6 +112,7 @@ def test_a_new_object_asks_for_its_table_only(lake: Lake) -> None:
     assert not lake.tick(tick.cursor, definitions=definitions).run_requests
 
 
+@pytest.mark.thorough
 def test_another_size_asks_for_a_run_though_the_e_tag_stays(lake: Lake) -> None:
     """Sensor, load and the check `complete` agree that it is another object."""
     lake.bucket.put("a/1.parquet", 1)
@@ -129,6 +130,7 @@ def test_another_size_asks_for_a_run_though_the_e_tag_stays(lake: Lake) -> None:
     assert not lake.tick(tick.cursor, definitions=definitions).run_requests
 
 
+@pytest.mark.thorough
 def test_a_destination_that_went_back_in_time_is_noticed(lake: Lake) -> None:
     """An older copy was put back; a run asks its ledger, and loads what is missing."""
     lake.bucket.put("a/1.parquet", 1)
@@ -194,6 +196,7 @@ def test_a_lost_cursor_costs_nothing(lake: Lake) -> None:
     assert not lake.tick(None, definitions=definitions).run_requests
 
 
+@pytest.mark.thorough
 def test_what_another_destination_holds_does_not_count(lake: Lake, tmp_path: Path) -> None:
     """A new destination is filled with everything, not only with what arrives later."""
     lake.bucket.put("a/1.parquet", 1)
@@ -272,6 +275,7 @@ def test_a_dead_run_is_not_waited_for(lake: Lake) -> None:
         assert found == [{"a"}]
 
 
+@pytest.mark.thorough
 def test_a_run_from_the_future_falls_silent_too(lake: Lake) -> None:
     """The clock was set back a day after a run's last event; the run is dead all the same."""
     lake.bucket.put("a/1.parquet", 1)
@@ -312,6 +316,7 @@ def test_a_table_that_is_not_in_the_definitions_is_named(lake: Lake) -> None:
     assert "not loaded" not in reason(lake.tick(definitions=reloaded))
 
 
+@pytest.mark.thorough
 def test_a_prefix_that_is_overwritten_is_loaded_without_a_reload(lake: Lake) -> None:
     """The code location starts between the deletion and the first new object."""
     lake.bucket.put("a/1.parquet", 1)
@@ -368,6 +373,7 @@ def test_an_empty_listing_of_a_mirror_is_named_and_not_run(lake: Lake) -> None:
     assert "nothing removed without allow_empty_listing: a" in reason(tick)
 
 
+@pytest.mark.thorough
 def test_a_partly_loaded_table_is_asked_for_again(lake: Lake) -> None:
     """`max_objects` leaves objects pending, for which a run is requested."""
     for number in range(3):

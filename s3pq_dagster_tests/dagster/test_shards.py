@@ -73,6 +73,7 @@ def test_each_shard_loads_its_part(sharded: Lake) -> None:
     assert all(check.passed for check in checks)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated")  # Dagster's own
 def test_steps_and_other_assets_share_an_io_manager_in_s3(sharded: Lake) -> None:
     """What goes from step to step is in S3, and so is what others keep there, beside the tables."""
@@ -214,6 +215,7 @@ def test_a_shard_that_fails_leaves_the_others(sharded: Lake) -> None:
     assert set(reads(sharded)) == set(EVENTS) - set(before)
 
 
+@pytest.mark.thorough
 def test_schemas_that_differ_are_named_across_shards(sharded: Lake) -> None:
     """Schemas are compared with the table's, since no shard knows the others' objects."""
     different = {f"events/{number}.parquet" for number in (7, 8, 9)}
@@ -318,6 +320,7 @@ def test_each_step_has_the_pool_and_the_retries(sharded: Lake) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_a_table_that_is_not_there_has_no_shards(lake: Lake) -> None:
     """A name without a table is ignored, since the table may come later."""
     lake.bucket.put("orders/1.parquet", 5)

@@ -80,6 +80,7 @@ def test_only_parquet_objects_are_read(lake: Lake) -> None:
     assert {read.key for read in lake.bucket.proxy.object_reads} == {"a/1.parquet"}
 
 
+@pytest.mark.thorough
 def test_a_destination_column_has_the_type_of_the_file(lake: Lake) -> None:
     """Story 1: names and types are kept."""
     lake.bucket.put("a/1.parquet", typed(0))
@@ -113,6 +114,7 @@ def test_a_named_profile_gives_the_credentials(
     assert weed_lake.rows("a") == 1
 
 
+@pytest.mark.thorough
 def test_environment_values_are_used_when_the_resource_starts(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +252,7 @@ def test_rows_per_record_bounds_the_batches(lake: Lake, rows_per_record: int, ba
     assert set(seen) == {rows_per_record}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("concurrency", "expected"),
     first_of([(-1, 60), (1, 1), (50, 50)]),

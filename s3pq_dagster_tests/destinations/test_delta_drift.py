@@ -123,6 +123,7 @@ def test_a_new_column_is_one_commit_that_leaves_the_files_as_they_are(
     said(root, destination)
 
 
+@pytest.mark.thorough
 def test_no_file_goes_whatever_the_log_knows_of_it(
     root: Path, destination: DeltaDestination
 ) -> None:
@@ -196,6 +197,7 @@ def test_a_partitioned_table_gains_a_column(root: Path) -> None:
     said(root, destination)
 
 
+@pytest.mark.thorough
 def test_the_type_of_a_partition_column_stays(root: Path) -> None:
     """The error says so, and nothing is written."""
     destination = DeltaDestination(str(root), partition_by=["region"])
@@ -255,6 +257,7 @@ WIDENED = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("old", "new"), WIDENED)
 @pytest.mark.parametrize("refreshed", [False, True])
 def test_a_type_grows(
@@ -296,6 +299,7 @@ def test_files_stay_where_delta_lake_has_one_type_for_both(
     said(root, destination)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("refreshed", [False, True])
 def test_a_stored_value_without_an_equal_is_an_error(
     root: Path, destination: DeltaDestination, *, refreshed: bool
@@ -338,6 +342,7 @@ def test_types_and_columns_change_with_replaced_rows(
     said(root, destination)
 
 
+@pytest.mark.thorough
 def test_every_version_has_old_rows_or_new_ones(root: Path, destination: DeltaDestination) -> None:
     """A reader of any version of the table sees all rows of it, once, in one type."""
     put(
@@ -353,6 +358,7 @@ def test_every_version_has_old_rows_or_new_ones(root: Path, destination: DeltaDe
     assert seen == [[1, 2], [1, 2, 3], [0.5, 1, 2, 3]]
 
 
+@pytest.mark.thorough
 def test_a_table_may_be_compacted_while_a_type_changes(
     root: Path, destination: DeltaDestination
 ) -> None:
@@ -377,6 +383,7 @@ def test_a_table_may_be_compacted_while_a_type_changes(
 # Refreshes and versions
 
 
+@pytest.mark.thorough
 def test_a_refresh_grows_and_its_history_stays(root: Path, destination: DeltaDestination) -> None:
     """Each schema that comes is a version, the old ones included; the same one again is none."""
     small, wide = {"id": pa.array([1], pa.int32())}, {"id": [0.5], "note": ["x"]}

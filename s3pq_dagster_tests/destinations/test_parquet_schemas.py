@@ -247,6 +247,7 @@ def made(values: list[Any], kind: pa.DataType) -> pa.Array:
     return schemas.retyped(pa.array(values, schemas.storage_type(kind)), kind)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", RETYPED)
 def test_a_column_of_another_type_has_the_values_it_had(
     destination: Destination, case: str
@@ -264,6 +265,7 @@ def test_a_column_of_another_type_has_the_values_it_had(
     assert found.column("c").to_pylist() == [*(values if expected is None else expected), None]
 
 
+@pytest.mark.thorough
 def test_columns_change_again_and_again(place: Any) -> None:
     """Files of three schemas are read in the fourth; each schema is a version with its key."""
     destination = place.open()
@@ -327,6 +329,7 @@ def test_columns_in_another_order_are_no_change(destination: Destination, root: 
 # Loads in every mode
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("append", [False, True])
 def test_a_later_version_of_an_object_has_another_schema(place: Any, *, append: bool) -> None:
     """It replaces the rows of the earlier version, or stands beside them, each in its file."""
@@ -464,6 +467,7 @@ def test_a_swap_that_fails_leaves_the_old_schema(destination: Destination, root:
     assert len(history(root)) == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("next_run", ["idle", "loads"])
 def test_a_kill_between_swap_and_placement_loses_nothing(place: Any, next_run: str) -> None:
     """The new schema is read at once; the next writer moves the file and writes both reports."""
@@ -548,6 +552,7 @@ def test_a_root_of_format_1_is_adopted_by_the_first_writer(place: Any) -> None:
     assert versions.rows() == [("orders", 1, was["arrow_schema"][0], A.key, was["updated_at"][0])]
 
 
+@pytest.mark.thorough
 def test_a_root_of_format_1_changes_its_schema_at_once(place: Any) -> None:
     """Its files are read in the new schema; the one before is version 1."""
     destination = adopted(place)
@@ -564,6 +569,7 @@ def test_a_root_of_format_1_changes_its_schema_at_once(place: Any) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_a_refresh_of_a_root_of_format_1_keeps_its_schema_as_a_version(place: Any) -> None:
     """Version 1 is the schema that format 1 had."""
     destination = adopted(place)
@@ -574,6 +580,7 @@ def test_a_refresh_of_a_root_of_format_1_keeps_its_schema_as_a_version(place: An
     ]
 
 
+@pytest.mark.thorough
 def test_a_refresh_of_a_root_of_format_1_that_fails_changes_no_row(place: Any) -> None:
     """The root is of this format afterwards, and holds what it held."""
     destination = adopted(place)

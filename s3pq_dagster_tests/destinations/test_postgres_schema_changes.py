@@ -240,6 +240,7 @@ def wide(key: str, kinds: list[pa.DataType], values: list[list[Any]]) -> pa.Reco
     return rows_of(key, **{f"c{number}": each for number, each in enumerate(columns)})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("group", GROUPS)
 def test_stored_values_are_the_same_in_the_new_type(
     destination: PostgresDestination, group: str
@@ -297,6 +298,7 @@ def test_each_change_is_a_version_with_the_key_it_came_with(
 # What is refused
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("value", [2**53 + 1, -(2**53) - 1, 2**63 - 1])
 @pytest.mark.parametrize("shape", ["x", "list", "struct"])
 def test_a_stored_integer_without_an_equal_is_told(
@@ -316,6 +318,7 @@ def test_a_stored_integer_without_an_equal_is_told(
     assert column_of(destination) == {A.key: [None, wrapped], B.key: [None]}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("is_list", [False, True])
 def test_a_stored_time_without_an_equal_is_told(
     destination: PostgresDestination, *, is_list: bool
@@ -399,6 +402,7 @@ def test_an_index_is_built_again(place: PostgresPlace, destination: PostgresDest
     assert column_of(destination) == {A.key: [1.0], B.key: [1.5]}
 
 
+@pytest.mark.thorough
 def test_an_index_that_is_not_for_the_new_type_is_named(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
@@ -441,6 +445,7 @@ def test_a_refresh_grows_its_table(destination: PostgresDestination, *, is_new: 
     assert (state.rows, state.ledger.rows) == (3, 3)
 
 
+@pytest.mark.thorough
 def test_a_refresh_that_grows_keeps_what_people_gave_the_table(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
@@ -454,6 +459,7 @@ def test_a_refresh_that_grows_keeps_what_people_gave_the_table(
     assert place.run("SELECT n FROM seen") == [(2,)]
 
 
+@pytest.mark.thorough
 def test_a_refresh_that_fails_leaves_what_was(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
@@ -476,6 +482,7 @@ def test_a_refresh_that_fails_leaves_what_was(
     assert whole(place) == before
 
 
+@pytest.mark.thorough
 def test_the_history_outlives_a_refresh(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
@@ -489,6 +496,7 @@ def test_the_history_outlives_a_refresh(
     ]
 
 
+@pytest.mark.thorough
 def test_rows_of_an_object_that_was_cut_go_in_the_commit_that_widens(
     destination: PostgresDestination,
 ) -> None:
@@ -518,6 +526,7 @@ def test_a_reader_that_has_begun_is_waited_for(place: PostgresPlace) -> None:
     assert column_of(destination) == {A.key: [1.0], B.key: [1.5]}
 
 
+@pytest.mark.thorough
 def test_a_reader_that_comes_later_waits_and_sees_the_new_table(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
@@ -628,6 +637,7 @@ def test_format_1_is_adopted_with_the_first_write(
     check_undo_is_refused(destination, OWNER, "old")
 
 
+@pytest.mark.thorough
 def test_a_table_that_an_older_release_adds_is_adopted_too(
     old: PostgresPlace, destination: PostgresDestination
 ) -> None:
@@ -642,6 +652,7 @@ def test_a_table_that_an_older_release_adds_is_adopted_too(
     assert len(versions(old)) == 1
 
 
+@pytest.mark.thorough
 def test_two_writers_adopt_once(old: PostgresPlace, destination: PostgresDestination) -> None:
     """The tables of a namespace are loaded side by side, from the first write on."""
     owners = [Owner(f"t{n}", "lake", f"t{n}/") for n in range(4)]
@@ -658,6 +669,7 @@ def test_two_writers_adopt_once(old: PostgresPlace, destination: PostgresDestina
     assert old.run("SELECT count(*) FROM _s3pq_schemas") == [(5,)]
 
 
+@pytest.mark.thorough
 def test_who_may_only_write_rows_needs_no_more_once_it_is_adopted(old: PostgresPlace) -> None:
     """Adoption takes the ledger's owner; writes of known columns take rights on rows."""
     name = f"writer_{uuid.uuid4().hex}"

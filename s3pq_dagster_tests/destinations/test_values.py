@@ -18,6 +18,7 @@ from s3pq_dagster.loading.table_load import TableLoad
 from s3pq_dagster_tests.buckets import Bucket, parquet
 from s3pq_dagster_tests.destinations.logical_columns import LOGICAL, Refusal
 from s3pq_dagster_tests.destinations.places import PLACES, Place
+from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.malformed.annotated import annotated
 from s3pq_dagster_tests.malformed.optional_keys import entries, with_optional_keys
 from s3pq_dagster_tests.unit.decoding.test_int96 import FOR_EVER, LONG_AGO, int96
@@ -27,7 +28,7 @@ US, NS = pa.timestamp("us"), pa.timestamp("ns")
 MOMENT = dt.datetime(2024, 2, 14, 12, 0, 0, 123_456)  # noqa: DTZ001 - INT96 has no zone
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=first_of(PLACES))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A new place of each kind of destination."""
     found: Place = PLACES[request.param](tmp_path)

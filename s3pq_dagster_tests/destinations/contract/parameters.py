@@ -20,6 +20,23 @@ def each_of(places: Iterable[str]) -> list[Any]:
     return [pytest.param(p, marks=level.get(p, ())) for p in places]
 
 
+_SMALLEST = "duckdb"
+_IN_EVERY_RUN = {"test_all_or_nothing", "test_commit", "test_ledger", "test_write_modes"}
+"""Parts of the contract that every run of the tests asks of every destination."""
+
+
+def is_for_thorough_runs(test: pytest.Function) -> bool:
+    """Return whether a test's smaller relative, the same in one destination, is in every run.
+
+    Other tests than those of the contract are none of them.
+    """
+    module = test.module.__name__
+    if not module.startswith(__package__) or module.rpartition(".")[2] in _IN_EVERY_RUN:
+        return False
+    parameters = test.callspec.params if hasattr(test, "callspec") else {}
+    return parameters.get("place", _SMALLEST) != _SMALLEST
+
+
 EVERY_PLACE = each_of(ALL_PLACES)
 TAKES_TURNS = each_of(kind for kind, made in ALL_PLACES.items() if made.takes_turns)
 """Places where a second writer of a table waits for the first."""
