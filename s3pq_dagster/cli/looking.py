@@ -87,7 +87,7 @@ def _each(opened: OpenTarget, tables: Sequence[TableListing]) -> Iterator[SeenTa
 
 def _of_any_table(name: str, error: Exception) -> str:
     """Return what an error says, with the table's name left out of the paths."""
-    return re.sub(rf"(?<=/){re.escape(name)}(?=[./])", "*", str(error))
+    return re.sub(rf"(?<=/){re.escape(name)}(?![\w-])", "*", str(error))
 
 
 def plan_of(opened: OpenTarget, table: TableListing) -> LoadPlan:

@@ -26,7 +26,8 @@ class Condition:
 def refusal_of(path: Path) -> str | None:
     """Say why a file or directory could not be written, or made; ``None`` if nothing is known."""
     there = path
-    while not there.exists() and there != there.parent:
+    # Not by Path.exists, which raises an error where a directory above may not be searched.
+    while not os.path.exists(there) and there != there.parent:  # noqa: PTH110
         there = there.parent
     if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
         return f"{there} is not writable for this user: allow it, or name another place"

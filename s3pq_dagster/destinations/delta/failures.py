@@ -79,6 +79,9 @@ def failed(shown: str, error: BaseException) -> DestinationError:
     found = short(error)
     if (cause := _CAUSES.get(_meaning(str(error)))) is not None:
         return DestinationDeniedError(f"cannot use {shown}: {cause}. Found: {found}")
+    if isinstance(error, PermissionError):
+        msg = f"cannot use {shown}: {found}. Allow this user to read and write there."
+        return DestinationDeniedError(msg)
     if is_unreachable(error):
         msg = (
             f"cannot reach {shown}: {found}. Check `endpoint_url`, `region` and the network. "
