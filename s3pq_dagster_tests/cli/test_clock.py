@@ -27,7 +27,8 @@ class OtherClock(Proxy):
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         status, found, content = super().answer(request, path, headers, body)
         kept = [(name, value) for name, value in found if name.lower() != "date"]
-        return status, kept + [("Date", self.date)] * (self.date is not None), content
+        dated = [] if self.date is None else [("Date", self.date)]
+        return status, [*kept, *dated], content
 
 
 @pytest.fixture
