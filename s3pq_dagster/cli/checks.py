@@ -10,11 +10,12 @@ from s3pq_dagster.cli.options import Asked
 from s3pq_dagster.cli.output import told
 from s3pq_dagster.cli.progress import counted_off
 from s3pq_dagster.cli.target import OpenTarget, Target
+from s3pq_dagster.destinations.condition import refusal_of
 from s3pq_dagster.errors import S3ParquetError, StoreError
 from s3pq_dagster.logs import counted, human_bytes
 from s3pq_dagster.memory import RESERVED_BYTES, memory_limit
 from s3pq_dagster.objects import Listing, ObjectMeta
-from s3pq_dagster.source.access import seconds_ahead
+from s3pq_dagster.source.access import seconds_ahead, seconds_ahead_in
 from s3pq_dagster.source.listing_page import list_page
 
 _MOST_SKEW_SECONDS = 60
@@ -61,10 +62,10 @@ def home_check() -> Check:
             "not set: `dagster dev` forgets its runs, and the daemon does not start; set it to a "
             "directory that stays"
         )
+    elif (refusal := refusal_of(Path(home))) is not None:
+        found = refusal if refusal.startswith(home) else f"{home} cannot be used: {refusal}"
     elif not Path(home).is_dir():
         found = f"{home} is no directory: make it, or name another"
-    elif not os.access(home, os.W_OK | os.X_OK):
-        found = f"{home} is not writable for this user: allow it, or name another"
     else:
         return Check("DAGSTER_HOME", is_ok=True, found=home)
     return Check("DAGSTER_HOME", is_ok=False, found=found)
@@ -79,6 +80,8 @@ def _bucket_checks(opened: OpenTarget) -> Iterator[Check]:
         page = list_page(source.store.requests, source.path_prefix, seen=set())
     except StoreError as error:
         yield Check("list", is_ok=False, found=told(error))
+        if (ahead := seconds_ahead_in(error)) is not None:
+            yield _clock_told(ahead)
         return
     more = " or more" if page.next_token else ""
     found = f"{counted(page.objects.height, 'object')}{more} below {opened.place}"
@@ -120,6 +123,10 @@ def _clock_check(opened: OpenTarget) -> Check:
         return Check("clock", is_ok=False, found=told(error))
     if ahead is None:
         return Check("clock", is_ok=True, found="not told: the server says no time")
+    return _clock_told(ahead)
+
+
+def _clock_told(ahead: float) -> Check:
     if abs(ahead) <= _MOST_SKEW_SECONDS:
         return Check("clock", is_ok=True, found="within a minute of the bucket's")
     side = "ahead of" if ahead > 0 else "behind"

@@ -1,5 +1,6 @@
 """Each table as the destination has it, and what a run would do with it."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -54,13 +55,15 @@ def seen(opened: OpenTarget, tables: Sequence[TableListing]) -> Iterator[SeenTab
         DestinationError: It cannot be read at all.
         ConfigurationError: There is none.
     """
-    refusals = set[str]()
+    refusals, is_answered = set[str](), False
     doing = f"asking {opened.io_manager.storage_kind()}"
     for each in counted_off(_each(opened, tables), doing, "tables", len(tables)):
+        is_answered = is_answered or each.error is None
         if isinstance(each.error, DestinationDeniedError):
-            if str(each.error) in refusals:  # it is not about the one table
+            refusal = str(each.error) if is_answered else _of_any_table(each.name, each.error)
+            if refusal in refusals:  # it is not about the one table
                 raise each.error
-            refusals.add(str(each.error))
+            refusals.add(refusal)
         yield each
 
 
@@ -80,6 +83,11 @@ def _each(opened: OpenTarget, tables: Sequence[TableListing]) -> Iterator[SeenTa
                 raise  # nor would it answer for the next table
             seen = replace(seen, error=error)
         yield seen
+
+
+def _of_any_table(name: str, error: Exception) -> str:
+    """Return what an error says, with the table's name left out of the paths."""
+    return re.sub(rf"(?<=/){re.escape(name)}(?![\w-])", "*", str(error))
 
 
 def plan_of(opened: OpenTarget, table: TableListing) -> LoadPlan:

@@ -1,6 +1,7 @@
 """Who asks the bucket, and what its clock says: for people who look for what is wrong."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -10,7 +11,7 @@ from botocore import UNSIGNED
 from botocore import exceptions as boto_errors
 from botocore.config import Config
 
-from s3pq_dagster.errors import CredentialsError
+from s3pq_dagster.errors import CredentialsError, StoreError
 from s3pq_dagster.source.client import make_client
 from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
@@ -80,7 +81,7 @@ def seconds_ahead(store: Store) -> float | None:
     """Return how far this machine's clock is ahead of the bucket's, to about a second.
 
     Returns:
-        ``None`` if the server says no time.
+        ``None`` if the server says no time, or none that can be read.
 
     Raises:
         StoreError: The bucket cannot be listed.
@@ -88,6 +89,25 @@ def seconds_ahead(store: Store) -> float | None:
     # Unless it is asked for, botocore asks for this encoding itself, and then decodes the keys.
     asked: dict[str, Any] = {"MaxKeys": 1, "EncodingType": "url"}
     answer = store.requests.send("list_objects_v2", "s3:ListBucket", **asked)
+    return _seconds_ahead_of(answer)
+
+
+def seconds_ahead_in(error: StoreError) -> float | None:
+    """Return the same by the time that is in S3's refusal, such as that of a clock that is wrong.
+
+    Returns:
+        ``None`` as :func:`seconds_ahead`, or if nothing answered.
+    """
+    if isinstance(error.__cause__, boto_errors.ClientError):
+        return _seconds_ahead_of(error.__cause__.response)
+    return None
+
+
+def _seconds_ahead_of(answer: Mapping[str, Any]) -> float | None:
     now = datetime.now(UTC)
-    told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return None if told is None else (now - parsedate_to_datetime(told)).total_seconds()
+    told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        found = parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    return (now - (found if found.tzinfo else found.replace(tzinfo=UTC))).total_seconds()

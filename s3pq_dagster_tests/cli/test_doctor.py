@@ -94,7 +94,7 @@ def test_a_bucket_that_is_not_there_does_not_hide_the_rest(s3pq: CommandLine) ->
     assert list(failing(said)) == ["list"]
     assert failing(said)["list"].startswith("BucketNotFoundError: ")
     names = [check["check"] for check in said.json["checks"]]
-    assert names == [n for n in CHECKS if n not in ("get", "clock", "tables", "rows")]
+    assert names == [n for n in CHECKS if n not in ("get", "tables", "rows")]
 
 
 def test_a_role_that_may_not_create_tables_is_told(s3pq: CommandLine, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from s3pq_dagster.s3_errors import Meaning, code_in, of_answer
 _TERMINAL = re.compile(r"\x1b\[[0-9;]*m")
 _BACKTRACE = re.compile(r"\s+0: <unknown>.*", re.DOTALL)
 _XML_ONLY = re.compile(r"<(?!Code>|/Code>)[^>]*>(?:[^<]*</[^>]*>)?")
+_TOOK = re.compile(r" in [\d.]+(?:ns|µs|ms|s)(?= - )")
+"""How long a request took, which object_store says too: one cause is to be told in one way."""
 _LONGEST = 400
 _AGAIN = "Run again once the cause is gone: what is committed is not read again."
 _CAUSES = {
@@ -77,6 +79,9 @@ def failed(shown: str, error: BaseException) -> DestinationError:
     found = short(error)
     if (cause := _CAUSES.get(_meaning(str(error)))) is not None:
         return DestinationDeniedError(f"cannot use {shown}: {cause}. Found: {found}")
+    if isinstance(error, PermissionError):
+        msg = f"cannot use {shown}: {found}. Allow this user to read and write there."
+        return DestinationDeniedError(msg)
     if is_unreachable(error):
         msg = (
             f"cannot reach {shown}: {found}. Check `endpoint_url`, `region` and the network. "
@@ -102,9 +107,9 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def short(error: BaseException) -> str:
-    """Return an error's message as one line, without colours and backtrace."""
+    """Return an error's message as one line, without colours, backtrace and times."""
     text = _BACKTRACE.sub("", _TERMINAL.sub("", str(error)))
-    text = " ".join(_XML_ONLY.sub(" ", text).replace("↳", "").split())
+    text = _TOOK.sub("", " ".join(_XML_ONLY.sub(" ", text).replace("↳", "").split()))
     return text[:_LONGEST].rstrip(". ")
 
 

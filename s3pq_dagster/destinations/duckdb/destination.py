@@ -20,6 +20,7 @@ from s3pq_dagster.destinations.duckdb.attached_file import attached_file
 from s3pq_dagster.destinations.duckdb.failures import (
     after_commit,
     first_line,
+    is_there,
     reads,
     translated,
 )
@@ -135,7 +136,7 @@ class DuckDBDestination:
         self, table: str, columns: Sequence[str] | None, wanted: ChooseKeys | None = None
     ) -> Iterator[pa.RecordBatchReader]:
         """See :meth:`Destination.read`."""
-        if not self._path.exists():
+        if not is_there(self._path):
             msg = f"{self._path} is not there yet: materialize the table {table!r} first"
             raise DestinationError(msg)
         with self._connected(read_only=True) as connection, reads(self._path, OSError):
@@ -157,7 +158,7 @@ class DuckDBDestination:
     @contextmanager
     def _reading(self, owner: Owner) -> Iterator[Session | None]:
         """Open the file for reading; yields ``None`` if it does not exist."""
-        if not self._path.exists():
+        if not is_there(self._path):
             yield None
             return
         with self._connected(read_only=True) as connection, reads(self._path):
@@ -193,7 +194,7 @@ class DuckDBDestination:
         It is created under another name first: DuckDB does not open a file whose creation was
         interrupted by a kill or a full disk.
         """
-        if self._path.exists():
+        if is_there(self._path):
             return
         parent = self._path.parent
         try:

@@ -16,6 +16,7 @@ from s3pq_dagster.errors import (
 
 _DAMAGED = "Corrupt database file"
 """What DuckDB says of a block that does not match its checksum."""
+_NO_ACCESS = "Permission denied"
 _OF_VALUES = (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException)
 """Classes of errors that say something of the values, and nothing of file, memory or locks."""
 _OF_STREAM = "reading the stream"
@@ -103,6 +104,28 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def is_there(path: Path) -> bool:
+    """Return whether a file exists.
+
+    Raises:
+        DestinationDeniedError: A directory above it may not be searched.
+    """
+    try:
+        path.stat()  # Path.exists of some releases of Python says False of what it may not see
+    except PermissionError as error:
+        raise _forbidden(path, str(error)) from error
+    except OSError:
+        return False
+    return True
+
+
+def _forbidden(path: Path, found: str) -> DestinationDeniedError:
+    return DestinationDeniedError(
+        f"cannot open {path}: {found}. Allow this user to search the directories above it, and to "
+        f"read and write the file and its directory, or name another file."
+    )
+
+
 def cannot_open(path: Path, memory_limit: str | None, error: duckdb.Error) -> DestinationError:
     """Return the error for a file that DuckDB does not open.
 
@@ -112,6 +135,8 @@ def cannot_open(path: Path, memory_limit: str | None, error: duckdb.Error) -> De
         error: DuckDB's.
     """
     found = first_line(error)
+    if _NO_ACCESS in found:
+        return _forbidden(path, found)
     if "Could not set lock" in found:
         return DestinationLockedError(f"{path} is open in another process: {found}")
     if "Unique file handle conflict" in found:

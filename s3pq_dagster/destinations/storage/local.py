@@ -45,7 +45,9 @@ class LocalStorage:
     def condition(self, locks: Mapping[str, str]) -> Condition:
         """See :meth:`Storage.condition`."""
         files = {table: self._root / path for table, path in locks.items()}
-        return Condition(refusal_of(self._root), holders=holders_of(files))
+        written = [self._root, *files.values(), *(self._root / table for table in files)]
+        refusals = filter(None, map(refusal_of, written))
+        return Condition(next(refusals, None), holders=holders_of(files))
 
     def check_folder(self, path: str) -> None:
         """See :meth:`Storage.check_folder`."""
