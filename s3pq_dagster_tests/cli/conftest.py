@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from s3pq_dagster.cli import main
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.destinations.places import PLACES
+from s3pq_dagster_tests.levels import first_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def s3pq(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Com
     return CommandLine(bucket, tmp_path)
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=first_of(PLACES))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """Make an empty place, once for each destination."""
     found = PLACES[request.param](tmp_path)
