@@ -80,6 +80,7 @@ def _failed(message: str) -> int:
 @click.group(
     cls=_Commands,
     invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="s3pq-dagster", prog_name=PROGRAM)
