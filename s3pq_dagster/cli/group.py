@@ -60,11 +60,15 @@ class _Commands(click.Group):
             code = _failed(told(error))
         except click.UsageError as error:
             asked = PROGRAM if error.ctx is None else error.ctx.command_path
-            code = _failed(f"{error.format_message()} See {asked} --help.")
+            told_by_click = error.format_message()
+            end = "" if told_by_click.endswith((".", "?", "!")) else "."
+            code = _failed(f"{told_by_click}{end} See {asked} --help.")
         except click.ClickException as error:
             code = _failed(error.format_message())
         except click.Abort:
             code = _failed("interrupted")
+        except OSError as error:  # of the output, such as a full disk: others have a class of ours
+            code = _failed(told(error))
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -73,11 +77,20 @@ def _failed(message: str) -> int:
     return FAILED
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="s3pq-dagster", prog_name=PROGRAM)
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Look at what loads Parquet out of S3 into a warehouse.
 
     The bucket and the destination are those of the S3PQ_* variables, or of a module or a component.
     Only `undo` writes, and it asks before it does. No command needs a Dagster instance.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(FAILED)

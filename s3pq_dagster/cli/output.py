@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -20,11 +20,16 @@ class Column:
     """Whether its cells are to the right."""
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether somebody sees what is written; a stream that was closed is ``None``."""
+    return stream is not None and stream.isatty()
+
+
 @dataclass(slots=True)
 class Output:
     """Prints to standard output: for people if that is a terminal, else the same as plain text."""
 
-    is_terminal: bool = field(default_factory=lambda: bool(sys.stdout.isatty()))
+    is_terminal: bool = field(default_factory=lambda: is_terminal(sys.stdout))
 
     def heading(self, text: str) -> None:
         """Print a line above what follows."""

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from s3pq_dagster.cli.output import is_terminal
+
 _AFTER_SECONDS = 2.0
 _Item = TypeVar("_Item")
 
@@ -40,7 +42,7 @@ def step(doing: str, noun: str, total: int | None = None) -> Iterator[Step]:
         noun: What is counted.
         total: How many there are.
     """
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield Step()
         return
     progress = _made(noun, total)

@@ -12,7 +12,7 @@ from s3pq_dagster.cli.prices import Prices, shown
 from s3pq_dagster.cli.progress import counted_off
 from s3pq_dagster.cli.show_footers import footer_json, footer_lines
 from s3pq_dagster.cli.show_tables import LeftOut, heading_of
-from s3pq_dagster.cli.target import OpenTarget, Target, targets
+from s3pq_dagster.cli.target import OpenTarget, Target, check_found, targets
 from s3pq_dagster.dagster.lag import Lag
 from s3pq_dagster.errors import S3ParquetError
 from s3pq_dagster.loading.outlook import SchemaOutlook, requests_of, schema_outlook
@@ -35,6 +35,7 @@ _ROWS = Column("rows", is_number=True)
 def run(asked: Asked, prices: Prices, *, footers: bool) -> int:
     """Print the plan of each source; return the exit code."""
     plans = [_looked_at(target, asked, footers=footers) for target in targets(asked)]
+    check_found(asked, [plan.opened for plan in plans])
     if asked.as_json:
         print_json({"sources": [plan.as_json(prices) for plan in plans], **_total(plans, prices)})
     else:

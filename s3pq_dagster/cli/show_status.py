@@ -13,7 +13,7 @@ from s3pq_dagster.cli.options import Asked
 from s3pq_dagster.cli.output import Column, Output, print_json, told
 from s3pq_dagster.cli.show_plan import error_json
 from s3pq_dagster.cli.show_tables import heading_of
-from s3pq_dagster.cli.target import OpenTarget, Target, targets
+from s3pq_dagster.cli.target import OpenTarget, Target, check_found, targets
 from s3pq_dagster.dagster.lag import Lag
 from s3pq_dagster.destinations.table_look import SchemaVersion
 from s3pq_dagster.drift.changes import schema_changes
@@ -40,6 +40,7 @@ _KEPT = ("key", "size", "last_modified", "reason")
 def run(asked: Asked) -> int:
     """Print the status of each source; return the exit code."""
     found = [_looked_at(target, asked) for target in targets(asked)]
+    check_found(asked, [each.opened for each in found])
     if asked.as_json:
         print_json({"sources": [each.as_json() for each in found]})
     else:

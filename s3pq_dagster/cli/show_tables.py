@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from s3pq_dagster.cli.options import Asked
 from s3pq_dagster.cli.output import Column, Output, print_json
-from s3pq_dagster.cli.target import OpenTarget, Target, targets
+from s3pq_dagster.cli.target import OpenTarget, Target, check_found, targets
 from s3pq_dagster.dagster.environment import place_in, read_layout
 from s3pq_dagster.errors import ConfigurationError
 from s3pq_dagster.layout.key_columns import KeyColumn, KeyColumnError
@@ -30,6 +30,7 @@ def run(asked: Asked, layout: str | None) -> int:
     """Print the tables of each source; return the exit code."""
     changed = None if layout is None else {"layout": _checked(layout)}
     found = [_looked_at(target, asked, changed) for target in targets(asked)]
+    check_found(asked, [each.opened for each in found])
     if asked.as_json:
         print_json({"sources": [each.as_json() for each in found]})
         return 0

@@ -9,7 +9,7 @@ import click
 from s3pq_dagster.cli.looking import plan_of
 from s3pq_dagster.cli.options import Asked
 from s3pq_dagster.cli.output import Output, print_json
-from s3pq_dagster.cli.target import OpenTarget, targets
+from s3pq_dagster.cli.target import OpenTarget, some_of, targets
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import ConfigurationError
 from s3pq_dagster.ledger import format_cursor
@@ -64,8 +64,8 @@ def _unclear(
         names = ", ".join(sorted(str(each.target.name) for each, _ in having))
         msg = f"several sources have a table {table!r}: choose one with --source, of {names}"
         return ConfigurationError(msg)
-    there = ", ".join(known) or "none"
-    return ConfigurationError(f"there is no table {table!r} in the bucket; there is {there}")
+    msg = f"there is no table {table!r} in the bucket; there is {some_of(known)}"
+    return ConfigurationError(msg)
 
 
 def _foretold(found: Undo, opened: OpenTarget) -> Iterator[str]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +28,7 @@ LOG = logging.getLogger("s3pq_dagster.cli")
 """Warnings go to standard error; there are few, such as that of a lock that is waited for."""
 _LOCK_SECONDS = 5.0
 """How long a look waits for a DuckDB file that a run has open. Runs wait longer."""
+_MOST_NAMED = 10
 _LISTED_SECONDS = 0.5
 """How often a listing says how far it is."""
 
@@ -150,6 +152,28 @@ class OpenTarget:
             skip_tables=self.source.skip_tables,
         )
         return [table for table in found if asked.is_wanted(table.name)]
+
+
+def check_found(asked: Asked, opened: Sequence[OpenTarget]) -> None:
+    """Check that each name that is asked for is that of a table; the buckets are listed.
+
+    Raises:
+        ConfigurationError: One is not, and would look like a table that is up to date.
+    """
+    if not asked.tables:
+        return
+    known = [table.name for each in opened for table in each.tables(Asked())]
+    for glob in asked.tables:
+        if not any(fnmatchcase(name, glob) for name in known):
+            msg = f"there is no table {glob!r} in the bucket; there is {some_of(known)}"
+            raise ConfigurationError(msg)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Name a few tables, and count the others."""
+    more = len(names) - _MOST_NAMED
+    told = ", ".join(names[:_MOST_NAMED])
+    return f"{told} and {more:,} more" if more > 0 else told or "none"
 
 
 def targets(asked: Asked) -> Sequence[Target]:

@@ -197,3 +197,44 @@ def test_a_terminal_sees_no_progress_of_what_is_quick(s3pq: CommandLine) -> None
     s3pq.bucket.put("orders/a.parquet", b"x")
     drawn = on_a_terminal("tables", environ=s3pq.environment, cwd=s3pq.directory)
     assert "listing" not in drawn
+
+
+def test_without_a_command_the_help_is_shown_and_it_is_a_mistake(s3pq: CommandLine) -> None:
+    """Line by line on standard error, with the commands; the exit code is 1."""
+    said = s3pq()
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith("Usage: s3pq [OPTIONS] COMMAND [ARGS]...\n")
+    assert "\n  plan " in said.err
+
+
+@pytest.mark.parametrize("name", ["plan", "tables", "status"])
+def test_a_table_that_is_not_there_is_an_error(name: str, s3pq: CommandLine) -> None:
+    """A mistyped name is no table that is up to date; each that is given has to be one's."""
+    s3pq.bucket.put("orders/a.parquet", 1)
+    said = s3pq(name, "--table", "orders", "--table", "ordres", "--json")
+    assert (said.code, said.out) == (1, "")
+    expected = "there is no table 'ordres' in the bucket; there is orders"
+    assert said.err == f"error: ConfigurationError: {expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("redirected", "error"),
+    first_of([(">/dev/full", r"error: OSError: .*No space left on device\n"), (">&-", "")]),
+)
+def test_output_that_cannot_be_written_is_no_traceback(
+    redirected: str, error: str, s3pq: CommandLine
+) -> None:
+    """A full disk is an error of a line; what is not to be seen at all is not written."""
+    s3pq.bucket.put("orders/a.parquet", b"x")
+    command = f"{sys.executable} -m s3pq_dagster.cli tables {redirected}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        env=os.environ | s3pq.environment,
+        cwd=s3pq.directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == (1 if error else 0)
+    assert re.fullmatch(error, done.stderr)
