@@ -91,7 +91,7 @@ def files_of(corpus: Path) -> list[Path]:
         path
         for path in corpus.rglob("*")
         if path.is_file()
-        and (".parquet" in path.name.lower() or "fuzz" in str(path.relative_to(corpus).parent))
+        and (".parq" in path.name.lower() or "fuzz" in str(path.relative_to(corpus).parent))
     )
 
 
