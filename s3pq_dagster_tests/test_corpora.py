@@ -12,6 +12,7 @@ import pytest
 from bench.corpora import main, outcomes
 from bench.corpora_readers import OtherReaders
 from bench.corpora_values import plain, same
+from bench.malformed import files_of
 
 MOMENT = datetime(2024, 2, 14, 12, tzinfo=UTC)
 ALIKE = {
@@ -76,6 +77,15 @@ def test_a_folder_without_parquet_is_an_error(
     with pytest.raises(SystemExit, match="2"):
         main(["--corpus", str(tmp_path)])
     assert f"no Parquet files under {tmp_path}" in capsys.readouterr().err
+
+
+def test_a_corpus_is_what_is_named_so_and_what_fuzzers_made(tmp_path: Path) -> None:
+    """Tools add endings of their own, and checksums beside the files."""
+    names = ["a.parquet", "b.parq", "c.parquet.encrypted", "fuzzing/d"]
+    for name in [*names, "README.md", ".a.parquet.crc"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert files_of(tmp_path) == [tmp_path / name for name in names]
 
 
 MORTAL = """
