@@ -47,6 +47,8 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, bytes) and isinstance(other, tuple):  # as docs/types.md says of intervals
         months, days, milliseconds = struct.unpack("<III", one)
         return (months, days, milliseconds * 10**6) == other
+    if isinstance(one, Decimal) and isinstance(other, float):  # DuckDB, beyond 38 digits
+        return float(one) == other
     if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
         return math.isnan(other)
     return bool(one == other)

@@ -9,17 +9,16 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.corpora_readers import READERS, OtherReaders
 from bench.corpora_values import plain, same
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.errors import S3ParquetError
@@ -53,14 +52,15 @@ def main() -> None:
     spec = S3ParquetSpec(bucket=_BUCKET, region="us-east-1", endpoint_url=endpoint)
     store = Store.open(spec)
     _answer(ready=True)
-    with closing(_places(sys.argv[1])) as places:
+    with OtherReaders() as readers, closing(_places(sys.argv[1])) as places:
         cases = map(json.loads, sys.stdin)
         for number, case, place in zip(itertools.count(), cases, places, strict=False):
             path = Path(case["path"])
             table = f"t{number}"
             client.put_object(Bucket=_BUCKET, Key=f"{table}/x", Body=path.read_bytes())
             started = time.monotonic()
-            outcome, detail = _judged(_load(store, spec, table), place, table, str(path))
+            load = _load(store, spec, table)
+            outcome, detail = _judged(load, place, table, str(path), readers)
             detail = detail[:_REASON_CHARACTERS]
             verdict = Verdict(outcome, detail, 0, time.monotonic() - started)
             _answer(name=str(path), **asdict(verdict))
@@ -91,29 +91,31 @@ def _load(store: Store, spec: S3ParquetSpec, table: str) -> TableLoad:
     return TableLoad(plan=plan, store=store, log=log, run_id="corpora")
 
 
-def _judged(load: TableLoad, place: Place, table: str, path: str) -> tuple[str, str]:
+def _judged(
+    load: TableLoad, place: Place, table: str, path: str, readers: OtherReaders
+) -> tuple[str, str]:
     """Load one file; return the outcome, and what a person wants to know of it."""
     try:
         load.into(place.open())
         (entry,) = place.open().state(load.plan.owner).ledger.frame.rows(named=True)
         if entry["status"] == Status.QUARANTINED:
-            readers = [name for name, read in READERS.items() if _read_by(read, path) is not None]
-            by = f" (read by {', '.join(readers)})" if readers else ""
-            return READABLE if readers else QUARANTINED, f"{entry['reason']}{by}"
+            able = [name for name in READERS if readers.read(name, path) is not None]
+            by = f" (read by {', '.join(able)})" if able else ""
+            return READABLE if able else QUARANTINED, f"{entry['reason']}{by}"
         with place.open().read(table, None) as reader:
             got = reader.read_all()
     except S3ParquetError as error:
         return REFUSED, f"{type(error).__name__}: {error}"
     except Exception as error:  # noqa: BLE001 - which one is the question
         return BARE, f"{type(error).__name__}: {error}"
-    return _compared(got, path)
+    return _compared(got, path, readers)
 
 
-def _compared(got: pa.Table, path: str) -> tuple[str, str]:
+def _compared(got: pa.Table, path: str, readers: OtherReaders) -> tuple[str, str]:
     """Compare a table's rows with those of each reader; one that agrees is enough."""
     outcome, found = UNJUDGED, []
-    for name, read in READERS.items():
-        expected = _read_by(read, path)
+    for name in READERS:
+        expected = readers.read(name, path)
         if expected is None:
             continue
         differences = _differences(got, expected)
@@ -155,26 +157,6 @@ def _is_variant_as_documented(table: pa.Table, column: str, path: str) -> bool:
     parts = pq.read_table(path, columns=[column]).column(column)
     return same(plain(table.column(column)), plain(parts))
 
-
-def _read_by(read: Callable[[str], pa.Table], path: str) -> pa.Table | None:
-    """Read a file by another reader; ``None`` if that refuses it."""
-    try:
-        return read(path)
-    except (Exception, pl.exceptions.PanicException):  # noqa: BLE001 - it does not judge then
-        return None
-
-
-def _by_duckdb(path: str) -> pa.Table:
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        return connection.sql("SELECT * FROM read_parquet(?)", params=[path]).to_arrow_table()
-
-
-def _by_polars(path: str) -> pa.Table:
-    return pl.read_parquet(path, hive_partitioning=False).to_arrow()
-
-
-READERS = {"duckdb": _by_duckdb, "polars": _by_polars}
 
 if __name__ == "__main__":
     main()

@@ -86,12 +86,16 @@ def _sources(asked: argparse.Namespace) -> Iterator[tuple[str, int, list[dict[st
 
 
 def files_of(corpus: Path) -> list[Path]:
-    """Find files under a folder that are Parquet or named so."""
+    """Find files under a folder that are named as Parquet is, or that fuzzers made.
+
+    Hadoop's checksums beside them, such as ``.a.parquet.crc``, are none.
+    """
     return sorted(
         path
         for path in corpus.rglob("*")
         if path.is_file()
-        and (".parquet" in path.name.lower() or "fuzz" in str(path.relative_to(corpus).parent))
+        and path.suffix != ".crc"
+        and (".parq" in path.name.lower() or "fuzz" in str(path.relative_to(corpus).parent))
     )
 
 

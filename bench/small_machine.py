@@ -5,7 +5,6 @@ python -m bench.small_machine --memory 700 --object 480
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,13 @@ _COLUMNS = 8
 _BUCKET, _TABLE = "lake", "t"
 _CONTROLS = Path("/sys/fs/cgroup")
 _SYNC = ["dagster", "asset", "materialize", "-m", "s3pq_dagster.definitions", "--select", "*"]
+_MEASURED = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+sys.exit(code)
+"""
+"""A program that runs another and prints the MiB it took; a child of ours would begin with ours."""
 
 
 def main() -> None:
@@ -77,20 +83,21 @@ def _load(endpoint: str, home: Path, group: Path, destination: str) -> str:
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
     }
     started = time.monotonic()
+    python = [sys.executable]
     entering = f'echo $$ > {group}/cgroup.procs; exec "$@"'
     ended = subprocess.run(
-        ["/bin/sh", "-c", entering, "sh", sys.executable, "-m", *_SYNC],
+        ["/bin/sh", "-c", entering, "sh", *python, "-c", _MEASURED, *python, "-m", *_SYNC],
         cwd=home,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    peak = ended.stdout.split()[-1:]
     warned = "memory_short" in ended.stderr
     return (
         f"exit code {ended.returncode} after {time.monotonic() - started:.0f} s, "
-        f"{peak} MiB at most, {'warned' if warned else 'not warned'}"
+        f"{''.join(peak)} MiB at most, {'warned' if warned else 'not warned'}"
     )
 
 

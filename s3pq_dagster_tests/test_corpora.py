@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.corpora import main, outcomes
+from bench.corpora_readers import OtherReaders
 from bench.corpora_values import plain, same
+from bench.malformed import files_of
 
 MOMENT = datetime(2024, 2, 14, 12, tzinfo=UTC)
 ALIKE = {
@@ -24,6 +26,10 @@ ALIKE = {
     "scales": (
         pa.array([Decimal("1.50")], pa.decimal128(4, 2)),
         pa.array([Decimal("1.5")], pa.decimal128(9, 1)),
+    ),
+    "more digits than DuckDB has": (
+        pa.array([Decimal("714967770726.40"), None], pa.decimal256(45, 2)),
+        pa.array([714967770726.4, None]),
     ),
     "NaN": (pa.array([float("nan")]), pa.array([float("nan")])),
     "UUIDs": (
@@ -54,6 +60,7 @@ def test_what_depends_on_the_reader_is_no_difference(one: pa.Array, other: pa.Ar
         (pa.array([None], pa.string()), pa.array([""])),
         (pa.array([{"a": 1}]), pa.array([{"a": None}], pa.struct([("a", pa.int64())]))),
         (pa.array([0.0]), pa.array([float("nan")])),
+        (pa.array([Decimal("0.41")], pa.decimal256(45, 2)), pa.array([0.4])),
         (pa.array([UUID(int=7).bytes], pa.uuid()), pa.array([str(UUID(int=8))])),
         (pa.array([1], pa.timestamp("us")), pa.array([1], pa.timestamp("ns"))),
     ],
@@ -70,6 +77,35 @@ def test_a_folder_without_parquet_is_an_error(
     with pytest.raises(SystemExit, match="2"):
         main(["--corpus", str(tmp_path)])
     assert f"no Parquet files under {tmp_path}" in capsys.readouterr().err
+
+
+def test_a_corpus_is_what_is_named_so_and_what_fuzzers_made(tmp_path: Path) -> None:
+    """Tools add endings of their own, and checksums beside the files."""
+    names = ["a.parquet", "b.parq", "c.parquet.encrypted", "fuzzing/d"]
+    for name in [*names, "README.md", ".a.parquet.crc"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert files_of(tmp_path) == [tmp_path / name for name in names]
+
+
+MORTAL = """
+import os
+from bench.corpora_readers import READERS, answer
+answer(READERS | {"mortal": lambda path: os.abort()})
+"""
+
+
+def test_a_reader_that_dies_of_a_file_does_not_judge(tmp_path: Path) -> None:
+    """Polars aborts where a damaged file asks for too much memory; the next file is read."""
+    good, bad = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    pq.write_table(pa.table({"id": [1, 2]}), good)
+    bad.write_bytes(b"PAR1 and nothing more PAR1")
+    with OtherReaders(["-c", MORTAL]) as readers:
+        assert readers.read("mortal", str(good)) is None
+        assert readers.read("polars", str(bad)) is None
+        found = readers.read("polars", str(good))
+    assert found is not None
+    assert found.to_pydict() == {"id": [1, 2]}
 
 
 @pytest.mark.thorough
