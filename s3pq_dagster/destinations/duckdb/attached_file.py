@@ -62,9 +62,12 @@ class AttachedFile:
                 return self._opened(read_only, memory_limit)
             except duckdb.Error as error:
                 told = cannot_open(self.path, memory_limit, error)
-                if not self._holders and not isinstance(told, DestinationLockedError):
-                    self._discard()
+                if not isinstance(told, DestinationLockedError):
+                    self._discard_unless_held()
                 raise told from error
+            except BaseException:  # an interrupt, say, after the file was attached
+                self._discard_unless_held()
+                raise
 
     def close(self, connection: duckdb.DuckDBPyConnection, *, has_failed: bool) -> None:
         """Close a connection that :meth:`open` returned; the last one closes the file.
@@ -74,21 +77,20 @@ class AttachedFile:
             has_failed: Whether something went wrong. The next one gets another instance.
         """
         with self._guard:
-            connection.close()
             self._holders -= 1
-            # DuckDB removes the directory of temporary files only together with the instance.
-            self._is_spent |= has_failed or self._temporary.exists()
-            if self._holders:
-                return
-            if self._is_spent or not self._is_detached():
-                self._discard()
+            self._is_spent |= has_failed
+            try:
+                connection.close()
+            finally:
+                # DuckDB removes the directory of temporary files only together with the instance.
+                if self._is_spent or self._temporary.exists() or not self._is_detached():
+                    self._discard_unless_held()
 
     def discard_if_idle(self) -> None:
         """Close the instance, unless somebody has the file open or is about to."""
         if self._guard.acquire(blocking=False):
             try:
-                if not self._holders:
-                    self._discard()
+                self._discard_unless_held()
             finally:
                 self._guard.release()
 
@@ -104,7 +106,7 @@ class AttachedFile:
         if self._instance is not None and memory_limit != self._memory_limit:
             if self._holders:
                 raise in_use(self.path, f"memory_limit is {self._memory_limit}")
-            self._discard()
+            self._discard_unless_held()
         instance = self._instance or self._made(memory_limit)
         if not self._holders:
             self._name = self._attach(instance, read_only=read_only)
@@ -141,15 +143,17 @@ class AttachedFile:
         return quoted(found.fetchall()[0][0])
 
     def _is_detached(self) -> bool:
+        """Detach the file, unless somebody has it open; return whether that went well."""
         assert self._instance is not None  # noqa: S101 - somebody had it open
         try:
-            self._instance.execute(f"DETACH {self._name}")
+            if not self._holders:
+                self._instance.execute(f"DETACH {self._name}")
         except duckdb.Error:  # a full disk: what is committed is in the .wal file
             return False
         return True
 
-    def _discard(self) -> None:
-        if self._instance is not None:
+    def _discard_unless_held(self) -> None:
+        if self._instance is not None and not self._holders:
             self._instance.close()
             self._instance = None
             _with_instance.pop(self.path, None)

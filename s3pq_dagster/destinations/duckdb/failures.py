@@ -135,10 +135,10 @@ def cannot_open(path: Path, memory_limit: str | None, error: duckdb.Error) -> De
         error: DuckDB's.
     """
     found = first_line(error)
-    if _NO_ACCESS in found:
-        return _forbidden(path, found)
     if "Could not set lock" in found:
         return DestinationLockedError(f"{path} is open in another process: {found}")
+    if _NO_ACCESS in found:
+        return _forbidden(path, found)
     if "Unique file handle conflict" in found:
         return in_use(path, found)
     if memory_limit and not _is_limit(memory_limit):
