@@ -10,11 +10,12 @@ import pytest
 from s3pq_dagster import S3ParquetResource, build_io_manager, build_s3_parquet_definitions
 from s3pq_dagster.destinations.table_state import Owner
 from s3pq_dagster.ledger import Status
-from s3pq_dagster_tests.buckets import Bucket
+from s3pq_dagster_tests.buckets import Bucket, parquet
 from s3pq_dagster_tests.destinations.places import PLACES, Place
 from s3pq_dagster_tests.lake import checked, materialized, messages, values
 from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.poison import KINDS, refused_by, rows
+from s3pq_dagster_tests.spoilt import WAYS
 
 OBJECTS = 200
 
@@ -105,6 +106,35 @@ def test_a_day_with_twenty_kinds_of_poison_loads_all_others(
     frame = state.ledger.frame
     assert set(frame.filter(frame["status"] == "quarantined")["key"]) == refused
     assert len(_sample(checked(result)["no_quarantine"])) == len(refused)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "kind",
+    first_of(sorted(PLACES, reverse=True), others=pytest.mark.nightly),
+    indirect=True,
+)
+def test_a_day_with_twenty_spoilt_objects_loads_180(
+    bucket: Bucket, kind: str, place: Place, instance: dg.DagsterInstance
+) -> None:
+    """Of 200 objects, 20 are spoilt, each in another way, and told with its reason."""
+    assert len(WAYS) == OBJECTS // 10
+    ways = dict(zip(range(0, OBJECTS, 10), WAYS.values(), strict=True))
+    for number in range(OBJECTS):
+        body = parquet(rows([2 * number, 2 * number + 1]))
+        bucket.put(f"t/{number:03}.parquet", ways[number](body) if number in ways else body)
+    result = run(bucket, place, instance)
+    assert result.success
+    state = place.open().state(Owner("t", bucket.name, "t/"))
+    assert state.ledger.count(Status.LOADED) == OBJECTS - len(ways)
+    assert state.rows == 2 * (OBJECTS - len(ways))
+    told = {record.data["key"]: record.data["reason"] for record in _sample_of(result)}
+    assert told.keys() == {f"t/{number:03}.parquet" for number in ways}
+    assert all(told.values())
+
+
+def _sample_of(result: dg.ExecuteInProcessResult) -> list[dg.TableRecord]:
+    return _sample(checked(result)["no_quarantine"])
 
 
 def _sample(check: dg.AssetCheckEvaluation) -> list[dg.TableRecord]:
