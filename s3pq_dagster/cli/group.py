@@ -1,6 +1,8 @@
 """The command `s3pq`: its commands, which are modules of their own, and how errors are shown."""
 
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -69,7 +71,18 @@ class _Commands(click.Group):
             code = _failed("interrupted")
         except OSError as error:  # of the output, such as a full disk: others have a class of ours
             code = _failed(told(error))
+            _drop_output()
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _drop_output() -> None:
+    """Let what cannot be written go nowhere: Python tries once more at its end, and exits with 120.
+
+    As https://docs.python.org/3/library/signal.html#note-on-sigpipe has it.
+    """
+    if sys.stdout is not None:
+        with suppress(OSError):  # it is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(message: str) -> int:

@@ -52,9 +52,8 @@ def taken_back(kind: str, place: Place, kill: Kill | None = None) -> list[str] |
 def _work(kind: str, place: Place, kill: Kill | None, said: Connection) -> None:
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     use_credentials()
-    destination = place.open()
-    found = found_in(destination)
     steps = Steps(kill)
-    WATCHES[kind](steps)
-    undo(destination, OWNER, found)
+    WATCHES[kind](steps)  # before anything is opened: DuckDB's instance is made once
+    destination = place.open()
+    undo(destination, OWNER, found_in(destination))
     said.send(steps.names)
