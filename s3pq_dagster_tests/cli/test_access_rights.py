@@ -111,7 +111,7 @@ def test_a_duckdb_file_of_somebody_else_is_told(s3pq: CommandLine, as_user: Any,
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("kind", ["delta", "parquet"])
+@pytest.mark.parametrize("kind", first_of(["delta", "parquet"], others=pytest.mark.nightly))
 def test_a_tables_directory_that_may_not_be_written_is_told(
     s3pq: CommandLine, as_user: Any, kind: str
 ) -> None:

@@ -97,7 +97,7 @@ def test_looks_write_nothing_into_the_bucket(s3pq: CommandLine, lake: Lake) -> N
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("lake", PLACES, indirect=True)
+@pytest.mark.parametrize("lake", first_of(PLACES, others=pytest.mark.nightly), indirect=True)
 def test_a_load_is_taken_back_and_is_not_loaded_again(s3pq: CommandLine, lake: Lake) -> None:
     """The rows go, `undo` says how many, and what is shown afterwards is what is there."""
     lake.fill(s3pq)
@@ -122,7 +122,7 @@ def test_a_load_is_taken_back_and_is_not_loaded_again(s3pq: CommandLine, lake: L
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("lake", PLACES, indirect=True)
+@pytest.mark.parametrize("lake", first_of(PLACES, others=pytest.mark.nightly), indirect=True)
 def test_what_is_asked_and_answered_no_writes_nothing(s3pq: CommandLine, lake: Lake) -> None:
     """Nor does a run that is not known: no lock is taken for the question."""
     lake.fill(s3pq)
@@ -134,7 +134,7 @@ def test_what_is_asked_and_answered_no_writes_nothing(s3pq: CommandLine, lake: L
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("lake", PLACES, indirect=True)
+@pytest.mark.parametrize("lake", first_of(PLACES, others=pytest.mark.nightly), indirect=True)
 def test_rows_that_the_ledger_does_not_have_are_found(s3pq: CommandLine, lake: Lake) -> None:
     """Somebody deleted rows in the bucket: `doctor` says which, and what to do."""
     lake.fill(s3pq)
@@ -167,7 +167,7 @@ def test_who_holds_a_lease_is_named_and_keeps_the_table(s3pq: CommandLine, lake:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("lake", PLACES, indirect=True)
+@pytest.mark.parametrize("lake", first_of(PLACES, others=pytest.mark.nightly), indirect=True)
 @pytest.mark.parametrize(
     ("status", "body"), [(404, NO_SUCH_BUCKET), (403, DENIED)], ids=["missing", "denied"]
 )
