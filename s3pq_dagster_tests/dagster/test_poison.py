@@ -18,6 +18,12 @@ from s3pq_dagster_tests.poison import KINDS, refused_by, rows
 from s3pq_dagster_tests.spoilt import WAYS
 
 OBJECTS = 200
+IN_ONE_PLACE_OR_ALL = pytest.mark.parametrize(
+    "kind",
+    first_of(sorted(PLACES, reverse=True), others=pytest.mark.nightly),
+    indirect=True,
+)
+"""One destination, and at night all of them."""
 
 
 @pytest.fixture(params=PLACES)
@@ -79,11 +85,7 @@ def test_check_and_log_name_each_object_that_was_set_aside(
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "kind",
-    first_of(sorted(PLACES, reverse=True), others=pytest.mark.nightly),
-    indirect=True,
-)
+@IN_ONE_PLACE_OR_ALL
 def test_a_day_with_twenty_kinds_of_poison_loads_all_others(
     bucket: Bucket, kind: str, place: Place, instance: dg.DagsterInstance
 ) -> None:
@@ -109,11 +111,7 @@ def test_a_day_with_twenty_kinds_of_poison_loads_all_others(
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "kind",
-    first_of(sorted(PLACES, reverse=True), others=pytest.mark.nightly),
-    indirect=True,
-)
+@IN_ONE_PLACE_OR_ALL
 def test_a_day_with_twenty_spoilt_objects_loads_180(
     bucket: Bucket, kind: str, place: Place, instance: dg.DagsterInstance
 ) -> None:

@@ -27,16 +27,21 @@ def watch_duckdb(steps: Steps) -> None:
     setattr(duckdb, "connect", watched)  # noqa: B010 - a function of another signature
 
 
-class _Instance:
-    """An instance that attaches files; attaching one for writing, and detaching it, are steps."""
+class _Connection:
+    """A connection of DuckDB's, but for what its classes count."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, steps: Steps) -> None:
         self._connection = connection
         self._steps = steps
-        self._writes = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
+
+
+class _Instance(_Connection):
+    """An instance that attaches files; attaching one for writing, and detaching it, are steps."""
+
+    _writes = False
 
     def execute(self, sql: str, *parameters: Any) -> Any:
         def run() -> Any:
@@ -54,15 +59,8 @@ class _Instance:
         return _Watched(made, self._steps) if self._writes else made
 
 
-class _Watched:
+class _Watched(_Connection):
     """A connection whose statements are steps."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, steps: Steps) -> None:
-        self._connection = connection
-        self._steps = steps
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
 
     def execute(self, sql: str, *parameters: Any) -> Any:
         def run() -> Any:
