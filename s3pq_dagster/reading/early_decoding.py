@@ -16,8 +16,11 @@ from s3pq_dagster.source.store import Store
 from s3pq_dagster.spec import S3ParquetSpec
 
 _SHARE = 128
-"""Decoding an object early takes at most this part of ``max_decoded_bytes``, and so do its rows:
-8 MiB by default."""
+"""The rows of an object that is decoded early take at most this part of ``max_decoded_bytes``, and
+so do its bytes and its footer: 8 MiB by default."""
+_DECODING_SHARE = 16
+"""Decoding it takes at most this part, for that while: 64 MiB by default. A bound by page headers
+is far above what rows take: each row might have the longest value of its dictionary."""
 _MOST_ROWS = 65_536
 _MOST_COLUMNS = 64
 _MOST_GROUPS = 16
@@ -65,7 +68,7 @@ def decode_early(
 
     try:
         with fetched.open() as source:
-            return _decoded(source, spec.max_decoded_bytes // _SHARE, check_wanted)
+            return _decoded(source, spec.max_decoded_bytes, check_wanted)
     except Exception:  # noqa: BLE001 - the same is raised, and handled, when the object is needed
         return None
 
@@ -75,8 +78,9 @@ class _GivenUpError(Exception):
 
 
 def _decoded(
-    source: pa.NativeFile, max_bytes: int, check_wanted: Callable[[], None]
+    source: pa.NativeFile, bound: int, check_wanted: Callable[[], None]
 ) -> DecodedObject | None:
+    max_bytes = bound // _SHARE
     if source.size() > max_bytes or not is_footer_within(footer_bytes(source), max_bytes):
         return None
     file = open_file(source)
@@ -87,7 +91,8 @@ def _decoded(
         return None
     rows = max(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
     # One batch a row group: each of many small batches would take far more than its values.
-    if plan_from_page_headers(file, source, max_bytes, check_wanted, rows) != DecodePlan(rows):
+    plan = plan_from_page_headers(file, source, bound // _DECODING_SHARE, check_wanted, rows)
+    if plan != DecodePlan(rows):
         return None
     batches: list[pa.RecordBatch] = []
     left, size = footer.num_rows, 0

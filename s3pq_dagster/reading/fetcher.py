@@ -173,7 +173,13 @@ class Fetcher:
             self._pool.submit(self._fetch, part)
 
     def _fetch(self, part: Part) -> None:
-        """Fetch one part, in a thread of the pool."""
+        """Fetch parts, one after the other, in a thread of the pool."""
+        following: Part | None = part
+        while following is not None:
+            following = self._fetch_one(following)
+
+    def _fetch_one(self, part: Part) -> Part | None:
+        """Fetch one part, and begin the next if there is one and the bounds allow it."""
         fetched = part.fetched
         error = self._error_of(fetched, lambda: read_part(self.store, part))
         with self._changed:
@@ -181,18 +187,29 @@ class Fetcher:
             self._admission.end_part(part)
             if fetched.spool is None and fetched.error is None:
                 self._early.add(fetched)
-            elif fetched.spool is not None and fetched.parts_left == 1 and not self._is_closed:
-                self._pool.submit(self._check, fetched)
+            is_whole = fetched.spool is not None and fetched.parts_left == 1
+            # Going on in this thread spares waking another one for each object.
+            goes_on = not (is_whole or self._is_closed)
+            following = self._admission.next_part() if goes_on else None
             self._admit()
-            self._changed.notify_all()
+            self._notify()
+        if is_whole:
+            self._check(fetched)
+        return following
 
     def _check(self, fetched: ObjectBytes) -> None:
-        """Check a large object, now that all its ranges are there, in a thread of the pool."""
+        """Check a large object, now that all its ranges are there."""
         error = self._error_of(fetched, lambda: check_md5(fetched, lambda: not self._is_closed))
         with self._changed:
             fetched.error = fetched.error or error
             fetched.parts_left -= 1
             self._admit()
+            self._notify()
+
+    def _notify(self) -> None:
+        """Wake whoever waits for the first object, if it is there."""
+        admitted = self._admission.admitted
+        if not admitted or not admitted[0].parts_left:
             self._changed.notify_all()
 
     def _error_of(self, fetched: ObjectBytes, step: Callable[[], None]) -> Exception | None:

@@ -54,7 +54,7 @@ class KeyValues:
         found = opened.key_columns
         if not found or self._checked == (found, table):  # a partition has many objects
             return
-        row = {column.name: column.repeated(1) for column in found}
+        row = {column.name: pa.array([column.value], column.type) for column in found}
         try:
             self._check_rows(pa.record_batch(row), opened.object.key)
         except BaseException:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from s3pq_dagster.decoding.memory_file import MemoryFile
 from s3pq_dagster.objects import ObjectMeta
 from s3pq_dagster.reading.spool import Spool
 
@@ -82,7 +83,7 @@ class ObjectBytes:
         """Open the bytes as a file for random access."""
         if self.spool is not None:
             return pa.OSFile(f"/dev/fd/{self.spool.fileno()}")
-        return pa.BufferReader(self.data)
+        return MemoryFile(self.data)
 
     def pieces(self, is_wanted: Callable[[], bool]) -> Iterator[bytes]:
         """Yield the bytes in order; those of a large object as :meth:`Spool.pieces`."""

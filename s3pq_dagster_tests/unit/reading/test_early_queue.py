@@ -231,7 +231,7 @@ NOT_DECODED = {
     "a wide struct that fits in with few rows at a time": one_page_a_column(
         {
             "wide": pa.StructArray.from_arrays(
-                [pa.array(range(8700), pa.int32())] * 60, [f"f{n}" for n in range(60)]
+                [pa.array([True, False] * 30_000)] * 60, [f"f{n}" for n in range(60)]
             )
         }
     ),
