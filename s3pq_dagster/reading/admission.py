@@ -136,6 +136,11 @@ class Admission:
         self._spooled -= fetched.spool is not None
         fetched.free()
 
+    @property
+    def is_first_here(self) -> bool:
+        """Whether nothing of the first object is under way, or there is none."""
+        return not (self.admitted and self.admitted[0].parts_left)
+
     def stop(self) -> None:
         """Begin nothing more."""
         self._unbegun.clear()

@@ -192,7 +192,8 @@ class Fetcher:
             goes_on = not (is_whole or self._is_closed)
             following = self._admission.next_part() if goes_on else None
             self._admit()
-            self._notify()
+            if self._admission.is_first_here:
+                self._changed.notify_all()
         if is_whole:
             self._check(fetched)
         return following
@@ -204,13 +205,8 @@ class Fetcher:
             fetched.error = fetched.error or error
             fetched.parts_left -= 1
             self._admit()
-            self._notify()
-
-    def _notify(self) -> None:
-        """Wake whoever waits for the first object, if it is there."""
-        admitted = self._admission.admitted
-        if not admitted or not admitted[0].parts_left:
-            self._changed.notify_all()
+            if self._admission.is_first_here:
+                self._changed.notify_all()
 
     def _error_of(self, fetched: ObjectBytes, step: Callable[[], None]) -> Exception | None:
         """Run a step unless the object failed already, and return what it raises."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s3pq_dagster.decoding.memory_file import MemoryFile
 from s3pq_dagster.objects import ObjectMeta
+from s3pq_dagster.reading.memory_file import MemoryFile
 from s3pq_dagster.reading.spool import Spool
 
 LEAST_COST = 64 * 1024

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from s3pq_dagster.decoding.memory_file import MemoryFile
+from s3pq_dagster.reading.memory_file import MemoryFile
 
 _DATA = bytes(range(256)) * 4
 
