@@ -14,6 +14,7 @@ from pathlib import Path
 from bench import report
 from bench.contest import (
     CONTENDERS,
+    DAGSTER,
     FILES,
     HIVE_READERS,
     LONG_BATCHES,
@@ -105,7 +106,7 @@ _WORKS: dict[str, Callable[[_Ground], list[Score]]] = {
     "hive-30ms": _contest(HIVE, _LATENCY_SECONDS, HIVE_READERS),
     "idle": lambda ground: _standing(ground).idle(ground.times),
     "drip": lambda ground: _standing(ground).drip(ground.times),
-    "wide": _contest(WIDE, 0, (OURS, FILES)),
+    "wide": _contest(WIDE, 0, (OURS, DAGSTER, FILES)),
     "huge": lambda g: Huge(g.directory, g.server, g.network).scores(g.times),
     "wall": lambda ground: wall(ground.directory, ground.times),
 }

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import aims
-from bench.contest import Score
+from bench.contest import OURS, SYNC, Score
 
 _BEGIN, _END = "<!-- bench -->", "<!-- /bench -->"
 _GIB = 1024**3
@@ -45,9 +45,16 @@ def _line(score: Score, scores: Sequence[Score]) -> str:
     seconds = "" if score.seconds is None else f"{score.seconds:.1f}"
     peak = max((run.peak for run in score.runs), default=0) / 1e6
     requests = max((run.requests for run in score.runs), default=0)
-    note = score.note or _loading(score)
+    note = score.note or ", ".join(filter(None, [_own_part(score, scores), _loading(score)]))
     cells = [score.work, score.name, seconds, ratio, f"{peak:.0f}", f"{requests:,}", note]
     return f"| {' | '.join(cells)} |"
+
+
+def _own_part(score: Score, scores: Sequence[Score]) -> str:
+    """Return how much of a sync is not Dagster's own."""
+    own = aims.Measured(scores).own_part(score.work, score.name)
+    is_ours = score.name in {OURS.name, SYNC}
+    return f"own part {own:.1f} s" if is_ours and own is not None else ""
 
 
 def _loading(score: Score) -> str:
