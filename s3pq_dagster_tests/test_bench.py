@@ -64,6 +64,7 @@ def test_each_contender_makes_columns_of_partitions(tmp_path: Path) -> None:
     assert [score.note for score in scores] == len(readers) * [""]
 
 
+@pytest.mark.thorough
 def test_each_request_waits_and_is_counted(tmp_path: Path) -> None:
     """Requests on one connection are delayed and counted one by one, and bodies arrive whole."""
     body = bytes(range(256)) * 4096

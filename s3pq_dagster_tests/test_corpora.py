@@ -95,6 +95,7 @@ answer(READERS | {"mortal": lambda path: os.abort()})
 """
 
 
+@pytest.mark.thorough
 def test_a_reader_that_dies_of_a_file_does_not_judge(tmp_path: Path) -> None:
     """Polars aborts where a damaged file asks for too much memory; the next file is read."""
     good, bad = tmp_path / "a.parquet", tmp_path / "b.parquet"

@@ -18,6 +18,7 @@ WRITE_MODES = [
 SHARED = [HealthCheck.function_scoped_fixture]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("write_mode", WRITE_MODES)
 @settings(max_examples=examples(5), suppress_health_check=SHARED)
 @given(looks=small_days(4))

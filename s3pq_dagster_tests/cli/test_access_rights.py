@@ -50,6 +50,7 @@ def failing(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "url", first_of(["duckdb:///lake/x", "delta:///lake/x", "parquet:///lake/x"])
 )
@@ -67,6 +68,7 @@ def test_a_directory_that_may_not_be_written_is_told(
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "url", first_of(["duckdb:///lake/x/y", "delta:///lake/x", "parquet:///lake/x"])
 )

@@ -66,6 +66,7 @@ def test_a_clock_that_is_far_off_is_told(
     )
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("date", [None, "yesterday", "31 Dec 2030"])
 def test_a_server_that_tells_no_time_is_no_failure(
     s3pq: CommandLine, server: OtherClock, date: str | None

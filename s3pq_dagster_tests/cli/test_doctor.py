@@ -62,6 +62,7 @@ def test_rows_that_the_ledger_does_not_have_are_found(s3pq: CommandLine, place: 
     assert s3pq("doctor", "--no-rows", **variables).code == 0
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("kind", ["postgres", "delta", "parquet"])
 def test_who_writes_a_table_is_named(s3pq: CommandLine, tmp_path: Path, kind: str) -> None:
     """A table that another process has locked is looked at all the same, without waiting."""
@@ -76,6 +77,7 @@ def test_who_writes_a_table_is_named(s3pq: CommandLine, tmp_path: Path, kind: st
     place.discard()
 
 
+@pytest.mark.thorough
 def test_a_duckdb_file_that_is_open_elsewhere_is_told(s3pq: CommandLine, tmp_path: Path) -> None:
     """While a run has it open nobody reads it: the line says so, and the exit code is 1."""
     place = PLACES["duckdb"](tmp_path)

@@ -40,6 +40,7 @@ def shell(
     )
 
 
+@pytest.mark.thorough
 def test_a_shell_runs_it_with_variables(s3pq: CommandLine) -> None:
     """As a user types it: tables on standard output, exit code 0; an error on the other, and 1."""
     s3pq.bucket.put("orders/a.parquet", b"x")
@@ -217,6 +218,7 @@ def test_a_table_that_is_not_there_is_an_error(name: str, s3pq: CommandLine) -> 
     assert said.err == f"error: ConfigurationError: {expected}\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("redirected", "error"),
     first_of([(">/dev/full", r"error: OSError: .*No space left on device\n"), (">&-", "")]),

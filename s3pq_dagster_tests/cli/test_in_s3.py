@@ -77,6 +77,7 @@ def found_by(said: Said, check: str) -> tuple[bool, str]:
     return is_ok, found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lake", first_of(PLACES), indirect=True)
 def test_looks_write_nothing_into_the_bucket(s3pq: CommandLine, lake: Lake) -> None:
     """Before a first load and after it: the objects are the same, and only reads were sent."""

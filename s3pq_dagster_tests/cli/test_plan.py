@@ -86,6 +86,7 @@ def test_the_requests_of_a_run_are_those_that_are_foretold(s3pq: CommandLine) ->
     assert foretold["dollars"] == pytest.approx(prices / 1000)
 
 
+@pytest.mark.thorough
 def test_many_keys_with_few_pending_cost_a_listing_and_a_look_at_each_table(
     s3pq: CommandLine,
 ) -> None:
@@ -136,6 +137,7 @@ def test_strict_says_which_column_fails(s3pq: CommandLine) -> None:
     assert told == f"orders: SchemaMismatchError: {message}"
 
 
+@pytest.mark.thorough
 def test_evolve_says_what_the_table_gains(s3pq: CommandLine) -> None:
     """Columns that are new and types that are wider are named; what is missing is null."""
     said = drifting(s3pq, "evolve")

@@ -63,6 +63,7 @@ def project(monkeypatch: pytest.MonkeyPatch) -> Iterator[DefsFolderSandbox]:
         yield made
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("given", [KEYS, BY_KEY % "s3"])
 def test_the_attribute_signs_every_request(
     project: DefsFolderSandbox,

@@ -14,6 +14,7 @@ def by_hand(lake: Lake, sql: str) -> None:
         connection.execute(sql)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("change", "found", "remedy"),
     [
@@ -65,6 +66,7 @@ def test_what_is_dropped_by_hand_is_never_loaded_again_silently(
     assert lake.rows_by_key("a") == dict.fromkeys(keys(range(6)), 10)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "write_mode",
     [*(pytest.param(m, marks=pytest.mark.nightly) for m in ("append", "mirror")), "replace"],

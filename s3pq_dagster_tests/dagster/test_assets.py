@@ -67,6 +67,7 @@ def told(schema: dg.TableSchema) -> dict[str, tuple[bool, str | None]]:
     return {each.name: (each.constraints.nullable, each.description) for each in schema.columns}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(("mode", "nullable"), [("strict", False), ("evolve", True)])
 def test_columns_show_what_the_file_says_of_them(lake: Lake, mode: str, *, nullable: bool) -> None:
     """Before a run and after it; where objects may lack a column, it may be null."""
@@ -109,6 +110,7 @@ def test_a_materialization_has_the_numbers_the_ui_plots(lake: Lake) -> None:
     assert [column.name for column in two["dagster/column_schema"].columns][:2] == ["id", "text"]
 
 
+@pytest.mark.thorough
 def test_the_data_version_is_the_fingerprint_of_what_is_loaded(lake: Lake) -> None:
     """The data version is the stored fingerprint, changes with the rows, and is observed too."""
     lake.bucket.put("a/1.parquet", 3)
@@ -194,6 +196,7 @@ def test_two_buckets_live_in_one_code_location(lake: Lake, weed_lake: Lake) -> N
     assert (lake.rows("a"), lake.rows("b")) == (1, 2)
 
 
+@pytest.mark.thorough
 def test_a_table_of_another_bucket_is_refused(lake: Lake, weed_lake: Lake) -> None:
     """A table belongs to one bucket."""
     lake.bucket.put("a/1.parquet", 1)
@@ -214,6 +217,7 @@ def test_an_unknown_destination_url_names_what_is_known(lake: Lake) -> None:
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_a_transient_failure_is_retried_by_the_step(lake: Lake) -> None:
     """The second attempt loads what the first one did not."""
     lake.bucket.put("a/1.parquet", numbers(2))

@@ -62,6 +62,7 @@ def test_a_run_with_nothing_new_evaluates_every_check(loaded: Lake) -> None:
     assert passed(result) == dict.fromkeys(CHECKS, True)
 
 
+@pytest.mark.thorough
 def test_checks_run_alone_and_load_nothing(loaded: Lake) -> None:
     """A run of checks lists once, requests no object, and records no event of the asset."""
     definitions = loaded.definitions()
@@ -75,6 +76,7 @@ def test_checks_run_alone_and_load_nothing(loaded: Lake) -> None:
     assert loaded.bucket.proxy.object_reads == []
 
 
+@pytest.mark.thorough
 def test_an_added_object_fails_complete(loaded: Lake) -> None:
     """The check names the object, and the next load mends it."""
     loaded.bucket.put("a/3.parquet", 1)
@@ -110,6 +112,7 @@ def test_rows_of_no_object_fail_rows_reconciled(loaded: Lake) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_a_dropped_ledger_entry_fails_complete_and_rows_reconciled(loaded: Lake) -> None:
     """The object is not accounted for, and its rows belong to no object."""
     loaded.execute("DELETE FROM _s3pq_objects WHERE key = 'a/1.parquet'")
@@ -120,6 +123,7 @@ def test_a_dropped_ledger_entry_fails_complete_and_rows_reconciled(loaded: Lake)
     ]
 
 
+@pytest.mark.thorough
 def test_a_quarantined_object_fails_no_quarantine_until_it_is_replaced(loaded: Lake) -> None:
     """The run succeeds; the check warns with key and reason until the object is readable."""
     loaded.bucket.put("a/3.parquet", b"malformed")
@@ -146,6 +150,7 @@ def test_a_deleted_object_takes_its_quarantine_with_it(loaded: Lake) -> None:
     assert passed(loaded.run())["no_quarantine"]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(("write_mode", "complete"), [("replace", True), ("mirror", False)])
 def test_rows_of_a_deleted_object_fail_complete_in_a_mirror_only(
     lake: Lake, write_mode: str, *, complete: bool
@@ -228,6 +233,7 @@ def test_a_footer_with_other_rows_than_the_ledger_fails_rows_reconciled(loaded: 
     ]
 
 
+@pytest.mark.thorough
 def test_a_footer_that_cannot_be_read_fails_rows_reconciled(loaded: Lake) -> None:
     """The check names the object; the op does not fail over it."""
     definitions = loaded.definitions()

@@ -99,6 +99,7 @@ def test_the_sensor_asks_for_no_table_that_collides(lake: Lake) -> None:
     assert lake.rows("a_b") == 1
 
 
+@pytest.mark.thorough
 def test_a_collision_stops_no_other_table_in_one_op_or_in_shards(lake: Lake) -> None:
     """In one op for all tables those that fail come last; in shards the first step says it."""
     for key in ("a-b/1", "a_b/1", "c/1"):
@@ -123,6 +124,7 @@ def test_checks_of_a_collision_say_what_it_is(lake: Lake) -> None:
     assert "TableNameCollisionError" in str(failed.all_events)
 
 
+@pytest.mark.thorough
 def test_two_rules_and_two_values_of_one_name_are_errors_of_their_tables(lake: Lake) -> None:
     """A full refresh does not take a table over that another rule feeds, too."""
     lake.bucket.put("x/1.parquet", 1)

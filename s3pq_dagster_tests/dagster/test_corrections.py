@@ -42,6 +42,7 @@ def test_what_is_pending_is_left_to_the_next_run(loaded: Lake, bucket: Bucket) -
     assert not loaded.tick().run_requests
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("config", "tags", "said"),
     [
@@ -61,6 +62,7 @@ def test_a_reload_that_cannot_be_meant_fails(
     assert loaded.ledger("a") == before
 
 
+@pytest.mark.thorough
 def test_a_load_that_is_taken_back_stays_away(loaded: Lake, bucket: Bucket) -> None:
     """No tick and no run brings it back; the checks name it, until its object is replaced."""
     bucket.put("a/bad.parquet", pa.table({"id": ["bad"]}))

@@ -59,6 +59,7 @@ def test_more_than_a_thousand_keys_are_all_loaded(lake: Lake) -> None:
     assert [token is not None for token in pages] == [False, False, False, True, False, True]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("is_retried", [False, True], ids=["failure", "retried"])
 def test_a_failure_says_its_message_once(lake: Lake, *, is_retried: bool) -> None:
     """Neither a driver nor a wrapper of the error says it again among the causes."""

@@ -109,6 +109,7 @@ def test_a_removed_object_that_comes_back_is_loaded_again(lake: Lake) -> None:
         assert lake.rows_by_key("a") == {"a/2.parquet": 1}
 
 
+@pytest.mark.thorough
 def test_an_empty_listing_removes_nothing_from_a_mirror_unless_allowed(lake: Lake) -> None:
     """The error says what to do; with `allow_empty_listing` the rows are removed."""
     lake.bucket.put("a/1.parquet", 5)
@@ -124,6 +125,7 @@ def test_an_empty_listing_removes_nothing_from_a_mirror_unless_allowed(lake: Lak
     assert lake.statuses("a") == {"a/1.parquet": "removed"}
 
 
+@pytest.mark.thorough
 def test_an_object_replaced_by_a_malformed_one_keeps_its_last_good_rows(lake: Lake) -> None:
     """The malformed version is quarantined; once repaired, its rows replace the old ones."""
     lake.bucket.put("a/1.parquet", 5)
@@ -138,6 +140,7 @@ def test_an_object_replaced_by_a_malformed_one_keeps_its_last_good_rows(lake: La
     assert lake.statuses("a") == {"a/1.parquet": "loaded"}
 
 
+@pytest.mark.thorough
 def test_an_object_overwritten_while_it_is_read_is_read_again(lake: Lake) -> None:
     """The rows of the new version are loaded, under its e_tag."""
     lake.bucket.put("a/1.parquet", 5)
@@ -234,6 +237,7 @@ def test_the_reason_of_a_quarantine_is_in_the_ledger(lake: Lake) -> None:
     assert any(expected in found for found in messages(lake.instance, result.run_id))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "write_mode", [pytest.param("replace", marks=pytest.mark.thorough), "mirror"]
 )

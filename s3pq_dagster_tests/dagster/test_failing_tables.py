@@ -102,6 +102,7 @@ def test_the_failure_of_a_run_with_other_options_does_not_count(lake: Lake) -> N
     assert asked(lake.tick(definitions=definitions)) == [{"a"}]
 
 
+@pytest.mark.thorough
 def test_what_trying_again_may_mend_is_asked_for_again(lake: Lake) -> None:
     """A permission may come back without anything being listed or defined anew."""
     lake.bucket.put("a/1.parquet", NUMBERS)
@@ -124,6 +125,7 @@ def test_a_later_failure_that_may_be_mended_is_asked_for_again(lake: Lake) -> No
     assert asked(lake.tick(hours_later(tick), definitions=definitions)) == [{"a"}]
 
 
+@pytest.mark.thorough
 def test_a_table_of_another_format_waits_until_it_is_none(lake: Lake) -> None:
     """New files of a Delta table bring no run; without its log they are only files."""
     lake.bucket.put("a/1.parquet", NUMBERS)
@@ -137,6 +139,7 @@ def test_a_table_of_another_format_waits_until_it_is_none(lake: Lake) -> None:
     assert asked(lake.tick(tick.cursor, definitions=definitions)) == [{"a"}]
 
 
+@pytest.mark.thorough
 def test_a_failure_does_not_make_the_sensor_forget(lake: Lake) -> None:
     """What was observed before counts on: once the object is gone, nothing is to be done."""
     lake.bucket.put("a/1.parquet", NUMBERS)

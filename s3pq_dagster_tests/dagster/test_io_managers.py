@@ -41,6 +41,7 @@ def downstream(lake: Lake, annotation: Any, columns: list[str] | None = None) ->
     return run
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("annotation", "kind"),
     [

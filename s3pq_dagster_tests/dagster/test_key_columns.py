@@ -23,6 +23,7 @@ def columns(lake: Lake, table: str) -> list[str]:
     return [name for (name,) in found if not name.startswith("_")]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("together", [True, False], ids=["in one checkpoint", "each in its own"])
 def test_a_key_with_a_name_twice_or_one_of_ours_is_set_aside(lake: Lake, *, together: bool) -> None:
     """The reason has the name, and the other objects of the table are loaded."""
@@ -87,6 +88,7 @@ def test_values_are_decoded_once_and_split_at_the_first_sign(lake: Lake) -> None
     assert lake.rows("t") == len(values)
 
 
+@pytest.mark.thorough
 def test_a_key_column_that_appears_half_way_is_a_new_column(lake: Lake) -> None:
     """As if the file had it: an error that names it, or null in the rows before."""
     lake.bucket.put("t/p.parquet", file())

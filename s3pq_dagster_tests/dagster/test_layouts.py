@@ -57,6 +57,7 @@ def test_hive_partitions_are_one_table_with_their_columns(lake: Lake) -> None:
     assert table(lake, "events") == [common | {"day": "05"}, common | {"day": "06"}]
 
 
+@pytest.mark.thorough
 def test_the_ui_says_which_columns_are_from_the_key(lake: Lake) -> None:
     """Before any run, and with each materialization."""
     lake.bucket.put("events/year=2024/p.parquet", file())
@@ -72,6 +73,7 @@ def test_the_ui_says_which_columns_are_from_the_key(lake: Lake) -> None:
         }
 
 
+@pytest.mark.thorough
 def test_a_new_partition_needs_no_reload(lake: Lake) -> None:
     """A tick asks for a run of the table, which reads only the new object, and lists one prefix."""
     for day in ("05", "06"):
@@ -103,6 +105,7 @@ def test_declared_types_are_the_columns(lake: Lake) -> None:
     assert table(lake, "events") == [{"id": 1, "year": 2024, "day": 5}]
 
 
+@pytest.mark.thorough
 def test_values_that_folders_can_have(lake: Lake) -> None:
     """Encoded, empty, null, of any script, and alike but for case: each is a row of its table."""
     keys = {
@@ -188,6 +191,7 @@ def previews(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text.removeprefix("rule_preview ") for text in said]
 
 
+@pytest.mark.thorough
 def test_the_log_shows_what_each_rule_takes(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
     """Tables, objects, a key and its captures; of what no rule takes, too."""
     for name in ("orders_2024-01-01", "orders_2024-01-02", "customers_2024-01-01"):
@@ -357,6 +361,7 @@ def test_a_mirror_of_a_rule_is_watched_and_checked(lake: Lake) -> None:
     assert "EmptyListingError" in str(failed.all_events)
 
 
+@pytest.mark.thorough
 def test_what_another_rule_takes_leaves_a_mirror(lake: Lake) -> None:
     """No question is asked of its key: the bucket has it, and it is another table's now."""
     for name in ("a_1", "b_1"):
@@ -394,6 +399,7 @@ def test_what_another_rule_takes_stays_and_the_check_says_so(lake: Lake) -> None
     assert (lake.rows("d"), lake.rows("b")) == (1, 1)
 
 
+@pytest.mark.thorough
 def test_a_table_is_taken_over_by_a_pattern_of_other_keys(lake: Lake) -> None:
     """A full refresh replaces its rows; it says so if the bucket has objects that no rule takes."""
     lake.bucket.put("old/x.parquet", file())
@@ -408,6 +414,7 @@ def test_a_table_is_taken_over_by_a_pattern_of_other_keys(lake: Lake) -> None:
     assert table(lake, "t") == [{"id": 2}]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("together", [True, False], ids=["a run of all", "a run of one"])
 def test_a_delta_table_in_the_bucket_is_refused(lake: Lake, *, together: bool) -> None:
     """Its files have rows that it has deleted; other tables load, and a rule takes all files."""
@@ -427,6 +434,7 @@ def test_a_delta_table_in_the_bucket_is_refused(lake: Lake, *, together: bool) -
     assert lake.rows("events") == 3
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("folder", ["db/t/", ""])
 def test_an_iceberg_table_is_refused_in_a_run_of_it_alone(lake: Lake, folder: str) -> None:
     """Its metadata is beside its data, and asked for in one request."""
@@ -442,6 +450,7 @@ def test_an_iceberg_table_is_refused_in_a_run_of_it_alone(lake: Lake, folder: st
     assert not result.success
 
 
+@pytest.mark.thorough
 def test_own_output_is_no_input(lake: Lake, instance: dg.DagsterInstance) -> None:
     """The destination is a folder of the bucket itself; three runs load the one table once."""
     lake.bucket.put("in/x.parquet", file())

@@ -125,6 +125,7 @@ def _told(event: dg.DagsterEvent) -> str:
     return "\n".join(told)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("section", first_of(sections(), keep=4), ids=str)
 def test_an_example_is_as_its_page_says(section: Section, lake: Lake) -> None:
     """Each load makes the tables, columns and rows that stand below its objects."""

@@ -52,6 +52,7 @@ def test_each_prefix_is_an_external_asset_upstream_of_its_table(sources: Lake) -
     assert not defs.get_repository_def().asset_graph.get(source.key).is_executable
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("shards", first_of([{}, {"orders": 2}], keep=2))
 def test_a_load_says_which_column_comes_from_which(sources: Lake, shards: dict[str, int]) -> None:
     """Columns of files and keys are the source's; what a load adds comes from none."""
@@ -173,6 +174,7 @@ def test_a_table_with_a_source_asset_waits_for_it_for_ever(
         assert found.total_requested == (0 if is_asked_for else 1)
 
 
+@pytest.mark.thorough
 def test_names_that_collide_are_no_obstacle(sources: Lake) -> None:
     """Tables that cannot be loaded have what they were to be loaded from, too; others load."""
     for key in ("a-b/1.parquet", "a_b/1.parquet", "c/1.parquet", "C/1.parquet"):

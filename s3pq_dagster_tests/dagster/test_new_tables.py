@@ -118,6 +118,7 @@ def test_where_nothing_listens_the_url_is_told() -> None:
     assert f"no Dagster webserver answers at webserver_url {url}: " in said(url)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:3000", "ftp://h", "http://", "http://h:x", "", "http://[h"]
 )

@@ -34,6 +34,7 @@ def run_all(lake: Lake, tick: Any) -> None:
         assert lake.run(*names(request.asset_selection), tags=request.tags).success
 
 
+@pytest.mark.thorough
 def test_tables_without_partitions_are_one_run_and_each_range_is_one(lake: Lake) -> None:
     """Once they are loaded nothing is requested, until another object arrives."""
     for number in (1, 2, 3):
@@ -171,6 +172,7 @@ def test_a_destination_that_went_back_in_time_is_found_out(lake: Lake) -> None:
     assert requested(rest) == [({"events"}, "2024-01-01", "2024-01-02")]
 
 
+@pytest.mark.thorough
 def test_a_table_of_which_nothing_has_a_partition_requests_nothing(lake: Lake) -> None:
     """Its objects are named."""
     lake.bucket.put("events/day=xx/a.parquet", numbers(1))
@@ -180,6 +182,7 @@ def test_a_table_of_which_nothing_has_a_partition_requests_nothing(lake: Lake) -
     assert "1 of 1 tables up to date" in tick.skip_message
 
 
+@pytest.mark.thorough
 def test_mirror_removes_nothing_for_an_empty_listing(lake: Lake) -> None:
     """It may be a mistake, or Spark may be about to write."""
     lake.spec["write_mode"] = "mirror"

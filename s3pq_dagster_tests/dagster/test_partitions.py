@@ -135,6 +135,7 @@ def test_nothing_new_in_very_many_partitions_is_one_observation(lake: Lake) -> N
     assert observed[None]["s3pq/partitions"] == 111
 
 
+@pytest.mark.thorough
 def test_a_late_object_makes_another_version_of_its_day(lake: Lake) -> None:
     """It is loaded by its key, whatever its LastModified; the other days stay."""
     lake.bucket.put(day(1), numbers(1))
@@ -149,6 +150,7 @@ def test_a_late_object_makes_another_version_of_its_day(lake: Lake) -> None:
     assert found["2024-01-02"] == before["2024-01-02"]
 
 
+@pytest.mark.thorough
 def test_full_refresh_replaces_the_rows_of_its_partitions_alone(lake: Lake) -> None:
     """Rows of other partitions keep the run that loaded them; rows of deleted objects go."""
     for key, rows in ((day(1), 1), (day(1, "gone"), 7), (day(2), 2)):
@@ -240,6 +242,7 @@ def test_a_table_has_partitions_or_shards(lake: Lake) -> None:
         lake.definitions()
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("columns", [None, ["id"]], ids=["all columns", "one column"])
 def test_an_asset_downstream_gets_the_rows_of_its_partitions(
     lake: Lake, columns: list[str] | None

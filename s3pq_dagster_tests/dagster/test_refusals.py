@@ -57,6 +57,7 @@ def test_a_disabled_key_fails_the_table_once_and_quarantines_nothing(lake: Lake)
     assert lake.rows("a") == 7
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("size", [2**63 - 1, 2**80, -1])
 def test_an_object_that_is_listed_with_an_impossible_size_is_set_aside(
     lake: Lake, size: int

@@ -104,6 +104,7 @@ def test_a_large_object_is_fetched_in_ranges_each_byte_once(lake: Lake) -> None:
     assert lake.rows("a") == 20_000
 
 
+@pytest.mark.thorough
 def test_the_next_table_is_fetched_while_one_is_written(lake: Lake) -> None:
     """The next table's objects are requested before the last one of this table has come."""
     fill(lake.bucket, tables=3, objects=2)
@@ -173,6 +174,7 @@ def test_a_duckdb_file_is_opened_once_for_each_table_with_nothing_new(
     assert len(instances) == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("concurrency", first_of([2, 1, 5]))
 def test_two_tables_share_the_bound_of_requests(lake: Lake, concurrency: int) -> None:
     """`concurrency` limits the requests of a run, prefetching included."""

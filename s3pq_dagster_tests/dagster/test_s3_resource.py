@@ -39,6 +39,7 @@ def buckets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         yield found
 
 
+@pytest.mark.thorough
 def test_a_public_bucket_needs_no_credentials(
     buckets: dict[str, Bucket], instance: dg.DagsterInstance, database: Path
 ) -> None:

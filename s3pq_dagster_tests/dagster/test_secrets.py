@@ -63,6 +63,7 @@ def test_no_secret_is_written_by_a_sync_that_works_or_fails(bucket: Bucket, tmp_
     assert_clean(*(path.read_bytes().decode("latin-1") for path in files))
 
 
+@pytest.mark.first_case
 @pytest.mark.usefixtures("_canaries")
 @pytest.mark.parametrize("answer", [EXPIRED, DENIED, Answer(500), Answer(200, b"<html>")])
 def test_no_secret_is_in_an_exception(

@@ -156,6 +156,7 @@ def test_one_run_a_table_on_request(lake: Lake) -> None:
     assert len({request.run_key for request in tick.run_requests or []}) == 2
 
 
+@pytest.mark.thorough
 def test_a_failed_run_is_asked_for_again_with_backoff(lake: Lake) -> None:
     """The sensor waits at first, and then requests a run with another run key."""
     lake.bucket.put("a/1.parquet", 1)
@@ -178,6 +179,7 @@ def test_a_failed_run_is_asked_for_again_with_backoff(lake: Lake) -> None:
     assert not lake.tick(again.cursor, definitions=definitions).run_requests
 
 
+@pytest.mark.thorough
 def test_another_object_is_not_held_up_by_an_earlier_failure(lake: Lake) -> None:
     """The backoff applies to the listing that failed, and to no other."""
     lake.bucket.put("a/1.parquet", 1)
@@ -301,6 +303,7 @@ def test_a_run_is_not_dead_because_the_clock_was_set_forward(lake: Lake) -> None
         assert f"a (run {run.run_id[:8]})" in reason(lake.tick(definitions=definitions))
 
 
+@pytest.mark.thorough
 def test_a_table_that_is_not_in_the_definitions_is_named(lake: Lake) -> None:
     """The skip reason says how to get an asset for it."""
     lake.bucket.put("a/1.parquet", 1)
@@ -333,6 +336,7 @@ def test_a_prefix_that_is_overwritten_is_loaded_without_a_reload(lake: Lake) -> 
     assert lake.rows_by_key("b") == {"b/1.parquet": 1, "b/2.parquet": 5}
 
 
+@pytest.mark.thorough
 def test_a_deleted_object_asks_for_nothing_unless_mirrored(lake: Lake) -> None:
     """A run would have nothing to do."""
     for key in ("a/1.parquet", "a/2.parquet"):

@@ -194,6 +194,7 @@ def test_what_is_one_transaction_is_one_step(sharded: Lake, config: dict[str, ob
     assert len(loaded) == config.get("max_objects", len(EVENTS))
 
 
+@pytest.mark.thorough
 def test_a_shard_that_fails_leaves_the_others(sharded: Lake) -> None:
     """The run fails with the reason; the next one reads only what is missing."""
     sharded.spec["checkpoint_bytes"] = 1
@@ -308,6 +309,7 @@ def test_dagsters_own_io_manager_is_left_to_the_steps(sharded: Lake) -> None:
         )
 
 
+@pytest.mark.thorough
 def test_each_step_has_the_pool_and_the_retries(sharded: Lake) -> None:
     """Each step has the same pool and retries as the op of a whole table."""
     again = dg.RetryPolicy(max_retries=7)

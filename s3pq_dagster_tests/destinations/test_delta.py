@@ -185,6 +185,7 @@ def test_every_version_of_a_table_has_each_object_once(
     ]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("refresh", [False, True])
 def test_what_breaks_leaves_no_file(
     root: Path, destination: DeltaDestination, *, refresh: bool
@@ -316,6 +317,7 @@ def test_no_reader_needs_more_than_it_has_to(root: Path, destination: DeltaDesti
     assert table(root / "naive").protocol().reader_features == ["timestampNtz"]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "where",
     [
@@ -391,6 +393,7 @@ def widened(found: deltalake.DeltaTable) -> None:
     found.alter.add_columns(deltalake.Field("note", deltalake.schema.PrimitiveType("string")))
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("tend", [compacted, ordered, vacuumed, checkpointed, widened])
 def test_tables_may_be_tended_between_loads(
     root: Path, destination: DeltaDestination, tend: Callable[[deltalake.DeltaTable], None]
@@ -504,6 +507,7 @@ def storage(root: Path) -> LocalStorage:
     return LocalStorage(root, lock_timeout_seconds=1, log=logger())
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("in_table", [False, True])
 def test_an_intent_that_nothing_carries_is_void(
     root: Path, destination: DeltaDestination, *, in_table: bool
@@ -519,6 +523,7 @@ def test_an_intent_that_nothing_carries_is_void(
     assert entries(destination) == [(A.key, "v1", "loaded"), (C.key, "v1", "loaded")]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("upon", "in_table", "is_kept"),
     [(0, True, False), (1, True, True), (None, True, False), (None, False, False)],

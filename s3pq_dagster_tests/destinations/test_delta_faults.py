@@ -124,6 +124,7 @@ def last_commit(root: Path, table: str) -> Path:
     return max((root / table / "_delta_log").glob("*.json"))
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("table", ["orders", "_s3pq_objects", "_s3pq_tables"])
 def test_a_last_commit_without_a_byte_is_an_error(
     root: Path, destination: DeltaDestination, table: str
@@ -173,6 +174,7 @@ def test_a_torn_commit_is_an_error(root: Path, destination: DeltaDestination, ta
     assert ids_by_key(destination) == {A.key: [0, 1, 2]}
 
 
+@pytest.mark.thorough
 def test_a_table_that_was_put_back_to_an_earlier_version_is_refused(
     root: Path, destination: DeltaDestination
 ) -> None:
@@ -195,6 +197,7 @@ def flip(data: bytes) -> bytes:
     return data[:-200] + bytes(200)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("spoil", [cut_off, flip, None])
 def test_a_spoiled_data_file_is_an_error_of_ours(
     root: Path, destination: DeltaDestination, spoil: Callable[[bytes], bytes] | None
@@ -218,6 +221,7 @@ def test_a_spoiled_data_file_is_an_error_of_ours(
 # A full disk
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("size", [0, 100, 800, 1_200, 2_500, 4_000])
 def test_a_disk_that_is_full_at_any_point_loses_and_doubles_nothing(
     root: Path, destination: DeltaDestination, size: int

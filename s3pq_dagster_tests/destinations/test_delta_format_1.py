@@ -126,6 +126,7 @@ def test_a_first_write_may_change_the_schema(root: Path, destination: DeltaDesti
     assert ids_by_key(destination) == {A.key: [0, 1], "orders/b": [0], C.key: [0.5]}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("look_first", [False, True])
 def test_what_a_run_of_format_1_left_is_finished(
     root: Path, destination: DeltaDestination, *, look_first: bool

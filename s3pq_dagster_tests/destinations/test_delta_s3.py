@@ -91,6 +91,7 @@ def test_who_commits_second_fails_and_runs_again(weed_bucket: Bucket, weed: str)
     assert ids_by_key(one) == {"orders/c": [0], A.key: [0, 1, 2], B.key: [0]}
 
 
+@pytest.mark.thorough
 def test_who_changes_a_schema_second_fails_and_runs_again(weed_bucket: Bucket, weed: str) -> None:
     """Of two runs that give a table other columns, one is committed; then so is the other."""
     one, other = at(weed_bucket, weed), at(weed_bucket, weed)
@@ -127,6 +128,7 @@ def test_a_bucket_of_its_own_needs_no_prefix(weed_bucket: Bucket, weed: str) -> 
     assert ids_by_key(destination) == {A.key: [0, 1, 2]}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
 def test_the_environment_may_say_where_it_is(
     weed_bucket: Bucket, weed: str, variable: str, monkeypatch: pytest.MonkeyPatch
@@ -219,6 +221,7 @@ def test_who_may_only_read_can_read(checking: str, monkeypatch: pytest.MonkeyPat
     assert entries(destination) == [(A.key, "v1", "loaded")]
 
 
+@pytest.mark.thorough
 def test_a_server_that_does_not_answer_is_an_error_within_a_minute(weed_bucket: Bucket) -> None:
     """An endpoint where nobody listens is an error that is retried."""
     started = time.monotonic()

@@ -84,6 +84,7 @@ def test_a_secret_in_a_root_is_not_shown() -> None:
     assert "top-secret" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_an_asset_is_loaded_and_read_downstream(
     bucket: Bucket, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,6 +194,7 @@ def test_the_ledger_has_a_row_for_each_table(
     assert pa.ipc.read_schema(pa.py_buffer(data)) == SCHEMA
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("namespace", ["raw", "Raw Data", 'q"', "MAIN", "select"])
 def test_a_namespace_is_made_and_used(database: Path, namespace: str) -> None:
     """Table and ledger are in the given namespace, whatever its name and case."""
@@ -208,6 +209,7 @@ def test_a_namespace_is_made_and_used(database: Path, namespace: str) -> None:
     assert (schema.lower(), count) == (namespace.lower(), 4)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "text",
     first_of(
@@ -290,6 +292,7 @@ def statements_for(name: str) -> list[str]:
     return [sql.replace(quoted(name), "<name>") for sql in recorded.statements]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("name", ['"; DROP TABLE canary; --', "'x'", "?", "%s {}"])
 def test_a_name_reaches_sql_quoted_or_not_at_all(name: str) -> None:
     """The statements for two names differ only in the quoted identifier."""
@@ -317,6 +320,7 @@ def test_a_namespace_may_be_named_like_that_of_temporary_tables(database: Path) 
     assert ask(database, "SELECT count(*) FROM duckdb_tables()") == [(4,)]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("name", ["temp", "system", "main", "a b'\";--", "_s3pq_new"])
 def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
     """DuckDB names the database after the file, except for reserved names."""

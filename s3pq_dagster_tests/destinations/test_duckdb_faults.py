@@ -123,6 +123,7 @@ def empty(_data: bytes) -> bytes:
     return b""
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("spoil", [overwrite_header, flip_blocks, cut_off, empty])
 def test_a_spoiled_file_is_an_error_of_ours_and_left_as_it_is(
     database: Path, destination: DuckDBDestination, spoil: Callable[[bytes], bytes]

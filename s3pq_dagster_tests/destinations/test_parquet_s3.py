@@ -72,6 +72,7 @@ def either(request: pytest.FixtureRequest) -> Bucket:
 # The life of a table
 
 
+@pytest.mark.first_case
 def test_a_table_lives_in_s3_as_in_a_directory(either: Bucket) -> None:
     """A table is loaded, overwritten, removed from, refreshed and read; each object is one file."""
     destination = destination_in(either)
@@ -239,6 +240,7 @@ def test_a_released_lease_is_not_waited_for(bucket: Bucket) -> None:
         load(destination, (found, 1))
 
 
+@pytest.mark.thorough
 def test_a_dead_writer_from_the_future_is_not_waited_for(bucket: Bucket) -> None:
     """If the server's clock was set back, a lease ends when it was seen unchanged for so long."""
     lock = "lake/_s3pq_staged/orders.lock"
@@ -270,6 +272,7 @@ def test_an_s3_that_heeds_no_conditions_is_refused(bucket: Bucket, header: str) 
 # Answers that get lost
 
 
+@pytest.mark.thorough
 def test_a_commit_whose_answer_got_lost_is_found_committed(bucket: Bucket) -> None:
     """The request is repeated and finds its own content there, which is no error."""
     destination = destination_in(bucket)
@@ -311,6 +314,7 @@ def test_a_commit_that_nobody_knows_of_is_left_to_the_next_writer(bucket: Bucket
     assert not [key for key in keys(bucket) if "_s3pq_staged/orders/" in key]
 
 
+@pytest.mark.thorough
 def test_a_reader_whose_file_is_replaced_meanwhile_fails(bucket: Bucket) -> None:
     """Byte ranges of two versions are never joined: the reader gets an error."""
     destination = destination_in(bucket)
@@ -357,6 +361,7 @@ def test_a_profile_that_is_not_there_is_named() -> None:
         destination.state(OWNER)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("method", "key", "permission"),
     first_of(
@@ -388,6 +393,7 @@ def test_what_is_denied_is_named(bucket: Bucket, method: str, key: str, permissi
     assert ids_by_key(destination) == {A.key: [0], B.key: [0, 1], C.key: [0, 1]}
 
 
+@pytest.mark.thorough
 def test_credentials_are_in_no_message(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,6 +125,7 @@ def by_union(root: Path, columns: str = "*") -> list[tuple[Any, ...]]:
 # What is stored is read as the table is now
 
 
+@pytest.mark.first_case
 def test_a_column_is_added(place: Any) -> None:
     """It is null in the rows that are stored, for us and for DuckDB; their file is not touched."""
     destination = place.open()
@@ -347,6 +348,7 @@ def test_a_later_version_of_an_object_has_another_schema(place: Any, *, append: 
     )
 
 
+@pytest.mark.first_case
 def test_a_refresh_grows_within_its_transaction(place: Any) -> None:
     """Nobody sees it before its end; versions go on from those before the refresh."""
     destination = place.open()
@@ -391,6 +393,7 @@ def test_a_removed_object_leaves_the_schema(destination: Destination) -> None:
 # Values that a type cannot hold
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("stored", "coming", "said"),
     [
@@ -511,6 +514,7 @@ def adopted(place: Any) -> Destination:
     return destination
 
 
+@pytest.mark.first_case
 def test_a_root_of_format_1_is_read_without_a_change(place: Any) -> None:
     """State, audit and rows are there before anything is written."""
     destination = adopted(place)
@@ -525,6 +529,7 @@ def test_a_root_of_format_1_is_read_without_a_change(place: Any) -> None:
     assert content(local(place)) == before
 
 
+@pytest.mark.first_case
 def test_a_root_of_format_1_is_adopted_by_the_first_writer(place: Any) -> None:
     """Nothing is loaded again: entries and files stay, and the schema there is is version 1."""
     destination = adopted(place)

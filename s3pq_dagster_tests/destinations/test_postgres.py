@@ -137,6 +137,7 @@ def test_types_are_postgresqls_own(place: PostgresPlace, destination: PostgresDe
     assert place.run(sql) == [(NOON.year, "b", "v")]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("namespace", ["raw", "Raw Data", 'q"', "PUBLIC", "select", "ü" * 31])
 def test_a_namespace_is_made_and_used(place: PostgresPlace, namespace: str) -> None:
     """Table and ledger are in the given namespace, whatever its name and case."""
@@ -168,6 +169,7 @@ def test_namespaces_do_not_know_each_other(place: PostgresPlace) -> None:
     assert (ids_by_key(one), ids_by_key(other)) == ({A.key: [0, 1]}, {B.key: [0]})
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "text",
     [
@@ -559,6 +561,7 @@ def test_no_url_changes_the_encoding(place: PostgresPlace, encoding: str) -> Non
     assert entries(destination) == [(found.key, "v2", "loaded")]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

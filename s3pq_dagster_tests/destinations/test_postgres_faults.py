@@ -272,6 +272,7 @@ def breaking(place: PostgresPlace, number: int) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(SCHEMA, generate())
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("refresh", [False, True], ids=["load", "refresh"])
 @pytest.mark.parametrize("number", [0, 3])
 def test_a_connection_that_is_lost_on_the_way(
@@ -327,6 +328,7 @@ def test_a_failed_transaction_is_not_committed(place: PostgresPlace) -> None:
         assert connection.rows("SELECT n FROM numbers") == [(2,)]
 
 
+@pytest.mark.thorough
 def test_a_statement_that_takes_longer_than_the_server_allows(place: PostgresPlace) -> None:
     """The error names the setting; a slow stream of small batches stays within it."""
     load(place.open(), (A, 1))

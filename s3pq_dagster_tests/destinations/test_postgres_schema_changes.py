@@ -346,6 +346,7 @@ def whole(place: PostgresPlace) -> list[Any]:
     return [place.run(sql) for sql in (columns, *texts, functions)]
 
 
+@pytest.mark.thorough
 def test_an_error_while_rows_stream_undoes_the_change(
     place: PostgresPlace, destination: PostgresDestination
 ) -> None:
@@ -510,6 +511,7 @@ def test_rows_of_an_object_that_was_cut_go_in_the_commit_that_widens(
 # What others see
 
 
+@pytest.mark.thorough
 def test_a_reader_that_has_begun_is_waited_for(place: PostgresPlace) -> None:
     """The wait ends with the timeout, and the error says who reads."""
     destination = PostgresDestination(place.url, lock_timeout_seconds=0.3)

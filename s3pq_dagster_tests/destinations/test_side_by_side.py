@@ -82,6 +82,7 @@ def rows_by_key(place: Place) -> dict[str, int]:
     return dict(Counter(key for (key,) in place.select("t", ["_s3_key"])))
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("place", first_of(PLACES, keep=2), indirect=True)
 def test_all_write_at_once(load: TableLoad, place: Place) -> None:
     """Four steps load a range each and report it; a load of the whole table then reads nothing."""
@@ -198,6 +199,7 @@ def test_nothing_to_do_takes_no_lock(load: TableLoad, place: Place) -> None:
         assert side_by_side(load, place, KeyRange()).objects == 0
 
 
+@pytest.mark.first_case
 def test_what_is_set_aside_is_counted_together(
     load: TableLoad, bucket: Bucket, place: Place
 ) -> None:
@@ -228,6 +230,7 @@ def test_others_quarantined_objects_do_not_stop_one_that_tries_again(
     assert list(report.quarantined_keys) == ["t/4"]
 
 
+@pytest.mark.first_case
 def test_nothing_is_committed_once_that_is_not_wanted(load: TableLoad, place: Place) -> None:
     """An abandoned writer does not commit even if it gets the lock."""
     writer = ConcurrentWriter(place.open(), load.plan.owner, run_id="run", append=False)
@@ -239,6 +242,7 @@ def test_nothing_is_committed_once_that_is_not_wanted(load: TableLoad, place: Pl
     assert not place.open().state(load.plan.owner).ledger.frame.height
 
 
+@pytest.mark.first_case
 def test_a_cancelled_step_that_waits_for_its_turn_commits_nothing(
     load: TableLoad, bucket: Bucket, place: Place
 ) -> None:
@@ -268,6 +272,7 @@ def test_a_cancelled_step_that_waits_for_its_turn_commits_nothing(
     assert not place.open().state(load.plan.owner).ledger.frame.height
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rows_in_a_batch", [pytest.param(50, marks=pytest.mark.nightly), 100_000])
 @pytest.mark.parametrize("place", first_of(PLACES, others=pytest.mark.nightly), indirect=True)
 def test_a_full_disk_under_rows_that_wait(

@@ -83,6 +83,7 @@ def test_int96_is_stored_as_the_moment_in_the_file(bucket: Bucket, place: Place)
         assert column_of(place, name) == table[name].to_pylist()
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("int96_first", [True, False])
 def test_int96_and_microseconds_are_one_table(
     bucket: Bucket, place: Place, *, int96_first: bool
@@ -134,6 +135,7 @@ JSON_TYPES: dict[str, tuple[pa.DataType, Callable[[str], Any]]] = {
 }
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("depth", JSON_TYPES)
 def test_json_that_is_none_sets_its_object_aside(bucket: Bucket, place: Place, depth: str) -> None:
     """At any depth; the others are loaded, and the reason has the column and the value's start."""
@@ -175,6 +177,7 @@ def test_columns_of_each_logical_type_come_back(bucket: Bucket, place: Place) ->
         assert column_of(place, name) == [LOGICAL[name][1]], name
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "name", [n for n, (_, value) in LOGICAL.items() if isinstance(value, Refusal)]
 )

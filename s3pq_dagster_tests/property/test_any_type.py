@@ -130,6 +130,7 @@ def test_decoding_returns_what_was_written(column: pa.Array) -> None:
     assert is_same(batch.column("c"), expected)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("kind", first_of(PLACES, keep=2))
 def test_a_column_comes_back_or_is_refused(kind: str, tmp_path: Path) -> None:
     """A refusal names the column, and is no failure of the destination."""

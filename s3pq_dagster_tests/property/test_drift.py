@@ -248,6 +248,7 @@ def _lower(row: dict[str, Any]) -> dict[str, Any]:
     return {name.lower(): value for name, value in row.items()}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(("kind", "seed"), list(levels()))
 def test_order_and_grouping_do_not_matter(
     bucket: Bucket, kind: str, seed: int, tmp_path: Path

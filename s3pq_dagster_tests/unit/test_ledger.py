@@ -245,6 +245,7 @@ def test_a_fingerprint_ignores_what_is_no_version() -> None:
     assert fingerprint(listing(meta("a"))) == fingerprint(listing(meta("a", second=9)))
 
 
+@pytest.mark.thorough
 def test_a_fingerprint_reads_more_than_one_slice() -> None:
     """A listing longer than a slice has the fingerprint of the whole."""
     many = [meta(f"k{i:06d}") for i in range(70_000)]

@@ -145,6 +145,7 @@ def caught(ask: Callable[[], object]) -> S3ParquetError | None:
     return None
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("code", ANSWERS)
 def test_a_code_means_the_same_to_source_and_destinations(code: str) -> None:
     """Whoever asks gets the same meaning of the same answer."""
@@ -166,6 +167,7 @@ def test_a_redirect_of_the_bucket_itself_is_followed_once_at_most() -> None:
     assert (asked, len(server.requests)) == (1, 3)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "environment",
     [
@@ -327,6 +329,7 @@ LASTING = [(status, code) for status, codes in DOCUMENTED.items() for code in co
 CONDITIONS = {"ConditionalRequestConflict": 409, "PreconditionFailed": 412}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(("status", "code"), LASTING, ids=str)
 def test_a_documented_code_that_stays_is_asked_once_and_named(status: int, code: str) -> None:
     """The error is no bare one, says what to do, and neither store nor step asks again."""

@@ -21,7 +21,7 @@ def each_of(places: Iterable[str]) -> list[Any]:
 
 
 _SMALLEST = "duckdb"
-_IN_EVERY_RUN = {"test_all_or_nothing", "test_commit", "test_ledger", "test_write_modes"}
+_IN_EVERY_RUN = {"test_all_or_nothing", "test_commit"}
 """Parts of the contract that every run of the tests asks of every destination."""
 
 

@@ -41,6 +41,7 @@ def write_column(destination: Destination, column: pa.Array, name: str = "c") ->
         )
 
 
+@pytest.mark.first_case
 @ONE_OF_EACH_KIND
 @pytest.mark.parametrize("column", EACH_COLUMN)
 def test_a_column_comes_back_as_it_was_or_is_refused(
@@ -106,6 +107,7 @@ def test_names_that_differ_only_by_case_are_refused(destination: Destination) ->
         writer.commit(stream(each), schema_key="k", seal=sealed)
 
 
+@pytest.mark.first_case
 @ONE_OF_EACH_KIND
 @pytest.mark.parametrize(
     "twins",
@@ -140,6 +142,7 @@ def put_twins(
         writer.commit(stream(each), schema_key=found.key, seal=lambda: sealed(loaded(found, 1)))
 
 
+@pytest.mark.first_case
 @ONE_OF_EACH_KIND
 @pytest.mark.parametrize(
     "name",

@@ -202,6 +202,7 @@ def test_strict_tells_every_schema_that_deviates(bucket: Bucket, destination: De
     assert "schema_mode: evolve" in text
 
 
+@pytest.mark.first_case
 @ONE_OF_EACH_KIND
 @pytest.mark.parametrize("mode", ["strict", "evolve", "rescue"])
 def test_the_first_schema_counts_as_long_as_rows_of_it_are_left(
@@ -432,6 +433,7 @@ def test_the_error_says_what_was_committed(bucket: Bucket, destination: Destinat
     assert found(destination, "x") == [(BIG,)]
 
 
+@pytest.mark.thorough
 @ONE_OF_EACH_KIND
 def test_the_error_names_the_object_that_keeps_a_schema(
     bucket: Bucket, destination: Destination
@@ -448,6 +450,7 @@ def test_the_error_names_the_object_that_keeps_a_schema(
     assert found(destination, "x") == [("one",)]
 
 
+@pytest.mark.thorough
 @ONE_OF_EACH_KIND
 def test_an_error_tells_some_of_many_schemas(bucket: Bucket, destination: Destination) -> None:
     """A log is read by people."""

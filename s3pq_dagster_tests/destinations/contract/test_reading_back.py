@@ -34,6 +34,7 @@ def test_chosen_columns_come_in_the_order_asked_for(
     assert table.num_rows == 2
 
 
+@pytest.mark.first_case
 @ONE_OF_EACH_KIND
 @pytest.mark.parametrize("column", ["nope", "orders", "rowid", "", "a\x00b", 'id" FROM orders --'])
 def test_only_columns_can_be_chosen(destination: Destination, column: str) -> None:

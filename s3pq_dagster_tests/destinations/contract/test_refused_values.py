@@ -115,6 +115,7 @@ def test_a_repaired_object_loads(
     assert held.is_empty()
 
 
+@pytest.mark.thorough
 @FIRST_REFUSING
 def test_a_large_object_is_checked_as_it_streams(
     bucket: Bucket, place: Place, destination: Destination
@@ -169,6 +170,7 @@ def test_what_is_refused_on_writing_is_found_one_by_one(
     assert load(bucket, destination).bytes == 0
 
 
+@pytest.mark.thorough
 @REFUSING
 def test_a_refresh_starts_again_without_a_refused_object(
     bucket: Bucket, place: Place, destination: Destination
@@ -185,6 +187,7 @@ def test_a_refresh_starts_again_without_a_refused_object(
     assert reasons(bucket, destination).keys() == {"t/b"}
 
 
+@pytest.mark.thorough
 @FIRST_REFUSING
 def test_a_refresh_ends_after_the_third_start(
     bucket: Bucket, place: Place, destination: Destination
@@ -201,6 +204,7 @@ def test_a_refresh_ends_after_the_third_start(
     assert reasons(bucket, destination) == {}
 
 
+@pytest.mark.thorough
 @REFUSING
 def test_shards_set_aside_what_is_refused_on_writing(
     bucket: Bucket, place: Place, destination: Destination

@@ -19,6 +19,7 @@ def lake(bucket: Bucket, destination: Destination) -> Bucket:
     return bucket
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("write_mode", ["replace", "append", "mirror"])
 def test_what_a_pattern_takes_is_read_again(
     lake: Bucket, destination: Destination, write_mode: str

@@ -46,6 +46,7 @@ def test_the_rows_of_the_run_go_and_all_else_stays(lake: Bucket, destination: De
     assert found["rows"].to_list() == [2, 0, 0]
 
 
+@pytest.mark.thorough
 def test_nothing_loads_them_until_they_change_or_a_run_is_asked(
     lake: Bucket, destination: Destination
 ) -> None:
@@ -64,6 +65,7 @@ def test_nothing_loads_them_until_they_change_or_a_run_is_asked(
     assert ids_by_key(destination, "t") == {"t/1": [7], "t/2": [7], "t/3": [1, 2]}
 
 
+@pytest.mark.thorough
 def test_taken_back_objects_do_not_count_as_faulty(lake: Bucket, destination: Destination) -> None:
     """A run with nothing to do succeeds, however few faulty objects the spec allows."""
     take_back(lake, destination, "bad")
@@ -74,6 +76,7 @@ def test_taken_back_objects_do_not_count_as_faulty(lake: Bucket, destination: De
     assert load(lake, destination, max_quarantined_fraction=0).objects == 1
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("given", ["ba", "b", "bad"])
 def test_the_beginning_of_an_id_will_do(lake: Bucket, destination: Destination, given: str) -> None:
     """The UI shows no more of it."""
@@ -89,6 +92,7 @@ def refusal(bucket: Bucket, destination: Destination, run_id: str) -> str:
     return str(refused.value)
 
 
+@pytest.mark.thorough
 def test_an_unknown_run_is_refused_with_those_that_are_known(
     lake: Bucket, destination: Destination
 ) -> None:
@@ -110,6 +114,7 @@ def test_a_run_that_replaced_the_table_is_refused(lake: Bucket, destination: Des
     assert "by a full refresh or a reload" in refusal(lake, destination, "fresh")
 
 
+@pytest.mark.thorough
 def test_a_run_that_removed_rows_is_refused(lake: Bucket, destination: Destination) -> None:
     """In a mirror rows go with their objects."""
     lake.delete("t/1")
@@ -118,6 +123,7 @@ def test_a_run_that_removed_rows_is_refused(lake: Bucket, destination: Destinati
     assert "removed the rows of 1 objects" in refusal(lake, destination, "mirror")
 
 
+@pytest.mark.thorough
 def test_rows_of_other_versions_that_are_kept_are_in_the_way(
     lake: Bucket, destination: Destination
 ) -> None:

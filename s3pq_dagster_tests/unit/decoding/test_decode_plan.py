@@ -73,6 +73,7 @@ def by_duckdb(path: Path) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "options",
     [

@@ -93,6 +93,7 @@ def texts(sizes: list[int]) -> pa.RecordBatch:
     return pa.record_batch({"text": pa.array(["x" * size for size in sizes])})
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("wide", "counts"),
     [

@@ -60,6 +60,7 @@ def content(storage: Storage, path: str = FILE) -> bytes | None:
     return None if found is None else found.content
 
 
+@pytest.mark.first_case
 def test_what_does_not_exist_is_nothing(storage: Storage) -> None:
     """It is not read, listed, deleted or flushed, and none of that makes anything."""
     assert storage.get(FILE) is None
@@ -110,6 +111,7 @@ def test_a_swap_takes_the_version_that_is_there(storage: Storage) -> None:
     assert storage.names("folder") == {"file"}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("size", [0, 1000, 9 * 1024 * 1024])
 def test_a_new_file_is_there_once_its_context_ends(storage: Storage, size: int) -> None:
     """Whether it goes in one request or in parts; ``tell`` gives what is written so far."""

@@ -93,6 +93,7 @@ def broken_in_the_middle() -> bytes:
     return bytes(body)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("full_refresh", [False, True])
 @pytest.mark.parametrize("keys", ["abc", "acb", "b"])
 def test_a_large_malformed_object_is_quarantined_alone(
@@ -222,6 +223,7 @@ def test_only_malformed_objects_make_no_table(table: Table) -> None:
     assert table.load().table_rows == 3
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_a_cancelled_run_does_not_wait_for_an_answer(table: Table, method: str) -> None:
     """An interrupt ends the load although S3 does not answer."""

@@ -34,6 +34,7 @@ def test_a_refresh_logs_what_it_committed_at_its_end(table: Table) -> None:
     assert sorted(line.split()[2] for line in loaded) == ["key=t/a", "key=t/b"]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("how", [{"options": {"full_refresh": True}}, {"incremental": False}])
 def test_a_refresh_that_fails_calls_nothing_committed(table: Table, how: dict[str, Any]) -> None:
     """Neither log nor errors speak of committed objects, since all is rolled back."""
@@ -56,6 +57,7 @@ def test_every_object_is_logged_with_size_and_rows(table: Table) -> None:
     assert logged == f'object_loaded table=t key="t/with space" size={report.bytes} rows=7'
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_is_few_messages(table: Table) -> None:
     """Many lines share a message: Dagster stores each message, which is slow."""
     for number in range(200):

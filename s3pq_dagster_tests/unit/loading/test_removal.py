@@ -7,6 +7,7 @@ from s3pq_dagster.objects import Listing
 from s3pq_dagster_tests.unit.loading.loaded_table import Table
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("write_mode", "removed", "rows"), [("append", 0, 15), ("replace", 0, 15), ("mirror", 1, 10)]
 )

@@ -71,6 +71,7 @@ def test_an_object_put_again_with_equal_bytes_is_not_read(table: Table) -> None:
     assert table.load().rows == 0
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(("write_mode", "rows"), [("append", 14), ("replace", 4), ("mirror", 4)])
 def test_an_overwritten_object(table: Table, write_mode: str, rows: int) -> None:
     """Its rows are added in append, and replaced in the other modes."""
@@ -89,6 +90,7 @@ def put_with_e_tag(table: Table, rows: int, e_tag: str) -> None:
     table.bucket.set_e_tag("t/a", e_tag)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("write_mode", ["append", "replace", "mirror"])
 def test_an_overwritten_object_that_keeps_its_e_tag_is_loaded(
     table: Table, write_mode: str
@@ -119,6 +121,7 @@ def test_rows_of_mixed_versions_are_not_replaced(table: Table) -> None:
     assert table.rows_by_key() == {"t/a": 4}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("how", [{"options": {"full_refresh": True}}, {"incremental": False}])
 def test_a_refresh_loads_everything_again(table: Table, how: dict[str, Any]) -> None:
     """Every object is read again; deleted objects are gone, and the schema may be new."""
@@ -170,6 +173,7 @@ def test_an_object_overwritten_meanwhile_is_loaded_once(table: Table) -> None:
     assert table.stored_fingerprint() == fingerprint(table.listing())
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("write_mode", first_of(["replace", "append", "mirror"]))
 @pytest.mark.parametrize("limits", [{}, {"max_object_bytes_in_memory": 64}], ids=["small", "large"])
 def test_an_object_put_back_meanwhile_is_not_loaded_again(
@@ -203,6 +207,7 @@ def test_a_refresh_loads_an_object_that_is_put_back_meanwhile(table: Table) -> N
     assert table.rows_by_key() == {"t/a": 10}
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("taken", "rows"), [(None, 2000), (1, 500), (0, 0)], ids=["drained", "dropped", "never read"]
 )
@@ -252,6 +257,7 @@ def test_the_arrow_stream_of_drifting_objects_has_all_their_columns(table: Table
     assert found.select(["x", "y"]).to_pylist() == [{"x": 1.0, "y": None}, {"x": 0.5, "y": "y"}]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "body",
     [

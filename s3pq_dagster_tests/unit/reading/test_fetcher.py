@@ -54,6 +54,7 @@ def put_many(bucket: Bucket, count: int, size: int = 10) -> dict[str, bytes]:
     return bodies
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("concurrency", "count", "expected"), [(1, 5, 1), (5, 20, 5), (-1, 20, 20), (50, 20, 20)]
 )

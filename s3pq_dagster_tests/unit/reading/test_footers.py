@@ -130,6 +130,7 @@ def test_nothing_is_asked_of_an_object_of_no_possible_size(bucket: Bucket, size:
     assert bucket.proxy.requests == []
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "name",
     [

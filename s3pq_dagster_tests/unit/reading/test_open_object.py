@@ -99,6 +99,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("short_of", "error"), first_of([("memory", "ArrowMemoryError"), ("threads", "ArrowException")])
 )

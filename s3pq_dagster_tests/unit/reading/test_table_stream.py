@@ -338,6 +338,7 @@ MALFORMED = {
 }
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("bad", "body"),
     [*(("b", body) for body in MALFORMED.values()), ("a", b"bad"), ("c", b"bad")],

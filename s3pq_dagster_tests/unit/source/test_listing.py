@@ -46,6 +46,7 @@ def listed(store: Store, prefix: str = "") -> set[str]:
     return set(found.frame["key"])
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     "branches",
     [
@@ -100,6 +101,7 @@ def test_many_small_branches_are_listed_page_after_page(bucket: Bucket, store: S
     assert len(bucket.proxy.listings) <= 2 + (PAGE + 1 + 70) // PAGE + 1
 
 
+@pytest.mark.thorough
 def test_what_time_was_too_short_for_is_listed_by_another_call(
     bucket: Bucket, store: Store
 ) -> None:
@@ -196,6 +198,7 @@ def _pages(count: int) -> list[bytes]:
     return pages
 
 
+@pytest.mark.thorough
 def test_more_than_a_thousand_keys_come_from_a_real_server(weed_bucket: Bucket) -> None:
     """Continuation tokens of a real server are followed."""
     for i in range(1003):
@@ -239,6 +242,7 @@ def test_a_listing_that_never_ends_is_an_error(bucket: Bucket) -> None:
 BRANCH = "<CommonPrefixes><Prefix>{key}</Prefix></CommonPrefixes>"
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("is_branch", [False, True])
 def test_a_listing_of_something_else_is_asked_for_again(bucket: Bucket, *, is_branch: bool) -> None:
     """The listing of another prefix would hide the objects of this one."""
@@ -254,6 +258,7 @@ def test_a_listing_of_something_else_is_asked_for_again(bucket: Bucket, *, is_br
         list(list_prefix(store, "b/"))
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("without", ["Key", "Size", "LastModified"])
 def test_a_listing_of_objects_without_their_facts_is_an_error(bucket: Bucket, without: str) -> None:
     """Key, size and time have to be there."""
@@ -284,6 +289,7 @@ def test_a_listing_that_is_none_is_asked_for_again(bucket: Bucket, page: bytes) 
         assert [o.key for o in list_prefix(store, "")] == ["k"]
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_a_listing_that_stays_none_is_an_error(bucket: Bucket, page: bytes) -> None:
     """An empty answer is never taken for an empty bucket."""

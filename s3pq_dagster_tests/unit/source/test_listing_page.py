@@ -146,6 +146,7 @@ def test_prefixes_that_were_not_asked_for_do_not_matter(written: str) -> None:
     assert (found.objects["key"].to_list(), found.prefixes) == (["t/a"], [])
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("written", PREFIXES.values(), ids=PREFIXES)
 def test_a_prefix_that_leads_nowhere_is_no_answer(written: str) -> None:
     """What lies below it would be missed, or listed without end."""

@@ -36,6 +36,7 @@ def test_many_partitions_are_listed_together(bucket: Bucket) -> None:
     assert listed(bucket, "t/{hive}/*.parquet") == (wanted, 2)
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("within", "left"),
     [("t/k=1", {"t/k=1/x", "t/k=10/x"}), ("t/k=1/", {"t/k=1/x"}), ("t", None), ("", None)],

@@ -101,6 +101,7 @@ SAID = {
 }
 
 
+@pytest.mark.first_case
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("said", SAID.values(), ids=SAID)
 def test_whatever_the_server_answers_ends_as_an_error_of_the_store(said: bytes) -> None:
