@@ -12,6 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from s3pq_dagster_tests.buckets import Bucket
 from s3pq_dagster_tests.examples import load_profile
+from s3pq_dagster_tests.levels import mark_all_but_first_cases
 from s3pq_dagster_tests.proxy import Proxy
 from s3pq_dagster_tests.read_once import read_once
 from s3pq_dagster_tests.servers import admin_client, seaweedfs, use_credentials
@@ -32,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect ``thorough`` and ``nightly`` tests unless their option is given."""
-    _mark_all_but_first_cases(items)
+    mark_all_but_first_cases(items)
     if config.getoption("--nightly"):
         return
     names = ["nightly"] if config.getoption("--thorough") else ["nightly", "thorough"]
@@ -42,19 +43,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     config.hook.pytest_deselected(items=[item for item in items if is_left_out(item)])
     items[:] = [item for item in items if not is_left_out(item)]
-
-
-def _mark_all_but_first_cases(items: list[pytest.Item]) -> None:
-    """Mark cases of a test that is marked ``first_case`` as thorough, but for one."""
-    seen = set[str]()
-    for item in items:
-        if item.get_closest_marker("first_case") is None:
-            continue
-        test = item.nodeid.partition("[")[0]
-        if test in seen:
-            item.add_marker(pytest.mark.thorough)
-        elif not any(map(item.get_closest_marker, ("thorough", "nightly"))):
-            seen.add(test)
 
 
 _client = functools.cache(admin_client)

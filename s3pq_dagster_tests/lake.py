@@ -34,10 +34,12 @@ class Lake:
         """Build the definitions, as a code location does when it starts."""
         return build_s3_parquet_definitions(
             S3ParquetResource(**(self.bucket.spec | self.spec | spec)),
-            destination=S3ParquetDuckDBIOManager(
-                database=str(self.database), namespace=self.namespace, lock_timeout_seconds=5
-            ),
-            **({"retry_policy": None} | self.options),
+            **({"destination": self._duckdb(), "retry_policy": None} | self.options),
+        )
+
+    def _duckdb(self) -> S3ParquetDuckDBIOManager:
+        return S3ParquetDuckDBIOManager(
+            database=str(self.database), namespace=self.namespace, lock_timeout_seconds=5
         )
 
     def run(

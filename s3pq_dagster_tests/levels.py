@@ -1,4 +1,8 @@
-"""Parameters of which the first is for more runs of the tests than the others."""
+"""Tests of which the first case is in more runs of the tests than the others.
+
+:func:`first_of` parts the values of one parameter; the marker ``first_case`` is for a whole test,
+whose cases may come from several parameters or from a fixture's.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,3 +26,16 @@ def first_of(
         else pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=others)
         for number, value in enumerate(values)
     ]
+
+
+def mark_all_but_first_cases(items: Iterable[pytest.Item]) -> None:
+    """Mark the cases of each test that is marked ``first_case`` as thorough, but for one."""
+    seen = set[str]()
+    for item in items:
+        if item.get_closest_marker("first_case") is None:
+            continue
+        test = item.nodeid.partition("[")[0]
+        if test in seen:
+            item.add_marker(pytest.mark.thorough)
+        elif not any(map(item.get_closest_marker, ("thorough", "nightly"))):
+            seen.add(test)

@@ -30,8 +30,8 @@ _BLOCK = re.compile(
     r"|(?P<table>(?:^\|[^\n]*\n)+)|(?P<said>(?:^>[^\n]*\n)+)",
     re.MULTILINE | re.DOTALL,
 )
-_VALUES = {"b": "true", "d": "2024-01-14", "t": "2024-01-14 09:30", "s": "x"}
-"""A value for a type whose name begins with a letter; 1 for all others."""
+_VALUES = {"b": "true", "date": "2024-01-14", "t": "2024-01-14 09:30", "s": "x"}
+"""A value for a type whose name begins like this; 1 for all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +150,15 @@ def _column(word: str) -> tuple[str, pa.Array]:
     assert found is not None, f"{word!r} is no column"
     name, named, value = found.groups()
     kind = type_named(named) if named else plain_type(name)
-    value = value or _VALUES.get(str(kind)[0], "1") + ("Z" if "tz=" in str(kind) else "")
+    value = value or _value(str(kind))
     if value == "null":
         return name, pa.nulls(1, kind)
     return name, pa.array([value]).cast(kind) if kind != pa.null() else pa.nulls(1)
+
+
+def _value(kind: str) -> str:
+    found = [value for begin, value in _VALUES.items() if kind.startswith(begin)]
+    return (found[0] if found else "1") + ("Z" if "tz=" in kind else "")
 
 
 def type_named(name: str) -> pa.DataType:
@@ -163,6 +168,45 @@ def type_named(name: str) -> pa.DataType:
     if found := re.fullmatch(r"timestamp\[(\w+), tz=(\w+)\]", name):
         return pa.timestamp(*found.groups())
     return pa.type_for_alias(name)
+
+
+def joins() -> list[tuple[pa.DataType, pa.DataType, pa.DataType | None]]:
+    """Return each pair of types of `docs/drift.md` with the type that it says holds both."""
+    found = []
+    for cells in _rows_below("one", "the other", "column"):
+        one, other, joined = (cell.strip("`") for cell in cells)
+        kind = None if joined == "none" else type_named(joined)
+        found.append((type_named(one), type_named(other), kind))
+    return found
+
+
+def drift_modes() -> dict[tuple[str, str], str]:
+    """Return what `docs/drift.md` says becomes of a difference, by difference and mode."""
+    modes = ("strict", "evolve", "rescue")
+    rows = _rows_below("", "`strict`, the default", "`evolve`", "`rescue`")
+    return {
+        (difference, mode): said
+        for difference, *cells in rows
+        for mode, said in zip(modes, cells, strict=True)
+    }
+
+
+def _rows_below(*head: str) -> list[list[str]]:
+    """Return the cells of the rows of the table of `docs/drift.md` with a head."""
+    text = (DOCS / "drift.md").read_text("utf-8")
+    found = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    tables = [list(map(_cells, each.splitlines())) for each in found]
+    (rows,) = (rows for first, _, *rows in tables if first == list(head))
+    return rows
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def value_of(kind: pa.DataType) -> pa.Array:
+    """Return an array of one value of a type, as in a column that is written without a value."""
+    return pa.nulls(1) if pa.types.is_null(kind) else pa.array([_value(str(kind))]).cast(kind)
 
 
 def plain_type(name: str) -> pa.DataType:

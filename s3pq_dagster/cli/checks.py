@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from s3pq_dagster.cli.looking import SeenTable, seen
 from s3pq_dagster.cli.options import Asked
 from s3pq_dagster.cli.output import told
 from s3pq_dagster.cli.progress import counted_off
-from s3pq_dagster.cli.target import OpenTarget, Target
+from s3pq_dagster.cli.target import OpenTarget, Target, check_known
 from s3pq_dagster.destinations.condition import refusal_of
-from s3pq_dagster.errors import S3ParquetError, StoreError
+from s3pq_dagster.errors import ConfigurationError, S3ParquetError, StoreError
 from s3pq_dagster.logs import counted, human_bytes
 from s3pq_dagster.memory import RESERVED_BYTES, memory_limit
 from s3pq_dagster.objects import Listing, ObjectMeta
@@ -34,12 +35,16 @@ class Check:
     """What was found; if that is not right, what to do."""
 
 
-def checks_of(target: Target, asked: Asked, *, with_rows: bool) -> Iterator[Check]:
+def checks_of(
+    target: Target, asked: Asked, known: list[list[str]], *, with_rows: bool
+) -> Iterator[Check]:
     """Check a source and its destination.
 
     Args:
         target: They.
         asked: Which tables.
+        known: Gets the names of all tables of the source, if some are asked for and its bucket
+            can be listed.
         with_rows: Whether rows are counted and held against the ledger.
     """
     try:
@@ -49,9 +54,23 @@ def checks_of(target: Target, asked: Asked, *, with_rows: bool) -> Iterator[Chec
                 is_listed = is_listed or (check.name == "list" and check.is_ok)
                 yield check
             yield from _destination_checks(opened, asked, with_rows=with_rows, listed=is_listed)
+            if asked.tables and is_listed:
+                with suppress(S3ParquetError):  # told above
+                    known.append([table.name for table in opened.tables(Asked())])
             yield _memory_check(opened)
     except S3ParquetError as error:  # the source cannot be opened at all
         yield Check("source", is_ok=False, found=told(error))
+
+
+def asked_check(asked: Asked, known: Sequence[str]) -> Check:
+    """Check that what is asked for is there; ``known`` are the tables of all sources."""
+    try:
+        check_known(asked, known)
+    except ConfigurationError as error:
+        return Check("--table", is_ok=False, found=told(error))
+    wanted = sum(map(asked.is_wanted, known))
+    found = f"{wanted:,} of {counted(len(known), 'table')}"
+    return Check("--table", is_ok=True, found=found)
 
 
 def home_check() -> Check:

@@ -67,8 +67,10 @@ class _Commands(click.Group):
             code = _failed(f"{told_by_click}{end} See {asked} --help.")
         except click.ClickException as error:
             code = _failed(error.format_message())
-        except click.Abort:
+        except click.Abort as error:
             code = _failed("interrupted")
+            if isinstance(error.__cause__, KeyboardInterrupt):  # else a question was left alone
+                _end_at_once(code)
         except OSError as error:  # of the output, such as a full disk: others have a class of ours
             code = _failed(told(error))
             _drop_output()
@@ -83,6 +85,17 @@ def _drop_output() -> None:
     if sys.stdout is not None:
         with suppress(OSError):  # it is no file
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end_at_once(code: int) -> None:
+    """End without waiting for threads: one may wait minutes for an answer of S3.
+
+    All contexts are left by now, so that nothing is open that would have to be closed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError):  # it cannot be written, or there is none
+            stream.flush()
+    os._exit(code)
 
 
 def _failed(message: str) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from s3pq_dagster.cli.checks import Check, checks_of, home_check
+from s3pq_dagster.cli.checks import Check, asked_check, checks_of, home_check
 from s3pq_dagster.cli.options import Asked
 from s3pq_dagster.cli.output import Output, print_json
 from s3pq_dagster.cli.target import Target, targets
@@ -36,12 +36,14 @@ def run(asked: Asked, *, with_rows: bool) -> int:
         if not asked.as_json:
             out.line(checked.line())
 
-    sources = targets(asked)
+    sources, known = targets(asked), list[list[str]]()
     for target in sources:
         if target.name is not None and not asked.as_json:
             out.heading(target.name)
-        for check in checks_of(target, asked, with_rows=with_rows):
+        for check in checks_of(target, asked, known, with_rows=with_rows):
             add(_Checked(target, check))
+    if asked.tables and len(known) == len(sources):  # else a table may be where nobody can look
+        add(_Checked(None, asked_check(asked, [name for names in known for name in names])))
     add(_Checked(None, home_check()))
     is_ok = all(each.check.is_ok for each in found)
     if asked.as_json:

@@ -160,9 +160,16 @@ def check_found(asked: Asked, opened: Sequence[OpenTarget]) -> None:
     Raises:
         ConfigurationError: One is not, and would look like a table that is up to date.
     """
-    if not asked.tables:
-        return
-    known = [table.name for each in opened for table in each.tables(Asked())]
+    if asked.tables:
+        check_known(asked, [table.name for each in opened for table in each.tables(Asked())])
+
+
+def check_known(asked: Asked, known: Sequence[str]) -> None:
+    """Check that each name that is asked for is one of those of all tables.
+
+    Raises:
+        ConfigurationError: One is not.
+    """
     for glob in asked.tables:
         if not any(fnmatchcase(name, glob) for name in known):
             msg = f"there is no table {glob!r} in the bucket; there is {some_of(known)}"

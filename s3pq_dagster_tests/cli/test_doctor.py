@@ -151,3 +151,36 @@ def test_tables_that_fail_are_named(s3pq: CommandLine) -> None:
         s3pq.bucket.put(key, 1)
     said = s3pq("doctor", "--json")
     assert failing(said)["tables"].startswith("a_b: TableNameCollisionError: ")
+
+
+def test_a_table_that_is_not_there_has_a_line(s3pq: CommandLine) -> None:
+    """A mistyped name is no table that is well: the line says which there are, and the code is 1.
+
+    Where the name is a table's, the line is ok; without `--table` there is none.
+    """
+    s3pq.bucket.put("orders/a.parquet", 1)
+    said = s3pq("doctor", "--table", "orders", "--table", "ordres", "--json")
+    assert (said.code, said.json["ok"]) == (1, False)
+    expected = "ConfigurationError: there is no table 'ordres' in the bucket; there is orders"
+    assert failing(said) == {"--table": expected}
+    plain = s3pq("doctor", "--table", "ordres")
+    assert (plain.code, plain.err) == (1, "")
+    assert plain.words("FAIL")[:2] == ["FAIL", "--table"]
+    right = s3pq("doctor", "--table", "ord*", "--json")
+    assert right.code == 0
+    assert right.json["checks"][-2] == {
+        "source": None,
+        "check": "--table",
+        "ok": True,
+        "found": "1 of 1 table",
+    }
+
+
+def test_a_table_that_is_not_there_is_told_whatever_the_destination(s3pq: CommandLine) -> None:
+    """The bucket alone says it; where that cannot be listed, nothing is said of the name."""
+    s3pq.bucket.put("orders/a.parquet", 1)
+    url = "postgresql://somebody@127.0.0.1:1/lake"
+    said = s3pq("doctor", "--table", "ordres", "--json", S3PQ_DESTINATION=url)
+    assert set(failing(said)) == {"destination", "--table"}
+    unlisted = s3pq("doctor", "--table", "ordres", "--json", S3PQ_BUCKET="is-not-there")
+    assert list(failing(unlisted)) == ["list"]

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,12 @@ from s3pq_dagster_tests.levels import first_of
 from s3pq_dagster_tests.proxy import Request
 
 ROOT = Path(__file__).parents[2]
+AS_IN_A_TERMINAL = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+from s3pq_dagster.cli import main
+main(sys.argv[1:], prog_name="s3pq")
+"""
 MODULE = [sys.executable, "-m", "s3pq_dagster.cli"]
 
 
@@ -240,3 +247,36 @@ def test_output_that_cannot_be_written_is_no_traceback(
     )
     assert done.returncode == (1 if error else 0)
     assert re.fullmatch(error, done.stderr)
+
+
+@pytest.mark.parametrize("name", first_of(["plan", "status", "tables", "doctor"]))
+def test_an_interrupt_ends_a_slow_listing_at_once(name: str, s3pq: CommandLine) -> None:
+    """Ctrl-C while S3 has not answered: a line and 1, before the answer; nothing is written."""
+    s3pq.bucket.put("orders/a.parquet", b"x")
+    is_asked, is_over = threading.Event(), threading.Event()
+
+    def slow(request: Request) -> None:
+        if request.is_listing:
+            is_asked.set()
+            is_over.wait(60)
+
+    s3pq.bucket.proxy.before = slow
+    before = s3pq.files()
+    process = subprocess.Popen(
+        [sys.executable, "-c", AS_IN_A_TERMINAL, name],
+        env=os.environ | s3pq.environment,
+        cwd=s3pq.directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert is_asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        is_over.set()
+        process.kill()
+    assert (process.returncode, err.strip()) == (1, "error: interrupted")
+    assert "Traceback" not in out
+    assert s3pq.files() == before

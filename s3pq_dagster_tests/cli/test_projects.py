@@ -86,6 +86,17 @@ def test_one_of_several_sources_is_chosen(s3pq: CommandLine, module: str) -> Non
     )
 
 
+def test_doctor_looks_for_a_table_in_all_sources(s3pq: CommandLine, module: str) -> None:
+    """A name is right that one of several sources has; one that none has is told once."""
+    home = {"DAGSTER_HOME": str(s3pq.directory)}
+    assert s3pq("doctor", "-m", module, "--table", "us_users", **home).code == 0
+    said = s3pq("doctor", "-m", module, "--table", "users", "--json", **home)
+    assert said.code == 1
+    (wrong,) = (check for check in said.json["checks"] if not check["ok"])
+    assert (wrong["source"], wrong["check"]) == (None, "--table")
+    assert wrong["found"].endswith("no table 'users' in the bucket; there is eu_orders, us_users")
+
+
 def test_a_module_that_cannot_be_used_is_an_error_of_one_line(s3pq: CommandLine) -> None:
     """It is not there, fails while it is imported, or has no definitions."""
     Path("broken.py").write_text("raise RuntimeError('of the user')\n")

@@ -104,21 +104,26 @@ class Table:
 
     @contextmanager
     def _indexes_told(self, column: str) -> Iterator[None]:
+        # They are looked up before: after an error the transaction answers no more.
+        names = ", ".join(map(repr, self._indexes())) or "something"
         try:
             yield
         except (duckdb.DependencyException, duckdb.CatalogException) as error:
-            indexes = self._sql.rows(
-                "SELECT index_name FROM duckdb_indexes() WHERE schema_name || '.' || table_name = "
-                "(SELECT any_value(schema_name || '.' || table_name) FROM duckdb_tables() "
-                "WHERE lower(table_name) = lower(?))",
-                [self._name],
-            )
-            names = ", ".join(repr(name) for (name,) in indexes) or "something"
             raise DestinationError(
                 f"the type of column {column!r} of table {self._name!r} has to change, and the "
                 f"index {names} on it is in the way: {first_line(error)}. Nothing is "
                 f"written. Drop the index, run again, and create it anew."
             ) from error
+
+    def _indexes(self) -> list[str]:
+        found = self._sql.rows(
+            "SELECT index_name, database_name, schema_name, table_name FROM duckdb_indexes() "
+            "ORDER BY ALL"
+        )
+        this = schemas.folded(self.sql)
+        return [
+            index for index, *name in found if schemas.folded(".".join(map(quoted, name))) == this
+        ]
 
     def drop(self) -> None:
         """Drop the table if it exists."""
