@@ -87,6 +87,7 @@ def test_a_bomb_is_quarantined_or_streams(exploded: dict[str, Result]) -> None:
         assert result.verdict.peak <= BOUND, result
 
 
+@pytest.mark.thorough
 def test_the_reason_names_the_bound(exploded: dict[str, Result]) -> None:
     """The reason names the field to raise, for users who have the memory or the time."""
     for name, field in BOUNDS.items():

@@ -73,6 +73,7 @@ def test_objects_add_up_over_loads(destination: Destination) -> None:
     assert entries(destination) == [(A1.key, "v1", "loaded"), (B1.key, "v1", "loaded")]
 
 
+@pytest.mark.first_case
 def test_many_small_batches_arrive_whole_and_in_order(destination: Destination) -> None:
     """A destination may join batches, but loses, doubles and reorders none."""
     batches = [batch(A1.key, 7, start=7 * i) for i in range(6000)]

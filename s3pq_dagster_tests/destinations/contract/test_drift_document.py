@@ -105,6 +105,7 @@ def test_each_difference_of_the_page_is_made() -> None:
     assert {difference for difference, _ in drift_modes()} == set(DIFFERENCES)
 
 
+@pytest.mark.first_case
 @ONE_OF_EACH_KIND
 @pytest.mark.parametrize("mode", ["strict", "evolve", "rescue"])
 @pytest.mark.parametrize("name", DIFFERENCES)
