@@ -87,7 +87,7 @@ def test_a_day_of_dagsters_partitions_is_loaded_exactly_once(
     assert record.explained, "nothing changed between listing and reading"
 
 
-@pytest.mark.first_case
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("harm", "found"),
     [

@@ -130,6 +130,7 @@ def test_a_tables_directory_that_may_not_be_written_is_told(
     assert as_user("doctor", S3PQ_DESTINATION=url).returncode == 0
 
 
+@pytest.mark.thorough
 def test_a_home_that_may_not_be_written_is_told(s3pq: CommandLine, as_user: Any) -> None:
     """Dagster keeps its runs there; a file in its place is no directory."""
     with with_mode(s3pq.directory / "home", READ_ONLY):

@@ -62,7 +62,7 @@ def test_rows_that_the_ledger_does_not_have_are_found(s3pq: CommandLine, place: 
     assert s3pq("doctor", "--no-rows", **variables).code == 0
 
 
-@pytest.mark.first_case
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["postgres", "delta", "parquet"])
 def test_who_writes_a_table_is_named(s3pq: CommandLine, tmp_path: Path, kind: str) -> None:
     """A table that another process has locked is looked at all the same, without waiting."""

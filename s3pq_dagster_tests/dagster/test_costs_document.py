@@ -3,6 +3,8 @@
 import re
 from itertools import product
 
+import pytest
+
 from s3pq_dagster.cli.prices import Prices
 from s3pq_dagster_tests.lake import Lake
 from s3pq_dagster_tests.pages import DOCS
@@ -44,6 +46,7 @@ def test_reading_objects_is_what_the_page_says() -> None:
         assert (small, large) == (round(objects * GET, 2), round(objects * 10 * GET, 2))
 
 
+@pytest.mark.thorough
 def test_looks_runs_and_loads_take_the_requests_of_the_page(lake: Lake) -> None:
     """A look and a run list the bucket once; each new object is one GET."""
     lake.bucket.proxy.page_size = 5

@@ -159,6 +159,7 @@ def test_an_object_overwritten_while_it_is_read_is_read_again(lake: Lake) -> Non
     assert observed(lake.run(definitions=definitions))
 
 
+@pytest.mark.thorough
 def test_a_backfill_resumes_at_its_last_checkpoint(lake: Lake) -> None:
     """Objects of committed checkpoints are not read again."""
     for number in range(6):

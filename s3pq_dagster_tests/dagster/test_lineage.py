@@ -93,6 +93,7 @@ class _Theirs(S3ParquetTranslator):
         return spec.replace_attributes(group_name="raw", deps=["upload"])
 
 
+@pytest.mark.thorough
 def test_a_translator_describes_source_assets_too(sources: Lake) -> None:
     """Its key is what the table depends on, beside its own dependencies, in shards too."""
     sources.options |= {"translator": _Theirs(), "shards": {"orders": 2}}

@@ -44,6 +44,7 @@ def defs(lake: Bucket) -> dg.Definitions:  # the bucket is there first
     return found
 
 
+@pytest.mark.thorough
 def test_what_is_downstream_runs_when_its_table_got_rows(
     defs: dg.Definitions, lake: Bucket, instance: dg.DagsterInstance
 ) -> None:

@@ -242,7 +242,7 @@ def test_a_table_has_partitions_or_shards(lake: Lake) -> None:
         lake.definitions()
 
 
-@pytest.mark.first_case
+@pytest.mark.thorough
 @pytest.mark.parametrize("columns", [None, ["id"]], ids=["all columns", "one column"])
 def test_an_asset_downstream_gets_the_rows_of_its_partitions(
     lake: Lake, columns: list[str] | None

@@ -54,7 +54,7 @@ def run(
     return job.execute_in_process(instance=instance, run_config={"ops": ops}, raise_on_error=False)
 
 
-@pytest.mark.first_case
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "kind", first_of(PLACES, keep=2, others=pytest.mark.nightly), indirect=True
 )

@@ -203,6 +203,7 @@ def test_the_error_names_a_profile_that_does_not_exist(weed_bucket: Bucket, weed
     _fails(destination, r"profile \(nobody\) could not be found")
 
 
+@pytest.mark.thorough
 def test_who_may_only_read_can_read(checking: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading works; the error of writing names the permission that is missing."""
     destination = DeltaDestination("s3://shared/lake", endpoint_url=checking, region=REGION)

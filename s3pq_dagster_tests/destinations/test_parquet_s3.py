@@ -114,6 +114,7 @@ def test_a_large_object_goes_up_in_parts_and_comes_back_in_ranges(bucket: Bucket
     assert all(request.range for request in reads)
 
 
+@pytest.mark.thorough
 def test_few_requests_are_made_for_each_object(bucket: Bucket) -> None:
     """A file is put, copied, and deleted with others; others are by checkpoint or table."""
     destination = destination_in(bucket, lease_seconds=60)

@@ -141,6 +141,7 @@ def test_a_column_is_added(place: Any) -> None:
     assert place.select("orders", ["id", "_s3_key", "new"]) == expected
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -122,6 +122,7 @@ def files_without_a_name() -> int:
     return found
 
 
+@pytest.mark.thorough
 def test_a_large_malformed_object_leaves_no_file_open(table: Table) -> None:
     """Its temporary file is closed at once, not by the garbage collector."""
     for key in "abc":

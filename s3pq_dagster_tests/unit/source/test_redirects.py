@@ -27,6 +27,7 @@ WAYS: dict[str, Callable[[Store], object]] = {
 }
 
 
+@pytest.mark.first_case
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_redirect_is_an_error_and_not_followed(way: str, status: int) -> None:
