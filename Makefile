@@ -21,7 +21,7 @@ QUIET_MKDOCS := NO_MKDOCS_2_WARNING=1
 # Where it is set, each of the many processes that the tests start compiles all that it imports once more.
 unexport PYTHONDONTWRITEBYTECODE
 
-HOW_LONG := 'On two idle cores the tests take five to seven minutes; with ARGS=--thorough twenty to thirty-five.'
+HOW_LONG := 'On two idle cores the tests take three to seven minutes; with ARGS=--thorough twenty to thirty-five.'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -48,7 +48,7 @@ test: $(VENV)-wheel/.stamp build/tree/.stamp
 	cd build/tree && ../../$(VENV)-wheel/bin/python -c "$$IS_WHEEL"
 	cd build/tree && ../../$(VENV)-wheel/bin/python -m pytest -n $(WORKERS) --dist worksteal $(NO_UI) $(ARGS)
 else
-test: $(VENV)/.dev ## run the tests, five to seven minutes; more with ARGS=--thorough; WHEEL=1 tests the wheel
+test: $(VENV)/.dev ## run the tests, three to seven minutes; more with ARGS=--thorough; WHEEL=1 tests the wheel
 	@echo $(HOW_LONG)
 	$(if $(NO_UI),@echo 'No Chromium found: the tests that drive a browser are left out.')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(NO_UI) $(ARGS)
