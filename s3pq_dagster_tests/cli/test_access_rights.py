@@ -50,7 +50,6 @@ def failing(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     }
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     "url", first_of(["duckdb:///lake/x", "delta:///lake/x", "parquet:///lake/x"])
 )

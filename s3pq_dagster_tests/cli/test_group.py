@@ -225,7 +225,6 @@ def test_a_table_that_is_not_there_is_an_error(name: str, s3pq: CommandLine) -> 
     assert said.err == f"error: ConfigurationError: {expected}\n"
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("redirected", "error"),
     first_of([(">/dev/full", r"error: OSError: .*No space left on device\n"), (">&-", "")]),

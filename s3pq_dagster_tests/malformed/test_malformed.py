@@ -75,7 +75,6 @@ def test_a_damaged_object_stays_within_the_memory_bound(mutated: list[Result]) -
     assert [result for result in mutated if result.verdict.peak > BOUND] == []
 
 
-@pytest.mark.thorough
 def test_a_bomb_is_quarantined_or_streams(exploded: dict[str, Result]) -> None:
     """A bomb is quarantined if it exceeds the bounds; otherwise all its rows are read.
 

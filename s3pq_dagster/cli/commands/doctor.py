@@ -19,8 +19,8 @@ def command(*, no_rows: bool, **asked: object) -> int:
     Each line is ok, or says what to do: credentials and who they are of, listing and reading one
     object, the clock, the destination and whether it could be written, who writes which table,
     tables that fail, rows against the ledger, memory against the bounds, whether there are tables
-    that --table names, DAGSTER_HOME. Nothing is written: what only
-    writing would tell is said. No secret is printed.
+    that --table names, DAGSTER_HOME. Nothing is written: what only writing would tell is said. No
+    secret is printed.
 
     Exits with 0 if all is ok, else 1.
     """

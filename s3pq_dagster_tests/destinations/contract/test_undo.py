@@ -46,7 +46,6 @@ def test_the_rows_of_the_run_go_and_all_else_stays(lake: Bucket, destination: De
     assert found["rows"].to_list() == [2, 0, 0]
 
 
-@pytest.mark.thorough
 def test_nothing_loads_them_until_they_change_or_a_run_is_asked(
     lake: Bucket, destination: Destination
 ) -> None:

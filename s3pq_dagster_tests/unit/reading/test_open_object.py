@@ -99,7 +99,6 @@ except Exception as error:
 """
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("short_of", "error"), first_of([("memory", "ArrowMemoryError"), ("threads", "ArrowException")])
 )
